@@ -1,0 +1,79 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "ir/graph.h"
+#include "support/executor.h"
+#include "support/status.h"
+#include "support/tensor.h"
+
+namespace tenon::backends {
+
+/// Where one node (or fused group) runs and why.
+struct Placement {
+  std::string node;                 // name
+  std::string op;
+  enum class Kind : uint8_t { kGenerated, kLibrary, kHost, kView, kInterpreted, kFolded } kind = Kind::kGenerated;
+  std::string implementation;       // "elementwise", "row-reduction", "contraction 6x32", "host NonMaxSuppression" …
+  std::string reason;               // why better-ranked implementations refused; empty for the best
+  std::vector<std::string> covers;  // original node names inside
+};
+
+struct CompileStats {
+  double optimize_ms = 0, lower_ms = 0, emit_ms = 0;
+  int kernels = 0;                  // distinct, compiled
+  int dispatches = 0;
+};
+
+struct CompileOptions {
+  int opt_level = 3;                // 0…3
+  int compile_threads = 0;          // 0: all cores
+  std::string target;               // "", "host", "x86-64-v2" (SSE4.2), "x86-64-v3" (AVX2), "x86-64-v4" (AVX-512)
+  std::vector<std::string> disabled_passes;
+};
+
+struct SessionOptions {
+  int num_threads = 0;              // 0: all cores
+  Executor* executor = nullptr;     // null: the default pool
+};
+
+/// One user of an executable: owns buffers and bound dims. Not thread-safe; make one a thread.
+class Session {
+ public:
+  virtual ~Session() = default;
+  /// Inputs and outputs in the graph's order. Shapes and dtypes are checked against the graph's inputs; errors name the input.
+  /// With equal shapes, runs after the first allocate nothing but the returned outputs.
+  virtual Result<std::vector<HostValue>> run(std::span<const HostValue> inputs) = 0;
+  /// Bytes of the arena after the last run.
+  virtual size_t arena_bytes() const { return 0; }
+};
+
+/// A compiled model: immutable, shared by sessions of any threads.
+class Executable {
+ public:
+  virtual ~Executable() = default;
+  virtual Result<std::unique_ptr<Session>> create_session(const SessionOptions& options = {}) const = 0;
+  virtual const std::vector<Placement>& placement() const = 0;
+  virtual const CompileStats& stats() const = 0;
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  virtual std::string_view name() const = 0;
+  /// OK, or why this backend cannot run here (no device, no driver).
+  virtual Status available() const = 0;
+  /// Compiles an imported, unoptimised graph (the backend runs the passes that it wants). Takes a copy of what it keeps.
+  virtual Result<std::shared_ptr<const Executable>> compile(const ir::Graph& graph, const CompileOptions& options) const = 0;
+};
+
+/// reference, cpu, vulkan, in this order. Null when there is no such name.
+const Backend* find_backend(std::string_view name);
+std::span<const Backend* const> all_backends();
+
+}  // namespace tenon::backends

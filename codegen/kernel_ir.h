@@ -1,0 +1,182 @@
+#pragma once
+
+#include <array>
+#include <functional>
+#include <optional>
+#include <span>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "ir/compute.h"
+#include "ir/scalar_op.h"
+#include "support/dtype.h"
+#include "support/status.h"
+
+/// Kernel IR: what one dispatch computes, as structured loops over scalar SSA values. It is scalar and SPMD: a loop says
+/// whether its iterations may run as vector lanes, and each emitter widens it for its target (LLVM: vectors of the CPU's
+/// width; SPIR-V: one invocation an element). Loads and stores address flat, typed buffers.
+///
+/// A kernel is executed for every grid index g in [0, extent): the CPU runs chunks of the range on threads, a GPU one
+/// invocation (or workgroup, see Kernel::lanes) each. Grid indices are independent: nothing that one writes may another
+/// read or write.
+namespace tenon::kir {
+
+using ir::Combiner;
+using ir::Scalar;
+using ir::ScalarOp;
+
+enum class LoopKind : uint8_t {
+  kSerial,
+  kUnroll,   // constant trip count; the emitter unrolls it completely
+  kVector,   // iterations independent (carried values combine): CPU lanes; serial where a target cannot widen it
+};
+
+enum class InstKind : uint8_t {
+  kConst,    // result: `constant` of `dtype`
+  kDim,      // result: i64 kernel dim number `index`
+  kOp,       // result: `op`(operands)
+  kCast,     // result: operand 0 converted to `dtype` (value conversion as ir::cast_scalar)
+  kBitcast,  // result: operand 0's bits as `dtype` of the same width (f32 <-> i32 …)
+  kLoad,     // result: buffer `index`[operand 0]; with 3 operands: [offset, mask, other], read only where mask holds
+  kStore,    // buffer `index`[operand 0] = operand 1; with 3 operands the third is a mask
+  kFor,      // operands lo, hi, init…; region args iv, carried…; results the final carried values; step is `step`
+  kIf,       // operand: bool condition, uniform over vector lanes; regions then, else; results from their yields
+  kCheck,    // operand: bool; where false the kernel fails with code `index` (see CheckCode) and goes on
+  kBarrier,  // all lanes of the workgroup (GPU); nothing on the CPU
+};
+
+/// What a kernel's non-zero return value says.
+enum CheckCode : int32_t { kCheckOk = 0, kCheckIndexOutOfRange = 1 };
+
+using ValueId = int32_t;
+
+struct Inst;
+/// A straight list of instructions with block arguments and yielded values.
+struct Region {
+  std::vector<ValueId> args;
+  std::vector<std::unique_ptr<Inst>> insts;
+  std::vector<ValueId> yields;
+};
+
+struct Inst {
+  InstKind kind = InstKind::kConst;
+  ScalarOp op{};
+  DType dtype = DType::kInvalid;     // kConst, kCast, kBitcast
+  Scalar constant;                   // kConst
+  int32_t index = 0;                 // kDim, kLoad, kStore, kCheck
+  LoopKind loop = LoopKind::kSerial; // kFor
+  int32_t width = 0;                 // kFor kVector: lanes wanted; 0: the target's width for the widest dtype in the loop
+  int64_t step = 1;                  // kFor, > 0
+  std::vector<Combiner> combiners;   // kFor kVector with carried values: how lanes combine, one each (kAdd/kMul/kMin/kMax/kAnd/kOr)
+  std::vector<ValueId> operands;
+  std::vector<ValueId> results;
+  std::vector<Region> regions;
+};
+
+enum class BufferSpace : uint8_t {
+  kBinding,  // memory passed by the caller
+  kLocal,    // private to a grid index: `count` elements, uninitialised
+  kShared,   // private to a workgroup (GPU); on the CPU as kLocal
+};
+
+struct BufferInfo {
+  std::string name;
+  DType dtype = DType::kInvalid;     // storage dtype; not packed, not string
+  BufferSpace space = BufferSpace::kBinding;
+  bool written = false;
+  int64_t count = 0;                 // kLocal, kShared
+};
+
+struct ValueInfo {
+  DType dtype = DType::kInvalid;     // bool, i8…i64, u8…u64, f16, bf16, f32, f64; indices are i64
+};
+
+/// Bindings come first in `buffers`, in the order of the dispatch's buffer arguments. `body.args[0]` is the grid index.
+struct Kernel {
+  std::string name;                  // not part of the structural hash
+  std::vector<BufferInfo> buffers;
+  int num_dims = 0;                  // i64 parameters
+  int lanes = 1;                     // GPU workgroup size wanted when the body uses kShared or kBarrier; else 1
+  std::vector<ValueInfo> values;
+  Region body;
+
+  DType dtype(ValueId v) const { return values[static_cast<size_t>(v)].dtype; }
+  int num_bindings() const;
+};
+
+/// Appends instructions at the insertion point; folds constants and trivial identities on i64 and bool as it builds.
+class KernelBuilder {
+ public:
+  explicit KernelBuilder(Kernel& kernel);
+  Kernel& kernel() { return kernel_; }
+
+  int add_binding(std::string name, DType dtype, bool written);   // before any local
+  int add_local(std::string name, DType dtype, int64_t count, BufferSpace space = BufferSpace::kLocal);
+  ValueId grid_index() const { return kernel_.body.args[0]; }
+
+  ValueId constant(DType dtype, double value);
+  ValueId constant_int(DType dtype, int64_t value);
+  ValueId i64(int64_t value) { return constant_int(DType::kI64, value); }
+  ValueId dim(int index);
+  ValueId op(ScalarOp op, std::initializer_list<ValueId> operands);
+  ValueId op(ScalarOp op, std::span<const ValueId> operands);
+  ValueId cast(ValueId value, DType to);
+  ValueId bitcast(ValueId value, DType to);
+  ValueId load(int buffer, ValueId offset);
+  ValueId load_masked(int buffer, ValueId offset, ValueId mask, ValueId other);
+  void store(int buffer, ValueId offset, ValueId value);
+  void store_masked(int buffer, ValueId offset, ValueId value, ValueId mask);
+  void check(ValueId condition, CheckCode code);
+  void barrier();
+  // i64 shorthands
+  ValueId add(ValueId a, ValueId b) { return op(ScalarOp::kAdd, {a, b}); }
+  ValueId sub(ValueId a, ValueId b) { return op(ScalarOp::kSub, {a, b}); }
+  ValueId mul(ValueId a, ValueId b) { return op(ScalarOp::kMul, {a, b}); }
+
+  /// body(iv, carried) returns the yielded values; the result is the loop's results.
+  std::vector<ValueId> loop(LoopKind kind, ValueId lo, ValueId hi, int64_t step, std::span<const ValueId> inits,
+                            const std::function<std::vector<ValueId>(ValueId iv, std::span<const ValueId> carried)>& body,
+                            std::vector<Combiner> combiners = {}, int width = 0);
+  void loop(LoopKind kind, ValueId lo, ValueId hi, int64_t step, const std::function<void(ValueId iv)>& body, int width = 0);
+  std::vector<ValueId> if_else(ValueId condition, const std::function<std::vector<ValueId>()>& then_body,
+                               const std::function<std::vector<ValueId>()>& else_body);
+
+  /// The value of a constant instruction, when `v` is one of integer dtype.
+  std::optional<int64_t> as_constant(ValueId v) const;
+
+ private:
+  ValueId new_value(DType dtype);
+  Inst& append(InstKind kind);
+  Kernel& kernel_;
+  Region* block_;
+  std::vector<const Inst*> def_;  // by value id; null for block arguments
+};
+
+/// Checks every rule of the form: types, dominance, regions, bindings, constants. Names the instruction.
+Status verify(const Kernel& kernel);
+
+/// Text form (.kir); parse(print(k)) gives the same kernel.
+std::string print(const Kernel& kernel);
+Result<Kernel> parse(std::string_view text);
+
+/// Content hash of everything but the name.
+uint64_t structural_hash(const Kernel& kernel);
+
+/// Executes grid indices [begin, end) one lane at a time: the definition that emitters are tested against. Accesses are
+/// bounds-checked against `sizes` (elements). Vector loops run in order with their combiners.
+struct BufferView {
+  void* data;
+  int64_t size;  // elements
+};
+Status interpret(const Kernel& kernel, std::span<const BufferView> bindings, std::span<const int64_t> dims,
+                 int64_t begin, int64_t end);
+
+/// Replaces math functions (exp, log, tanh, erf, sigmoid, pow, sin, cos …) of floats by sequences of basic operations, with the
+/// accuracy that codegen/math.h states; f16 and bf16 compute in f32. Basic operations that every emitter must have remain:
+/// neg abs sqrt floor ceil round trunc add sub mul div fma min max select, comparisons, int and bool operations, cast, bitcast.
+void expand_math(Kernel& kernel);
+
+}  // namespace tenon::kir

@@ -1,0 +1,33 @@
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "ir/graph.h"
+#include "support/status.h"
+
+namespace tenon::frontend {
+
+struct ImportOptions {
+  /// Overrides of symbolic dims by name, and of whole input shapes ("input=1x3x224x224", -1 keeps a dim).
+  std::vector<std::pair<std::string, int64_t>> dims;
+  std::vector<std::pair<std::string, std::vector<int64_t>>> shapes;
+  int max_nesting = 64;             // of regions and function calls
+  int64_t max_nodes = 4'000'000;    // after inlining of functions
+};
+
+/// Reads an ONNX model: any IR version 3 to 13, opset 1 to 28, normalised to the newest form of every op. Initializers and
+/// external data are mapped, not copied. The graph is inferred and verified. All unsupported parts are reported in one error.
+Result<std::unique_ptr<ir::Graph>> import_onnx(const std::filesystem::path& file, const ImportOptions& options = {});
+/// From memory; external data is refused unless `base_folder` is given. The bytes must outlive nothing: they are copied.
+Result<std::unique_ptr<ir::Graph>> import_onnx_bytes(std::span<const std::byte> bytes, const ImportOptions& options = {},
+                                                     const std::filesystem::path& base_folder = {});
+
+/// Reads a TensorProto, SequenceProto, OptionalProto or .npy file (by content), as test data has them. `type` picks the kind.
+Result<HostValue> read_value(const std::filesystem::path& file, const ir::Type& type);
+/// Writes a tensor as TensorProto (.pb).
+Status write_tensor(const Tensor& tensor, std::string_view name, const std::filesystem::path& file);
+
+}  // namespace tenon::frontend

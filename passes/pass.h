@@ -1,0 +1,55 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "ir/graph.h"
+#include "support/status.h"
+
+namespace tenon::passes {
+
+struct PassContext {
+  /// Rewrites that may still be applied (--max-rewrites); a pass asks before each. Negative: no limit.
+  int64_t rewrites_left = -1;
+  bool take_rewrite() {
+    if (rewrites_left == 0) return false;
+    if (rewrites_left > 0) --rewrites_left;
+    return true;
+  }
+  int64_t max_fold_bytes = int64_t{64} << 20;  // fold-constants does not make larger constants
+};
+
+/// One row a pass: name (fold-constants), one line of help, the lowest -O level that runs it, and the function. run()
+/// returns whether it changed the graph.
+struct PassInfo {
+  std::string_view name;
+  std::string_view help;
+  int level;
+  Result<bool> (*run)(ir::Graph& graph, PassContext& context);
+};
+
+/// All passes in the order in which a pipeline runs them. A pass may stand in it more than once.
+std::span<const PassInfo> pipeline();
+const PassInfo* find_pass(std::string_view name);
+
+struct PipelineOptions {
+  int level = 3;
+  std::vector<std::string> disabled;
+  std::vector<std::string> print_after;               // names, or "all"
+  std::function<void(std::string_view text)> print;   // where print_after goes
+  bool verify_each = false;
+  int64_t max_rewrites = -1;
+};
+struct PassTime {
+  std::string_view name;
+  double ms;
+  bool changed;
+};
+/// Runs the pipeline on an imported graph. `times`, when given, gets a row for each pass run.
+Status run_pipeline(ir::Graph& graph, const PipelineOptions& options, std::vector<PassTime>* times = nullptr);
+
+}  // namespace tenon::passes
