@@ -1,0 +1,27 @@
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "codegen/kernel_ir.h"
+#include "codegen/target.h"
+#include "runtime/plan.h"
+
+namespace tenon::codegen {
+
+/// Owns machine code of kernels; functions are valid while it lives. LLVM appears in no header.
+class CpuJit {
+ public:
+  static Result<std::unique_ptr<CpuJit>> create(const Target& target);
+  virtual ~CpuJit() = default;
+  /// Compiles kernels (verified, math expanded inside) on up to `threads` threads; functions in the same order.
+  virtual Result<std::vector<runtime::KernelFn>> compile(std::span<const kir::Kernel* const> kernels, int threads) = 0;
+};
+
+enum class EmitKind : uint8_t { kLlvm, kAssembly, kObject };
+/// The kernels as one LLVM module's text, assembly or object file for `target`, which need not be the host.
+Result<std::string> emit(std::span<const kir::Kernel* const> kernels, const Target& target, EmitKind kind);
+
+}  // namespace tenon::codegen

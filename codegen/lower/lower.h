@@ -1,0 +1,43 @@
+#pragma once
+
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "codegen/kernel_ir.h"
+#include "codegen/target.h"
+#include "ir/graph.h"
+
+namespace tenon::codegen {
+
+/// What a dispatch's buffer argument is: a value of the graph, or temporary number i of the lowered op.
+using BindingRef = std::variant<const ir::Value*, int>;
+
+struct Temporary {
+  DType dtype = DType::kInvalid;
+  ir::Dim count;                    // elements
+};
+
+/// One dispatch. Kernel dims are numbered in order of first use and independent of symbol names, so that equal layers give
+/// structurally equal kernels.
+struct LoweredKernel {
+  kir::Kernel kernel;
+  std::vector<BindingRef> bindings; // in the order of the kernel's bindings
+  std::vector<ir::Dim> dims;        // arguments for the kernel's dims
+  ir::Dim grid;                     // extent
+  ir::Dim work;                     // scalar operations over the whole grid, about
+};
+
+/// One node (with a Body) or fused node as kernels in order, or the reason why it is not generated.
+struct LoweredOp {
+  std::vector<LoweredKernel> kernels;
+  std::vector<Temporary> temporaries;
+  std::string implementation;       // "map", "row reduction", "window", "contraction 6x32" …
+  std::vector<std::string> refused; // "contraction: K is data-dependent" …: better-ranked implementations and why not
+};
+
+/// kUnsupported (with the reason) when the node must run as a host call: opaque op, unranked value, dtype that kernels lack.
+/// Knows compute kinds and never op names.
+Result<LoweredOp> lower(const ir::Node& node, const Target& target);
+
+}  // namespace tenon::codegen

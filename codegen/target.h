@@ -1,0 +1,37 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "support/status.h"
+
+namespace tenon::codegen {
+
+/// What schedules and emitters need to know of the machine that runs the code.
+struct Target {
+  enum class Kind : uint8_t { kCpu, kGpu } kind = Kind::kCpu;
+
+  // CPU
+  std::string triple;               // "x86_64-pc-linux-gnu"; empty: the host's
+  std::string cpu;                  // LLVM's name; empty: the host's
+  std::string features;             // LLVM's feature string, "+avx2,+fma"
+  int vector_bits = 128;            // widest vectors to use: 128, 256, 512
+  int vector_registers = 16;
+  bool has_fma = false;
+  int64_t l1_bytes = 32 << 10, l2_bytes = 1 << 20;
+
+  // GPU
+  int subgroup_size = 32;
+  int max_workgroup = 1024;
+  int64_t shared_bytes = 32 << 10;
+
+  int lanes(int dtype_bits) const { return vector_bits / dtype_bits; }
+};
+
+/// The host, or a named x86-64 level: "host", "x86-64-v2" (SSE4.2, 128 bit), "x86-64-v3" (AVX2 + FMA, 256 bit),
+/// "x86-64-v4" (AVX-512). kInvalidArgument names the choices; kUnsupported when the host cannot execute the level and
+/// `must_run` is set.
+Result<Target> cpu_target(std::string_view name, bool must_run = true);
+
+}  // namespace tenon::codegen
