@@ -1,0 +1,133 @@
+#include "support/executor.h"
+
+#include <algorithm>
+#include <chrono>
+#include <system_error>
+
+#include "support/cpu_count.h"
+
+namespace tenon {
+namespace {
+
+constexpr auto kSpin = std::chrono::microseconds(50);
+
+void pause_cpu() {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+// Watches `value` until it is no longer `old`, then returns what it is; sleeps once kSpin has passed.
+template <class T>
+T wait_for_change(const std::atomic<T>& value, T old) {
+  const auto deadline = std::chrono::steady_clock::now() + kSpin;
+  do {
+    for (int i = 0; i < 64; ++i) {
+      const T now = value.load(std::memory_order_acquire);
+      if (now != old) return now;
+      pause_cpu();
+    }
+  } while (std::chrono::steady_clock::now() < deadline);
+  while (true) {
+    const T now = value.load(std::memory_order_acquire);
+    if (now != old) return now;
+    value.wait(old, std::memory_order_acquire);
+  }
+}
+
+// The control bits of the floating-point unit, without the sticky exception flags.
+uint64_t fp_control() {
+#if defined(__x86_64__)
+  return __builtin_ia32_stmxcsr() & 0xffc0u;
+#elif defined(__aarch64__)
+  uint64_t fpcr;
+  asm volatile("mrs %0, fpcr" : "=r"(fpcr));
+  return fpcr;
+#else
+  return 0;
+#endif
+}
+
+void set_fp_control([[maybe_unused]] uint64_t control) {
+  if (fp_control() == control) return;
+#if defined(__x86_64__)
+  __builtin_ia32_ldmxcsr(static_cast<unsigned>(control));
+#elif defined(__aarch64__)
+  asm volatile("msr fpcr, %0" : : "r"(control));
+#endif
+}
+
+}  // namespace
+
+// `ticket` goes up by one for every job that the worker has a part in; kStop ends it.
+struct alignas(64) ThreadPool::Worker {
+  static constexpr uint32_t kStop = ~0u;
+  std::atomic<uint32_t> ticket = 0;
+  std::thread thread;
+
+  void post(uint32_t next) {
+    ticket.store(next, std::memory_order_release);
+    ticket.notify_one();
+  }
+};
+
+ThreadPool::ThreadPool(int threads) {
+  for (int index = 1; index < threads; ++index) {
+    auto worker = std::make_unique<Worker>();
+    try {
+      worker->thread = std::thread([this, w = worker.get(), index] { work(*w, index); });
+    } catch (const std::system_error&) {
+      return;
+    }
+    workers_.push_back(std::move(worker));
+  }
+}
+
+ThreadPool::~ThreadPool() {
+  for (auto& worker : workers_) worker->post(Worker::kStop);
+  for (auto& worker : workers_) worker->thread.join();
+}
+
+void ThreadPool::work(Worker& self, int index) {
+  uint32_t seen = 0;
+  while ((seen = wait_for_change(self.ticket, seen)) != Worker::kStop) {
+    set_fp_control(job_.fp_control);
+    run_part(index);
+    if (unfinished_.fetch_sub(1, std::memory_order_acq_rel) == 1) unfinished_.notify_one();
+  }
+}
+
+void ThreadPool::run_part(int part) const {
+  const int64_t size = job_.n / job_.parts, longer = job_.n % job_.parts;
+  const int64_t begin = part * size + std::min<int64_t>(part, longer);
+  job_.fn(job_.context, begin, begin + size + (part < longer), part);
+}
+
+void ThreadPool::parallel_for(int64_t n, RangeFn fn, void* context, int max_threads) {
+  if (n <= 0) return;
+  const int limit = max_threads > 0 ? std::min(max_threads, num_threads()) : num_threads();
+  const int parts = static_cast<int>(std::min<int64_t>(n, limit));
+  if (parts == 1 || busy_.exchange(true, std::memory_order_acquire)) {
+    fn(context, 0, n, 0);
+    return;
+  }
+  job_ = {fn, context, n, parts, fp_control()};
+  unfinished_.store(parts - 1, std::memory_order_relaxed);
+  for (int i = 0; i < parts - 1; ++i) {
+    Worker& worker = *workers_[static_cast<size_t>(i)];
+    const uint32_t next = worker.ticket.load(std::memory_order_relaxed) + 1;
+    worker.post(next == Worker::kStop ? 0 : next);
+  }
+  run_part(0);
+  for (int left; (left = unfinished_.load(std::memory_order_acquire)) != 0;) wait_for_change(unfinished_, left);
+  busy_.store(false, std::memory_order_release);
+}
+
+ThreadPool& default_pool() {
+  static ThreadPool pool(available_cores());
+  return pool;
+}
+
+}  // namespace tenon
