@@ -162,6 +162,9 @@ Status verify(const Kernel& kernel);
 std::string print(const Kernel& kernel);
 Result<Kernel> parse(std::string_view text);
 
+/// A deep copy.
+Kernel clone(const Kernel& kernel);
+
 /// Content hash of everything but the name.
 uint64_t structural_hash(const Kernel& kernel);
 

@@ -1,0 +1,41 @@
+#include "codegen/kernel_ir.h"
+
+namespace tenon::kir {
+namespace {
+
+Region clone(const Region& region) {
+  Region copy{region.args, {}, region.yields};
+  copy.insts.reserve(region.insts.size());
+  for (const auto& inst : region.insts) {
+    auto made = std::make_unique<Inst>();
+    made->kind = inst->kind;
+    made->op = inst->op;
+    made->dtype = inst->dtype;
+    made->constant = inst->constant;
+    made->index = inst->index;
+    made->loop = inst->loop;
+    made->width = inst->width;
+    made->step = inst->step;
+    made->combiners = inst->combiners;
+    made->operands = inst->operands;
+    made->results = inst->results;
+    for (const Region& nested : inst->regions) made->regions.push_back(clone(nested));
+    copy.insts.push_back(std::move(made));
+  }
+  return copy;
+}
+
+}  // namespace
+
+Kernel clone(const Kernel& kernel) {
+  Kernel copy;
+  copy.name = kernel.name;
+  copy.buffers = kernel.buffers;
+  copy.num_dims = kernel.num_dims;
+  copy.lanes = kernel.lanes;
+  copy.values = kernel.values;
+  copy.body = clone(kernel.body);
+  return copy;
+}
+
+}  // namespace tenon::kir

@@ -1,0 +1,32 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "codegen/kernel_ir.h"
+#include "support/status.h"
+
+namespace tenon::codegen::spirv {
+
+/// What the device has beyond Vulkan 1.2 with buffer device addresses and 64-bit integers. A module declares only the
+/// capabilities that its kernel uses.
+struct EmitOptions {
+  int workgroup_size = 64;           // invocations; a grid index each
+  bool denorm_preserve_f32 = false;  // VkPhysicalDeviceFloatControlsProperties: ask for it where it is there
+  bool nan_preserve_f32 = false;     // shaderSignedZeroInfNanPreserveFloat32
+};
+
+/// The push constants of every kernel: one invocation executes grid index `grid_begin` + its linear id when that is
+/// below `grid_end`. `parameters` is the device address of num_bindings buffer addresses followed by num_dims dims, then
+/// the address of an int32 that a failing check sets to its code.
+struct PushConstants {
+  uint64_t parameters;
+  int64_t grid_begin;
+  int64_t grid_end;
+};
+
+/// One SPIR-V 1.5 module (Vulkan 1.2) with the entry point "main". Math is expanded inside, as for every emitter.
+/// kUnsupported: a dtype or instruction that SPIR-V has no form for.
+Result<std::vector<uint32_t>> emit(const kir::Kernel& kernel, const EmitOptions& options = {});
+
+}  // namespace tenon::codegen::spirv

@@ -1,0 +1,142 @@
+#include "codegen/spirv/module.h"
+
+namespace tenon::codegen::spirv {
+
+void Module::put(Words& to, spv::Op op, std::span<const uint32_t> operands) {
+  to.push_back(static_cast<uint32_t>((operands.size() + 1) << spv::WordCountShift) | static_cast<uint32_t>(op));
+  to.insert(to.end(), operands.begin(), operands.end());
+}
+
+// Literal strings: UTF-8, four bytes a word, low byte first, always ended by a zero byte.
+void Module::put_string(Words& to, std::string_view text) {
+  for (size_t i = 0; i <= text.size(); i += 4) {
+    uint32_t word = 0;
+    for (size_t j = 0; j < 4 && i + j < text.size(); ++j)
+      word |= static_cast<uint32_t>(static_cast<unsigned char>(text[i + j])) << (8 * j);
+    to.push_back(word);
+  }
+}
+
+void Module::capability(spv::Capability value) { capabilities_.insert(static_cast<uint32_t>(value)); }
+
+Id Module::ext_inst_set(std::string_view name) {
+  const Id id = new_id();
+  Words operands{id};
+  put_string(operands, name);
+  put(imports_, spv::OpExtInstImport, operands);
+  return id;
+}
+
+void Module::execution_mode(Id entry, spv::ExecutionMode mode, std::initializer_list<uint32_t> extra) {
+  Words operands{entry, static_cast<uint32_t>(mode)};
+  operands.insert(operands.end(), extra.begin(), extra.end());
+  put(modes_, spv::OpExecutionMode, operands);
+}
+
+void Module::entry_point(Id function, std::string_view name, std::span<const Id> interface) {
+  Words operands{spv::ExecutionModelGLCompute, function};
+  put_string(operands, name);
+  operands.insert(operands.end(), interface.begin(), interface.end());
+  put(entry_points_, spv::OpEntryPoint, operands);
+}
+
+void Module::decorate(Id target, spv::Decoration decoration, std::initializer_list<uint32_t> extra) {
+  Words operands{target, static_cast<uint32_t>(decoration)};
+  operands.insert(operands.end(), extra.begin(), extra.end());
+  put(decorations_, spv::OpDecorate, operands);
+}
+
+void Module::decorate_member(Id target, uint32_t member, spv::Decoration decoration,
+                             std::initializer_list<uint32_t> extra) {
+  Words operands{target, member, static_cast<uint32_t>(decoration)};
+  operands.insert(operands.end(), extra.begin(), extra.end());
+  put(decorations_, spv::OpMemberDecorate, operands);
+}
+
+Id Module::type(spv::Op op, std::span<const uint32_t> operands) {
+  Words key{static_cast<uint32_t>(op)};
+  key.insert(key.end(), operands.begin(), operands.end());
+  auto [it, inserted] = shared_.try_emplace(std::move(key), 0);
+  if (!inserted) return it->second;
+  it->second = new_id();
+  Words all{it->second};
+  all.insert(all.end(), operands.begin(), operands.end());
+  put(globals_, op, all);
+  return it->second;
+}
+
+Id Module::distinct_type(spv::Op op, std::initializer_list<uint32_t> operands) {
+  const Id id = new_id();
+  Words all{id};
+  all.insert(all.end(), operands.begin(), operands.end());
+  put(globals_, op, all);
+  return id;
+}
+
+Id Module::constant(Id type, std::span<const uint32_t> words) {
+  Words key{static_cast<uint32_t>(spv::OpConstant), type};
+  key.insert(key.end(), words.begin(), words.end());
+  auto [it, inserted] = shared_.try_emplace(std::move(key), 0);
+  if (!inserted) return it->second;
+  it->second = new_id();
+  Words all{type, it->second};
+  all.insert(all.end(), words.begin(), words.end());
+  put(globals_, spv::OpConstant, all);
+  return it->second;
+}
+
+Id Module::constant_bool(Id type, bool value) {
+  const spv::Op op = value ? spv::OpConstantTrue : spv::OpConstantFalse;
+  auto [it, inserted] = shared_.try_emplace(Words{static_cast<uint32_t>(op), type}, 0);
+  if (!inserted) return it->second;
+  it->second = new_id();
+  put(globals_, op, Words{type, it->second});
+  return it->second;
+}
+
+Id Module::global_variable(Id pointer_type, spv::StorageClass storage) {
+  const Id id = new_id();
+  put(globals_, spv::OpVariable, Words{pointer_type, id, static_cast<uint32_t>(storage)});
+  return id;
+}
+
+void Module::begin_function(Id result_type, Id function, Id function_type) {
+  put(function_header_, spv::OpFunction, Words{result_type, function, spv::FunctionControlMaskNone, function_type});
+  block_ = new_id();
+  put(function_header_, spv::OpLabel, Words{block_});
+}
+
+Id Module::local_variable(Id pointer_type) {
+  const Id id = new_id();
+  put(locals_, spv::OpVariable, Words{pointer_type, id, spv::StorageClassFunction});
+  return id;
+}
+
+void Module::op(spv::Op op, std::span<const uint32_t> operands) { put(body_, op, operands); }
+
+Id Module::value(spv::Op op, Id type, std::span<const uint32_t> operands) {
+  const Id id = new_id();
+  Words all{type, id};
+  all.insert(all.end(), operands.begin(), operands.end());
+  put(body_, op, all);
+  return id;
+}
+
+void Module::label(Id id) {
+  put(body_, spv::OpLabel, Words{id});
+  block_ = id;
+}
+
+std::vector<uint32_t> Module::finish(uint32_t version) {
+  put(body_, spv::OpFunctionEnd, {});
+  Words out{spv::MagicNumber, version, 0, next_id_, 0};
+  for (uint32_t capability : capabilities_) put(out, spv::OpCapability, Words{capability});
+  out.insert(out.end(), imports_.begin(), imports_.end());
+  put(out, spv::OpMemoryModel, Words{spv::AddressingModelPhysicalStorageBuffer64, spv::MemoryModelGLSL450});
+  for (const Words* section :
+       {&entry_points_, &modes_, &decorations_, &globals_, &function_header_, &locals_, &body_})
+    out.insert(out.end(), section->begin(), section->end());
+  return out;
+}
+
+}  // namespace tenon::codegen::spirv

@@ -1,0 +1,74 @@
+#pragma once
+
+#include <cstdint>
+#include <initializer_list>
+#include <map>
+#include <set>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include <spirv/unified1/spirv.hpp>
+
+namespace tenon::codegen::spirv {
+
+using Id = uint32_t;
+
+/// The sections of a SPIR-V module in the order of the specification (2.4, Logical Layout of a Module), with types and
+/// constants made once each.
+class Module {
+ public:
+  Id new_id() { return next_id_++; }
+
+  void capability(spv::Capability value);
+  Id ext_inst_set(std::string_view name);
+  void execution_mode(Id entry, spv::ExecutionMode mode, std::initializer_list<uint32_t> operands);
+  void entry_point(Id function, std::string_view name, std::span<const Id> interface);
+  void decorate(Id target, spv::Decoration decoration, std::initializer_list<uint32_t> operands = {});
+  void decorate_member(Id target, uint32_t member, spv::Decoration decoration, std::initializer_list<uint32_t> operands);
+
+  /// A type instruction with these operands, shared by equal requests.
+  Id type(spv::Op op, std::span<const uint32_t> operands);
+  Id type(spv::Op op, std::initializer_list<uint32_t> operands) {
+    return type(op, std::span<const uint32_t>(operands.begin(), operands.size()));
+  }
+  /// A type that decorations make its own (structs, arrays with strides).
+  Id distinct_type(spv::Op op, std::initializer_list<uint32_t> operands);
+  Id constant(Id type, std::span<const uint32_t> words);
+  Id constant_bool(Id type, bool value);
+  Id global_variable(Id pointer_type, spv::StorageClass storage);
+
+  /// Function body: instructions in order; function-storage variables go to the first block.
+  void begin_function(Id result_type, Id function, Id function_type);
+  Id local_variable(Id pointer_type);
+  void op(spv::Op op, std::span<const uint32_t> operands);
+  void op(spv::Op op, std::initializer_list<uint32_t> operands) {
+    this->op(op, std::span<const uint32_t>(operands.begin(), operands.size()));
+  }
+  Id value(spv::Op op, Id type, std::span<const uint32_t> operands);
+  Id value(spv::Op op, Id type, std::initializer_list<uint32_t> operands) {
+    return value(op, type, std::span<const uint32_t>(operands.begin(), operands.size()));
+  }
+  void label(Id id);
+  Id current_block() const { return block_; }
+  /// Position for operands that are known later (the back edge of a phi): fills word `offset` of the body.
+  size_t body_size() const { return body_.size(); }
+  void patch(size_t offset, uint32_t word) { body_[offset] = word; }
+
+  /// The finished module; `version` as in the header, 0x00010500 for 1.5.
+  std::vector<uint32_t> finish(uint32_t version);
+
+ private:
+  using Words = std::vector<uint32_t>;
+  static void put(Words& to, spv::Op op, std::span<const uint32_t> operands);
+  static void put_string(Words& to, std::string_view text);
+
+  Id next_id_ = 1;
+  Id block_ = 0;
+  std::set<uint32_t> capabilities_;
+  Words imports_, entry_points_, modes_, decorations_, globals_;
+  Words function_header_, locals_, body_;
+  std::map<Words, Id> shared_;
+};
+
+}  // namespace tenon::codegen::spirv
