@@ -63,6 +63,8 @@ struct PlanKernel {
 
 struct HostCallContext {
   std::span<const HostValue> inputs;   // monostate: absent
+  /// Outputs whose storage is kArena hold a tensor of the right shape to write into (its bytes are not defined before);
+  /// the others are monostate and the function makes them.
   std::span<HostValue> outputs;
   std::span<const std::optional<int64_t>> symbols;
 };
@@ -108,9 +110,18 @@ struct PlanIo {
   ValueIdx value = -1;
 };
 
+/// A fact that compilation took for granted and that only run time can know: two dims that must broadcast to one.
+/// Checked when the dims become known, before any step that follows; a failure is kInvalidArgument and names the node.
+struct DimCheck {
+  enum class Kind : uint8_t { kEqual, kLessEqual } kind = Kind::kEqual;
+  DimId a = -1, b = -1;
+  std::string node;
+};
+
 struct Plan {
   std::vector<PlanValue> values;
   DimProgram dims;                  // of this plan (sub-plans have their own, over the same symbols)
+  std::vector<DimCheck> checks;
   std::vector<Step> steps;
   std::vector<PlanIo> inputs, outputs;
   std::shared_ptr<const std::vector<PlanKernel>> kernels;  // shared with sub-plans

@@ -95,6 +95,9 @@ class Tensor {
   const std::vector<std::string>& string_values() const { return *strings_; }
   std::vector<std::string>& mutable_strings() { return *strings_; }
 
+  /// Whether no other tensor shares the bytes, so that they may be written again.
+  bool unique() const { return buffer_ != nullptr && buffer_.use_count() == 1; }
+
   /// Same bytes, another shape of the same element count (kInvalidArgument otherwise).
   Result<Tensor> reshaped(Shape shape) const;
   /// A deep copy that shares nothing.
