@@ -43,9 +43,9 @@ class Emitter {
  private:
   // ---- types and constants -------------------------------------------------------------------------------------
   Status check_types() const {
-    if (kernel_.lanes > options_.workgroup_size)
-      return error(Code::kUnsupported, "kernel {} wants {} lanes, the workgroup has {}", kernel_.name, kernel_.lanes,
-                   options_.workgroup_size);
+    if (kernel_.lanes != 1)
+      return error(Code::kUnsupported, "kernel {} wants {} cooperating lanes; one invocation executes a grid index here",
+                   kernel_.name, kernel_.lanes);
     for (const auto& value : kernel_.values)
       if (bits(value.dtype) < 8 || bits(value.dtype) > 64 || value.dtype == DType::kC64 ||
           (is_float(value.dtype) && bits(value.dtype) == 8))
