@@ -2,7 +2,9 @@
 
 #include <cmath>
 #include <limits>
+#include <ostream>
 #include <random>
+#include <string>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -22,6 +24,8 @@ struct Format {
   unsigned (*from_float)(float);
   double (*to_double)(unsigned);
 };
+
+void PrintTo(const Format& format, std::ostream* out) { *out << format.name; }
 
 #define FORMAT(name, suffix, ...)                                                                                  \
   Format {                                                                                                         \
