@@ -43,7 +43,8 @@ class Dim {
 
  private:
   friend class DimContext;
-  explicit Dim(const DimNode* node) : node_(node) {}
+  struct Interned {};
+  Dim(Interned, const DimNode* node) : node_(node) {}  // tagged, so that Dim(0) is a number
   const DimNode* node_ = nullptr;
   int64_t value_ = 0;
   bool valid_ = true;
@@ -86,8 +87,12 @@ struct DimNode {
   Dim a, b;     // kFloorDiv, kMod, kMin, kMax
   int64_t constant = 0;
   std::vector<Term> terms;
+  int size = 1, depth = 1;  // of the expression tree; larger than kMaxDimSize, kMaxDimDepth is invalid()
   DimContext* context;
 };
+
+/// What shape arithmetic of a hostile model may build at most.
+inline constexpr int kMaxDimSize = 2000, kMaxDimDepth = 64;
 
 /// Owns the symbols and expressions of one module (a graph with its regions). Not thread-safe.
 class DimContext {

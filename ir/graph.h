@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <variant>
 #include <vector>
 
@@ -49,7 +50,7 @@ struct Use {
 class Value {
  public:
   const std::string& name() const { return name_; }
-  void set_name(std::string name) { name_ = std::move(name); }
+  void set_name(std::string name);  // the caller's business that it is unique: Graph::unique_name
   const Type& type() const { return type_; }
   void set_type(Type type) { type_ = std::move(type); }
   const TensorType& tensor() const { return type_.tensor(); }
@@ -79,6 +80,7 @@ class Value {
   std::vector<Use> uses_;
   int output_uses_ = 0;
   std::optional<std::vector<Dim>> dim_values_;
+  std::list<std::unique_ptr<Value>>::iterator self_;
 };
 
 /// One operation. Inputs may be null (an absent optional input); outputs are always there (an unused optional output is
@@ -103,6 +105,7 @@ class Node {
   std::span<Value* const> outputs() const { return outputs_; }
   int num_outputs() const { return static_cast<int>(outputs_.size()); }
   Value* output(int i = 0) const { return outputs_[static_cast<size_t>(i)]; }
+  Value* add_output(std::string name);  // appends one of unknown type
 
   Attrs& attrs() { return attrs_; }
   const Attrs& attrs() const { return attrs_; }
@@ -120,6 +123,7 @@ class Node {
   Graph& region(int i) const { return *regions_[static_cast<size_t>(i)]; }
   int num_regions() const { return static_cast<int>(regions_.size()); }
   Graph& add_region();
+  Graph& add_region(std::unique_ptr<Graph> region);  // one that Graph::clone made of a region
 
   Graph* graph() const { return graph_; }
   Node* next() const;  // in graph order, null at the end
@@ -180,13 +184,23 @@ class Graph {
 
  private:
   friend class Node;
+  friend class Value;
+  struct Names;
+  Value* new_value(std::string name);
+  void free_value(Value* value);
+  void share_names(const std::shared_ptr<Names>& names);
   std::shared_ptr<DimContext> dims_;
   Node* parent_ = nullptr;
   std::vector<Value*> inputs_, outputs_;
   std::list<std::unique_ptr<Node>> nodes_;
   std::list<std::unique_ptr<Value>> values_;  // owns all values; freed with the graph or when their node is erased
-  std::shared_ptr<int64_t> next_name_;
+  std::shared_ptr<Names> names_;  // one for a module and its regions
 };
+
+/// Copies the nodes of `from`, regions and attributes included, before `before` in `to` (null: at the end). `map` gives
+/// the values that stand for those of `from` (its inputs at least) and receives every copied value; operands that it
+/// does not have are used as they are. Names are kept where `to` does not have them yet.
+void copy_nodes(const Graph& from, Graph& to, Node* before, std::unordered_map<const Value*, Value*>& map);
 
 /// The tensor of a value defined by a `Constant` node, else null.
 const Tensor* constant_of(const Value* value);

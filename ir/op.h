@@ -142,6 +142,15 @@ std::string qualified_name(const OpDef& op);
 /// Runs the op's inference and checks its parameters' type constraints. Outputs keep a more precise known type.
 Status infer_node(Node& node);
 
+/// What must hold before inference may read a node: number of operands, operands of a known type that the parameters
+/// allow, attributes of their kind, required ones present, number of regions.
+Status check_node_form(const Node& node);
+/// Infers every node of a graph in order; control flow infers its regions.
+Status infer_graph(Graph& graph);
+/// The type that holds both: dims that differ are `fresh(axis)`, different ranks make it unranked. An error when the
+/// dtypes or the kinds of type differ.
+Result<Type> merge_types(const Type& a, const Type& b, const std::function<Dim(int axis)>& fresh);
+
 /// Appends nodes, inferring each as it is made; for decompositions, rewrites and tests.
 class Builder {
  public:

@@ -1,0 +1,32 @@
+#pragma once
+
+#include <vector>
+
+#include "ir/op.h"
+
+/// One function a family file of ir/ops: the family's op table entries. ir/ops/table.cpp lists the functions; a new
+/// family is declared here and listed there.
+namespace tenon::ir {
+
+std::vector<OpDef> internal_ops();
+std::vector<OpDef> control_ops();
+std::vector<OpDef> elementwise_ops();
+std::vector<OpDef> movement_ops();
+std::vector<OpDef> reduce_ops();
+std::vector<OpDef> indexing_ops();
+std::vector<OpDef> contraction_ops();
+std::vector<OpDef> pooling_ops();
+std::vector<OpDef> normalization_ops();
+std::vector<OpDef> recurrent_ops();
+std::vector<OpDef> quantize_ops();
+std::vector<OpDef> sequence_ops();
+std::vector<OpDef> random_ops();
+std::vector<OpDef> image_ops();
+std::vector<OpDef> string_ops();
+std::vector<OpDef> ml_ops();
+std::vector<OpDef> contrib_ops();
+
+using OpFamily = std::vector<OpDef> (*)();
+std::span<const OpFamily> op_families();
+
+}  // namespace tenon::ir

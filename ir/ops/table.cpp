@@ -1,0 +1,13 @@
+#include "ir/ops/families.h"
+
+namespace tenon::ir {
+
+std::span<const OpFamily> op_families() {
+  static constexpr OpFamily kFamilies[] = {
+      internal_ops,
+      control_ops,
+  };
+  return kFamilies;
+}
+
+}  // namespace tenon::ir
