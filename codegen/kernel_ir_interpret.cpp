@@ -1,0 +1,148 @@
+#include <bit>
+#include <cstring>
+
+#include "codegen/kernel_ir.h"
+#include "support/checked.h"
+
+namespace tenon::kir {
+namespace {
+
+Scalar reinterpret_scalar(Scalar value, DType from, DType to) {
+  std::byte bytes[8] = {};
+  ir::store_scalar(bytes, from, 0, value);
+  return ir::load_scalar(bytes, to, 0);
+}
+
+class Interpreter {
+ public:
+  Interpreter(const Kernel& kernel, std::span<const BufferView> bindings, std::span<const int64_t> dims)
+      : k_(kernel), dims_(dims), values_(kernel.values.size()), views_(bindings.begin(), bindings.end()) {
+    locals_.resize(k_.buffers.size());
+    for (size_t b = views_.size(); b < k_.buffers.size(); ++b) {
+      const BufferInfo& info = k_.buffers[b];
+      locals_[b].resize(static_cast<size_t>(info.count * bits(info.dtype) / 8));
+      views_.push_back({locals_[b].data(), info.count});
+    }
+  }
+
+  Status run(int64_t g) {
+    at(k_.body.args[0]).i = g;
+    return region(k_.body);
+  }
+
+ private:
+  Scalar& at(ValueId v) { return values_[static_cast<size_t>(v)]; }
+
+  Status region(const Region& r) {
+    for (const auto& i : r.insts) TENON_RETURN_IF_ERROR(inst(*i));
+    return {};
+  }
+
+  Status inst(const Inst& i) {
+    switch (i.kind) {
+      case InstKind::kConst:
+        at(i.results[0]) = is_float(i.dtype) ? ir::cast_scalar(i.constant, DType::kF64, i.dtype) : i.constant;
+        return {};
+      case InstKind::kDim: at(i.results[0]).i = dims_[static_cast<size_t>(i.index)]; return {};
+      case InstKind::kOp: {
+        Scalar args[3];
+        for (size_t o = 0; o < i.operands.size(); ++o) args[o] = at(i.operands[o]);
+        at(i.results[0]) = ir::eval_scalar(i.op, k_.dtype(i.operands[i.op == ScalarOp::kSelect ? 1 : 0]), args);
+        return {};
+      }
+      case InstKind::kCast:
+        at(i.results[0]) = ir::cast_scalar(at(i.operands[0]), k_.dtype(i.operands[0]), i.dtype);
+        return {};
+      case InstKind::kBitcast:
+        at(i.results[0]) = reinterpret_scalar(at(i.operands[0]), k_.dtype(i.operands[0]), i.dtype);
+        return {};
+      case InstKind::kLoad: return load(i);
+      case InstKind::kStore: return store(i);
+      case InstKind::kFor: return loop(i);
+      case InstKind::kIf: {
+        const Region& r = i.regions[at(i.operands[0]).i ? 0 : 1];
+        TENON_RETURN_IF_ERROR(region(r));
+        for (size_t c = 0; c < i.results.size(); ++c) at(i.results[c]) = at(r.yields[c]);
+        return {};
+      }
+      case InstKind::kCheck:
+        if (!at(i.operands[0]).i && failed_.ok())
+          failed_ = error(Code::kOutOfRange, "kernel '{}' failed its check, code {}", k_.name, i.index);
+        return {};
+      case InstKind::kBarrier: return {};
+    }
+    return {};
+  }
+
+  Status bounds(const Inst& i, int64_t offset) const {
+    const BufferView& view = views_[static_cast<size_t>(i.index)];
+    if (offset >= 0 && offset < view.size) return {};
+    return error(Code::kInternal, "kernel '{}' accesses element {} of buffer '{}' of {} elements", k_.name, offset,
+                 k_.buffers[static_cast<size_t>(i.index)].name, view.size);
+  }
+
+  Status load(const Inst& i) {
+    if (i.operands.size() == 3 && !at(i.operands[1]).i) {
+      at(i.results[0]) = at(i.operands[2]);
+      return {};
+    }
+    const int64_t offset = at(i.operands[0]).i;
+    TENON_RETURN_IF_ERROR(bounds(i, offset));
+    const size_t b = static_cast<size_t>(i.index);
+    at(i.results[0]) = ir::load_scalar(views_[b].data, k_.buffers[b].dtype, offset);
+    return {};
+  }
+
+  Status store(const Inst& i) {
+    if (i.operands.size() == 3 && !at(i.operands[2]).i) return {};
+    const int64_t offset = at(i.operands[0]).i;
+    TENON_RETURN_IF_ERROR(bounds(i, offset));
+    const size_t b = static_cast<size_t>(i.index);
+    ir::store_scalar(views_[b].data, k_.buffers[b].dtype, offset, at(i.operands[1]));
+    return {};
+  }
+
+  Status loop(const Inst& i) {
+    const Region& r = i.regions[0];
+    const int64_t hi = at(i.operands[1]).i;
+    std::vector<Scalar> carried;
+    for (size_t c = 2; c < i.operands.size(); ++c) carried.push_back(at(i.operands[c]));
+    for (int64_t iv = at(i.operands[0]).i; iv < hi;) {
+      at(r.args[0]).i = iv;
+      for (size_t c = 0; c < carried.size(); ++c) at(r.args[c + 1]) = carried[c];
+      TENON_RETURN_IF_ERROR(region(r));
+      for (size_t c = 0; c < carried.size(); ++c) carried[c] = at(r.yields[c]);
+      const auto next = checked_add(iv, i.step);
+      if (!next) break;
+      iv = *next;
+    }
+    for (size_t c = 0; c < carried.size(); ++c) at(i.results[c]) = carried[c];
+    return {};
+  }
+
+  const Kernel& k_;
+  std::span<const int64_t> dims_;
+  std::vector<Scalar> values_;
+  std::vector<BufferView> views_;
+  std::vector<std::vector<std::byte>> locals_;
+
+ public:
+  Status failed_;
+};
+
+}  // namespace
+
+Status interpret(const Kernel& kernel, std::span<const BufferView> bindings, std::span<const int64_t> dims,
+                 int64_t begin, int64_t end) {
+  if (bindings.size() != static_cast<size_t>(kernel.num_bindings()))
+    return error(Code::kInvalidArgument, "kernel '{}' takes {} bindings, not {}", kernel.name, kernel.num_bindings(),
+                 bindings.size());
+  if (dims.size() < static_cast<size_t>(kernel.num_dims))
+    return error(Code::kInvalidArgument, "kernel '{}' takes {} dims, not {}", kernel.name, kernel.num_dims,
+                 dims.size());
+  Interpreter interpreter(kernel, bindings, dims);
+  for (int64_t g = begin; g < end; ++g) TENON_RETURN_IF_ERROR(interpreter.run(g));
+  return interpreter.failed_;
+}
+
+}  // namespace tenon::kir

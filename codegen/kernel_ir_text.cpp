@@ -1,0 +1,497 @@
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <map>
+
+#include "codegen/kernel_ir.h"
+#include "support/hash.h"
+
+namespace tenon::kir {
+namespace {
+
+constexpr std::string_view kLoopNames[] = {"serial", "unroll", "vector"};
+constexpr std::string_view kSpaceNames[] = {"binding", "local", "shared"};
+constexpr std::pair<std::string_view, Combiner> kCombiners[] = {
+    {"add", Combiner::kAdd}, {"mul", Combiner::kMul}, {"min", Combiner::kMin},
+    {"max", Combiner::kMax}, {"and", Combiner::kAnd}, {"or", Combiner::kOr},
+};
+
+std::string_view combiner_name(Combiner c) {
+  for (const auto& [name, value] : kCombiners)
+    if (value == c) return name;
+  return "?";
+}
+
+/// Prints with values renumbered in order of appearance, so that equal kernels print equally.
+class Printer {
+ public:
+  explicit Printer(const Kernel& kernel) : k_(kernel) {}
+
+  std::string run(bool with_names) {
+    if (with_names) out_ += fmt::format("kernel \"{}\" ", escaped(k_.name));
+    out_ += fmt::format("dims {} lanes {} {{\n", k_.num_dims, k_.lanes);
+    for (const BufferInfo& b : k_.buffers) {
+      out_ += fmt::format("  {} {}", kSpaceNames[static_cast<size_t>(b.space)], name(b.dtype));
+      if (b.space != BufferSpace::kBinding) out_ += fmt::format(" {}", b.count);
+      if (b.space == BufferSpace::kBinding && b.written) out_ += " written";
+      if (with_names) out_ += fmt::format(" \"{}\"", escaped(b.name));
+      out_ += "\n";
+    }
+    out_ += fmt::format("  body {} {{\n", defined(k_.body.args[0]));
+    region(k_.body, 4);
+    out_ += "  }\n}\n";
+    return std::move(out_);
+  }
+
+ private:
+  static std::string escaped(std::string_view text) {
+    std::string out;
+    for (char c : text) {
+      if (c == '"' || c == '\\') out += '\\';
+      out += c == '\n' ? ' ' : c;
+    }
+    return out;
+  }
+
+  std::string defined(ValueId v) {
+    const int number = static_cast<int>(numbers_.size());
+    numbers_.emplace(v, number);
+    return fmt::format("%{}", number);
+  }
+  std::string use(ValueId v) const {
+    const auto it = numbers_.find(v);
+    return it == numbers_.end() ? "%?" : fmt::format("%{}", it->second);
+  }
+  std::string uses(std::span<const ValueId> values) const {
+    std::string out;
+    for (ValueId v : values) out += (out.empty() ? "" : ", ") + use(v);
+    return out;
+  }
+
+  static std::string literal(DType dtype, Scalar value) {
+    if (!is_float(dtype)) return fmt::format("{}", value.i);
+    if (std::isnan(value.f)) return "nan";
+    if (std::isinf(value.f)) return value.f < 0 ? "-inf" : "inf";
+    return fmt::format("{:a}", value.f);
+  }
+
+  void region(const Region& r, int indent) {
+    for (const auto& i : r.insts) {
+      out_.append(static_cast<size_t>(indent), ' ');
+      inst(*i, indent);
+    }
+    if (!r.yields.empty()) {
+      out_.append(static_cast<size_t>(indent), ' ');
+      out_ += "yield " + uses(r.yields) + "\n";
+    }
+  }
+
+  void inst(const Inst& i, int indent) {
+    std::string body;
+    switch (i.kind) {
+      case InstKind::kConst: body = fmt::format("const {} {}", name(i.dtype), literal(i.dtype, i.constant)); break;
+      case InstKind::kDim: body = fmt::format("dim {}", i.index); break;
+      case InstKind::kOp: body = fmt::format("{} {}", info(i.op).name, uses(i.operands)); break;
+      case InstKind::kCast: body = fmt::format("cast {} to {}", use(i.operands[0]), name(i.dtype)); break;
+      case InstKind::kBitcast: body = fmt::format("bitcast {} to {}", use(i.operands[0]), name(i.dtype)); break;
+      case InstKind::kLoad:
+        body = fmt::format("load b{}[{}]", i.index, use(i.operands[0]));
+        if (i.operands.size() == 3) body += fmt::format(" if {} else {}", use(i.operands[1]), use(i.operands[2]));
+        break;
+      case InstKind::kStore:
+        body = fmt::format("store b{}[{}], {}", i.index, use(i.operands[0]), use(i.operands[1]));
+        if (i.operands.size() == 3) body += fmt::format(" if {}", use(i.operands[2]));
+        break;
+      case InstKind::kCheck: body = fmt::format("check {}, {}", use(i.operands[0]), i.index); break;
+      case InstKind::kBarrier: body = "barrier"; break;
+      case InstKind::kFor: return loop(i, indent);
+      case InstKind::kIf: return branch(i, indent);
+    }
+    out_ += results(i) + body + "\n";
+  }
+
+  std::string results(const Inst& i) {
+    std::string out;
+    for (ValueId v : i.results) out += (out.empty() ? "" : ", ") + defined(v);
+    return out.empty() ? out : out + " = ";
+  }
+
+  void loop(const Inst& i, int indent) {
+    const Region& r = i.regions[0];
+    // Operands are named before the loop's own values are numbered.
+    const std::string bounds = fmt::format("{} to {} step {}", use(i.operands[0]), use(i.operands[1]), i.step);
+    const std::string inits = uses(std::span(i.operands).subspan(2));
+    out_ += results(i) + fmt::format("for {}", kLoopNames[static_cast<size_t>(i.loop)]);
+    if (i.width) out_ += fmt::format(" width {}", i.width);
+    out_ += fmt::format(" {} in {}", defined(r.args[0]), bounds);
+    if (r.args.size() > 1) {
+      out_ += " carry";
+      for (size_t c = 1; c < r.args.size(); ++c) out_ += (c > 1 ? ", " : " ") + defined(r.args[c]);
+      out_ += " = " + inits;
+    }
+    if (!i.combiners.empty()) {
+      out_ += " combine";
+      for (size_t c = 0; c < i.combiners.size(); ++c)
+        out_ += (c ? ", " : " ") + std::string(combiner_name(i.combiners[c]));
+    }
+    braces(r, indent);
+    out_ += "\n";
+  }
+
+  void branch(const Inst& i, int indent) {
+    const std::string condition = use(i.operands[0]);
+    out_ += results(i) + "if " + condition;
+    braces(i.regions[0], indent);
+    out_ += " else";
+    braces(i.regions[1], indent);
+    out_ += "\n";
+  }
+
+  void braces(const Region& r, int indent) {
+    out_ += " {\n";
+    region(r, indent + 2);
+    out_.append(static_cast<size_t>(indent), ' ');
+    out_ += "}";
+  }
+
+  const Kernel& k_;
+  std::string out_;
+  std::map<ValueId, int> numbers_;
+};
+
+/// Recursive descent over the printed form. Every error names its line.
+class Parser {
+ public:
+  explicit Parser(std::string_view text) : text_(text) {}
+
+  Result<Kernel> run() {
+    TENON_RETURN_IF_ERROR(kernel());
+    skip();
+    if (pos_ != text_.size()) return fail("text after the kernel");
+    return std::move(k_);
+  }
+
+ private:
+  template <class... Args>
+  Status fail(fmt::format_string<Args...> format, Args&&... args) const {
+    const auto line = 1 + std::count(text_.begin(), text_.begin() + static_cast<ptrdiff_t>(pos_), '\n');
+    return Status(Code::kInvalidArgument, fmt::format(format, std::forward<Args>(args)...),
+                  fmt::format("kernel text, line {}", line));
+  }
+
+  void skip() {
+    while (pos_ < text_.size() && (std::isspace(static_cast<unsigned char>(text_[pos_])) || text_[pos_] == ',')) ++pos_;
+  }
+  static bool word_char(char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '.' || c == '-' || c == '+' || c == '%';
+  }
+  std::string_view peek() {
+    skip();
+    if (pos_ >= text_.size()) return {};
+    size_t end = pos_;
+    while (end < text_.size() && word_char(text_[end])) ++end;
+    return text_.substr(pos_, std::max<size_t>(end - pos_, 1));
+  }
+  std::string_view next() {
+    const std::string_view token = peek();
+    pos_ += token.size();
+    return token;
+  }
+  bool accept(std::string_view token) {
+    if (peek() != token) return false;
+    pos_ += token.size();
+    return true;
+  }
+  Status expect(std::string_view token) {
+    if (!accept(token)) return fail("expected '{}', not '{}'", token, peek());
+    return {};
+  }
+
+  Result<int64_t> integer() {
+    const std::string token(next());
+    char* end = nullptr;
+    errno = 0;
+    const long long value = std::strtoll(token.c_str(), &end, 10);
+    if (token.empty() || *end || errno) return fail("'{}' is not an integer", token);
+    return static_cast<int64_t>(value);
+  }
+  Result<int> small_integer() {
+    TENON_ASSIGN_OR_RETURN(const int64_t v, integer());
+    if (v < 0 || v > 1 << 20) return fail("{} is out of range", v);
+    return static_cast<int>(v);
+  }
+  Result<DType> dtype() {
+    const std::string_view token = next();
+    const auto d = dtype_from_name(token);
+    if (!d) return fail("'{}' is not a dtype", token);
+    return *d;
+  }
+  Result<std::string> string() {
+    skip();
+    TENON_RETURN_IF_ERROR(expect("\""));
+    std::string out;
+    for (; pos_ < text_.size() && text_[pos_] != '"'; ++pos_) {
+      if (text_[pos_] == '\\' && pos_ + 1 < text_.size()) ++pos_;
+      out += text_[pos_];
+    }
+    if (pos_ >= text_.size()) return fail("unterminated name");
+    ++pos_;
+    return out;
+  }
+
+  Result<ValueId> value() {
+    const std::string token(next());
+    const auto it = names_.find(token);
+    if (it == names_.end()) return fail("'{}' is not a value defined above", token);
+    return it->second;
+  }
+  Result<std::string> new_name() {
+    const std::string token(next());
+    if (token.size() < 2 || token[0] != '%') return fail("'{}' is not a value name", token);
+    if (names_.count(token)) return fail("'{}' is defined twice", token);
+    return token;
+  }
+  ValueId define(const std::string& name, DType dtype) {
+    k_.values.push_back({dtype});
+    const ValueId v = static_cast<ValueId>(k_.values.size()) - 1;
+    names_[name] = v;
+    return v;
+  }
+  Status values(std::vector<ValueId>& out, size_t count) {
+    for (size_t i = 0; i < count; ++i) {
+      TENON_ASSIGN_OR_RETURN(const ValueId v, value());
+      out.push_back(v);
+    }
+    return {};
+  }
+
+  Status kernel() {
+    TENON_RETURN_IF_ERROR(expect("kernel"));
+    TENON_ASSIGN_OR_RETURN(k_.name, string());
+    TENON_RETURN_IF_ERROR(expect("dims"));
+    TENON_ASSIGN_OR_RETURN(k_.num_dims, small_integer());
+    TENON_RETURN_IF_ERROR(expect("lanes"));
+    TENON_ASSIGN_OR_RETURN(k_.lanes, small_integer());
+    TENON_RETURN_IF_ERROR(expect("{"));
+    while (peek() != "body") TENON_RETURN_IF_ERROR(buffer());
+    next();
+    TENON_ASSIGN_OR_RETURN(const std::string grid, new_name());
+    k_.body.args.push_back(define(grid, DType::kI64));
+    TENON_RETURN_IF_ERROR(region(k_.body, 0));
+    return expect("}");
+  }
+
+  Status buffer() {
+    BufferInfo b;
+    const std::string_view space = next();
+    if (space == kSpaceNames[0]) b.space = BufferSpace::kBinding;
+    else if (space == kSpaceNames[1]) b.space = BufferSpace::kLocal;
+    else if (space == kSpaceNames[2]) b.space = BufferSpace::kShared;
+    else return fail("expected a buffer or the body, not '{}'", space);
+    TENON_ASSIGN_OR_RETURN(b.dtype, dtype());
+    if (b.space != BufferSpace::kBinding) {
+      TENON_ASSIGN_OR_RETURN(b.count, integer());
+      b.written = true;
+    } else {
+      b.written = accept("written");
+    }
+    TENON_ASSIGN_OR_RETURN(b.name, string());
+    k_.buffers.push_back(std::move(b));
+    return {};
+  }
+
+  Status region(Region& r, int depth) {
+    if (depth > 64) return fail("regions nest too deeply");
+    TENON_RETURN_IF_ERROR(expect("{"));
+    while (!accept("}")) {
+      if (accept("yield")) {
+        while (peek() != "}") TENON_RETURN_IF_ERROR(values(r.yields, 1));
+        continue;
+      }
+      TENON_RETURN_IF_ERROR(inst(r, depth));
+    }
+    return {};
+  }
+
+  Status inst(Region& r, int depth) {
+    if (peek().empty()) return fail("unexpected end of text");
+    std::vector<std::string> names;
+    while (!peek().empty() && peek()[0] == '%') {
+      TENON_ASSIGN_OR_RETURN(std::string name, new_name());
+      names.push_back(std::move(name));
+    }
+    if (!names.empty()) TENON_RETURN_IF_ERROR(expect("="));
+    auto made = std::make_unique<Inst>();
+    Inst& i = *made;
+    std::vector<DType> types;
+    const std::string keyword(next());
+    TENON_RETURN_IF_ERROR(rest(i, keyword, types, depth));
+    if (types.size() != names.size()) return fail("'{}' gives {} results, not {}", keyword, types.size(), names.size());
+    for (size_t n = 0; n < names.size(); ++n) i.results.push_back(define(names[n], types[n]));
+    r.insts.push_back(std::move(made));
+    return {};
+  }
+
+  Status rest(Inst& i, const std::string& keyword, std::vector<DType>& types, int depth) {
+    if (keyword == "const") return constant(i, types);
+    if (keyword == "for") return loop(i, types, depth);
+    if (keyword == "if") return branch(i, types, depth);
+    if (keyword == "load" || keyword == "store") return access(i, keyword == "load", types);
+    if (keyword == "cast" || keyword == "bitcast") {
+      i.kind = keyword == "cast" ? InstKind::kCast : InstKind::kBitcast;
+      TENON_RETURN_IF_ERROR(values(i.operands, 1));
+      TENON_RETURN_IF_ERROR(expect("to"));
+      TENON_ASSIGN_OR_RETURN(i.dtype, dtype());
+      types = {i.dtype};
+      return {};
+    }
+    if (keyword == "dim") {
+      i.kind = InstKind::kDim;
+      TENON_ASSIGN_OR_RETURN(i.index, small_integer());
+      types = {DType::kI64};
+      return {};
+    }
+    if (keyword == "check") {
+      i.kind = InstKind::kCheck;
+      TENON_RETURN_IF_ERROR(values(i.operands, 1));
+      TENON_ASSIGN_OR_RETURN(i.index, small_integer());
+      return {};
+    }
+    if (keyword == "barrier") {
+      i.kind = InstKind::kBarrier;
+      return {};
+    }
+    const auto op = ir::scalar_op_from_name(keyword);
+    if (!op) return fail("unknown instruction '{}'", keyword);
+    i.kind = InstKind::kOp;
+    i.op = *op;
+    const ir::ScalarOpInfo& op_info = info(*op);
+    TENON_RETURN_IF_ERROR(values(i.operands, static_cast<size_t>(op_info.arity)));
+    types = {op_info.result_is_bool ? DType::kBool : k_.dtype(i.operands[*op == ScalarOp::kSelect ? 1 : 0])};
+    return {};
+  }
+
+  Status constant(Inst& i, std::vector<DType>& types) {
+    i.kind = InstKind::kConst;
+    TENON_ASSIGN_OR_RETURN(i.dtype, dtype());
+    types = {i.dtype};
+    if (!is_float(i.dtype)) {
+      TENON_ASSIGN_OR_RETURN(i.constant.i, integer());
+      return {};
+    }
+    const std::string token(next());
+    char* end = nullptr;
+    i.constant.f = std::strtod(token.c_str(), &end);
+    if (token.empty() || *end) return fail("'{}' is not a number", token);
+    return {};
+  }
+
+  Status access(Inst& i, bool load, std::vector<DType>& types) {
+    i.kind = load ? InstKind::kLoad : InstKind::kStore;
+    const std::string buffer(next());
+    char* end = nullptr;
+    const long index = buffer.size() > 1 && buffer[0] == 'b' ? std::strtol(buffer.c_str() + 1, &end, 10) : -1;
+    if (index < 0 || *end || static_cast<size_t>(index) >= k_.buffers.size()) return fail("no buffer '{}'", buffer);
+    i.index = static_cast<int32_t>(index);
+    TENON_RETURN_IF_ERROR(expect("["));
+    TENON_RETURN_IF_ERROR(values(i.operands, 1));
+    TENON_RETURN_IF_ERROR(expect("]"));
+    if (!load) TENON_RETURN_IF_ERROR(values(i.operands, 1));
+    // "if" begins either a mask or the next instruction; a mask is followed by "else VALUE" or ends the line.
+    if (same_line() && accept("if")) {
+      TENON_RETURN_IF_ERROR(values(i.operands, 1));
+      if (load) {
+        TENON_RETURN_IF_ERROR(expect("else"));
+        TENON_RETURN_IF_ERROR(values(i.operands, 1));
+      }
+    }
+    if (load) types = {k_.buffers[static_cast<size_t>(index)].dtype};
+    return {};
+  }
+
+  bool same_line() {
+    size_t p = pos_;
+    while (p < text_.size() && text_[p] == ' ') ++p;
+    return p < text_.size() && text_[p] != '\n';
+  }
+
+  Status loop(Inst& i, std::vector<DType>& types, int depth) {
+    i.kind = InstKind::kFor;
+    const std::string kind(next());
+    size_t l = 0;
+    while (l < std::size(kLoopNames) && kLoopNames[l] != kind) ++l;
+    if (l == std::size(kLoopNames)) return fail("unknown loop kind '{}'", kind);
+    i.loop = static_cast<LoopKind>(l);
+    if (accept("width")) {
+      TENON_ASSIGN_OR_RETURN(i.width, small_integer());
+    }
+    TENON_ASSIGN_OR_RETURN(const std::string iv, new_name());
+    TENON_RETURN_IF_ERROR(expect("in"));
+    TENON_RETURN_IF_ERROR(values(i.operands, 1));
+    TENON_RETURN_IF_ERROR(expect("to"));
+    TENON_RETURN_IF_ERROR(values(i.operands, 1));
+    TENON_RETURN_IF_ERROR(expect("step"));
+    TENON_ASSIGN_OR_RETURN(i.step, integer());
+    std::vector<std::string> carried;
+    if (accept("carry")) {
+      while (!peek().empty() && peek()[0] == '%') {
+        TENON_ASSIGN_OR_RETURN(std::string name, new_name());
+        carried.push_back(std::move(name));
+      }
+      TENON_RETURN_IF_ERROR(expect("="));
+      TENON_RETURN_IF_ERROR(values(i.operands, carried.size()));
+    }
+    if (accept("combine"))
+      while (peek() != "{") TENON_RETURN_IF_ERROR(combiner(i));
+    i.regions.resize(1);
+    i.regions[0].args.push_back(define(iv, DType::kI64));
+    for (size_t c = 0; c < carried.size(); ++c) {
+      types.push_back(k_.dtype(i.operands[c + 2]));
+      i.regions[0].args.push_back(define(carried[c], types.back()));
+    }
+    return region(i.regions[0], depth + 1);
+  }
+
+  Status combiner(Inst& i) {
+    const std::string_view token = next();
+    for (const auto& [name, value] : kCombiners)
+      if (name == token) {
+        i.combiners.push_back(value);
+        return {};
+      }
+    return fail("unknown combiner '{}'", token);
+  }
+
+  Status branch(Inst& i, std::vector<DType>& types, int depth) {
+    i.kind = InstKind::kIf;
+    TENON_RETURN_IF_ERROR(values(i.operands, 1));
+    i.regions.resize(2);
+    TENON_RETURN_IF_ERROR(region(i.regions[0], depth + 1));
+    TENON_RETURN_IF_ERROR(expect("else"));
+    TENON_RETURN_IF_ERROR(region(i.regions[1], depth + 1));
+    for (ValueId v : i.regions[0].yields) types.push_back(k_.dtype(v));
+    return {};
+  }
+
+  std::string_view text_;
+  size_t pos_ = 0;
+  Kernel k_;
+  std::map<std::string, ValueId> names_;
+};
+
+}  // namespace
+
+std::string print(const Kernel& kernel) { return Printer(kernel).run(true); }
+
+Result<Kernel> parse(std::string_view text) {
+  TENON_ASSIGN_OR_RETURN(Kernel kernel, Parser(text).run());
+  TENON_RETURN_IF_ERROR(verify(kernel));
+  return kernel;
+}
+
+uint64_t structural_hash(const Kernel& kernel) {
+  const std::string text = Printer(kernel).run(false);
+  return hash64(text);
+}
+
+}  // namespace tenon::kir
