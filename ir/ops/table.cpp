@@ -6,6 +6,12 @@ std::span<const OpFamily> op_families() {
   static constexpr OpFamily kFamilies[] = {
       internal_ops,
       control_ops,
+      matmul_ops,
+      conv_ops,
+      einsum_ops,
+      pooling_ops,
+      normalization_ops,
+      quantize_ops,
   };
   return kFamilies;
 }
