@@ -1,0 +1,201 @@
+#include "frontend/onnx/importer.h"
+
+#include <algorithm>
+
+namespace tenon::frontend {
+namespace {
+
+constexpr int64_t kOldestIr = 3, kNewestIr = 13;
+
+Status check_model(const onnx::ModelProto& model) {
+  if (!model.has_graph()) return Status(Code::kInvalidModel, "there is no graph in it", {}, "is this an ONNX model?");
+  if (model.ir_version() < kOldestIr || model.ir_version() > kNewestIr)
+    return Status(Code::kUnsupported, fmt::format("IR version {}; {} to {} are supported", model.ir_version(), kOldestIr, kNewestIr),
+                  {}, "export the model again");
+  return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<ir::Graph>> Importer::run() {
+  TENON_RETURN_IF_ERROR(check_model(model_));
+  TENON_ASSIGN_OR_RETURN(opsets_, read_opsets(model_.opset_import()));
+  TENON_ASSIGN_OR_RETURN(functions_, Functions::read(model_));
+  TENON_RETURN_IF_ERROR(check_supported(model_, opsets_, functions_, options_.max_nesting));
+  graph_ = std::make_unique<ir::Graph>();
+  dims_ = std::make_unique<DimNames>(graph_->dims());
+  read_metadata(*graph_);
+
+  const onnx::GraphProto& proto = model_.graph();
+  Frame frame;
+  frame.opsets = &opsets_;
+  Scope scope;
+  TENON_RETURN_IF_ERROR(declare_dims());
+  TENON_RETURN_IF_ERROR(import_inputs(scope));
+  TENON_RETURN_IF_ERROR(import_initializers(proto, *graph_, scope, frame));
+  Hints hints;
+  for (const auto& info : proto.value_info()) hints.emplace(info.name(), &info.type());
+  for (const auto& info : proto.output()) hints.emplace(info.name(), &info.type());
+  TENON_RETURN_IF_ERROR(import_nodes(proto.node(), *graph_, scope, frame, hints));
+  if (!unsupported_.empty())
+    return error(Code::kUnsupported, "the model needs what Tenon lacks:\n  {}", fmt::join(unsupported_, "\n  "));
+  TENON_RETURN_IF_ERROR(import_outputs(proto.output(), *graph_, scope));
+  for (ir::Value* value : initializers_)
+    if (value->unused()) value->def()->graph()->erase(value->def());
+  return std::move(graph_);
+}
+
+void Importer::read_metadata(ir::Graph& graph) {
+  graph.name = model_.graph().name();
+  for (const auto& entry : model_.metadata_props()) graph.metadata[entry.key()] = entry.value();
+  if (!model_.producer_name().empty()) graph.metadata["producer_name"] = model_.producer_name();
+  if (!model_.producer_version().empty()) graph.metadata["producer_version"] = model_.producer_version();
+  if (!model_.doc_string().empty()) graph.metadata["doc_string"] = model_.doc_string();
+}
+
+Status Importer::declare_dims() {
+  for (const auto& input : model_.graph().input())
+    for (const auto& dim : input.type().tensor_type().shape().dim()) dims_->declare(dim.dim_param());
+  for (const auto& [name, value] : options_.dims) TENON_RETURN_IF_ERROR(dims_->bind(name, value).at("--dim"));
+  // A shape given for one input binds its symbols wherever they occur.
+  for (const auto& [name, shape] : options_.shapes) {
+    const onnx::ValueInfoProto* found = nullptr;
+    std::vector<std::string> inputs;
+    for (const auto& input : model_.graph().input()) {
+      inputs.push_back(input.name());
+      if (input.name() == name) found = &input;
+    }
+    if (found == nullptr)
+      return error(Code::kInvalidArgument, "--shape: the model has no input '{}'; it has: {}", name, fmt::join(inputs, ", "));
+    const auto& tensor = found->type().tensor_type();
+    if (!tensor.has_shape()) continue;
+    if (tensor.shape().dim_size() != static_cast<int>(shape.size()))
+      return error(Code::kInvalidArgument, "--shape {}: the input has rank {}, the shape {}", name, tensor.shape().dim_size(), shape.size());
+    for (int i = 0; i < tensor.shape().dim_size(); ++i) {
+      const std::string& param = tensor.shape().dim(i).dim_param();
+      const int64_t value = shape[static_cast<size_t>(i)];
+      if (value >= 0 && is_bare_name(param)) TENON_RETURN_IF_ERROR(dims_->bind(param, value).at(fmt::format("--shape {}", name)));
+    }
+  }
+  return {};
+}
+
+Status Importer::apply_shape(const std::string& input, std::vector<ir::Dim>& dims) {
+  for (const auto& [name, shape] : options_.shapes) {
+    if (name != input) continue;
+    for (size_t i = 0; i < shape.size(); ++i) {
+      if (shape[i] == -1) continue;
+      if (shape[i] < 0) return error(Code::kInvalidArgument, "--shape {}: a dim cannot be {}", name, shape[i]);
+      if (dims[i].is_const() && dims[i].value() != shape[i])
+        return error(Code::kInvalidArgument, "--shape {}: dim {} is {} in the model and cannot be {}", name, i, dims[i].value(), shape[i]);
+      dims[i] = shape[i];
+    }
+  }
+  return {};
+}
+
+Status Importer::import_inputs(Scope& scope) {
+  const onnx::GraphProto& proto = model_.graph();
+  std::unordered_set<std::string> initialized;
+  for (const auto& tensor : proto.initializer()) initialized.insert(tensor.name());
+  for (const auto& tensor : proto.sparse_initializer()) initialized.insert(tensor.values().name());
+  for (const auto& input : proto.input()) {
+    if (input.name().empty()) return Status(Code::kInvalidModel, "a graph input has no name");
+    if (initialized.count(input.name()) != 0) continue;
+    const std::string where = fmt::format("input {}", input.name());
+    Result<ir::Type> type = read_type(input.type(), *dims_, input.name());
+    if (!type.ok()) return std::move(type).status().at(where);
+    if (!type->known()) return Status(Code::kInvalidModel, "has no type", where);
+    if (type->is_tensor()) {
+      for (const auto& [name, shape] : options_.shapes)
+        if (name == input.name() && !type->tensor().ranked()) {
+          std::vector<ir::Dim> any;
+          for (size_t i = 0; i < shape.size(); ++i) any.push_back(dims_->dim(std::string_view(), "unknown"));
+          type = ir::Type(ir::TensorType(type->dtype(), std::move(any)));
+        }
+      if (type->tensor().ranked()) {
+        std::vector<ir::Dim> dims = *type->tensor().dims;
+        TENON_RETURN_IF_ERROR(apply_shape(input.name(), dims));
+        type = ir::Type(ir::TensorType(type->dtype(), std::move(dims)));
+      }
+    }
+    ir::Value* value = graph_->add_input(input.name(), std::move(type).value());
+    if (!scope.values.emplace(input.name(), value).second) return Status(Code::kInvalidModel, "is declared twice", where);
+    names_.insert(input.name());
+    named_.insert(value);
+  }
+  return {};
+}
+
+ir::Value* Importer::add_constant(ir::Graph& graph, Tensor tensor, const std::string& name) {
+  const ir::OpDef* op = ir::find_op("", "Constant");
+  ir::Node* node = graph.create(*op, {}, 1);
+  node->attrs().set("value", std::move(tensor));
+  name_value(node->output(), name);
+  node->set_name(node->output()->name());
+  return ir::infer_node(*node).ok() ? node->output() : nullptr;
+}
+
+Status Importer::import_initializers(const onnx::GraphProto& proto, ir::Graph& graph, Scope& scope, const Frame& frame) {
+  const auto add = [&](const std::string& name, Result<Tensor> tensor) -> Status {
+    if (!tensor.ok()) return std::move(tensor).status();
+    if (name.empty()) return Status(Code::kInvalidModel, "an initializer has no name");
+    ir::Value* value = add_constant(graph, std::move(tensor).value(), frame.prefix + name);
+    if (value == nullptr) return Status(Code::kInternal, "the constant is not valid", name);
+    if (!scope.values.emplace(name, value).second)
+      return Status(Code::kInvalidModel, fmt::format("'{}' is defined twice", name), "initializers");
+    initializers_.push_back(value);
+    return {};
+  };
+  for (const auto& tensor : proto.initializer()) {
+    if (++visited_ > options_.max_nodes) return error(Code::kResourceExhausted, "more than {} nodes", options_.max_nodes);
+    TENON_RETURN_IF_ERROR(add(tensor.name(), tensors_.read(tensor)));
+  }
+  for (const auto& tensor : proto.sparse_initializer()) {
+    if (++visited_ > options_.max_nodes) return error(Code::kResourceExhausted, "more than {} nodes", options_.max_nodes);
+    TENON_RETURN_IF_ERROR(add(tensor.values().name(), tensors_.read(tensor)));
+  }
+  return {};
+}
+
+Status Importer::import_outputs(const google::protobuf::RepeatedPtrField<onnx::ValueInfoProto>& outputs, ir::Graph& graph,
+                                const Scope& scope) {
+  for (const auto& output : outputs) {
+    ir::Value* value = scope.find(output.name());
+    if (value == nullptr)
+      return Status(Code::kInvalidModel, fmt::format("nothing defines '{}'", output.name()), "graph outputs");
+    // An output keeps its name: where its value has another one (a function gave its input back), a copy bears it. A region's
+    // outputs must be its own values.
+    const bool rename = &graph == graph_.get() && value->name() != output.name();
+    if (rename || value->graph() != &graph) {
+      ir::Builder builder(graph);
+      value = builder.make("Identity", {value});
+      TENON_RETURN_IF_ERROR(builder.status());
+      if (rename) value->set_name(output.name());
+    }
+    graph.add_output(value);
+  }
+  return {};
+}
+
+ir::Value* Importer::Scope::find(const std::string& name) const {
+  for (const Scope* scope = this; scope != nullptr; scope = scope->parent)
+    if (auto it = scope->values.find(name); it != scope->values.end()) return it->second;
+  return nullptr;
+}
+
+std::string Importer::unique(const std::string& name) {
+  std::string out = name;
+  for (int i = 1; !names_.insert(out).second; ++i) out = fmt::format("{}.{}", name, i);
+  return out;
+}
+
+void Importer::name_value(ir::Value* value, const std::string& name) {
+  if (named_.insert(value).second) value->set_name(unique(name));
+}
+
+std::string Importer::node_name(const onnx::NodeProto& proto, const Frame& frame) {
+  return frame.prefix + (proto.name().empty() ? fmt::format("{}_{}", proto.op_type(), unnamed_++) : proto.name());
+}
+
+}  // namespace tenon::frontend

@@ -1,0 +1,23 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "support/status.h"
+
+namespace tenon::frontend {
+
+/// Fields of TensorProto, unused by ONNX, in which a skeleton says where raw_data lies in the original bytes.
+inline constexpr int kRawOffsetField = 77000001;
+inline constexpr int kRawSizeField = 77000002;
+
+enum class Message : uint8_t { kModel, kTensor, kSequence, kOptional };
+
+/// A copy of a serialised message in which every large `raw_data` of a TensorProto (initializers, attributes, functions,
+/// subgraphs) is replaced by its offset and size, so that parsing it copies no weights and files beyond protobuf's 2 GB
+/// limit can be read. Also checks the wire format: kInvalidModel with the byte offset of what is malformed, nested deeper than
+/// `max_depth`, or truncated.
+Result<std::string> wire_skeleton(std::span<const std::byte> bytes, Message message, int max_depth);
+
+}  // namespace tenon::frontend
