@@ -1,0 +1,392 @@
+#include "codegen/lower/group.h"
+
+#include <algorithm>
+#include <map>
+#include <unordered_map>
+
+#include "codegen/lower/index_algebra.h"
+#include "ir/op.h"
+
+namespace tenon::codegen {
+
+using ir::Body;
+using ir::Dim;
+using ir::Expr;
+using ir::ExprKind;
+using ir::ExprNode;
+using ir::ExprPool;
+using ir::Graph;
+using ir::Node;
+using ir::Value;
+
+namespace {
+
+constexpr size_t kMaxRegionNodes = 512;
+constexpr int kMaxPoolNodes = 1 << 16;
+
+bool kernel_dtype(DType d) {
+  switch (d) {
+    case DType::kBool:
+    case DType::kI8: case DType::kI16: case DType::kI32: case DType::kI64:
+    case DType::kU8: case DType::kU16: case DType::kU32: case DType::kU64:
+    case DType::kF16: case DType::kBF16: case DType::kF32: case DType::kF64: return true;
+    default: return false;
+  }
+}
+
+bool reduces(const Body& body) { return !body.reduce_axes.empty(); }
+
+/// Inlines the bodies of a node or region on demand, from its outputs.
+class GroupBuilder {
+ public:
+  explicit GroupBuilder(const Node& node) : node_(node), pool_(*group_.pool) {}
+
+  Result<Group> build() {
+    TENON_RETURN_IF_ERROR(collect());
+    std::vector<std::pair<const Value*, const Value*>> outputs;  // inner value, value outside
+    if (node_.num_regions() == 0) {
+      for (const Value* v : node_.outputs()) {
+        if (!v->unused()) outputs.emplace_back(v, v);
+      }
+    } else {
+      for (size_t i = 0; i < node_.outputs().size(); ++i) {
+        outputs.emplace_back(node_.region(0).outputs()[i], node_.output(static_cast<int>(i)));
+      }
+    }
+    for (const auto& [inner, outer] : outputs) TENON_RETURN_IF_ERROR(add_output(inner, outer));
+    if (!status_.ok()) return status_;
+    return std::move(group_);
+  }
+
+ private:
+  Status collect() {
+    if (node_.num_regions() == 0) return collect_node(node_);
+    const Graph& region = node_.region(0);
+    if (region.num_nodes() > kMaxRegionNodes) return error(Code::kUnsupported, "more than {} nodes in one group", kMaxRegionNodes);
+    if (region.inputs().size() != static_cast<size_t>(node_.num_inputs()))
+      return error(Code::kUnsupported, "region inputs do not match the node's");
+    for (size_t i = 0; i < region.inputs().size(); ++i) formal_[region.inputs()[i]] = node_.input(static_cast<int>(i));
+    for (const auto& n : region.nodes()) {
+      if (ir::constant_of(n->num_outputs() > 0 ? n->output(0) : nullptr) != nullptr) continue;
+      TENON_RETURN_IF_ERROR(collect_node(*n));
+    }
+    return {};
+  }
+
+  Status collect_node(const Node& n) {
+    if (n.op().compute.body == nullptr) return error(Code::kUnsupported, "opaque: {} has no element semantics", n.op_name());
+    for (const Value* v : n.outputs()) TENON_RETURN_IF_ERROR(check_type(v));
+    for (const Value* v : n.inputs()) {
+      if (v != nullptr) TENON_RETURN_IF_ERROR(check_type(v));
+    }
+    TENON_ASSIGN_OR_RETURN(std::vector<Body> bodies, n.op().compute.body(n));
+    if (bodies.size() > n.outputs().size()) return error(Code::kInternal, "{} has more bodies than outputs", n.op_name());
+    for (size_t i = 0; i < bodies.size(); ++i) {
+      TENON_RETURN_IF_ERROR(check_body(bodies[i]));
+      bodies_.emplace(n.output(static_cast<int>(i)), Source{&n, bodies[i]});
+    }
+    return {};
+  }
+
+  static Status check_type(const Value* v) {
+    if (!v->type().is_tensor()) return error(Code::kUnsupported, "value {} is not a tensor", v->name());
+    if (!v->type().is_ranked_tensor()) return error(Code::kUnsupported, "rank of {} is not known", v->name());
+    return {};
+  }
+
+  static Status check_body(const Body& body) {
+    if (!kernel_dtype(body.dtype)) return error(Code::kUnsupported, "kernels lack {}", name(body.dtype));
+    if (body.axes.size() + body.reduce_axes.size() > 30) return error(Code::kUnsupported, "more than 30 axes");
+    for (int id = 0; id < body.pool->size(); ++id) {
+      if (!kernel_dtype(body.pool->node(id).dtype))
+        return error(Code::kUnsupported, "kernels lack {}", name(body.pool->node(id).dtype));
+    }
+    return {};
+  }
+
+  int operand_of(const Value* v) {
+    const auto [it, fresh] = operand_.emplace(v, static_cast<int>(group_.operands.size()));
+    if (fresh) group_.operands.push_back({v, *v->tensor().dims, v->dtype()});
+    return it->second;
+  }
+
+  Expr fail(Status status, DType dtype) {
+    if (status_.ok()) status_ = std::move(status);
+    return pool_.constant(dtype, 0);
+  }
+
+  /// Element of any value at `index` (one i64 each axis), read only where `guard`, when valid, holds.
+  Expr element(const Value* v, std::span<const Expr> index, Expr guard, Expr other, DType dtype) {
+    if (pool_.size() > kMaxPoolNodes) return fail(error(Code::kUnsupported, "the group's expressions grow too large"), dtype);
+    if (const auto outer = formal_.find(v); outer != formal_.end()) v = outer->second;
+    if (v == nullptr) return fail(error(Code::kInternal, "an absent input is read"), dtype);
+    if (const Tensor* t = scalar_constant(v); t != nullptr && !guard.valid()) return constant(*t, dtype);
+    const auto source = bodies_.find(v);
+    if (source == bodies_.end()) {
+      if (!check_type(v).ok() || !kernel_dtype(v->dtype()) || index.size() != v->tensor().dims->size())
+        return fail(error(Code::kUnsupported, "operand {} cannot be read", v->name()), dtype);
+      return load(operand_of(v), v->dtype(), index, guard, other);
+    }
+    if (reduces(source->second.body)) {
+      const int stage = stage_of(v);
+      return load(kStageOperand + stage, v->dtype(), index, guard, other);
+    }
+    const Expr value = inline_expr(source->second, source->second.body.value, index, guard);
+    return guard.valid() ? ir::select(guard, value, other) : value;
+  }
+
+  Expr load(int operand, DType dtype, std::span<const Expr> index, Expr guard, Expr other) {
+    return guard.valid() ? pool_.load_guarded(operand, dtype, index, guard, other) : pool_.load(operand, dtype, index);
+  }
+
+  struct Source {
+    const Node* node;
+    Body body;
+  };
+
+  /// A body's expression with its axes replaced by `index` and its loads by the elements of the node's inputs.
+  Expr inline_expr(const Source& source, Expr e, std::span<const Expr> index, Expr guard) {
+    return pool_.copy(e, [&, guard](const ExprNode& n, std::span<const Expr> args) -> Expr {
+      if (n.kind == ExprKind::kIndex) {
+        if (static_cast<size_t>(n.axis) >= index.size()) return fail(error(Code::kInternal, "axis out of range"), DType::kI64);
+        return index[static_cast<size_t>(n.axis)];
+      }
+      if (n.kind != ExprKind::kLoad) return {};
+      const Value* v = source.node->input(n.operand);
+      Expr inner = guard, other;
+      std::span<const Expr> at = args;
+      if (n.guarded) {
+        at = args.first(args.size() - 2);
+        other = args.back();
+        const Expr own = args[args.size() - 2];
+        inner = guard.valid() ? (guard && own) : own;
+      } else if (guard.valid()) {
+        other = pool_.constant(n.dtype, 0);
+      }
+      return element(v, at, inner, other, n.dtype);
+    });
+  }
+
+  /// A one-element constant, which becomes an immediate operand.
+  static const Tensor* scalar_constant(const Value* v) {
+    const Tensor* t = ir::constant_of(v);
+    return t != nullptr && t->size() == 1 && kernel_dtype(t->dtype()) ? t : nullptr;
+  }
+
+  Expr constant(const Tensor& t, DType dtype) {
+    return is_float(dtype) ? pool_.constant(dtype, t.at_double(0)) : pool_.constant_int(dtype, t.at_int(0));
+  }
+
+  std::vector<Expr> identity(size_t first, size_t count) {
+    std::vector<Expr> index;
+    for (size_t i = 0; i < count; ++i) index.push_back(pool_.index(static_cast<int>(first + i)));
+    return index;
+  }
+
+  int stage_of(const Value* v) {
+    if (const auto found = stage_.find(v); found != stage_.end()) return found->second;
+    const Source& source = bodies_.at(v);
+    const Body& body = source.body;
+    const std::vector<Expr> index = identity(0, body.axes.size() + body.reduce_axes.size());
+    Stage s;
+    s.axes = s.shape = body.axes;
+    s.reduce_axes = body.reduce_axes;
+    s.combiner = body.combiner;
+    s.acc_dtype = body.acc_dtype;
+    s.dtype = body.dtype;
+    s.value = inline_expr(source, body.value, index, {});
+    if (s.reduces()) {
+      const DType result = s.is_arg() ? DType::kI64 : body.acc_dtype;
+      s.post = body.post.valid() ? inline_expr(source, body.post, index, {}) : pool_.cast(pool_.acc(0, result), body.dtype);
+    }
+    const int id = static_cast<int>(group_.stages.size());
+    group_.stages.push_back(std::move(s));
+    stage_[v] = id;
+    return id;
+  }
+
+  Status add_output(const Value* inner, const Value* outer) {
+    TENON_RETURN_IF_ERROR(check_type(outer));
+    if (bodies_.contains(inner) && !stage_.contains(inner)) {
+      group_.stages[static_cast<size_t>(stage_of(inner))].output = outer;
+      return {};
+    }
+    if (bodies_.contains(inner)) {
+      Stage& s = group_.stages[static_cast<size_t>(stage_.at(inner))];
+      if (s.output == nullptr) {
+        s.output = outer;
+        return {};
+      }
+    }
+    Stage copy;  // an output that is an input of the region, or a second output of one value
+    copy.axes = copy.shape = *inner->tensor().dims;
+    copy.dtype = inner->dtype();
+    copy.value = element(inner, identity(0, copy.axes.size()), {}, {}, copy.dtype);
+    copy.output = outer;
+    group_.stages.push_back(std::move(copy));
+    return {};
+  }
+
+  const Node& node_;
+  Group group_;
+  ExprPool& pool_;
+  Status status_;
+  std::unordered_map<const Value*, const Value*> formal_;
+  std::map<const Value*, Source> bodies_;
+  std::unordered_map<const Value*, int> operand_, stage_;
+};
+
+/// Simplifies every stage and renumbers its axes without those of size 1.
+void normalise(Group& group) {
+  for (Stage& s : group.stages) {
+    IndexAlgebra algebra(*group.pool, s.all_axes());
+    std::vector<int> renumbered;
+    int next = 0;
+    const bool all_unit = std::all_of(s.reduce_axes.begin(), s.reduce_axes.end(), [](Dim d) { return d.is_const(1); });
+    const size_t outer = s.axes.size();
+    std::vector<Dim> axes, reduce_axes;
+    for (size_t i = 0; i < outer + s.reduce_axes.size(); ++i) {
+      const Dim d = i < outer ? s.axes[i] : s.reduce_axes[i - outer];
+      const bool last_reduce = s.reduces() && all_unit && i + 1 == outer + s.reduce_axes.size();
+      const bool keep = !d.is_const(1) || last_reduce;  // a reduction keeps one axis at least
+      renumbered.push_back(keep ? next++ : -1);
+      if (keep) (i < outer ? axes : reduce_axes).push_back(d);
+    }
+    const auto rename = [&](Expr e) {
+      return group.pool->copy(algebra.simplify(e), [&](const ExprNode& n, std::span<const Expr>) -> Expr {
+        if (n.kind != ExprKind::kIndex) return {};
+        const int axis = renumbered[static_cast<size_t>(n.axis)];
+        return axis < 0 ? group.pool->constant_int(DType::kI64, 0) : group.pool->index(axis);
+      });
+    };
+    s.value = rename(s.value);
+    if (s.reduces()) s.post = rename(s.post);
+    s.axes = axes;
+    s.reduce_axes = reduce_axes;
+  }
+}
+
+/// Whether loads with these index arguments read element (axes…) of a stage with the same shape.
+bool is_identity(const ExprNode& load, const Stage& user, const Stage& from, const ExprPool& pool) {
+  if (load.guarded || user.axes != from.axes) return false;
+  int next = 0;
+  for (size_t i = 0; i < load.args.size(); ++i) {
+    if (from.shape[i].is_const(1)) continue;
+    const ExprNode& index = pool.node(load.args[i]);
+    if (index.kind != ExprKind::kIndex || index.axis != next++) return false;
+  }
+  return true;
+}
+
+/// A map that reads one reduction, in place and alone, becomes the reduction's `post`.
+void fold_epilogues(Group& group) {
+  for (size_t u = 0; u < group.stages.size(); ++u) {
+    if (group.stages[u].reduces()) continue;
+    std::vector<int> operands;
+    collect_operands(group.stages[u].value, operands);
+    for (int operand : operands) {
+      if (operand < kStageOperand) continue;
+      const size_t r = static_cast<size_t>(operand - kStageOperand);
+      Stage &user = group.stages[u], &from = group.stages[r];
+      if (from.output != nullptr || !from.reduces()) continue;
+      bool alone = true;
+      for (size_t other = 0; other < group.stages.size() && alone; ++other) {
+        if (other == u) continue;
+        std::vector<int> used;
+        collect_operands(group.stages[other].value, used);
+        if (group.stages[other].reduces()) collect_operands(group.stages[other].post, used);
+        alone = std::find(used.begin(), used.end(), operand) == used.end();
+      }
+      bool later = false;  // what the map needs must be there when the reduction runs
+      visit(user.value, [&](int, const ExprNode& n) {
+        if (n.kind != ExprKind::kLoad) return;
+        if (n.operand == operand) alone &= is_identity(n, user, from, *group.pool);
+        else if (n.operand > operand) later = true;
+      });
+      if (!alone || later) continue;
+      const Expr result = from.post;
+      from.post = group.pool->copy(user.value, [&](const ExprNode& n, std::span<const Expr>) -> Expr {
+        return n.kind == ExprKind::kLoad && n.operand == operand ? result : Expr{};
+      });
+      from.output = user.output;
+      from.dtype = user.dtype;
+      from.shape = user.shape;
+      user.output = nullptr;
+      user.value = group.pool->constant(user.dtype, 0);
+      user.shape.clear();
+      user.axes.clear();
+      break;
+    }
+  }
+}
+
+/// Removes stages that nothing needs and renumbers the rest, in order of dependence.
+void compact(Group& group) {
+  std::vector<int> order;
+  std::vector<char> seen(group.stages.size(), 0);
+  const std::function<void(size_t)> place = [&](size_t s) {
+    if (seen[s]) return;
+    seen[s] = 1;
+    std::vector<int> operands;
+    collect_operands(group.stages[s].value, operands);
+    if (group.stages[s].reduces()) collect_operands(group.stages[s].post, operands);
+    for (int o : operands) {
+      if (o >= kStageOperand) place(static_cast<size_t>(o - kStageOperand));
+    }
+    order.push_back(static_cast<int>(s));
+  };
+  for (size_t s = 0; s < group.stages.size(); ++s) {
+    if (group.stages[s].output != nullptr) place(s);
+  }
+  std::vector<int> number(group.stages.size(), -1);
+  std::vector<Stage> stages;
+  for (size_t i = 0; i < order.size(); ++i) {
+    number[static_cast<size_t>(order[i])] = static_cast<int>(i);
+    stages.push_back(group.stages[static_cast<size_t>(order[i])]);
+  }
+  const auto rename = [&](Expr e) {
+    return group.pool->copy(e, [&](const ExprNode& n, std::span<const Expr> args) -> Expr {
+      if (n.kind != ExprKind::kLoad || n.operand < kStageOperand) return {};
+      const int operand = kStageOperand + number[static_cast<size_t>(n.operand - kStageOperand)];
+      if (!n.guarded) return group.pool->load(operand, n.dtype, args);
+      return group.pool->load_guarded(operand, n.dtype, args.first(args.size() - 2), args[args.size() - 2], args.back());
+    });
+  };
+  for (Stage& s : stages) {
+    s.value = rename(s.value);
+    if (s.reduces()) s.post = rename(s.post);
+  }
+  group.stages = std::move(stages);
+}
+
+}  // namespace
+
+void visit(Expr e, const std::function<void(int id, const ExprNode& node)>& fn) {
+  std::vector<char> needed(static_cast<size_t>(e.id) + 1, 0);
+  needed.back() = 1;
+  for (int id = e.id; id >= 0; --id) {
+    if (!needed[static_cast<size_t>(id)]) continue;
+    for (int a : e.pool->node(id).args) needed[static_cast<size_t>(a)] = 1;
+  }
+  for (int id = 0; id <= e.id; ++id) {
+    if (needed[static_cast<size_t>(id)]) fn(id, e.pool->node(id));
+  }
+}
+
+void collect_operands(Expr e, std::vector<int>& operands) {
+  visit(e, [&](int, const ExprNode& n) {
+    if (n.kind == ExprKind::kLoad && std::find(operands.begin(), operands.end(), n.operand) == operands.end())
+      operands.push_back(n.operand);
+  });
+}
+
+Result<Group> build_group(const Node& node) {
+  TENON_ASSIGN_OR_RETURN(Group group, GroupBuilder(node).build());
+  if (group.stages.empty()) return error(Code::kUnsupported, "nothing to compute");
+  normalise(group);
+  fold_epilogues(group);
+  compact(group);
+  return group;
+}
+
+}  // namespace tenon::codegen

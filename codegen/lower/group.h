@@ -1,0 +1,63 @@
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "codegen/lower/lower.h"
+#include "ir/compute.h"
+#include "ir/graph.h"
+
+namespace tenon::codegen {
+
+/// Loads of stage s have operand number kStageOperand + s.
+inline constexpr int kStageOperand = 1 << 24;
+
+/// A tensor that kernels read and that the group does not compute.
+struct Operand {
+  const ir::Value* value;
+  std::vector<ir::Dim> shape;
+  DType dtype;
+};
+
+/// One computed tensor of a group: a map (no reduce axes) or a reduction, with producers without reductions inlined.
+struct Stage {
+  std::vector<ir::Dim> axes, reduce_axes;  // kIndex numbers axes, then reduce axes
+  ir::Combiner combiner = ir::Combiner::kAdd;
+  DType acc_dtype = DType::kInvalid, dtype = DType::kInvalid;
+  ir::Expr value;                          // of acc_dtype when reducing, else of dtype
+  ir::Expr post;                           // reductions only: from kAcc to dtype
+  const ir::Value* output = nullptr;       // the value that it defines for others, if any
+  std::vector<ir::Dim> shape;              // of the tensor; `axes` lacks those of size 1
+
+  bool reduces() const { return !reduce_axes.empty(); }
+  bool is_arg() const { return combiner >= ir::Combiner::kArgMin; }
+  std::vector<ir::Dim> all_axes() const {
+    std::vector<ir::Dim> all = axes;
+    all.insert(all.end(), reduce_axes.begin(), reduce_axes.end());
+    return all;
+  }
+};
+
+/// What a node computes: stages in order of dependence, over one expression pool. Index arguments of loads are those of
+/// the operand's full shape; unit axes are already 0 in them.
+struct Group {
+  std::shared_ptr<ir::ExprPool> pool = std::make_shared<ir::ExprPool>();
+  std::vector<Operand> operands;
+  std::vector<Stage> stages;
+
+  const std::vector<ir::Dim>& shape_of(int operand) const {
+    return operand >= kStageOperand ? stages[static_cast<size_t>(operand - kStageOperand)].shape
+                                    : operands[static_cast<size_t>(operand)].shape;
+  }
+};
+
+/// Bodies of a node, or of all nodes of a fused region, inlined into each other. kUnsupported with the reason when the node
+/// has no bodies or uses dtypes that kernels lack.
+Result<Group> build_group(const ir::Node& node);
+
+/// Operand numbers that an expression loads, in order of first use.
+void collect_operands(ir::Expr e, std::vector<int>& operands);
+/// Calls fn for every node that `e` reaches, arguments first, each once.
+void visit(ir::Expr e, const std::function<void(int id, const ir::ExprNode& node)>& fn);
+
+}  // namespace tenon::codegen

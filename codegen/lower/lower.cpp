@@ -1,0 +1,100 @@
+#include "codegen/lower/lower.h"
+
+#include <algorithm>
+
+#include "codegen/schedule/schedule.h"
+
+namespace tenon::codegen {
+
+namespace {
+
+bool has_dependences(const Group& group) {
+  return std::any_of(group.stages.begin(), group.stages.end(), [](const Stage& s) {
+    std::vector<int> used;
+    collect_operands(s.value, used);
+    if (s.reduces()) collect_operands(s.post, used);
+    return std::any_of(used.begin(), used.end(), [](int o) { return o >= kStageOperand; });
+  });
+}
+
+/// Maps with equal axes and shape share a kernel; the kernels are in order of the stages.
+Status lower_maps(Lowering& lowering, std::vector<int> stages) {
+  while (!stages.empty()) {
+    std::vector<int> together, rest;
+    for (int s : stages) (lowering.stage(s).axes == lowering.stage(stages[0]).axes ? together : rest).push_back(s);
+    TENON_RETURN_IF_ERROR(schedule_map(lowering, together));
+    stages = std::move(rest);
+  }
+  lowering.out.implementation = "map";
+  return {};
+}
+
+/// One reduction: the best schedule that takes it.
+Status lower_reduction(Lowering& lowering, int stage) {
+  struct Choice {
+    const char* name;
+    Status (*schedule)(Lowering&, int);
+  };
+  const Choice choices[] = {
+      {"contraction", schedule_contraction},
+      {"row reduction", [](Lowering& l, int s) { return schedule_rows(l, std::span<const int>(&s, 1)); }},
+      {"window", schedule_window},
+  };
+  Status last;
+  for (const Choice& choice : choices) {
+    last = choice.schedule(lowering, stage);
+    if (last.ok()) {
+      if (lowering.out.implementation.empty()) lowering.out.implementation = choice.name;
+      return {};
+    }
+    if (last.code() != Code::kUnsupported) return last;
+    lowering.out.refused.push_back(std::string(choice.name) + ": " + last.what());
+  }
+  return last;
+}
+
+/// Every stage in kernels of its own, through temporaries.
+Status lower_stages(Lowering& lowering) {
+  for (int s = 0; s < static_cast<int>(lowering.group.stages.size()); ++s) {
+    if (lowering.stage(s).reduces()) TENON_RETURN_IF_ERROR(lower_reduction(lowering, s));
+    else TENON_RETURN_IF_ERROR(schedule_map(lowering, std::span<const int>(&s, 1)));
+  }
+  return {};
+}
+
+Status lower_group(Lowering& lowering) {
+  std::vector<int> all;
+  for (int s = 0; s < static_cast<int>(lowering.group.stages.size()); ++s) all.push_back(s);
+  const bool any_reduction = std::any_of(lowering.group.stages.begin(), lowering.group.stages.end(),
+                                         [](const Stage& s) { return s.reduces(); });
+  if (!any_reduction && !has_dependences(lowering.group)) return lower_maps(lowering, all);
+  if (all.size() == 1) return lower_reduction(lowering, 0);
+  const Status rows = schedule_rows(lowering, all);
+  if (rows.ok()) {
+    lowering.out.implementation = "row reduction";
+    return {};
+  }
+  if (rows.code() != Code::kUnsupported) return rows;
+  lowering.out.refused.push_back("row reduction: " + rows.what());
+  return lower_stages(lowering);
+}
+
+}  // namespace
+
+Result<LoweredOp> lower(const ir::Node& node, const Target& target) {
+  Result<Group> group = build_group(node);
+  if (!group.ok()) return std::move(group).status().at(node.name());
+  Lowering lowering{std::move(*group), target, {}, {}};
+  const Status done = lower_group(lowering);
+  if (!done.ok()) return Status(done).at(node.name());
+  if (lowering.out.implementation.empty()) lowering.out.implementation = "stages";
+  for (LoweredKernel& k : lowering.out.kernels) {
+    if (!k.grid.is_valid()) return error(Code::kUnsupported, "the grid's extent overflows").at(node.name());
+    if (!k.work.is_valid()) k.work = INT64_MAX;
+    const Status valid = kir::verify(k.kernel);
+    if (!valid.ok()) return Status(valid).at(node.name());
+  }
+  return std::move(lowering.out);
+}
+
+}  // namespace tenon::codegen

@@ -1,0 +1,70 @@
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "codegen/lower/emitter.h"
+#include "codegen/lower/flatten.h"
+#include "codegen/lower/group.h"
+#include "codegen/lower/lower.h"
+
+namespace tenon::codegen {
+
+/// A group on its way to kernels: where its stages are stored, and the kernels made so far.
+struct Lowering {
+  Group group;
+  const Target& target;
+  LoweredOp out;
+  std::vector<int> temporary_of;  // by stage; -1: none (yet)
+
+  bool gpu() const { return target.kind == Target::Kind::kGpu; }
+  Stage& stage(int s) { return group.stages[static_cast<size_t>(s)]; }
+  /// The buffer that holds an operand or a stage's result; makes a temporary for a stage that is no output.
+  BindingRef storage(int operand);
+};
+
+/// One kernel being written. Bindings are made for everything that `reads` loads, then for the stages `writes`.
+class KernelWriter {
+ public:
+  KernelWriter(Lowering& lowering, std::string_view name, std::span<const ir::Expr> reads, std::span<const int> writes,
+               std::span<const int> in_registers = {});
+  Emitter& emitter() { return *emitter_; }
+  kir::KernelBuilder& builder() { return emitter_->builder(); }
+  int output(int stage) const;
+  /// Appends the kernel to the lowered op.
+  void finish(ir::Dim grid, ir::Dim work);
+
+ private:
+  Lowering& lowering_;
+  std::unique_ptr<LoweredKernel> kernel_;
+  std::unique_ptr<Emitter> emitter_;
+  std::vector<std::pair<int, int>> outputs_;
+};
+
+/// Shapes of everything in memory, for flatten_loads.
+std::function<const std::vector<ir::Dim>*(int)> shapes(const Lowering& lowering, std::vector<int> except = {});
+
+/// The axis that runs in lanes: the innermost one, unless that is very short and another one is long.
+size_t choose_lane_axis(const std::vector<ir::Dim>& axes);
+/// Offset of the element `index` of a row-major tensor; the term of axis `last` is added last.
+kir::ValueId row_major_offset(Emitter& em, const std::vector<ir::Dim>& axes, std::span<const kir::ValueId> index, size_t last);
+/// Grid of a CPU over a tensor: blocks of whole rows along `lane_axis`, or of `block` elements of a longer row. Binds the
+/// other axes and calls row(index by axis, lo, hi), which runs the lane axis over [lo, hi). Returns the grid's extent.
+ir::Dim emit_row_grid(Emitter& em, const std::vector<ir::Dim>& axes, size_t lane_axis, int64_t block,
+                      const std::function<void(std::span<kir::ValueId> index, kir::ValueId lo, kir::ValueId hi)>& row);
+/// The operation that combines two values; arg reductions have none.
+kir::ScalarOp combine_op(ir::Combiner combiner);
+/// A constant of any dtype.
+kir::ValueId constant(kir::KernelBuilder& b, DType dtype, ir::Scalar value);
+
+/// The schedules. Each appends kernels for the stages given, or refuses with kUnsupported and the reason, having appended nothing.
+/// `stages` of a map have equal axes.
+Status schedule_map(Lowering& lowering, std::span<const int> stages);
+Status schedule_rows(Lowering& lowering, std::span<const int> stages);
+Status schedule_contraction(Lowering& lowering, int stage);
+/// Any reduction; never refuses what kernels can express.
+Status schedule_window(Lowering& lowering, int stage);
+
+}  // namespace tenon::codegen

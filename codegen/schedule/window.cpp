@@ -1,0 +1,147 @@
+#include <algorithm>
+
+#include "codegen/schedule/schedule.h"
+
+namespace tenon::codegen {
+
+using ir::Combiner;
+using ir::Dim;
+using ir::Expr;
+using ir::ExprKind;
+using ir::ScalarOp;
+using kir::LoopKind;
+using kir::ValueId;
+
+namespace {
+
+constexpr int64_t kUnrollTrips = 8;
+constexpr int64_t kOperationsPerGridIndex = 64 << 10;
+
+/// A reduction with merged axes: `axes` of the output (first `outer` ones), then those reduced over.
+struct Window {
+  const Stage* stage;
+  Expr value, post;
+  std::vector<Dim> axes;
+  size_t outer;
+  bool fma = false;
+
+  std::vector<Dim> outer_axes() const { return {axes.begin(), axes.begin() + static_cast<int64_t>(outer)}; }
+  Dim trips() const { return ir::product(std::span(axes).subspan(outer)); }
+};
+
+Window prepare(Lowering& lowering, int stage) {
+  const Stage& s = lowering.stage(stage);
+  Window w{.stage = &s, .value = {}, .post = {}, .axes = s.all_axes(), .outer = s.axes.size()};
+  w.value = flatten_loads(s.value, w.axes, shapes(lowering));
+  w.post = flatten_loads(s.post, w.axes, shapes(lowering));
+  Expr* roots[] = {&w.value, &w.post};
+  w.outer = static_cast<size_t>(merge_axes(*lowering.group.pool, roots, w.axes, static_cast<int>(w.outer)));
+  const ir::ExprNode& root = w.value.node();
+  w.fma = lowering.target.has_fma && s.combiner == Combiner::kAdd && root.kind == ExprKind::kOp &&
+          root.op == ScalarOp::kMul && (root.dtype == DType::kF32 || root.dtype == DType::kF64);
+  return w;
+}
+
+/// (best, position) after seeing `v` at flat position `at`.
+std::vector<ValueId> arg_step(kir::KernelBuilder& b, const Stage& s, std::span<const ValueId> best, ValueId v, ValueId at) {
+  const bool max = s.combiner == Combiner::kArgMax || s.combiner == Combiner::kArgMaxLast;
+  const bool last = s.combiner == Combiner::kArgMinLast || s.combiner == Combiner::kArgMaxLast;
+  const ScalarOp compare = max ? (last ? ScalarOp::kGe : ScalarOp::kGt) : (last ? ScalarOp::kLe : ScalarOp::kLt);
+  ValueId take = b.op(compare, {v, best[0]});
+  if (is_float(s.acc_dtype)) {
+    ValueId nan = b.op(ScalarOp::kIsNan, {v});
+    if (!last) nan = b.op(ScalarOp::kAnd, {nan, b.op(ScalarOp::kNot, {b.op(ScalarOp::kIsNan, {best[0]})})});
+    take = b.op(ScalarOp::kOr, {take, nan});
+  }
+  return {b.op(ScalarOp::kSelect, {take, v, best[0]}), b.op(ScalarOp::kSelect, {take, at, best[1]})};
+}
+
+std::vector<ValueId> step(Emitter& em, const Window& w, std::span<const ValueId> carried, std::span<const ValueId> reduce_index) {
+  kir::KernelBuilder& b = em.builder();
+  if (w.stage->is_arg()) {
+    const std::vector<Dim> extents(w.axes.begin() + static_cast<int64_t>(w.outer), w.axes.end());
+    return arg_step(b, *w.stage, carried, em.emit(w.value), row_major_offset(em, extents, reduce_index, extents.size() - 1));
+  }
+  if (w.fma) {
+    const ir::ExprNode root = w.value.node();
+    const ValueId x = em.emit({&em.pool(), root.args[0]}), y = em.emit({&em.pool(), root.args[1]});
+    return {b.op(ScalarOp::kFma, {x, y, carried[0]})};
+  }
+  return {b.op(combine_op(w.stage->combiner), {carried[0], em.emit(w.value)})};
+}
+
+/// Loops over the reduce axes from `axis` on; returns the carried values.
+std::vector<ValueId> reduce(Emitter& em, const Window& w, size_t axis, std::span<const ValueId> carried,
+                            std::vector<ValueId>& reduce_index) {
+  if (axis == w.axes.size()) return step(em, w, carried, reduce_index);
+  const Dim extent = w.axes[axis];
+  const bool unroll = extent.is_const() && extent.value() <= kUnrollTrips && axis + 1 == w.axes.size();
+  em.hoist(w.value);
+  return em.loop(unroll ? LoopKind::kUnroll : LoopKind::kSerial, em.builder().i64(0), em.dim(extent), 1, carried,
+                 [&](ValueId iv, std::span<const ValueId> inner) {
+                   em.bind(static_cast<int>(axis), iv);
+                   reduce_index.push_back(iv);
+                   std::vector<ValueId> yields = reduce(em, w, axis + 1, inner, reduce_index);
+                   reduce_index.pop_back();
+                   return yields;
+                 });
+}
+
+/// The finished element for the outer axes that are bound.
+ValueId element(Emitter& em, const Window& w) {
+  kir::KernelBuilder& b = em.builder();
+  std::vector<ValueId> inits{constant(b, w.stage->acc_dtype, ir::identity(w.stage->combiner, w.stage->acc_dtype))};
+  if (w.stage->is_arg()) inits.push_back(b.i64(0));
+  std::vector<ValueId> reduce_index;
+  const std::vector<ValueId> result = reduce(em, w, w.outer, inits, reduce_index);
+  em.bind_acc(result.back());
+  return em.emit(w.post);
+}
+
+Dim element_grid(KernelWriter& writer, const Window& w, int stage) {
+  Emitter& em = writer.emitter();
+  const std::vector<Dim> outer = w.outer_axes();
+  const std::vector<ValueId> index = em.unflatten(em.builder().grid_index(), outer);
+  for (size_t a = 0; a < outer.size(); ++a) em.bind(static_cast<int>(a), index[a]);
+  em.store_buffer(writer.output(stage), em.builder().grid_index(), element(em, w));
+  return ir::product(outer);
+}
+
+Dim row_grid(KernelWriter& writer, const Window& w, int stage, const Target& target, int64_t cost) {
+  Emitter& em = writer.emitter();
+  std::vector<Dim> outer = w.outer_axes();
+  const bool scalar = outer.empty();
+  if (scalar) outer.push_back(1);
+  const size_t lane_axis = choose_lane_axis(outer);
+  const int natural = target.lanes(std::max(bits(w.stage->acc_dtype), 32));
+  const Dim trips = w.trips();
+  const bool long_sum = !trips.is_const() || trips.value() > 64;
+  const bool wide = long_sum && (!outer[lane_axis].is_const() || outer[lane_axis].value() >= natural * 4);
+  const int width = wide ? natural * 4 : 0;
+  const int64_t one = std::max<int64_t>(1, cost * (trips.is_const() ? std::max<int64_t>(1, trips.value()) : 256));
+  const int64_t unit = natural * 4;
+  const int64_t block = std::max<int64_t>(1, kOperationsPerGridIndex / one / unit) * unit;
+  return emit_row_grid(em, outer, lane_axis, block, [&](std::span<ValueId> index, ValueId lo, ValueId hi) {
+    em.hoist(w.value);
+    em.loop(scalar ? LoopKind::kSerial : LoopKind::kVector, lo, hi, 1, [&](ValueId iv) {
+      if (!scalar) em.bind(static_cast<int>(lane_axis), iv);
+      index[lane_axis] = iv;
+      const ValueId value = element(em, w);
+      em.store_buffer(writer.output(stage), row_major_offset(em, outer, index, lane_axis), value);
+    }, width);
+  });
+}
+
+}  // namespace
+
+Status schedule_window(Lowering& lowering, int stage) {
+  const Window w = prepare(lowering, stage);
+  const int64_t cost = evaluation_cost(w.value);
+  const Expr reads[] = {w.value, w.post};
+  KernelWriter writer(lowering, "window", reads, std::span<const int>(&stage, 1));
+  const Dim grid = lowering.gpu() ? element_grid(writer, w, stage) : row_grid(writer, w, stage, lowering.target, cost);
+  writer.finish(grid, ir::product(w.outer_axes()) * (w.trips() * cost + evaluation_cost(w.post)));
+  return {};
+}
+
+}  // namespace tenon::codegen
