@@ -1,0 +1,272 @@
+#include "harness.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
+
+namespace tenon::lower_test {
+
+using ir::Dim;
+using ir::Expr;
+using ir::ExprKind;
+using ir::ExprNode;
+
+namespace {
+
+std::vector<std::optional<int64_t>> symbols_of(const ir::Graph& graph, const Instance& instance) {
+  std::vector<std::optional<int64_t>> ids(static_cast<size_t>(graph.dims().num_symbols()));
+  for (const auto& [name, value] : instance.symbols) {
+    if (const auto d = graph.dims().find_symbol(name)) ids[static_cast<size_t>(d->symbol_id())] = value;
+  }
+  return ids;
+}
+
+int64_t eval_dim(Dim d, const std::vector<std::optional<int64_t>>& symbols) {
+  const Result<int64_t> v = ir::evaluate(d, symbols);
+  if (!v.ok()) ADD_FAILURE() << to_string(d) << ": " << v.status().to_string();
+  return v.ok() ? *v : 0;
+}
+
+Shape shape_of(const ir::Value& v, const std::vector<std::optional<int64_t>>& symbols) {
+  Shape s;
+  for (Dim d : *v.tensor().dims) s.push_back(eval_dim(d, symbols));
+  return s;
+}
+
+/// One evaluation of an expression for given axes.
+class Evaluator {
+ public:
+  Evaluator(const ir::Node& node, const Instance& instance, const std::vector<std::optional<int64_t>>& symbols)
+      : node_(node), instance_(instance), symbols_(symbols) {}
+
+  ir::Scalar eval(Expr e, const std::vector<int64_t>& axes, ir::Scalar acc = {}) {
+    const ExprNode& n = e.node();
+    const auto arg = [&](size_t i) { return eval({e.pool, n.args[i]}, axes, acc); };
+    switch (n.kind) {
+      case ExprKind::kConst: return n.scalar;
+      case ExprKind::kDim: return {0, eval_dim(n.dim, symbols_)};
+      case ExprKind::kIndex: return {0, axes.at(static_cast<size_t>(n.axis))};
+      case ExprKind::kAcc: return acc;
+      case ExprKind::kCast: return ir::cast_scalar(arg(0), e.pool->node(n.args[0]).dtype, n.dtype);
+      case ExprKind::kCheckedIndex: {
+        const int64_t i = arg(0).i;
+        return {0, i >= 0 && i < arg(1).i ? i : 0};
+      }
+      case ExprKind::kOp: {
+        ir::Scalar args[3];
+        for (size_t i = 0; i < n.args.size(); ++i) args[i] = arg(i);
+        const size_t typed = n.op == ir::ScalarOp::kSelect ? 1 : 0;
+        return ir::eval_scalar(n.op, e.pool->node(n.args[typed]).dtype, args);
+      }
+      case ExprKind::kLoad: {
+        const size_t rank = n.args.size() - (n.guarded ? 2 : 0);
+        if (n.guarded && arg(rank).i == 0) return arg(rank + 1);
+        const Tensor& t = tensor(node_.input(n.operand));
+        int64_t flat = 0;
+        for (size_t i = 0; i < rank; ++i) flat = flat * t.shape()[i] + arg(i).i;
+        if (flat < 0 || flat >= t.size()) {
+          ADD_FAILURE() << "reference reads outside of " << node_.input(n.operand)->name();
+          return {};
+        }
+        return ir::load_scalar(t.data(), t.dtype(), flat);
+      }
+    }
+    return {};
+  }
+
+ private:
+  const Tensor& tensor(const ir::Value* v) {
+    if (const Tensor* t = ir::constant_of(v)) return *t;
+    return instance_.tensors.at(v);
+  }
+  const ir::Node& node_;
+  const Instance& instance_;
+  const std::vector<std::optional<int64_t>>& symbols_;
+};
+
+double number(ir::Scalar s, DType d) { return is_float(d) ? s.f : static_cast<double>(s.i); }
+
+/// Accumulates in double (floats) or int64.
+struct Accumulator {
+  const ir::Body& body;
+  ir::Scalar best;
+  int64_t position = 0, at = 0;
+
+  explicit Accumulator(const ir::Body& b) : body(b), best(ir::identity(b.combiner, b.acc_dtype)) {}
+  void add(ir::Scalar v) {
+    const DType d = is_float(body.acc_dtype) ? DType::kF64 : body.acc_dtype;
+    const auto combine = [&](ir::ScalarOp op) {
+      const ir::Scalar args[] = {best, v};
+      best = ir::eval_scalar(op, d, args);
+    };
+    const double x = number(v, body.acc_dtype), y = number(best, body.acc_dtype);
+    bool take = false;
+    switch (body.combiner) {
+      case ir::Combiner::kAdd: combine(ir::ScalarOp::kAdd); break;
+      case ir::Combiner::kMul: combine(ir::ScalarOp::kMul); break;
+      case ir::Combiner::kMin: combine(ir::ScalarOp::kMin); break;
+      case ir::Combiner::kMax: combine(ir::ScalarOp::kMax); break;
+      case ir::Combiner::kAnd: combine(ir::ScalarOp::kAnd); break;
+      case ir::Combiner::kOr: combine(ir::ScalarOp::kOr); break;
+      case ir::Combiner::kArgMin: take = x < y || (std::isnan(x) && !std::isnan(y)); break;
+      case ir::Combiner::kArgMax: take = x > y || (std::isnan(x) && !std::isnan(y)); break;
+      case ir::Combiner::kArgMinLast: take = x <= y || std::isnan(x); break;
+      case ir::Combiner::kArgMaxLast: take = x >= y || std::isnan(x); break;
+    }
+    if (take) best = v, position = at;
+    ++at;
+  }
+  ir::Scalar result() const { return body.combiner >= ir::Combiner::kArgMin ? ir::Scalar{0, position} : best; }
+};
+
+void for_each_index(const std::vector<int64_t>& extents, const std::function<void(const std::vector<int64_t>&)>& fn) {
+  for (int64_t e : extents) {
+    if (e == 0) return;
+  }
+  std::vector<int64_t> index(extents.size(), 0);
+  for (;;) {
+    fn(index);
+    size_t i = extents.size();
+    while (i > 0 && ++index[i - 1] == extents[i - 1]) index[--i] = 0;
+    if (i == 0) return;
+  }
+}
+
+Status evaluate_plain(const ir::Node& node, Instance& instance) {
+  const auto symbols = symbols_of(*node.graph(), instance);
+  TENON_ASSIGN_OR_RETURN(const std::vector<ir::Body> bodies, node.op().compute.body(node));
+  for (size_t o = 0; o < bodies.size(); ++o) {
+    const ir::Body& body = bodies[o];
+    std::vector<int64_t> outer, reduce;
+    for (Dim d : body.axes) outer.push_back(eval_dim(d, symbols));
+    for (Dim d : body.reduce_axes) reduce.push_back(eval_dim(d, symbols));
+    TENON_ASSIGN_OR_RETURN(Tensor out, Tensor::empty(body.dtype, shape_of(*node.output(static_cast<int>(o)), symbols)));
+    Evaluator evaluator(node, instance, symbols);
+    int64_t flat = 0;
+    for_each_index(outer, [&](const std::vector<int64_t>& at) {
+      ir::Scalar value;
+      if (reduce.empty()) {
+        value = evaluator.eval(body.value, at);
+      } else {
+        Accumulator acc(body);
+        for_each_index(reduce, [&](const std::vector<int64_t>& r) {
+          std::vector<int64_t> all = at;
+          all.insert(all.end(), r.begin(), r.end());
+          acc.add(evaluator.eval(body.value, all));
+        });
+        const DType from = body.combiner >= ir::Combiner::kArgMin ? DType::kI64 : body.acc_dtype;
+        value = body.post.valid() ? evaluator.eval(body.post, at, acc.result()) : ir::cast_scalar(acc.result(), from, body.dtype);
+      }
+      ir::store_scalar(out.mutable_data(), out.dtype(), flat++, value);
+    });
+    instance.tensors[node.output(static_cast<int>(o))] = out;
+  }
+  return {};
+}
+
+}  // namespace
+
+codegen::Target cpu(int vector_bits, bool fma) {
+  codegen::Target t;
+  t.vector_bits = vector_bits;
+  t.vector_registers = vector_bits == 512 ? 32 : 16;
+  t.has_fma = fma;
+  return t;
+}
+
+codegen::Target gpu() {
+  codegen::Target t;
+  t.kind = codegen::Target::Kind::kGpu;
+  return t;
+}
+
+Tensor random_tensor(const ir::Value& value, const Instance& instance, uint64_t seed) {
+  Result<Tensor> t = Tensor::empty(value.dtype(), shape_of(value, symbols_of(*value.graph(), instance)));
+  EXPECT_TRUE(t.ok());
+  std::mt19937_64 random(seed);
+  for (int64_t i = 0; i < t->size(); ++i) {
+    const int64_t r = static_cast<int64_t>(random() % 2001) - 1000;
+    if (is_float(value.dtype())) t->set_double(i, static_cast<double>(r) / 1000);
+    else if (value.dtype() == DType::kBool) t->set_int(i, r & 1);
+    else t->set_int(i, is_unsigned_int(value.dtype()) ? std::abs(r) % 100 : r % 50);
+  }
+  return *t;
+}
+
+Status evaluate_node(const ir::Node& node, Instance& instance) {
+  if (node.num_regions() == 0) return evaluate_plain(node, instance);
+  const ir::Graph& region = node.region(0);
+  const auto look = [&](const ir::Value* v) {
+    const Tensor* t = ir::constant_of(v);
+    return t != nullptr ? *t : instance.tensors.at(v);
+  };
+  for (size_t i = 0; i < region.inputs().size(); ++i) instance.tensors[region.inputs()[i]] = look(node.input(static_cast<int>(i)));
+  for (const auto& n : region.nodes()) {
+    if (ir::constant_of(n->output(0)) == nullptr) TENON_RETURN_IF_ERROR(evaluate_plain(*n, instance));
+  }
+  for (size_t i = 0; i < region.outputs().size(); ++i) instance.tensors[node.output(static_cast<int>(i))] = look(region.outputs()[i]);
+  return {};
+}
+
+std::string check_lowering(const ir::Node& node, const codegen::Target& target, const Instance& given, double tolerance) {
+  Instance expected = given;
+  const Status evaluated = evaluate_node(node, expected);
+  EXPECT_TRUE(evaluated.ok()) << evaluated.to_string();
+  const Result<codegen::LoweredOp> lowered = codegen::lower(node, target);
+  EXPECT_TRUE(lowered.ok()) << lowered.status().to_string();
+  if (!lowered.ok() || !evaluated.ok()) return "";
+
+  const auto symbols = symbols_of(*node.graph(), given);
+  std::map<const ir::Value*, Tensor> memory;
+  std::vector<Tensor> temporaries;
+  for (const codegen::Temporary& t : lowered->temporaries) temporaries.push_back(*Tensor::empty(t.dtype, {eval_dim(t.count, symbols)}));
+  const auto tensor_of = [&](const ir::Value* v) -> Tensor& {
+    if (const auto found = memory.find(v); found != memory.end()) return found->second;
+    Tensor t;
+    if (const Tensor* c = ir::constant_of(v)) t = *c;
+    else if (v->def() == &node) t = *Tensor::empty(v->dtype(), shape_of(*v, symbols));
+    else t = given.tensors.at(v);
+    return memory[v] = *t.clone();
+  };
+  for (const codegen::LoweredKernel& k : lowered->kernels) {
+    std::vector<kir::BufferView> views;
+    for (const codegen::BindingRef& ref : k.bindings) {
+      Tensor& t = std::holds_alternative<int>(ref) ? temporaries[static_cast<size_t>(std::get<int>(ref))]
+                                                   : tensor_of(std::get<const ir::Value*>(ref));
+      views.push_back({t.mutable_data(), t.size()});
+    }
+    std::vector<int64_t> dims;
+    for (Dim d : k.dims) dims.push_back(eval_dim(d, symbols));
+    const Status ran = kir::interpret(k.kernel, views, dims, 0, eval_dim(k.grid, symbols));
+    EXPECT_TRUE(ran.ok()) << ran.to_string() << "\n" << kir::print(k.kernel);
+    if (!ran.ok()) return lowered->implementation;
+  }
+  for (const ir::Value* v : node.outputs()) {
+    if (v->unused() && node.num_regions() == 0) continue;
+    const Tensor &got = tensor_of(v), &want = expected.tensors.at(v);
+    double scale = 1;
+    for (int64_t i = 0; i < want.size(); ++i) {
+      if (std::isfinite(want.at_double(i))) scale = std::max(scale, std::abs(want.at_double(i)));
+    }
+    for (int64_t i = 0; i < want.size(); ++i) {
+      const double a = got.at_double(i), b = want.at_double(i);
+      if (a == b || (std::isnan(a) && std::isnan(b)) || std::abs(a - b) <= tolerance * scale) continue;
+      ADD_FAILURE() << v->name() << "[" << i << "] is " << a << ", not " << b << " (" << lowered->implementation << ", "
+                    << (target.kind == codegen::Target::Kind::kGpu ? 0 : target.vector_bits) << " bits)\n"
+                    << kir::print(lowered->kernels.front().kernel);
+      break;
+    }
+  }
+  return lowered->implementation;
+}
+
+std::string check_everywhere(const ir::Node& node, const Instance& instance, double tolerance) {
+  const std::string implementation = check_lowering(node, cpu(512, true), instance, tolerance);
+  check_lowering(node, cpu(256, true), instance, tolerance);
+  check_lowering(node, cpu(128, false), instance, tolerance);
+  check_lowering(node, gpu(), instance, tolerance);
+  return implementation;
+}
+
+}  // namespace tenon::lower_test

@@ -1,0 +1,145 @@
+#include <gtest/gtest.h>
+
+#include "harness.h"
+#include "ir/op.h"
+
+namespace tenon::lower_test {
+namespace {
+
+using ir::Dim;
+using ir::Graph;
+using ir::Node;
+using ir::TensorType;
+using ir::Value;
+using Attrs = std::vector<std::pair<std::string, ir::Attr>>;
+
+/// A graph with one node to lower.
+struct Case {
+  Graph graph;
+  Instance instance;
+  uint64_t seed = 1;
+
+  Value* input(DType dtype, std::vector<Dim> dims) {
+    return graph.add_input(graph.unique_name("x"), TensorType(dtype, std::move(dims)));
+  }
+  Dim symbol(const char* name, int64_t value) {
+    instance.symbols[name] = value;
+    return graph.dims().symbol(name);
+  }
+  Node* node(std::string_view op, std::vector<Value*> inputs, Attrs attrs = {}, int outputs = 1) {
+    ir::Builder builder(graph);
+    std::vector<Value*> made = builder.make_n(op, inputs, outputs, std::move(attrs));
+    EXPECT_TRUE(builder.status().ok()) << builder.status().to_string();
+    if (!builder.status().ok()) return nullptr;
+    for (Value* v : made) graph.add_output(v);
+    return made[0]->def();
+  }
+  std::string check(Node* n, double tolerance = 1e-5) {
+    if (n == nullptr) return "";
+    for (Value* v : graph.inputs()) {
+      if (!instance.tensors.contains(v)) instance.tensors[v] = random_tensor(*v, instance, seed++);
+    }
+    return check_everywhere(*n, instance, tolerance);
+  }
+};
+
+TEST(Lower, ReshapeOfSymbolicDimsIsACopyAlongOneAxis) {
+  Case c;
+  const Dim n = c.symbol("N", 3), s = c.symbol("S", 5);
+  Node* node = c.node("tenon.reshape", {c.input(DType::kF32, {n, s, 24})}, {{"dims", std::vector<Dim>{n, s, 4, 6}}});
+  EXPECT_EQ(c.check(node), "map");
+  const auto lowered = codegen::lower(*node, cpu(512, true));
+  ASSERT_TRUE(lowered.ok());
+  EXPECT_EQ(kir::print(lowered->kernels[0].kernel).find("div"), std::string::npos);
+}
+
+TEST(Lower, ExpandBroadcasts) {
+  Case c;
+  const Dim n = c.symbol("N", 3);
+  EXPECT_EQ(c.check(c.node("tenon.expand", {c.input(DType::kI64, {n, 1, 5})}, {{"dims", std::vector<Dim>{n, 7, 5}}})), "map");
+}
+
+TEST(Lower, MatMul) {
+  struct Shape {
+    std::vector<Dim> a, b;
+  };
+  for (const Shape& s : {Shape{{7, 9}, {9, 11}}, Shape{{2, 33, 20}, {20, 70}}, Shape{{3, 2, 8, 5}, {2, 5, 40}}, Shape{{9}, {9, 17}},
+                         Shape{{1, 64}, {64, 100}}, Shape{{6, 300}, {300, 64}}, Shape{{13, 1}, {1, 13}}, Shape{{4, 12}, {12}}}) {
+    Case c;
+    c.check(c.node("MatMul", {c.input(DType::kF32, s.a), c.input(DType::kF32, s.b)}));
+  }
+}
+
+TEST(Lower, MatMulOfSymbolicDims) {
+  for (int64_t m : {1, 5, 0, 19}) {
+    Case c;
+    const Dim n = c.symbol("M", m), k = c.symbol("K", 13), b = c.symbol("B", 2), w = c.symbol("W", 37);
+    c.check(c.node("MatMul", {c.input(DType::kF32, {b, n, k}), c.input(DType::kF32, {b, k, w})}));
+  }
+}
+
+TEST(Lower, MatMulOfOtherDtypes) {
+  for (DType d : {DType::kF16, DType::kBF16, DType::kF64, DType::kI32, DType::kU64}) {
+    Case c;
+    c.check(c.node("MatMul", {c.input(d, {7, 40}), c.input(d, {40, 35})}), d == DType::kF16 || d == DType::kBF16 ? 1e-2 : 1e-5);
+  }
+}
+
+TEST(Lower, GemmOfEveryTransposition) {
+  for (int64_t t = 0; t < 4; ++t) {
+    Case c;
+    const int64_t ta = t & 1, tb = t >> 1;
+    Value* a = c.input(DType::kF32, ta ? std::vector<Dim>{21, 9} : std::vector<Dim>{9, 21});
+    Value* b = c.input(DType::kF32, tb ? std::vector<Dim>{34, 21} : std::vector<Dim>{21, 34});
+    c.check(c.node("Gemm", {a, b, c.input(DType::kF32, {34})},
+                   {{"transA", ta}, {"transB", tb}, {"alpha", 0.5}, {"beta", 2.0}}));
+  }
+}
+
+TEST(Lower, Conv) {
+  struct Shape {
+    std::vector<Dim> x, w;
+    std::vector<int64_t> pads, strides, dilations;
+    int64_t group;
+  };
+  for (const Shape& s : {Shape{{1, 3, 9, 11}, {8, 3, 3, 3}, {1, 1, 1, 1}, {1, 1}, {1, 1}, 1},
+                         Shape{{2, 4, 8, 8}, {6, 4, 1, 1}, {0, 0, 0, 0}, {1, 1}, {1, 1}, 1},
+                         Shape{{1, 4, 13, 9}, {4, 4, 3, 3}, {1, 0, 2, 1}, {2, 2}, {1, 2}, 1},
+                         Shape{{2, 6, 7, 7}, {6, 1, 3, 3}, {1, 1, 1, 1}, {1, 1}, {1, 1}, 6},
+                         Shape{{1, 8, 7, 7}, {12, 4, 3, 3}, {1, 1, 1, 1}, {1, 1}, {1, 1}, 2},
+                         Shape{{1, 3, 33}, {5, 3, 4}, {2, 1}, {3}, {1}, 1},
+                         Shape{{1, 2, 4, 5, 6}, {3, 2, 2, 2, 2}, {0, 1, 0, 0, 1, 0}, {1, 1, 2}, {1, 1, 1}, 1}}) {
+    Case c;
+    c.check(c.node("Conv", {c.input(DType::kF32, s.x), c.input(DType::kF32, s.w), c.input(DType::kF32, {s.w[0]})},
+                   {{"pads", s.pads}, {"strides", s.strides}, {"dilations", s.dilations}, {"group", s.group}}));
+  }
+}
+
+TEST(Lower, ConvOfSymbolicImages) {
+  Case c;
+  const Dim n = c.symbol("N", 2), h = c.symbol("H", 10), w = c.symbol("W", 13);
+  c.check(c.node("Conv", {c.input(DType::kF32, {n, 3, h, w}), c.input(DType::kF32, {5, 3, 3, 3})},
+                 {{"pads", std::vector<int64_t>{1, 1, 1, 1}}, {"strides", std::vector<int64_t>{2, 2}}}));
+}
+
+TEST(Lower, ConvIntegerSubtractsZeroPoints) {
+  Case c;
+  c.check(c.node("ConvInteger", {c.input(DType::kU8, {1, 3, 8, 9}), c.input(DType::kI8, {4, 3, 3, 3}), c.input(DType::kU8, {}),
+                                 c.input(DType::kI8, {4})}));
+}
+
+TEST(Lower, Pools) {
+  for (const char* op : {"MaxPool", "AveragePool"}) {
+    Case c;
+    c.check(c.node(op, {c.input(DType::kF32, {2, 3, 11, 14})},
+                   {{"kernel_shape", std::vector<int64_t>{3, 2}}, {"strides", std::vector<int64_t>{2, 1}},
+                    {"pads", std::vector<int64_t>{1, 0, 1, 1}}}));
+  }
+  Case c;
+  c.check(c.node("MaxPool", {c.input(DType::kF32, {1, 2, 8, 8})}, {{"kernel_shape", std::vector<int64_t>{2, 2}}}, 2));
+  Case g;
+  g.check(g.node("GlobalAveragePool", {g.input(DType::kF32, {2, 5, 7, 9})}));
+}
+
+}  // namespace
+}  // namespace tenon::lower_test
