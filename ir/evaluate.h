@@ -1,0 +1,36 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "ir/graph.h"
+#include "ir/op.h"
+#include "support/status.h"
+#include "support/tensor.h"
+
+/// The reference interpreter: what every op means, without any pass or generated code. Floats are computed in double and
+/// rounded to their dtype after each step; sums and products accumulate in double.
+namespace tenon::ir {
+
+struct EvalOptions {
+  int64_t max_bytes = int64_t{1} << 36;     // of one output, and of all live values together
+  int64_t max_loop_trips = int64_t{1} << 24;  // of one Loop or Scan
+  std::optional<std::chrono::steady_clock::time_point> deadline;
+  /// Called after each node of the graph and its regions (not of decompositions), with its outputs.
+  std::function<void(const Node& node, std::span<const HostValue> outputs)> observe;
+};
+
+/// Runs one node on concrete values: `eval` when its op has one, else its bodies, else its decomposition. Inputs that are
+/// absent are std::monostate. Works for nodes whose static types are unknown. A region may use no outer values here.
+Status evaluate_node(const Node& node, std::span<const HostValue> inputs, std::span<HostValue> outputs,
+                     const EvalOptions& options = {});
+
+/// Runs a graph. Inputs are checked against their declared types; symbols are bound from the actual shapes.
+Result<std::vector<HostValue>> evaluate_graph(const Graph& graph, std::span<const HostValue> inputs,
+                                              const EvalOptions& options = {});
+
+}  // namespace tenon::ir

@@ -1,0 +1,14 @@
+#pragma once
+
+#include "ir/evaluate.h"
+
+namespace tenon::ir {
+
+/// Loop and Scan by `context.run_region`; kUnsupported for another op.
+Status evaluate_control(EvalContext& context, const EvalOptions& options);
+
+/// Tensors of one shape and dtype joined along a new axis; `fallback` types the result when there are none (dims that
+/// are not constant become 0). `reverse`: the last tensor first.
+Result<Tensor> stack(std::span<const Tensor> parts, int64_t axis, bool reverse, const Type& fallback);
+
+}  // namespace tenon::ir
