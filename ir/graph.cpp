@@ -175,8 +175,9 @@ void Graph::remove_input(int i) {
   free_value(value);
 }
 
-void Graph::add_output(Value* value) {
+void Graph::add_output(Value* value, std::string name) {
   ++value->output_uses_;
+  output_names_.push_back(name.empty() ? value->name() : std::move(name));
   outputs_.push_back(value);
 }
 
@@ -190,6 +191,7 @@ void Graph::set_output(int i, Value* value) {
 void Graph::remove_output(int i) {
   --outputs_[static_cast<size_t>(i)]->output_uses_;
   outputs_.erase(outputs_.begin() + i);
+  output_names_.erase(output_names_.begin() + i);
 }
 
 Node* Graph::create(const OpDef& op, std::span<Value* const> inputs, int num_outputs, Node* before) {
@@ -266,9 +268,9 @@ void copy_region(const Graph& from, Graph& to, std::unordered_map<const Value*, 
     map[input] = copy;
   }
   copy_nodes(from, to, nullptr, map);
-  for (Value* output : from.outputs()) {
-    auto it = map.find(output);
-    to.add_output(it == map.end() ? output : it->second);
+  for (size_t i = 0; i < from.outputs().size(); ++i) {
+    auto it = map.find(from.outputs()[i]);
+    to.add_output(it == map.end() ? from.outputs()[i] : it->second, from.output_name(static_cast<int>(i)));
   }
 }
 

@@ -160,8 +160,10 @@ class Graph {
   std::span<Value* const> outputs() const { return outputs_; }
   Value* add_input(std::string name, Type type);
   void remove_input(int i);  // must be unused
-  void add_output(Value* value);
-  void set_output(int i, Value* value);
+  void add_output(Value* value, std::string name = {});  // name: the value's when empty
+  void set_output(int i, Value* value);                  // keeps the output's name
+  /// What callers call the output: a rewrite may put a value of another name there.
+  const std::string& output_name(int i) const { return output_names_[static_cast<size_t>(i)]; }
   void remove_output(int i);
 
   /// Nodes in order. Inserting and erasing others while iterating by next() is safe.
@@ -192,6 +194,7 @@ class Graph {
   std::shared_ptr<DimContext> dims_;
   Node* parent_ = nullptr;
   std::vector<Value*> inputs_, outputs_;
+  std::vector<std::string> output_names_;
   std::list<std::unique_ptr<Node>> nodes_;
   std::list<std::unique_ptr<Value>> values_;  // owns all values; freed with the graph or when their node is erased
   std::shared_ptr<Names> names_;  // one for a module and its regions

@@ -151,12 +151,6 @@ Status check_input_types(const Node& node, TypeVars& vars) {
   return {};
 }
 
-Status check_form(const Node& node, TypeVars& vars) {
-  TENON_RETURN_IF_ERROR(check_arity(node));
-  TENON_RETURN_IF_ERROR(check_attrs(node));
-  return check_input_types(node, vars);
-}
-
 /// `now` with what `before` knew and it does not.
 Type refine(const Type& before, const Type& now) {
   if (!now.known()) return before;
@@ -184,13 +178,21 @@ Status check_output(const Node& node, int i, TypeVars& vars) {
 }  // namespace
 
 Status check_node_form(const Node& node) {
+  TENON_RETURN_IF_ERROR(check_arity(node));
+  return check_attrs(node);
+}
+
+Status check_node_types(const Node& node) {
   TypeVars vars;
-  return check_form(node, vars);
+  TENON_RETURN_IF_ERROR(check_input_types(node, vars));
+  for (int i = 0; i < node.num_outputs(); ++i) TENON_RETURN_IF_ERROR(check_output(node, i, vars));
+  return {};
 }
 
 Status infer_node(Node& node) {
   TypeVars vars;
-  TENON_RETURN_IF_ERROR(check_form(node, vars));
+  TENON_RETURN_IF_ERROR(check_node_form(node));
+  TENON_RETURN_IF_ERROR(check_input_types(node, vars));
   std::vector<Type> before;
   for (Value* output : node.outputs()) {
     before.push_back(output->type());

@@ -142,9 +142,11 @@ std::string qualified_name(const OpDef& op);
 /// Runs the op's inference and checks its parameters' type constraints. Outputs keep a more precise known type.
 Status infer_node(Node& node);
 
-/// What must hold before inference may read a node: number of operands, operands of a known type that the parameters
-/// allow, attributes of their kind, required ones present, number of regions.
+/// What must hold before inference may read a node: number of operands and regions, attributes of their kind, required
+/// ones present.
 Status check_node_form(const Node& node);
+/// Operands and results have known types that the parameters and their type variables allow.
+Status check_node_types(const Node& node);
 /// Infers every node of a graph in order; control flow infers its regions.
 Status infer_graph(Graph& graph);
 /// The type that holds both: dims that differ are `fresh(axis)`, different ranks make it unranked. An error when the

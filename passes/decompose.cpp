@@ -1,0 +1,66 @@
+#include "passes/passes.h"
+#include "passes/patch.h"
+
+namespace tenon::passes {
+namespace {
+
+using ir::Graph;
+using ir::Node;
+using ir::Value;
+
+/// What a chain of decompositions may build at most: an op that comes back to itself is a bug, not a hang.
+constexpr int64_t kMaxNodes = 4'000'000;
+
+bool wanted(const Node& node) {
+  const ir::Compute& compute = node.op().compute;
+  return compute.decompose && !compute.body && !compute.structural;
+}
+
+class Decomposer {
+ public:
+  explicit Decomposer(PassContext& context) : context_(context) {}
+
+  Result<bool> run(Graph& graph) {
+    bool changed = false;
+    for (Node* node = graph.first(); node;) {
+      for (const auto& region : node->regions()) {
+        TENON_ASSIGN_OR_RETURN(bool inner, run(*region));
+        changed |= inner;
+      }
+      Node* next = node->next();
+      if (wanted(*node)) {
+        TENON_ASSIGN_OR_RETURN(bool done, replace(*node, next));
+        changed |= done;
+      }
+      node = next;
+    }
+    return changed;
+  }
+
+ private:
+  /// `next` becomes the first node that the decomposition built, if any: it may want one in turn.
+  Result<bool> replace(Node& node, Node*& next) {
+    if (++visited_ > kMaxNodes) return error(Code::kInternal, "the op {} decomposes without end", node.op_name());
+    Patch patch(node);
+    auto values = node.op().compute.decompose(node, patch.builder());
+    if (!values.ok() || !patch.builder().status().ok()) {
+      Status status = patch.builder().status().ok() ? std::move(values).status() : patch.builder().status();
+      // An op with an evaluation of its own runs as it is where its decomposition cannot say it.
+      if (node.op().compute.eval && status.code() == Code::kUnsupported) return false;
+      return std::move(status).at(fmt::format("{} node '{}'", node.op_name(), node.name()));
+    }
+    Node* first = patch.first_built();
+    TENON_ASSIGN_OR_RETURN(bool done, patch.replace(context_, *values));
+    if (done && first) next = first;
+    return done;
+  }
+
+  PassContext& context_;
+  int64_t visited_ = 0;
+};
+
+}  // namespace
+
+Result<bool> decompose(Graph& graph, PassContext& context) { return Decomposer(context).run(graph); }
+
+}  // namespace tenon::passes

@@ -1,0 +1,29 @@
+#include "ir/op.h"
+#include "passes/passes.h"
+
+namespace tenon::passes {
+namespace {
+
+struct Known {
+  ir::Type type;
+  std::optional<std::vector<ir::Dim>> dim_values;
+  bool operator==(const Known&) const = default;
+};
+
+std::vector<Known> known(ir::Graph& graph) {
+  std::vector<Known> out;
+  ir::walk(graph, [&](ir::Node& node) {
+    for (const ir::Value* output : node.outputs()) out.push_back({output->type(), output->dim_values()});
+  });
+  return out;
+}
+
+}  // namespace
+
+Result<bool> infer(ir::Graph& graph, PassContext&) {
+  std::vector<Known> before = known(graph);
+  TENON_RETURN_IF_ERROR(ir::infer_graph(graph));
+  return before != known(graph);
+}
+
+}  // namespace tenon::passes

@@ -1,0 +1,66 @@
+#include <algorithm>
+#include <chrono>
+
+#include "ir/printer.h"
+#include "ir/verifier.h"
+#include "passes/passes.h"
+
+namespace tenon::passes {
+
+std::span<const PassInfo> pipeline() {
+  static constexpr PassInfo kPipeline[] = {
+      {"infer", "types, symbolic shapes and the contents of shape tensors", 0, infer},
+      {"eliminate-dead", "nodes whose results nobody uses", 1, eliminate_dead},
+      {"decompose", "ops that are defined by simpler ones become those", 0, decompose},
+      {"infer", "types of what decompose made", 1, infer},
+      {"eliminate-dead", "what the passes before left unused", 1, eliminate_dead},
+  };
+  return kPipeline;
+}
+
+const PassInfo* find_pass(std::string_view name) {
+  auto it = std::ranges::find(pipeline(), name, &PassInfo::name);
+  return it == pipeline().end() ? nullptr : &*it;
+}
+
+namespace {
+
+bool named(const std::vector<std::string>& list, std::string_view name) {
+  return std::ranges::find(list, name) != list.end();
+}
+
+Status check_names(const std::vector<std::string>& list, std::string_view option, bool all) {
+  for (const std::string& name : list)
+    if (!find_pass(name) && !(all && name == "all"))
+      return Status(Code::kInvalidArgument, fmt::format("there is no pass '{}'", name), std::string(option),
+                    "tenon optimize --list-passes prints them");
+  return {};
+}
+
+Status run_pass(const PassInfo& pass, ir::Graph& graph, const PipelineOptions& options, PassContext& context,
+                std::vector<PassTime>* times) {
+  auto start = std::chrono::steady_clock::now();
+  Result<bool> changed = pass.run(graph, context);
+  std::chrono::duration<double, std::milli> ms = std::chrono::steady_clock::now() - start;
+  if (!changed.ok()) return std::move(changed).status().at(fmt::format("pass {}", pass.name));
+  if (times) times->push_back({pass.name, ms.count(), *changed});
+  if (options.print && (named(options.print_after, pass.name) || named(options.print_after, "all")))
+    options.print(fmt::format("// after {}\n{}", pass.name, ir::to_text(graph)));
+  if (options.verify_each) return ir::verify(graph).at(fmt::format("after pass {}", pass.name));
+  return {};
+}
+
+}  // namespace
+
+Status run_pipeline(ir::Graph& graph, const PipelineOptions& options, std::vector<PassTime>* times) {
+  TENON_RETURN_IF_ERROR(check_names(options.disabled, "--disable", false));
+  TENON_RETURN_IF_ERROR(check_names(options.print_after, "--print-after", true));
+  PassContext context;
+  context.rewrites_left = options.max_rewrites;
+  for (const PassInfo& pass : pipeline())
+    if (pass.level <= options.level && !named(options.disabled, pass.name))
+      TENON_RETURN_IF_ERROR(run_pass(pass, graph, options, context, times));
+  return {};
+}
+
+}  // namespace tenon::passes

@@ -1,0 +1,16 @@
+#pragma once
+
+#include "passes/pass.h"
+
+/// One function a pass; passes/pass_manager.cpp lists them in the order in which they run.
+namespace tenon::passes {
+
+Result<bool> infer(ir::Graph& graph, PassContext& context);
+Result<bool> fold_constants(ir::Graph& graph, PassContext& context);
+Result<bool> eliminate_dead(ir::Graph& graph, PassContext& context);
+Result<bool> eliminate_common(ir::Graph& graph, PassContext& context);
+Result<bool> simplify(ir::Graph& graph, PassContext& context);
+Result<bool> fold_batch_norm(ir::Graph& graph, PassContext& context);
+Result<bool> decompose(ir::Graph& graph, PassContext& context);
+
+}  // namespace tenon::passes
