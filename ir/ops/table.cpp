@@ -12,6 +12,9 @@ std::span<const OpFamily> op_families() {
       pooling_ops,
       normalization_ops,
       quantize_ops,
+      recurrent_ops,
+      resize_ops,
+      grid_ops,
   };
   return kFamilies;
 }
