@@ -1,7 +1,196 @@
-#include "codegen/schedule/schedule.h"
+#include <algorithm>
+
+#include "codegen/schedule/contraction.h"
 
 namespace tenon::codegen {
 
-Status schedule_contraction(Lowering&, int) { return error(Code::kUnsupported, "not a contraction"); }
+using ir::Dim;
+using ir::Expr;
+using ir::ExprKind;
+using ir::ExprNode;
+using ir::ScalarOp;
+using kir::LoopKind;
+using kir::ValueId;
+
+namespace {
+
+/// The product's two factors. Which is A and which is B: see classify().
+Status factors(const Stage& s, Expr value, Contraction& c) {
+  const ExprNode& root = value.node();
+  if (s.is_arg() || s.combiner != ir::Combiner::kAdd) return error(Code::kUnsupported, "not a sum");
+  if (root.kind != ExprKind::kOp || root.op != ScalarOp::kMul) return error(Code::kUnsupported, "not a sum of products");
+  c.a = {value.pool, root.args[0]};
+  c.b = {value.pool, root.args[1]};
+  return {};
+}
+
+/// Sorts the output's axes into batch, M (only in A) and N (only in B; a suffix, which runs in lanes).
+Status classify(Contraction& c) {
+  if (c.outer == 0) return error(Code::kUnsupported, "one output element");
+  const int last = static_cast<int>(c.outer) - 1;
+  const bool in_a = uses_axis(c.a, last), in_b = uses_axis(c.b, last);
+  if (in_a == in_b) return error(Code::kUnsupported, "the innermost output axis is in {} factors", in_a ? "both" : "no");
+  if (in_a) std::swap(c.a, c.b);
+  bool suffix = true;
+  for (int axis = last; axis >= 0; --axis) {
+    const bool a = uses_axis(c.a, axis), b = uses_axis(c.b, axis);
+    suffix = suffix && b && !a;
+    (suffix ? c.n_axes : a && !b ? c.m_axes : c.batch_axes).push_back(axis);
+  }
+  for (std::vector<int>* axes : {&c.n_axes, &c.m_axes, &c.batch_axes}) std::reverse(axes->begin(), axes->end());
+  return {};
+}
+
+std::vector<Dim> extents_of(const Contraction& c, const std::vector<int>& axes) {
+  std::vector<Dim> out;
+  for (int a : axes) out.push_back(c.axes[static_cast<size_t>(a)]);
+  return out;
+}
+
+/// Replaces the M, N and K axes by one flat axis each, numbered after all others.
+void flatten_groups(Contraction& c) {
+  ir::ExprPool& pool = *c.a.pool;
+  std::vector<int> k_axes;
+  for (size_t a = c.outer; a < c.axes.size(); ++a) k_axes.push_back(static_cast<int>(a));
+  const int base = static_cast<int>(c.axes.size());
+  std::vector<Expr> replacement(c.axes.size());
+  const auto flatten = [&](const std::vector<int>& group, int flat_axis) {
+    Dim inner = 1;
+    const Expr flat = pool.index(flat_axis);
+    for (size_t i = group.size(); i-- > 0;) {
+      const Dim extent = c.axes[static_cast<size_t>(group[i])];
+      Expr index = inner.is_const(1) ? flat : ir::floor_div(flat, pool.dim(inner));
+      if (i > 0) index = ir::mod(index, pool.dim(extent));
+      replacement[static_cast<size_t>(group[i])] = index;
+      inner = inner * extent;
+    }
+    return inner;
+  };
+  c.m_axis = base, c.n_axis = base + 1, c.k_axis = base + 2;
+  c.m = flatten(c.m_axes, c.m_axis);
+  c.n = flatten(c.n_axes, c.n_axis);
+  c.k = flatten(k_axes, c.k_axis);
+  std::vector<Dim> extents = c.axes;
+  extents.insert(extents.end(), {c.m, c.n, c.k});
+  IndexAlgebra algebra(pool, extents);
+  for (Expr* e : {&c.a, &c.b, &c.post}) {
+    *e = algebra.simplify(pool.copy(*e, [&](const ExprNode& node, std::span<const Expr>) -> Expr {
+      return node.kind == ExprKind::kIndex ? replacement[static_cast<size_t>(node.axis)] : Expr{};
+    }));
+  }
+  c.extents = std::move(extents);
+}
+
+/// A bare load whose offset is affine, with the given axis only as an index: cheap to address in the inner loop.
+bool direct_load(const Contraction& c, Expr e, int axis, int unit_axis) {
+  const ExprNode& node = e.node();
+  if (node.kind != ExprKind::kLoad || node.guarded || node.operand >= kStageOperand) return false;
+  IndexAlgebra algebra(*e.pool, c.extents);
+  const Affine offset = algebra.affine({e.pool, node.args[0]});
+  bool unit = unit_axis < 0;
+  for (const Affine::Term& t : offset.terms) {
+    const ExprNode& atom = e.pool->node(t.atom);
+    if (atom.kind == ExprKind::kIndex) {
+      unit |= atom.axis == unit_axis && t.coefficient.is_const(1);
+      continue;
+    }
+    bool checked = false;
+    visit({e.pool, t.atom}, [&](int, const ExprNode& n) {
+      checked |= n.kind == ExprKind::kLoad || n.kind == ExprKind::kCheckedIndex;
+    });
+    if (checked || uses_axis({e.pool, t.atom}, axis) || (unit_axis >= 0 && uses_axis({e.pool, t.atom}, unit_axis))) return false;
+  }
+  return unit;
+}
+
+int64_t round_up(int64_t x, int64_t unit) { return (x + unit - 1) / unit * unit; }
+
+/// Register tile: MR rows of `vectors` vectors. Tall tiles of few vectors load more per product; wide ones pad more.
+void choose_tile(Contraction& c, const Target& target, int lanes) {
+  struct Tile {
+    int rows, vectors;
+    double efficiency;
+  };
+  const std::vector<Tile> tiles = target.vector_registers >= 32
+                                      ? std::vector<Tile>{{6, 4, 1.0}, {12, 2, 0.9}, {14, 1, 0.75}}
+                                      : std::vector<Tile>{{target.has_fma ? 6 : 4, 2, 1.0}, {8, 1, 0.75}};
+  double best = 0;
+  for (const Tile& t : tiles) {
+    const int64_t width = static_cast<int64_t>(t.vectors) * lanes;
+    double cost = 1 / t.efficiency;
+    if (c.n.is_const() && c.n.value() > 0) cost *= static_cast<double>(round_up(c.n.value(), width)) / static_cast<double>(c.n.value());
+    int64_t rows = t.rows;
+    if (c.m.is_const() && c.m.value() > 0) {
+      const int64_t count = (c.m.value() + rows - 1) / rows;
+      rows = (c.m.value() + count - 1) / count;
+      cost *= static_cast<double>(rows * count) / static_cast<double>(c.m.value());
+    }
+    if (best != 0 && cost >= best) continue;
+    best = cost;
+    c.tile_rows = rows;
+    c.tile_lanes = width;
+  }
+}
+
+void choose_blocks(Contraction& c, const Target& target) {
+  const int64_t bytes = bits(c.acc_dtype) / 8;
+  const int64_t k_max = std::clamp<int64_t>(target.l2_bytes / 4 / (c.tile_lanes * bytes), 64, 768);
+  if (c.k.is_const()) {
+    const int64_t k = std::max<int64_t>(1, c.k.value()), blocks = (k + k_max - 1) / k_max;
+    c.k_block = (k + blocks - 1) / blocks;
+  } else {
+    c.k_block = std::min<int64_t>(k_max, 256);
+  }
+  c.one_k_block = c.k.is_const() && c.k.value() <= c.k_block;
+  const int64_t m_max = std::max<int64_t>(c.tile_rows, target.l2_bytes / 4 / (c.tile_lanes * bytes) / c.tile_rows * c.tile_rows);
+  c.m_block = round_up(std::min<int64_t>(m_max, 96), c.tile_rows);
+  if (!c.m.is_const()) return;
+  const int64_t m = std::max<int64_t>(1, c.m.value());
+  int64_t block = std::min(m_max, round_up(m, c.tile_rows));
+  const Dim others = ir::product(extents_of(c, c.batch_axes)) * ir::ceil_div(c.n, c.tile_lanes);
+  constexpr int64_t kGridWanted = 16;
+  if (others.is_const() && others.value() > 0 && others.value() * ((m + block - 1) / block) < kGridWanted) {
+    const int64_t chunks = (kGridWanted + others.value() - 1) / others.value();
+    block = std::min(block, std::max(4 * c.tile_rows, round_up((m + chunks - 1) / chunks, c.tile_rows)));
+  }
+  c.m_block = std::min(block, round_up(m, c.tile_rows));
+}
+
+Result<Contraction> prepare(Lowering& lowering, int stage) {
+  const Stage& s = lowering.stage(stage);
+  Contraction c;
+  c.axes = s.all_axes();
+  c.acc_dtype = s.acc_dtype;
+  Expr value = flatten_loads(s.value, c.axes, shapes(lowering));
+  c.post = flatten_loads(s.post, c.axes, shapes(lowering));
+  Expr* roots[] = {&value, &c.post};
+  c.outer = static_cast<size_t>(merge_axes(*lowering.group.pool, roots, c.axes, static_cast<int>(s.axes.size())));
+  TENON_RETURN_IF_ERROR(factors(s, value, c));
+  TENON_RETURN_IF_ERROR(classify(c));
+  flatten_groups(c);
+  if (c.m.is_const() && c.m.value() <= 1) return error(Code::kUnsupported, "one row");
+  if (c.k.is_const() && c.k.value() <= 2) return error(Code::kUnsupported, "{} products an element", c.k.value());
+  if (!(c.m * c.n * c.k).is_valid()) return error(Code::kUnsupported, "extents overflow");
+  choose_tile(c, lowering.target, lowering.target.lanes(bits(c.acc_dtype)));
+  choose_blocks(c, lowering.target);
+  c.a_direct = c.a.dtype() == c.acc_dtype && direct_load(c, c.a, c.k_axis, -1);
+  c.b_direct = c.m.is_const() && c.m.value() <= 2 * c.tile_rows && direct_load(c, c.b, c.k_axis, c.n_axis);
+  c.fma = lowering.target.has_fma && (c.acc_dtype == DType::kF32 || c.acc_dtype == DType::kF64);
+  return c;
+}
+
+}  // namespace
+
+Status schedule_contraction(Lowering& lowering, int stage) {
+  if (lowering.gpu()) return error(Code::kUnsupported, "GPU: one element an invocation");
+  TENON_ASSIGN_OR_RETURN(const Contraction c, prepare(lowering, stage));
+  const Expr reads[] = {c.a, c.b, c.post};
+  KernelWriter writer(lowering, "contraction", reads, std::span<const int>(&stage, 1));
+  const Dim batch = ir::product(extents_of(c, c.batch_axes));
+  ContractionEmitter(c, writer, writer.output(stage)).emit();
+  writer.finish(batch * ir::ceil_div(c.m, c.m_block) * ir::ceil_div(c.n, c.tile_lanes), batch * c.m * c.n * c.k * 2);
+  lowering.out.implementation = "contraction " + std::to_string(c.tile_rows) + "x" + std::to_string(c.tile_lanes);
+  return {};
+}
 
 }  // namespace tenon::codegen
