@@ -38,7 +38,7 @@ struct DimProgram {
 enum class Storage : uint8_t {
   kInput,      // bound by the caller
   kConstant,   // `constant`
-  kArena,      // placed in the arena by live range
+  kArena,      // placed in the arena by live range, or in a returned output
   kAlias,      // the same bytes as `alias_of` (reshape, identity)
   kHost,       // made at run time by a host step: dynamic tensors, sequences, optionals, strings
 };
@@ -51,7 +51,6 @@ struct PlanValue {
   Storage storage = Storage::kArena;
   ValueIdx alias_of = -1;
   HostValue constant;
-  int32_t first_step = -1, last_step = -1;  // live range, inclusive; outputs live to the end
 };
 
 /// A kernel, compiled once and used by any number of dispatches.

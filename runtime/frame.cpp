@@ -1,0 +1,462 @@
+#include "runtime/frame.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "runtime/arena.h"
+#include "runtime/dim_program.h"
+#include "runtime/frame_state.h"
+#include "runtime/host_values.h"
+
+namespace tenon::runtime {
+namespace {
+
+/// Scalar operations that are worth waking another thread for.
+constexpr int64_t kWorkPerThread = int64_t{1} << 15;
+
+int threads_for(int64_t work, int64_t grid, int max_threads) {
+  if (max_threads <= 1 || grid <= 1) return 1;
+  if (work < 0) return max_threads;
+  return static_cast<int>(std::clamp<int64_t>(work / kWorkPerThread, 1, max_threads));
+}
+
+Status dim_mismatch(size_t axis, int64_t actual, int64_t wanted, std::string_view dim) {
+  const std::string text = std::to_string(wanted);
+  return error(Code::kInvalidArgument, "dim {} is {}, but {} is wanted{}", axis, actual, wanted,
+               dim == text ? "" : fmt::format(" ({})", dim));
+}
+
+}  // namespace
+
+Status RunContext::interrupted() const {
+  if (cancel != nullptr && cancel->load(std::memory_order_relaxed)) return Status(Code::kCancelled, "the run was cancelled");
+  if (deadline && std::chrono::steady_clock::now() >= *deadline)
+    return Status(Code::kDeadlineExceeded, "the run took longer than its deadline allows");
+  return {};
+}
+
+Frame::Frame(std::shared_ptr<const PreparedPlan> plan, RunContext& context) : plan_(std::move(plan)), context_(context) {
+  const Plan& p = *plan_->plan;
+  dims_.assign(p.dims.insts.size(), 0);
+  bytes_.assign(p.values.size(), 0);
+  slots_.resize(p.values.size());
+  data_.assign(p.values.size(), nullptr);
+  lent_inputs_.assign(p.values.size(), false);
+  phases_.resize(plan_->phases.size());
+  states_.resize(p.steps.size());
+  pointers_.resize(plan_->max_bindings);
+  arguments_.resize(plan_->max_dims);
+  for (size_t v = 0; v < p.values.size(); ++v) {
+    if (p.values[v].storage != Storage::kConstant) continue;
+    slots_[v] = p.values[v].constant;
+    if (const auto* tensor = std::get_if<Tensor>(&slots_[v])) data_[v] = const_cast<std::byte*>(tensor->data());
+  }
+}
+
+Frame::~Frame() {
+  for (const PhaseState& phase : phases_)
+    if (phase.arena != nullptr) context_.arena_bytes -= phase.arena->size();
+}
+
+Status Frame::run(std::span<const Operand> inputs, const Symbols& symbols, std::span<HostValue> outputs) {
+  const Plan& p = *plan_->plan;
+  if (inputs.size() != p.inputs.size() || outputs.size() != p.outputs.size())
+    return error(Code::kInvalidArgument, "{} inputs and {} outputs are given, {} and {} are wanted", inputs.size(),
+                 outputs.size(), p.inputs.size(), p.outputs.size());
+  symbols_ = symbols;
+  symbols_.resize(std::max(symbols_.size(), static_cast<size_t>(std::max(p.dims.num_symbols, 0))));
+  outputs_ = outputs;
+  Status status = bind_inputs(inputs);
+  if (status.ok()) status = begin_phase(0, outputs);
+  if (status.ok()) status = check_input_shapes();
+  for (size_t s = 0; status.ok() && s < p.steps.size(); ++s) {
+    status = context_.interrupted();
+    if (status.ok()) status = run_step(s);
+  }
+  if (status.ok()) status = collect_outputs(outputs);
+  release();
+  return status;
+}
+
+Status Frame::bind_inputs(std::span<const Operand> inputs) {
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const PlanIo& io = plan_->plan->inputs[i];
+    const auto v = static_cast<size_t>(io.value);
+    const HostValue& given = *inputs[i].value;
+    const auto* tensor = std::get_if<Tensor>(&given);
+    const DType wanted = value(io.value).dtype;
+    if (wanted != DType::kInvalid && (tensor == nullptr || tensor->dtype() != wanted))
+      return error(Code::kInvalidArgument, "{} is given, {} is wanted", describe(given), name(wanted))
+          .at(fmt::format("input {}", io.name));
+    slots_[v] = given;
+    data_[v] = tensor == nullptr ? nullptr : const_cast<std::byte*>(tensor->data());
+    lent_inputs_[v] = inputs[i].lent;
+    Status bound = bind_shape(io.value, given);
+    if (!bound.ok()) return std::move(bound).at(fmt::format("input {}", io.name));
+  }
+  return {};
+}
+
+// Dims that are bare symbols take their value from here, unless they have one: then it must be the same.
+Status Frame::bind_shape(ValueIdx v, const HostValue& actual) {
+  const PlanValue& declared = value(v);
+  const auto* tensor = std::get_if<Tensor>(&actual);
+  if (!declared.ranked || tensor == nullptr) return {};
+  if (tensor->shape().size() != declared.dims.size())
+    return error(Code::kInvalidArgument, "{} has rank {}, but rank {} is wanted", describe(actual), tensor->rank(),
+                 declared.dims.size());
+  const DimProgram& program = plan_->plan->dims;
+  for (size_t axis = 0; axis < declared.dims.size(); ++axis) {
+    const DimProgram::Inst& inst = program.insts[static_cast<size_t>(declared.dims[axis])];
+    const int64_t size = tensor->shape()[axis];
+    std::optional<int64_t> wanted;
+    if (inst.op == DimProgram::Op::kConst) wanted = inst.imm;
+    if (inst.op == DimProgram::Op::kSymbol) {
+      auto& symbol = symbols_[static_cast<size_t>(inst.imm)];
+      if (!symbol) symbol = size;
+      wanted = symbol;
+    }
+    if (wanted && *wanted != size) return dim_mismatch(axis, size, *wanted, expression(program, declared.dims[axis]));
+  }
+  return {};
+}
+
+Status Frame::check_shape(ValueIdx v, const HostValue& actual) const {
+  const PlanValue& declared = value(v);
+  const auto* tensor = std::get_if<Tensor>(&actual);
+  if (!declared.ranked || tensor == nullptr) return {};
+  for (size_t axis = 0; axis < declared.dims.size(); ++axis) {
+    const int64_t wanted = dim(declared.dims[axis]), size = tensor->shape()[axis];
+    if (wanted != size) return dim_mismatch(axis, size, wanted, expression(plan_->plan->dims, declared.dims[axis]));
+  }
+  return {};
+}
+
+Status Frame::check_input_shapes() {
+  for (const PlanIo& io : plan_->plan->inputs) {
+    if (!value(io.value).ranked || plan_->phase_of[static_cast<size_t>(io.value)] != 0) continue;
+    Status status = check_shape(io.value, slot(io.value));
+    if (!status.ok()) return std::move(status).at(fmt::format("input {}", io.name));
+  }
+  return {};
+}
+
+Status Frame::begin_phase(size_t index, std::span<HostValue> outputs) {
+  const PreparedPlan::Phase& phase = plan_->phases[index];
+  PhaseState& state = phases_[index];
+  bool same = state.valid;
+  state.key.resize(phase.symbols.size());
+  for (size_t i = 0; i < phase.symbols.size(); ++i) {
+    const auto& symbol = symbols_[static_cast<size_t>(phase.symbols[i])];
+    same &= state.key[i] == symbol;
+    state.key[i] = symbol;
+  }
+  if (!same) {
+    state.valid = false;
+    TENON_RETURN_IF_ERROR(evaluate_phase(index));
+    state.valid = true;
+  }
+  for (int32_t output : phase.outputs) TENON_RETURN_IF_ERROR(allocate_output(output, outputs));
+  return {};
+}
+
+Status Frame::evaluate_phase(size_t index) {
+  const PreparedPlan::Phase& phase = plan_->phases[index];
+  for (DimId d : phase.insts) {
+    TENON_ASSIGN_OR_RETURN(dims_[static_cast<size_t>(d)], evaluate(plan_->plan->dims, d, dims_, symbols_));
+  }
+  TENON_RETURN_IF_ERROR(check_sizes(phase));
+  TENON_RETURN_IF_ERROR(check_facts(phase));
+  return place_arena(index);
+}
+
+Status Frame::check_sizes(const PreparedPlan::Phase& phase) {
+  Shape shape;
+  for (ValueIdx v : phase.shapes) {
+    shape.clear();
+    for (DimId d : value(v).dims) shape.push_back(dim(d));
+    const Result<int64_t> count = element_count(shape);
+    const auto bytes = count.ok() ? storage_bytes(value(v).dtype, *count) : std::nullopt;
+    if (!bytes)
+      return error(Code::kOutOfRange, "the shape {} is impossible", to_string(shape))
+          .at(fmt::format("value {}", value(v).name))
+          .with_hint("the inputs' shapes do not fit the model");
+    bytes_[static_cast<size_t>(v)] = *bytes;
+  }
+  for (ValueIdx v : phase.aliases)
+    if (bytes_[static_cast<size_t>(v)] != bytes_[static_cast<size_t>(root(v))])
+      return error(Code::kInvalidArgument, "a tensor of {} bytes cannot be reshaped to one of {}",
+                   bytes_[static_cast<size_t>(root(v))], bytes_[static_cast<size_t>(v)])
+          .at(fmt::format("value {}", value(v).name));
+  return {};
+}
+
+Status Frame::check_facts(const PreparedPlan::Phase& phase) const {
+  for (int32_t c : phase.checks) {
+    const DimCheck& check = plan_->plan->checks[static_cast<size_t>(c)];
+    const int64_t a = dim(check.a), b = dim(check.b);
+    if (check.kind == DimCheck::Kind::kEqual ? a == b : a <= b) continue;
+    const DimProgram& program = plan_->plan->dims;
+    return error(Code::kInvalidArgument, "the dims {} = {} and {} = {} do not fit", expression(program, check.a), a,
+                 expression(program, check.b), b)
+        .at(check.node)
+        .with_hint("give inputs whose shapes agree");
+  }
+  return {};
+}
+
+Status Frame::place_arena(size_t index) {
+  const PreparedPlan::Phase& phase = plan_->phases[index];
+  PhaseState& state = phases_[index];
+  for (ValueIdx v : plan_->views)
+    if (value(v).storage != Storage::kConstant) clear(slot(v));
+  if (phase.arena.empty()) return {};
+  std::vector<ArenaRequest> requests;
+  requests.reserve(phase.arena.size());
+  for (ValueIdx v : phase.arena) {
+    const auto i = static_cast<size_t>(v);
+    const bool used = plan_->first_use[i] <= plan_->last_use[i];
+    requests.push_back({used ? bytes_[i] : 0, plan_->first_use[i], plan_->last_use[i]});
+  }
+  TENON_ASSIGN_OR_RETURN(ArenaLayout layout, place(requests));
+  const size_t held = state.arena == nullptr ? 0 : state.arena->size();
+  if (state.arena == nullptr || layout.bytes > held) {
+    const size_t others = context_.arena_bytes - held;
+    if (others > context_.max_arena_bytes || layout.bytes > context_.max_arena_bytes - others)
+      return Status(Code::kResourceExhausted,
+                    fmt::format("intermediate values take {} bytes, the limit is {}", layout.bytes + others,
+                                context_.max_arena_bytes),
+                    {}, "make the inputs smaller or raise the session's memory limit");
+    state.arena.reset();
+    context_.arena_bytes = others;
+    TENON_ASSIGN_OR_RETURN(state.arena, Buffer::allocate(std::max(layout.bytes, kArenaAlignment)));
+    context_.arena_bytes += state.arena->size();
+  }
+  for (size_t i = 0; i < phase.arena.size(); ++i)
+    data_[static_cast<size_t>(phase.arena[i])] = state.arena->data() + layout.offsets[i];
+  return {};
+}
+
+Status Frame::allocate_output(int32_t output, std::span<HostValue> outputs) {
+  const ValueIdx v = root(plan_->plan->outputs[static_cast<size_t>(output)].value);
+  const auto i = static_cast<size_t>(v);
+  HostValue& given = outputs[static_cast<size_t>(output)];
+  auto* tensor = std::get_if<Tensor>(&given);
+  const bool reuse = tensor != nullptr && tensor->dtype() == value(v).dtype && tensor->bytes() == bytes_[i] && tensor->unique();
+  if (reuse && shape_is(*tensor, v)) {
+    slot(v) = given;
+  } else {
+    Shape shape = shape_of(v);
+    TENON_ASSIGN_OR_RETURN(Tensor made, reuse ? tensor->reshaped(std::move(shape))
+                                              : Tensor::empty(value(v).dtype, std::move(shape)));
+    slot(v) = std::move(made);
+  }
+  data_[i] = std::get<Tensor>(slot(v)).mutable_data();
+  return {};
+}
+
+Shape Frame::shape_of(ValueIdx v) const {
+  Shape shape;
+  shape.reserve(value(v).dims.size());
+  for (DimId d : value(v).dims) shape.push_back(dim(d));
+  return shape;
+}
+
+bool Frame::shape_is(const Tensor& tensor, ValueIdx v) const {
+  const auto& dims = value(v).dims;
+  return std::equal(dims.begin(), dims.end(), tensor.shape().begin(), tensor.shape().end(),
+                    [&](DimId d, int64_t size) { return dim(d) == size; });
+}
+
+Status Frame::run_step(size_t index) {
+  const Step& step = plan_->plan->steps[index];
+  if (step.kind == Step::Kind::kDispatch) {
+    TENON_RETURN_IF_ERROR(dispatch(step));
+  } else {
+    Status status;
+    switch (step.kind) {
+      case Step::Kind::kIf: status = run_if(index); break;
+      case Step::Kind::kLoop: status = run_loop(index); break;
+      case Step::Kind::kScan: status = run_scan(index); break;
+      default: status = call_host(index); break;
+    }
+    const int32_t phase = plan_->phase_after[index];
+    if (status.ok() && phase >= 0) status = begin_phase(static_cast<size_t>(phase), outputs_);
+    for (size_t i = 0; status.ok() && i < step.outputs.size(); ++i)
+      if (value(step.outputs[i]).storage == Storage::kHost) status = check_shape(step.outputs[i], slot(step.outputs[i]));
+    if (!status.ok()) return std::move(status).at(step.node);
+  }
+  for (ValueIdx v : plan_->release_after[index]) {
+    clear(slot(v));
+    data_[static_cast<size_t>(v)] = nullptr;
+  }
+  return {};
+}
+
+Status Frame::dispatch(const Step& step) {
+  const int64_t grid = dim(step.grid);
+  if (grid <= 0) return grid == 0 ? Status() : error(Code::kOutOfRange, "a grid of {}", grid).at(step.node);
+  const PlanKernel& kernel = (*plan_->plan->kernels)[static_cast<size_t>(step.kernel)];
+  if (kernel.fn == nullptr) return error(Code::kInternal, "kernel {} has no code", kernel.name).at(step.node);
+  for (size_t i = 0; i < step.bindings.size(); ++i)
+    pointers_[i] = data_[static_cast<size_t>(root(step.bindings[i]))];
+  for (size_t i = 0; i < step.kernel_dims.size(); ++i) arguments_[i] = dim(step.kernel_dims[i]);
+  void* const* pointers = pointers_.data();
+  const int64_t* arguments = arguments_.data();
+  const int threads = threads_for(step.work == -1 ? -1 : dim(step.work), grid, context_.max_threads);
+  std::atomic<int32_t> failed = 0;
+  if (threads == 1) {
+    failed = kernel.fn(pointers, arguments, 0, grid);
+  } else {
+    context_.executor->parallel_for(
+        grid,
+        [&](int64_t begin, int64_t end, int) {
+          if (const int32_t code = kernel.fn(pointers, arguments, begin, end); code != 0)
+            failed.store(code, std::memory_order_relaxed);
+        },
+        threads);
+  }
+  if (failed != 0) return Status(Code::kOutOfRange, "an index is outside its tensor", step.node, "check the input values");
+  return {};
+}
+
+Status Frame::call_host(size_t index) {
+  const Step& step = plan_->plan->steps[index];
+  StepState& st = state(index);
+  st.operands.clear();
+  TENON_RETURN_IF_ERROR(add_operands(step.inputs, st.operands));
+  st.in.resize(step.inputs.size());
+  st.out.resize(step.outputs.size());
+  for (size_t i = 0; i < st.in.size(); ++i) st.in[i] = *st.operands[i].value;
+  for (size_t i = 0; i < st.out.size(); ++i) {
+    st.out[i] = std::monostate();
+    if (value(step.outputs[i]).storage != Storage::kArena) continue;
+    TENON_ASSIGN_OR_RETURN(const HostValue* target, host_value(step.outputs[i]));
+    st.out[i] = *target;
+  }
+  HostCallContext call{st.in, st.out, symbols_};
+  Status status = step.host->call(call);
+  for (size_t i = 0; status.ok() && i < st.out.size(); ++i) {
+    const ValueIdx v = step.outputs[i];
+    status = value(v).storage == Storage::kArena ? store_output(v, st.out[i])
+                                                 : set_output(v, std::move(st.out[i]), st.operands);
+  }
+  for (HostValue& in : st.in) clear(in);
+  for (HostValue& out : st.out) out = std::monostate();
+  return status;
+}
+
+// What a host function returns for an output in the arena is there already, or is copied there.
+Status Frame::store_output(ValueIdx v, const HostValue& made) {
+  const auto* tensor = std::get_if<Tensor>(&made);
+  const size_t bytes = bytes_[static_cast<size_t>(v)];
+  if (tensor == nullptr || tensor->dtype() != value(v).dtype || !shape_is(*tensor, v))
+    return error(Code::kInternal, "{} was made for {}, which is {}[{}]", describe(made), value(v).name,
+                 name(value(v).dtype), to_string(shape_of(v)));
+  std::byte* target = data_[static_cast<size_t>(v)];
+  if (bytes != 0 && tensor->data() != target) std::memmove(target, tensor->data(), bytes);
+  return {};
+}
+
+Result<const HostValue*> Frame::host_value(ValueIdx v) {
+  const ValueIdx r = root(v);
+  HostValue& held = slot(v);
+  const bool in_arena = value(r).storage == Storage::kArena && plan_->output_of[static_cast<size_t>(r)] == -1;
+  if (v == r && !in_arena) return &held;
+  const auto* cached = std::get_if<Tensor>(&held);
+  if (cached != nullptr && cached->defined() && value(v).ranked && cached->data() == data_[static_cast<size_t>(r)] &&
+      shape_is(*cached, v))
+    return &held;
+  if (v == r) {
+    const auto& arena = phases_[static_cast<size_t>(plan_->phase_of[static_cast<size_t>(v)])].arena;
+    const auto offset = static_cast<size_t>(data_[static_cast<size_t>(v)] - arena->data());
+    TENON_ASSIGN_OR_RETURN(Tensor view, Tensor::view(value(v).dtype, shape_of(v), arena, offset));
+    held = std::move(view);
+    return &held;
+  }
+  TENON_ASSIGN_OR_RETURN(const HostValue* base, host_value(r));
+  const auto* tensor = std::get_if<Tensor>(base);
+  if (tensor == nullptr || !value(v).ranked) {
+    held = *base;
+    return &held;
+  }
+  TENON_ASSIGN_OR_RETURN(Tensor view, tensor->reshaped(shape_of(v)));
+  held = std::move(view);
+  return &held;
+}
+
+bool Frame::lent(ValueIdx v) const {
+  const auto r = static_cast<size_t>(root(v));
+  const Storage storage = value(root(v)).storage;
+  return (storage == Storage::kArena && plan_->output_of[r] == -1) || (storage == Storage::kInput && lent_inputs_[r]);
+}
+
+Status Frame::add_operands(std::span<const ValueIdx> values, std::vector<Operand>& operands) {
+  static const HostValue absent;
+  for (ValueIdx v : values) {
+    if (v == -1) {
+      operands.push_back({&absent, false});
+      continue;
+    }
+    TENON_ASSIGN_OR_RETURN(const HostValue* operand, host_value(v));
+    operands.push_back({operand, lent(v)});
+  }
+  return {};
+}
+
+Status Frame::set_output(ValueIdx v, HostValue made, std::span<const Operand> inputs) {
+  const auto i = static_cast<size_t>(v);
+  const bool unused = plan_->first_use[i] == plan_->last_use[i];
+  if (std::holds_alternative<std::monostate>(made) && unused) return {};
+  const auto* tensor = std::get_if<Tensor>(&made);
+  if (value(v).dtype != DType::kInvalid && (tensor == nullptr || tensor->dtype() != value(v).dtype))
+    return error(Code::kInternal, "{} was made for {}, which is {}", describe(made), value(v).name, name(value(v).dtype));
+  for (const Operand& input : inputs) {
+    const auto* source = std::get_if<Tensor>(input.value);
+    if (!input.lent || source == nullptr) continue;
+    TENON_ASSIGN_OR_RETURN(made, copy_overlapping(made, source->data(), source->bytes()));
+  }
+  Status bound = bind_shape(v, made);
+  if (!bound.ok()) return std::move(bound).at(fmt::format("value {}", value(v).name));
+  slot(v) = std::move(made);
+  auto* kept = std::get_if<Tensor>(&slot(v));
+  data_[i] = kept == nullptr ? nullptr : kept->mutable_data();
+  return {};
+}
+
+Status Frame::collect_outputs(std::span<HostValue> outputs) {
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    const ValueIdx v = plan_->plan->outputs[i].value;
+    TENON_ASSIGN_OR_RETURN(const HostValue* made, host_value(v));
+    const auto* tensor = std::get_if<Tensor>(made);
+    auto* given = std::get_if<Tensor>(&outputs[i]);
+    if (!lent(v) || tensor == nullptr) {
+      outputs[i] = *made;
+    } else if (given != nullptr && given->dtype() == tensor->dtype() && given->shape() == tensor->shape() &&
+               given->unique() && tensor->dtype() != DType::kString) {
+      std::copy_n(tensor->data(), tensor->bytes(), given->mutable_data());
+    } else {
+      TENON_ASSIGN_OR_RETURN(Tensor copy, tensor->clone());
+      outputs[i] = std::move(copy);
+    }
+  }
+  return {};
+}
+
+void Frame::release() {
+  for (ValueIdx v : plan_->transient) clear(slot(v));
+  outputs_ = {};
+}
+
+Frame::StepState& Frame::state(size_t index) {
+  if (states_[index] == nullptr) states_[index] = std::make_unique<StepState>();
+  return *states_[index];
+}
+
+Frame& Frame::body(size_t index, size_t which) {
+  auto& frame = state(index).bodies[which];
+  if (frame == nullptr) frame = std::make_unique<Frame>(plan_->sub_plans[index][which], context_);
+  return *frame;
+}
+
+}  // namespace tenon::runtime

@@ -1,0 +1,120 @@
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "runtime/prepare.h"
+#include "support/executor.h"
+
+namespace tenon::runtime {
+
+/// What all frames of a session share.
+struct RunContext {
+  Executor* executor = nullptr;
+  int max_threads = 1;
+  size_t max_arena_bytes = 0;
+  int64_t max_loop_trips = 0;
+
+  size_t arena_bytes = 0;               // taken by all frames so far
+  const std::atomic<bool>* cancel = nullptr;
+  std::optional<std::chrono::steady_clock::time_point> deadline;
+
+  /// kCancelled or kDeadlineExceeded when the run must stop.
+  Status interrupted() const;
+};
+
+/// A value given to a plan. The bytes of a lent one change once the step that lends them is over: who keeps it copies it.
+struct Operand {
+  const HostValue* value = nullptr;
+  bool lent = false;
+};
+
+using Symbols = std::vector<std::optional<int64_t>>;
+
+/// Executes one plan over and over: owns its arena, its values and the frames of its bodies.
+class Frame {
+ public:
+  Frame(std::shared_ptr<const PreparedPlan> plan, RunContext& context);
+  ~Frame();
+  Frame(const Frame&) = delete;
+  Frame& operator=(const Frame&) = delete;
+
+  /// `symbols`: the dims that the enclosing plan knows. A tensor in `outputs` that nobody shares is written again when
+  /// dtype and shape are right; all others are replaced.
+  Status run(std::span<const Operand> inputs, const Symbols& symbols, std::span<HostValue> outputs);
+
+  const PreparedPlan& plan() const { return *plan_; }
+
+ private:
+  struct StepState;
+  struct PhaseState {
+    bool valid = false;
+    std::vector<std::optional<int64_t>> key;  // of the phase's symbols
+    std::shared_ptr<Buffer> arena;
+  };
+
+  const PlanValue& value(ValueIdx v) const { return plan_->plan->values[static_cast<size_t>(v)]; }
+  ValueIdx root(ValueIdx v) const { return plan_->root[static_cast<size_t>(v)]; }
+  HostValue& slot(ValueIdx v) { return slots_[static_cast<size_t>(v)]; }
+  int64_t dim(DimId d) const { return dims_[static_cast<size_t>(d)]; }
+
+  Status bind_inputs(std::span<const Operand> inputs);
+  Status check_input_shapes();
+  Status bind_shape(ValueIdx v, const HostValue& actual);
+  Status check_shape(ValueIdx v, const HostValue& actual) const;
+  Shape shape_of(ValueIdx v) const;
+  bool shape_is(const Tensor& tensor, ValueIdx v) const;
+
+  Status begin_phase(size_t index, std::span<HostValue> outputs);
+  Status evaluate_phase(size_t index);
+  Status check_sizes(const PreparedPlan::Phase& phase);
+  Status place_arena(size_t index);
+  Status allocate_output(int32_t output, std::span<HostValue> outputs);
+  Status check_facts(const PreparedPlan::Phase& phase) const;
+
+  Status run_step(size_t index);
+  Status dispatch(const Step& step);
+  Status call_host(size_t index);
+  Status run_if(size_t index);
+  Status run_loop(size_t index);
+  Status run_scan(size_t index);
+  /// Runs a body once: `carried` operands from `first_in` on are replaced by the outputs from `first_out` on, and the
+  /// outputs after them are stacked.
+  Status iterate(size_t index, size_t first_in, size_t first_out, size_t carried);
+  Status finish_iterations(size_t index, size_t first_in, size_t carried);
+  Result<Tensor> stacked(size_t index, size_t which, size_t output);
+  Status fill_slices(size_t index, size_t first, int64_t step, int64_t length);
+
+  /// The value as a tensor (or sequence …) over its memory; cached.
+  Result<const HostValue*> host_value(ValueIdx v);
+  /// Whether the value's bytes may change after its last use here.
+  bool lent(ValueIdx v) const;
+  Status add_operands(std::span<const ValueIdx> values, std::vector<Operand>& operands);
+  /// Takes what a step made: checks dtype and rank, copies what is lent, binds the dims that it defines.
+  Status set_output(ValueIdx v, HostValue made, std::span<const Operand> inputs);
+  Status store_output(ValueIdx v, const HostValue& made);
+  Status collect_outputs(std::span<HostValue> outputs);
+  void release();
+  StepState& state(size_t index);
+  Frame& body(size_t index, size_t which);
+
+  std::shared_ptr<const PreparedPlan> plan_;
+  RunContext& context_;
+  Symbols symbols_;
+  std::vector<int64_t> dims_;           // values of the dim program
+  std::vector<size_t> bytes_;           // by value, once its dims are known
+  std::vector<HostValue> slots_;        // by value: what it holds, or a cached view of it
+  std::vector<std::byte*> data_;        // by root value
+  std::vector<bool> lent_inputs_;       // by value
+  std::vector<PhaseState> phases_;
+  std::vector<std::unique_ptr<StepState>> states_;
+  std::vector<void*> pointers_;         // scratch of dispatch
+  std::vector<int64_t> arguments_;
+  std::span<HostValue> outputs_;        // of the run in progress
+};
+
+}  // namespace tenon::runtime

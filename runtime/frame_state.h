@@ -1,0 +1,19 @@
+#pragma once
+
+#include "runtime/frame.h"
+#include "runtime/stack.h"
+
+namespace tenon::runtime {
+
+/// What a frame keeps for one of its steps from run to run, so that a warm step allocates nothing.
+struct Frame::StepState {
+  std::vector<Operand> operands;          // of the host call, or of the body
+  std::vector<HostValue> in, out;         // of the host call; slices of a scan in `in`
+  std::unique_ptr<Frame> bodies[2];
+  std::vector<HostValue> results[2];      // of the last two iterations, in turn: one is read while the other is written
+  int turn = 0;                           // results[turn] is written next
+  HostValue iteration, condition;
+  std::vector<Stack> stacks;              // outputs of a body beyond the carried ones
+};
+
+}  // namespace tenon::runtime

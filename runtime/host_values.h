@@ -1,0 +1,25 @@
+#pragma once
+
+#include <span>
+#include <string>
+
+#include "support/tensor.h"
+
+namespace tenon::runtime {
+
+/// "f32[2x3]", "a sequence", for messages.
+std::string describe(const HostValue& value);
+
+/// Empties a value but keeps what its tensor has allocated for its shape.
+void clear(HostValue& value);
+
+/// A deep copy of every tensor in `value` whose bytes lie in [begin, begin + size); the rest is shared.
+Result<HostValue> copy_overlapping(const HostValue& value, const std::byte* begin, size_t size);
+
+/// The value of a scalar condition or count: a tensor of one element, else kInvalidModel.
+Result<int64_t> scalar_int(const HostValue& value, std::string_view what);
+
+/// Copies `count` elements from `from` (element index) to `to`; dtypes are equal and not packed; strings are moved along.
+void copy_elements(const Tensor& source, int64_t from, Tensor& target, int64_t to, int64_t count);
+
+}  // namespace tenon::runtime

@@ -1,0 +1,55 @@
+#include "runtime/session.h"
+
+#include <algorithm>
+
+#include "runtime/arena.h"
+#include "runtime/frame.h"
+
+namespace tenon::runtime {
+
+struct Session::Impl {
+  RunContext context;
+  std::vector<Operand> operands;
+  Symbols symbols;
+  std::unique_ptr<Frame> frame;  // after the context that it uses
+};
+
+Session::Session(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Session::~Session() = default;
+
+Result<std::unique_ptr<Session>> Session::create(std::shared_ptr<const PreparedPlan> plan, const SessionOptions& options) {
+  if (plan == nullptr) return Status(Code::kInvalidArgument, "a session needs a plan");
+  if (options.num_threads < 0)
+    return error(Code::kInvalidArgument, "{} threads are asked for", options.num_threads).with_hint("give 0 or more");
+  auto impl = std::make_unique<Impl>();
+  RunContext& context = impl->context;
+  context.executor = options.executor != nullptr ? options.executor : &default_pool();
+  context.max_threads = context.executor->num_threads();
+  if (options.num_threads > 0) context.max_threads = std::min(context.max_threads, options.num_threads);
+  context.max_arena_bytes = options.max_arena_bytes != 0 ? options.max_arena_bytes : default_arena_limit();
+  context.max_loop_trips = options.max_loop_trips;
+  impl->frame = std::make_unique<Frame>(std::move(plan), context);
+  return std::unique_ptr<Session>(new Session(std::move(impl)));
+}
+
+Result<std::vector<HostValue>> Session::run(std::span<const HostValue> inputs, const RunOptions& options) {
+  const PreparedPlan& prepared = impl_->frame->plan();
+  impl_->context.cancel = options.cancel;
+  impl_->context.deadline = options.deadline;
+  impl_->operands.clear();
+  for (const HostValue& input : inputs) impl_->operands.push_back({&input, true});
+  std::vector<HostValue> outputs(prepared.plan->outputs.size());
+  TENON_RETURN_IF_ERROR(impl_->frame->run(impl_->operands, impl_->symbols, outputs));
+  // Constants are everybody's: the caller gets a copy that it may write to.
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    const ValueIdx owner = prepared.root[static_cast<size_t>(prepared.plan->outputs[i].value)];
+    auto* tensor = std::get_if<Tensor>(&outputs[i]);
+    if (tensor == nullptr || prepared.plan->values[static_cast<size_t>(owner)].storage != Storage::kConstant) continue;
+    TENON_ASSIGN_OR_RETURN(*tensor, tensor->clone());
+  }
+  return outputs;
+}
+
+size_t Session::arena_bytes() const { return impl_->context.arena_bytes; }
+
+}  // namespace tenon::runtime

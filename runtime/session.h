@@ -1,0 +1,49 @@
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "runtime/prepare.h"
+#include "support/executor.h"
+
+namespace tenon::runtime {
+
+struct SessionOptions {
+  int num_threads = 0;                     // 0: all of the executor's
+  Executor* executor = nullptr;            // null: the default pool
+  size_t max_arena_bytes = 0;              // 0: 80 % of the machine's memory. A run that needs more fails before it starts.
+  int64_t max_loop_trips = 100'000'000;    // of one Loop
+};
+
+struct RunOptions {
+  const std::atomic<bool>* cancel = nullptr;  // the run stops soon after this becomes true
+  std::optional<std::chrono::steady_clock::time_point> deadline;
+};
+
+/// Runs a prepared plan, which any number of sessions share. Not thread-safe itself: one a thread.
+/// A run with the same shapes as the one before it allocates nothing but the returned outputs (and what host functions
+/// allocate); results do not depend on the number of threads.
+class Session {
+ public:
+  static Result<std::unique_ptr<Session>> create(std::shared_ptr<const PreparedPlan> plan, const SessionOptions& options = {});
+  ~Session();
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  /// One value for each input of the plan. kInvalidArgument names the input that does not fit.
+  Result<std::vector<HostValue>> run(std::span<const HostValue> inputs, const RunOptions& options = {});
+
+  /// Bytes of the arenas, bodies' included.
+  size_t arena_bytes() const;
+
+ private:
+  struct Impl;
+  explicit Session(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace tenon::runtime
