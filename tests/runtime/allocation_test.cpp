@@ -1,0 +1,97 @@
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <new>
+
+#include "plan_maker.h"
+#include "runtime/session.h"
+
+// Counts what this program allocates through operator new, aligned forms included.
+namespace {
+std::atomic<int64_t> allocations = 0;
+
+void* counted(size_t size, size_t alignment) {
+  ++allocations;
+  void* p = alignment <= alignof(std::max_align_t) ? std::malloc(size)
+                                                   : std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
+  if (p == nullptr) std::abort();
+  return p;
+}
+}  // namespace
+
+void* operator new(size_t size) { return counted(size, 0); }
+void* operator new(size_t size, std::align_val_t alignment) { return counted(size, static_cast<size_t>(alignment)); }
+void operator delete(void* p) noexcept { std::free(p); }
+void operator delete(void* p, size_t) noexcept { std::free(p); }
+void operator delete(void* p, std::align_val_t) noexcept { std::free(p); }
+void operator delete(void* p, size_t, std::align_val_t) noexcept { std::free(p); }
+
+namespace tenon::runtime {
+namespace {
+
+int64_t allocations_of_one_output(const Shape& shape) {
+  const int64_t before = allocations;
+  {
+    std::vector<HostValue> outputs(1);
+    Tensor made = *Tensor::empty(DType::kF32, shape);
+    outputs[0] = made;
+  }
+  return allocations - before;
+}
+
+TEST(Allocation, AWarmRunAllocatesOnlyItsOutputs) {
+  PlanMaker m;
+  const DimId n = m.d("N"), two = m.d(2), size = m.op(DimProgram::Op::kMul, n, two);
+  ValueIdx x = m.input("x", {n, two});
+  for (int i = 0; i < 20; ++i) {
+    const ValueIdx y = m.value("y", Storage::kArena, {n, two});
+    m.dispatch("inc", add_one, {x, y}, {}, size);
+    x = i % 5 == 0 ? m.alias("flat", y, {size}) : y;
+  }
+  m.output("y", x);
+  auto session = *Session::create(*prepare(m.done()));
+  const std::vector<HostValue> in = {*Tensor::zeros(DType::kF32, {300, 2})};
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(session->run(in).ok());
+  const int64_t before = allocations;
+  const bool ok = session->run(in).ok();
+  const int64_t made = allocations - before;
+  EXPECT_TRUE(ok);
+  EXPECT_LE(made, allocations_of_one_output({300, 2}));
+}
+
+// The body adds one to what it carries; iterations of one shape must not allocate.
+TEST(Allocation, AWarmLoopAllocatesNothingPerIteration) {
+  PlanMaker m;
+  const DimId n = m.d("N");
+  const ValueIdx trips = m.input("trips", {}, DType::kI64), x = m.input("x", {n});
+  PlanMaker b(m.symbols());
+  const DimId bn = b.d("N");
+  b.input("i", {}, DType::kI64);
+  const ValueIdx going = b.input("going", {}, DType::kBool), carried = b.input("carried", {bn});
+  const ValueIdx mid = b.value("mid", Storage::kArena, {bn}), next = b.value("next", Storage::kArena, {bn});
+  b.dispatch("inc", add_one, {carried, mid}, {}, bn);
+  b.dispatch("inc", add_one, {mid, next}, {}, bn);
+  b.output("going", going);
+  b.output("next", next);
+  const ValueIdx last = m.value("last", Storage::kHost, {n});
+  Step& step = m.step(Step::Kind::kLoop, "loop", {trips, -1, x}, {last});
+  step.plans = {b.done()};
+  step.captures = {{}};
+  m.output("last", last);
+  auto session = *Session::create(*prepare(m.done()));
+  const auto count = [&](int64_t n_trips) {
+    const std::vector<HostValue> in = {Tensor::scalar<int64_t>(n_trips), *Tensor::zeros(DType::kF32, {64})};
+    for (int i = 0; i < 2; ++i) EXPECT_TRUE(session->run(in).ok());
+    const int64_t before = allocations;
+    auto out = session->run(in);
+    const int64_t made = allocations - before;
+    EXPECT_EQ(floats((*out)[0])[63], static_cast<float>(2 * n_trips));
+    return made;
+  };
+  const int64_t few = count(10);
+  EXPECT_EQ(count(1000), few);
+}
+
+}  // namespace
+}  // namespace tenon::runtime
