@@ -151,15 +151,14 @@ Result<std::vector<ir::Value*>> Importer::emit(const Call& call, const std::vect
   size_t num_outputs = call.used.size();
   while (num_outputs > 1 && !call.used[num_outputs - 1] && call.op != "Split") --num_outputs;
   TENON_RETURN_IF_ERROR(check_arity(call, *op, inputs.size(), num_outputs));
-  const size_t problems = unsupported_.size();
   TENON_RETURN_IF_ERROR(check_attributes(call, *op));
 
   ir::Node* node = graph.create(*op, inputs, static_cast<int>(std::max<size_t>(num_outputs, 1)));
   node->set_name(call.name);
   for (const auto& [name, value] : call.attrs) node->attrs().set(name, value);
   for (const onnx::GraphProto* region : regions) TENON_RETURN_IF_ERROR(import_region(*region, *node, node->add_region(), scope, frame));
-  // A node with an unknown attribute cannot be inferred for certain; it is reported at the end, with everything else.
-  if (unsupported_.size() == problems) TENON_RETURN_IF_ERROR(ir::infer_node(*node));
+  // After the first node that cannot be inferred the rest is only read, to report everything at once.
+  if (unsupported_.empty()) TENON_RETURN_IF_ERROR(ir::infer_node(*node));
   return std::vector<ir::Value*>(node->outputs().begin(), node->outputs().end());
 }
 

@@ -36,9 +36,10 @@ Result<std::unique_ptr<ir::Graph>> Importer::run() {
   Hints hints;
   for (const auto& info : proto.value_info()) hints.emplace(info.name(), &info.type());
   for (const auto& info : proto.output()) hints.emplace(info.name(), &info.type());
-  TENON_RETURN_IF_ERROR(import_nodes(proto.node(), *graph_, scope, frame, hints));
+  const Status imported = import_nodes(proto.node(), *graph_, scope, frame, hints);
   if (!unsupported_.empty())
     return error(Code::kUnsupported, "the model needs what Tenon lacks:\n  {}", fmt::join(unsupported_, "\n  "));
+  TENON_RETURN_IF_ERROR(imported);
   TENON_RETURN_IF_ERROR(import_outputs(proto.output(), *graph_, scope));
   for (ir::Value* value : initializers_)
     if (value->unused()) value->def()->graph()->erase(value->def());

@@ -1,0 +1,118 @@
+#include "eval/inputs.h"
+
+#include <algorithm>
+#include <charconv>
+#include <random>
+
+#include "frontend/onnx/import.h"
+
+namespace tenon::eval {
+namespace fs = std::filesystem;
+namespace {
+
+Result<Tensor> random_tensor(const ir::TensorType& type, std::mt19937_64& random, const ir::DimContext& dims) {
+  if (!type.ranked()) return Status(Code::kInvalidArgument, "has no known rank", {}, "give it with --input or --shape");
+  const std::vector<std::optional<int64_t>> symbols(static_cast<size_t>(dims.num_symbols()), kDefaultDim);
+  Shape shape;
+  for (const ir::Dim& dim : *type.dims) {
+    TENON_ASSIGN_OR_RETURN(const int64_t size, ir::evaluate(dim, symbols));
+    shape.push_back(size);
+  }
+  TENON_ASSIGN_OR_RETURN(Tensor out, Tensor::zeros(type.dtype, std::move(shape)));
+  // 24 bits a value, so that every platform's generator gives the same floats.
+  for (int64_t i = 0; i < out.size(); ++i) {
+    const uint64_t bits = random() >> 40;
+    if (type.dtype == DType::kString)
+      out.mutable_strings()[static_cast<size_t>(i)] = (bits & 1) != 0 ? "a" : "b";
+    else if (is_float(type.dtype))
+      out.set_double(i, static_cast<double>(bits) * 0x1p-23 - 1);
+    else if (info(type.dtype).cls == DTypeClass::kComplex)
+      out.set_double(i, static_cast<double>(bits) * 0x1p-23 - 1);
+    else
+      out.set_int(i, static_cast<int64_t>(bits >> 23));
+  }
+  return out;
+}
+
+Result<HostValue> random_value(const ir::Type& type, std::mt19937_64& random, const ir::DimContext& dims) {
+  if (type.is_tensor()) {
+    TENON_ASSIGN_OR_RETURN(Tensor t, random_tensor(type.tensor(), random, dims));
+    return HostValue(std::move(t));
+  }
+  if (const ir::SequenceType* sequence = type.as_sequence()) {
+    auto value = std::make_shared<Sequence>();
+    value->elem = sequence->elem ? sequence->elem->dtype() : DType::kInvalid;
+    return HostValue(std::move(value));
+  }
+  if (type.as_optional() != nullptr) return HostValue();
+  return Status(Code::kUnsupported, "random maps", {}, "give the input with --input");
+}
+
+std::optional<fs::path> numbered(const fs::path& folder, const char* stem, size_t index) {
+  std::error_code ec;
+  for (const char* extension : {"pb", "npy"})
+    if (fs::path file = folder / fmt::format("{}_{}.{}", stem, index, extension); fs::exists(file, ec)) return file;
+  return std::nullopt;
+}
+
+}  // namespace
+
+Result<std::vector<HostValue>> random_inputs(const ir::Graph& graph, uint64_t seed) {
+  std::mt19937_64 random(seed);
+  std::vector<HostValue> out;
+  for (const ir::Value* input : graph.inputs()) {
+    Result<HostValue> value = random_value(input->type(), random, graph.dims());
+    if (!value.ok()) return std::move(value).status().at(fmt::format("input {}", input->name()));
+    out.push_back(std::move(value).value());
+  }
+  return out;
+}
+
+Result<std::vector<HostValue>> read_inputs(const ir::Graph& graph, const fs::path& folder) {
+  std::vector<HostValue> out;
+  for (size_t i = 0; i < graph.inputs().size(); ++i) {
+    const auto file = numbered(folder, "input", i);
+    if (!file)
+      return Status(Code::kNotFound, fmt::format("no input_{}.pb for input {}", i, graph.inputs()[i]->name()), folder.string());
+    TENON_ASSIGN_OR_RETURN(HostValue value, frontend::read_value(*file, graph.inputs()[i]->type()));
+    out.push_back(std::move(value));
+  }
+  return out;
+}
+
+Result<std::map<size_t, HostValue>> read_outputs(const ir::Graph& graph, const fs::path& folder) {
+  std::map<size_t, HostValue> out;
+  for (size_t i = 0; i < graph.outputs().size(); ++i) {
+    const auto file = numbered(folder, "output", i);
+    if (!file) continue;
+    TENON_ASSIGN_OR_RETURN(HostValue value, frontend::read_value(*file, graph.outputs()[i]->type()));
+    out.emplace(i, std::move(value));
+  }
+  return out;
+}
+
+std::vector<fs::path> data_sets(const fs::path& folder) {
+  constexpr std::string_view kPrefix = "test_data_set_";
+  std::vector<std::pair<int64_t, fs::path>> found;
+  std::error_code ec;
+  for (const auto& entry : fs::directory_iterator(folder, ec)) {
+    const std::string name = entry.path().filename().string();
+    if (!name.starts_with(kPrefix) || !entry.is_directory(ec)) continue;
+    int64_t number = 0;
+    const auto [end, code] = std::from_chars(name.data() + kPrefix.size(), name.data() + name.size(), number);
+    if (code == std::errc() && end == name.data() + name.size()) found.emplace_back(number, entry.path());
+  }
+  std::sort(found.begin(), found.end());
+  std::vector<fs::path> out;
+  for (auto& [number, path] : found) out.push_back(std::move(path));
+  return out;
+}
+
+std::string describe(const HostValue& value) {
+  if (const auto* t = std::get_if<Tensor>(&value)) return fmt::format("{}[{}]", name(t->dtype()), fmt::join(t->shape(), ", "));
+  if (const auto* s = std::get_if<std::shared_ptr<Sequence>>(&value)) return fmt::format("sequence of {}", (*s)->items.size());
+  if (std::holds_alternative<std::shared_ptr<MapValue>>(value)) return "map";
+  return "nothing";
+}
+
+}  // namespace tenon::eval

@@ -1,0 +1,256 @@
+#include "eval/verify.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <map>
+
+#include <nlohmann/json.hpp>
+
+#include "eval/inputs.h"
+
+namespace tenon::eval {
+namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
+
+namespace {
+
+double ms_since(Clock::time_point start) { return std::chrono::duration<double, std::milli>(Clock::now() - start).count(); }
+
+}  // namespace
+
+std::string_view status_name(CaseStatus status) {
+  return status == CaseStatus::kPassed ? "passed" : status == CaseStatus::kFailed ? "failed" : "skipped";
+}
+
+Result<std::vector<Case>> find_cases(const fs::path& root) {
+  std::error_code ec;
+  if (!fs::is_directory(root, ec)) return Status(Code::kNotFound, "no such folder", root.string());
+  std::vector<Case> out;
+  const auto consider = [&](const fs::path& folder) {
+    if (!fs::exists(folder / "model.onnx", ec) || data_sets(folder).empty()) return;
+    std::string name = folder.lexically_relative(root).generic_string();
+    if (name == ".") name = fs::canonical(root, ec).filename().string();
+    out.push_back({std::move(name), folder});
+  };
+  consider(root);
+  for (auto it = fs::recursive_directory_iterator(root, fs::directory_options::skip_permission_denied, ec);
+       !ec && it != fs::recursive_directory_iterator(); it.increment(ec))
+    if (it->is_directory(ec)) consider(it->path());
+  std::sort(out.begin(), out.end(), [](const Case& a, const Case& b) { return a.name < b.name; });
+  return out;
+}
+
+namespace {
+
+/// Runs the data sets in turn; the first failure ends the case.
+Status run_case(const Case& one, const backends::Backend& backend, const VerifyOptions& options, CaseResult& result) {
+  TENON_ASSIGN_OR_RETURN(const auto graph, frontend::import_onnx(one.folder / "model.onnx"));
+  const auto compile_start = Clock::now();
+  TENON_ASSIGN_OR_RETURN(const auto executable, backend.compile(*graph, options.compile));
+  result.compile_ms = ms_since(compile_start);
+  TENON_ASSIGN_OR_RETURN(const auto session, executable->create_session(options.session));
+  for (const fs::path& folder : data_sets(one.folder)) {
+    const std::string set = folder.filename().string();
+    TENON_ASSIGN_OR_RETURN(const std::vector<HostValue> inputs, read_inputs(*graph, folder));
+    TENON_ASSIGN_OR_RETURN(const auto expected, read_outputs(*graph, folder));
+    if (expected.empty() && !graph->outputs().empty())
+      return Status(Code::kNotFound, "no output_0.pb to compare with", folder.string());
+    const auto run_start = Clock::now();
+    Result<std::vector<HostValue>> outputs = session->run(inputs);
+    result.run_ms += ms_since(run_start);
+    if (!outputs.ok()) return std::move(outputs).status().at(set);
+    for (const auto& [index, value] : expected) {
+      if (index >= outputs->size()) return Status(Code::kMismatch, fmt::format("output {} is missing", index), set);
+      const Difference d = compare(value, (*outputs)[index], options.tolerance);
+      result.max_abs = std::max(result.max_abs, d.max_abs);
+      result.max_rel = std::max(result.max_rel, d.max_rel);
+      if (!d.ok)
+        return Status(Code::kMismatch, fmt::format("output {}: {}", graph->outputs()[index]->name(), d.message), set);
+    }
+    ++result.data_sets;
+  }
+  return {};
+}
+
+}  // namespace
+
+CaseResult verify_case(const Case& one, const backends::Backend& backend, const VerifyOptions& options) {
+  CaseResult result;
+  result.name = one.name;
+  result.backend = backend.name();
+  const Status status = run_case(one, backend, options, result);
+  result.status = status.ok() ? CaseStatus::kPassed : CaseStatus::kFailed;
+  if (!status.ok()) result.message = status.to_string();
+  return result;
+}
+
+namespace {
+
+using nlohmann::json;
+
+json to_json(const CaseResult& r) {
+  return {{"status", static_cast<int>(r.status)}, {"message", r.message}, {"max_abs", r.max_abs},   {"max_rel", r.max_rel},
+          {"compile_ms", r.compile_ms},           {"run_ms", r.run_ms},   {"data_sets", r.data_sets}};
+}
+
+void from_json(const json& j, CaseResult& r) {
+  r.status = static_cast<CaseStatus>(j.at("status").get<int>());
+  r.message = j.at("message").get<std::string>();
+  r.max_abs = j.at("max_abs").is_number() ? j.at("max_abs").get<double>() : 0;
+  r.max_rel = j.at("max_rel").is_number() ? j.at("max_rel").get<double>() : 0;
+  r.compile_ms = j.at("compile_ms").get<double>();
+  r.run_ms = j.at("run_ms").get<double>();
+  r.data_sets = j.at("data_sets").get<int>();
+}
+
+struct Child {
+  pid_t pid = -1;
+  int pipe = -1;
+  size_t index = 0;
+  std::string text;
+  Clock::time_point start;
+};
+
+void write_all(int fd, const std::string& text) {
+  for (size_t at = 0; at < text.size();) {
+    const ssize_t n = ::write(fd, text.data() + at, text.size() - at);
+    if (n <= 0) return;
+    at += static_cast<size_t>(n);
+  }
+}
+
+/// Cases as child processes, `jobs` at a time, their results read from pipes.
+class Runner {
+ public:
+  Runner(std::span<const Case> cases, const backends::Backend& backend, const VerifyOptions& options,
+         const std::function<void(const CaseResult&)>& done)
+      : cases_(cases), backend_(backend), options_(options), done_(done), results_(cases.size()) {}
+
+  std::vector<CaseResult> run() {
+    size_t next = 0;
+    while (next < cases_.size() || !children_.empty()) {
+      while (next < cases_.size() && children_.size() < static_cast<size_t>(std::max(1, options_.jobs))) start(next++);
+      wait();
+    }
+    return std::move(results_);
+  }
+
+ private:
+  void start(size_t index) {
+    int ends[2];
+    if (::pipe(ends) != 0) return fail(index, "cannot make a pipe");
+    std::fflush(nullptr);
+    const pid_t pid = ::fork();
+    if (pid < 0) {
+      ::close(ends[0]);
+      ::close(ends[1]);
+      return fail(index, "cannot start a process");
+    }
+    if (pid == 0) {
+      ::close(ends[0]);
+      const CaseResult result = verify_case(cases_[index], backend_, options_);
+      write_all(ends[1], to_json(result).dump(-1, ' ', false, json::error_handler_t::replace));
+      ::_exit(0);
+    }
+    ::close(ends[1]);
+    children_.push_back({pid, ends[0], index, {}, Clock::now()});
+  }
+
+  void wait() {
+    std::vector<pollfd> fds;
+    for (const Child& child : children_) fds.push_back({child.pipe, POLLIN, 0});
+    ::poll(fds.data(), fds.size(), 200);
+    for (size_t i = fds.size(); i-- > 0;) {
+      Child& child = children_[i];
+      bool ended = false, late = false;
+      if (fds[i].revents != 0) {
+        char buffer[4096];
+        const ssize_t n = ::read(child.pipe, buffer, sizeof(buffer));
+        if (n > 0) child.text.append(buffer, static_cast<size_t>(n));
+        ended = n == 0 || (n < 0 && errno != EINTR);
+      }
+      if (!ended && options_.timeout_s > 0 && ms_since(child.start) > options_.timeout_s * 1000) {
+        ::kill(child.pid, SIGKILL);
+        ended = late = true;
+      }
+      if (ended) finish(i, late);
+    }
+  }
+
+  void finish(size_t i, bool late) {
+    Child child = std::move(children_[i]);
+    children_.erase(children_.begin() + static_cast<ptrdiff_t>(i));
+    ::close(child.pipe);
+    int status = 0;
+    while (::waitpid(child.pid, &status, 0) < 0 && errno == EINTR) {
+    }
+    if (late) return fail(child.index, fmt::format("took longer than {} s", options_.timeout_s));
+    if (WIFSIGNALED(status)) return fail(child.index, fmt::format("crashed: {}", ::strsignal(WTERMSIG(status))));
+    CaseResult& result = results_[child.index];
+    result.name = cases_[child.index].name;
+    result.backend = backend_.name();
+    try {
+      from_json(json::parse(child.text), result);
+    } catch (const json::exception&) {
+      return fail(child.index, "the child process ended without a result");
+    }
+    done_(result);
+  }
+
+  void fail(size_t index, std::string message) {
+    CaseResult& result = results_[index];
+    result.name = cases_[index].name;
+    result.backend = backend_.name();
+    result.status = CaseStatus::kFailed;
+    result.message = std::move(message);
+    done_(result);
+  }
+
+  std::span<const Case> cases_;
+  const backends::Backend& backend_;
+  const VerifyOptions& options_;
+  const std::function<void(const CaseResult&)>& done_;
+  std::vector<CaseResult> results_;
+  std::vector<Child> children_;
+};
+
+}  // namespace
+
+std::vector<CaseResult> verify_cases(std::span<const Case> cases, const backends::Backend& backend, const VerifyOptions& options,
+                                     const std::function<void(const CaseResult&)>& done) {
+  if (options.isolate) return Runner(cases, backend, options, done).run();
+  std::vector<CaseResult> results;
+  for (const Case& one : cases) {
+    results.push_back(verify_case(one, backend, options));
+    done(results.back());
+  }
+  return results;
+}
+
+bool glob_match(std::string_view pattern, std::string_view text) {
+  size_t p = 0, t = 0, star = std::string_view::npos, resume = 0;
+  while (t < text.size()) {
+    if (p < pattern.size() && pattern[p] == '*') {
+      star = p++;
+      resume = t;
+    } else if (p < pattern.size() && (pattern[p] == '?' || pattern[p] == text[t])) {
+      ++p;
+      ++t;
+    } else if (star != std::string_view::npos) {
+      p = star + 1;
+      t = ++resume;
+    } else {
+      return false;
+    }
+  }
+  while (p < pattern.size() && pattern[p] == '*') ++p;
+  return p == pattern.size();
+}
+
+}  // namespace tenon::eval

@@ -1,0 +1,55 @@
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "backends/backend.h"
+#include "eval/compare.h"
+#include "frontend/onnx/import.h"
+
+namespace tenon::eval {
+
+/// A folder with model.onnx and at least one test_data_set_N.
+struct Case {
+  std::string name;  // its path below the folder that was searched
+  std::filesystem::path folder;
+};
+
+/// Every case at or below `root`, sorted by name. kNotFound when there is no such folder.
+Result<std::vector<Case>> find_cases(const std::filesystem::path& root);
+
+enum class CaseStatus : uint8_t { kPassed, kFailed, kSkipped };
+std::string_view status_name(CaseStatus status);
+
+struct CaseResult {
+  std::string name, backend;
+  CaseStatus status = CaseStatus::kFailed;
+  std::string message;
+  double max_abs = 0, max_rel = 0;
+  double compile_ms = 0, run_ms = 0;
+  int data_sets = 0;
+};
+
+struct VerifyOptions {
+  Tolerance tolerance;
+  backends::CompileOptions compile;
+  backends::SessionOptions session;
+  int jobs = 1;              // cases at a time
+  bool isolate = true;       // each case in a child process
+  double timeout_s = 600;    // per case; needs isolate
+};
+
+/// Imports and compiles the model once, runs every data set, compares.
+CaseResult verify_case(const Case& one, const backends::Backend& backend, const VerifyOptions& options);
+
+/// All cases. `done` is called after each one, in the order in which they end; results are in the order of `cases`. A case
+/// that crashes or takes too long fails; the others go on.
+std::vector<CaseResult> verify_cases(std::span<const Case> cases, const backends::Backend& backend, const VerifyOptions& options,
+                                     const std::function<void(const CaseResult&)>& done);
+
+/// "*" and "?" match any characters, everything else itself.
+bool glob_match(std::string_view pattern, std::string_view text);
+
+}  // namespace tenon::eval

@@ -1,0 +1,77 @@
+#pragma once
+
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include "backends/backend.h"
+#include "frontend/onnx/import.h"
+#include "ir/graph.h"
+
+namespace tenon::tools {
+
+/// Exit statuses: the thing checked holds, does not hold, or could not be checked (usage, input).
+inline constexpr int kSuccess = 0, kDoesNotHold = 1, kFailure = 2;
+
+/// Prints `error: WHAT (WHERE): WHAT TO DO` to stderr; the status to exit with.
+int report(const Status& status);
+
+/// The model to load and what is bound in it.
+struct ModelOptions {
+  std::string path;
+  std::vector<std::string> dims;    // NAME=N
+  std::vector<std::string> shapes;  // INPUT=1x3x224x224
+};
+void add_model_options(CLI::App& app, ModelOptions& options);
+Result<frontend::ImportOptions> import_options(const ModelOptions& options);
+Result<std::unique_ptr<ir::Graph>> load(const ModelOptions& options);
+
+/// "a,b" to backends; an unknown or unavailable one is an error that lists the choices.
+Result<std::vector<const backends::Backend*>> backends_of(const std::string& names);
+std::string backend_names();
+
+/// Writes JSON to a file, or to stdout for "-".
+Status write_json(const nlohmann::json& json, const std::string& path);
+std::vector<std::string> split(const std::string& text, char separator);
+Result<std::vector<int>> parse_ints(const std::string& text, const char* option);
+std::string human_bytes(double bytes);
+std::string human_count(double count);
+
+/// Text in columns, two spaces apart. Columns whose cells all look like numbers are right-aligned.
+class Table {
+ public:
+  explicit Table(std::vector<std::string> header) { rows_.push_back(std::move(header)); }
+  void add(std::vector<std::string> row) { rows_.push_back(std::move(row)); }
+  void print(std::FILE* out = stdout) const;
+
+ private:
+  std::vector<std::vector<std::string>> rows_;
+};
+
+/// One line on a terminal that is rewritten; nothing when stderr is no terminal.
+class Progress {
+ public:
+  explicit Progress(bool enabled = true);
+  ~Progress() { clear(); }
+  void show(const std::string& text);
+  void clear();
+
+ private:
+  bool enabled_;
+  bool shown_ = false;
+};
+
+/// Every subcommand registers itself and leaves its exit status in `status`.
+void add_inspect(CLI::App& app, int& status);
+void add_check(CLI::App& app, int& status);
+void add_optimize(CLI::App& app, int& status);
+void add_compile(CLI::App& app, int& status);
+void add_run(CLI::App& app, int& status);
+void add_verify(CLI::App& app, int& status);
+void add_bench(CLI::App& app, int& status);
+
+}  // namespace tenon::tools

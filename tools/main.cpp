@@ -1,0 +1,44 @@
+#include "tools/common.h"
+
+namespace {
+
+int run(int argc, char** argv) {
+  using namespace tenon::tools;
+  CLI::App app("Tenon compiles ONNX models and runs them.", "tenon");
+  app.set_version_flag("--version", std::string("tenon ") + TENON_VERSION);
+  app.option_defaults()->always_capture_default();
+  app.require_subcommand(1);
+  app.footer("Exit status: 0 success, 1 the thing checked does not hold, 2 usage or input error.\n"
+             "`tenon COMMAND --help` has examples.");
+  int status = kSuccess;
+  add_inspect(app, status);
+  add_check(app, status);
+  add_optimize(app, status);
+  add_compile(app, status);
+  add_run(app, status);
+  add_verify(app, status);
+  add_bench(app, status);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    if (e.get_exit_code() == 0) return app.exit(e);
+    const auto chosen = app.get_subcommands();
+    const std::string help = chosen.empty() ? "tenon --help" : "tenon " + chosen.front()->get_name() + " --help";
+    fmt::print(stderr, "error: {} (command line): see {}\n", e.what(), help);
+    return kFailure;
+  }
+  return status;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return run(argc, argv);
+  } catch (const std::bad_alloc&) {
+    fmt::print(stderr, "error: out of memory (tenon): give it more, or smaller inputs\n");
+  } catch (const std::exception& e) {
+    fmt::print(stderr, "error: {} (tenon): this is a defect; please report it with the command\n", e.what());
+  }
+  return tenon::tools::kFailure;
+}

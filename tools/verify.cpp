@@ -1,0 +1,129 @@
+#include "eval/verify.h"
+
+#include <chrono>
+#include <map>
+
+#include "tools/common.h"
+
+namespace tenon::tools {
+namespace {
+
+constexpr const char* kRule =
+    "An element a agrees with the expected e when |a - e| <= atol + scaled-atol * S + rtol * |e|, where S is the largest\n"
+    "finite |e| of that output. Float types below 32 bits use at least twice (rtol) and once (scaled-atol) their epsilon.\n"
+    "Integers must agree within atol, booleans and strings exactly. NaN agrees with NaN, an infinity with the same one.\n\n"
+    "Examples:\n"
+    "  tenon verify models/digits --backend reference,cpu\n"
+    "  tenon verify /usr/share/libonnx-testdata/data/node --filter 'test_conv*' --atol 1e-7\n"
+    "  tenon verify models --json report.json --jobs 2";
+
+struct Options {
+  std::vector<std::string> folders;
+  std::string backend = "cpu", json, filter, target;
+  double rtol = 1e-3, atol = 0, scaled_atol = 1e-4, timeout = 600;
+  int jobs = 1, threads = 0, opt_level = 3;
+  bool no_isolate = false, verbose = false;
+  CLI::Option* atol_given = nullptr;
+  CLI::Option* scaled_given = nullptr;
+};
+
+nlohmann::json to_json(const std::vector<eval::CaseResult>& results) {
+  nlohmann::json cases = nlohmann::json::array();
+  std::map<eval::CaseStatus, int> counts;
+  for (const eval::CaseResult& r : results) {
+    ++counts[r.status];
+    cases.push_back({{"name", r.name}, {"backend", r.backend}, {"status", eval::status_name(r.status)}, {"message", r.message},
+                     {"max_abs", r.max_abs}, {"max_rel", r.max_rel}, {"compile_ms", r.compile_ms}, {"run_ms", r.run_ms},
+                     {"data_sets", r.data_sets}});
+  }
+  return {{"passed", counts[eval::CaseStatus::kPassed]}, {"failed", counts[eval::CaseStatus::kFailed]},
+          {"skipped", counts[eval::CaseStatus::kSkipped]}, {"cases", cases}};
+}
+
+Result<std::vector<eval::Case>> collect(const Options& o) {
+  std::vector<eval::Case> cases;
+  for (const std::string& folder : o.folders) {
+    TENON_ASSIGN_OR_RETURN(auto found, eval::find_cases(folder));
+    for (eval::Case& one : found)
+      if (o.filter.empty() || eval::glob_match(o.filter, one.name) || eval::glob_match(o.filter, one.folder.filename().string()))
+        cases.push_back(std::move(one));
+  }
+  if (cases.empty())
+    return Status(Code::kNotFound, "no folder with model.onnx and test_data_set_0", fmt::format("{}", fmt::join(o.folders, ", ")),
+                  o.filter.empty() ? "give the folder that holds them" : "check --filter");
+  return cases;
+}
+
+void print_failure(const eval::CaseResult& r) { fmt::print("FAIL  {}  {}\n", r.name, r.message); }
+
+int verify(const Options& o) {
+  Result<std::vector<const backends::Backend*>> chosen = backends_of(o.backend);
+  if (!chosen.ok()) return report(chosen.status());
+  Result<std::vector<eval::Case>> cases = collect(o);
+  if (!cases.ok()) return report(cases.status());
+
+  eval::VerifyOptions options;
+  options.tolerance.rtol = o.rtol;
+  options.tolerance.atol = o.atol;
+  // An absolute tolerance replaces the scaled one unless both are given.
+  options.tolerance.scaled_atol = o.atol_given->count() > 0 && o.scaled_given->count() == 0 ? 0 : o.scaled_atol;
+  options.compile.opt_level = o.opt_level;
+  options.compile.target = o.target;
+  options.session.num_threads = o.threads;
+  options.jobs = o.jobs;
+  options.isolate = !o.no_isolate;
+  options.timeout_s = o.timeout;
+
+  const bool quiet = o.json == "-";
+  std::vector<eval::CaseResult> all;
+  bool failed_any = false;
+  for (const backends::Backend* backend : *chosen) {
+    Progress progress;
+    int passed = 0, failed = 0, skipped = 0;
+    const auto start = std::chrono::steady_clock::now();
+    auto results = eval::verify_cases(*cases, *backend, options, [&](const eval::CaseResult& r) {
+      progress.clear();
+      (r.status == eval::CaseStatus::kPassed ? passed : r.status == eval::CaseStatus::kFailed ? failed : skipped) += 1;
+      if (!quiet && r.status == eval::CaseStatus::kFailed) print_failure(r);
+      if (!quiet && o.verbose && r.status == eval::CaseStatus::kPassed)
+        fmt::print("ok    {}  max_abs {:.3g}, max_rel {:.3g}, compile {:.0f} ms, {} runs {:.1f} ms\n", r.name, r.max_abs, r.max_rel,
+                   r.compile_ms, r.data_sets, r.run_ms);
+      if (!quiet) std::fflush(stdout);
+      progress.show(fmt::format("[{}/{}] {}", passed + failed + skipped, cases->size(), r.name));
+    });
+    progress.clear();
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    if (!quiet)
+      fmt::print("{}: {} passed, {} failed, {} skipped of {} ({:.1f} s)\n", backend->name(), passed, failed, skipped, cases->size(), seconds);
+    failed_any = failed_any || failed > 0;
+    all.insert(all.end(), std::make_move_iterator(results.begin()), std::make_move_iterator(results.end()));
+  }
+  if (!o.json.empty())
+    if (Status status = write_json(to_json(all), o.json); !status.ok()) return report(status);
+  return failed_any ? kDoesNotHold : kSuccess;
+}
+
+}  // namespace
+
+void add_verify(CLI::App& app, int& status) {
+  auto o = std::make_shared<Options>();
+  CLI::App* sub = app.add_subcommand("verify", "Run folders of model.onnx + test_data_set_* and compare with their outputs");
+  sub->add_option("folders", o->folders, "Folders, searched recursively")->required();
+  sub->add_option("--backend", o->backend, "Backends, separated by commas");
+  sub->add_option("--rtol", o->rtol, "Relative tolerance");
+  o->atol_given = sub->add_option("--atol", o->atol, "Absolute tolerance; alone, it replaces --scaled-atol");
+  o->scaled_given = sub->add_option("--scaled-atol", o->scaled_atol, "Tolerance relative to the largest expected magnitude");
+  sub->add_option("--filter", o->filter, "Only cases whose name, or folder's name, matches this glob");
+  sub->add_option("--jobs", o->jobs, "Cases at a time")->check(CLI::Range(1, 1024));
+  sub->add_option("--threads", o->threads, "Threads of a session; 0: all cores");
+  sub->add_option("--timeout", o->timeout, "Seconds a case may take");
+  sub->add_option("-O", o->opt_level, "Optimisation level")->check(CLI::Range(0, 3));
+  sub->add_option("--target", o->target, "CPU target: host, x86-64-v2, x86-64-v3, x86-64-v4");
+  sub->add_option("--json", o->json, "Write results to a file, or - for stdout")->type_name("PATH");
+  sub->add_flag("--no-isolate", o->no_isolate, "Run cases in this process, not in a child process each");
+  sub->add_flag("-v,--verbose", o->verbose, "Also list cases that pass");
+  sub->footer(kRule);
+  sub->callback([o, &status] { status = verify(*o); });
+}
+
+}  // namespace tenon::tools
