@@ -54,7 +54,16 @@ Result<std::vector<eval::Case>> collect(const Options& o) {
   return cases;
 }
 
-void print_failure(const eval::CaseResult& r) { fmt::print("FAIL  {}  {}\n", r.name, r.message); }
+/// One line a case, whatever its message holds.
+void print_failure(const eval::CaseResult& r) {
+  constexpr size_t kMax = 400;
+  std::string text;
+  for (char c : r.message)
+    if (c != '\n') text += c;
+    else if (text.size() > 1) text += ';';
+  if (text.size() > kMax) text = text.substr(0, kMax) + " …";
+  fmt::print("FAIL  {}  {}\n", r.name, text);
+}
 
 int verify(const Options& o) {
   Result<std::vector<const backends::Backend*>> chosen = backends_of(o.backend);
