@@ -36,8 +36,7 @@ std::string float_text(double value) {
 }
 
 std::string value_name(const Value& value) {
-  bool plain = !value.name().empty() && std::ranges::all_of(value.name(), is_name_char);
-  return "%" + (plain ? value.name() : quote_text(value.name()));
+  return "%" + (is_plain_name(value.name()) ? value.name() : quote_text(value.name()));
 }
 
 template <class List, class Fn>
@@ -129,8 +128,7 @@ class Printer {
     std::string_view before = " {";
     for (const auto& [name, attr] : node.attrs()) {
       out_ += before;
-      bool plain = !name.empty() && std::ranges::all_of(name, is_name_char);
-      out_ += fmt::format("{} = {}", plain ? name : quote_text(name), attribute(attr));
+      out_ += fmt::format("{} = {}", is_plain_name(name) ? name : quote_text(name), attribute(attr));
       before = ", ";
     }
     out_ += "}";
@@ -164,7 +162,7 @@ class Printer {
     if (info(t.dtype()).cls == DTypeClass::kComplex) return false;
     if (!is_float(t.dtype())) return true;
     for (int64_t i = 0; i < t.size(); ++i)
-      if (std::isnan(t.at_double(i))) return false;
+      if (std::isnan(t.at_double(i)) || (std::isinf(t.at_double(i)) && bits(t.dtype()) <= 8)) return false;
     return true;
   }
 
