@@ -15,6 +15,8 @@ std::span<const OpFamily> op_families() {
       recurrent_ops,
       resize_ops,
       grid_ops,
+      attention_ops,
+      contrib_ops,
   };
   return kFamilies;
 }
