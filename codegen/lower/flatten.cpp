@@ -36,6 +36,33 @@ Expr flatten_loads(Expr e, const std::vector<Dim>& extents,
   return algebra.simplify(flat);
 }
 
+Expr substitute(Expr e, const std::unordered_map<int, Expr>& replacement) {
+  ExprPool& pool = *e.pool;
+  std::vector<int> order;
+  visit(e, [&](int id, const ExprNode&) { order.push_back(id); });
+  std::unordered_map<int, Expr> made;
+  for (int id : order) {
+    if (const auto found = replacement.find(id); found != replacement.end()) {
+      made[id] = found->second;
+      continue;
+    }
+    const ExprNode node = pool.node(id);
+    std::vector<Expr> args;
+    for (int a : node.args) args.push_back(made.at(a));
+    Expr& result = made[id];
+    result = {&pool, id};
+    if (args.empty()) continue;
+    if (node.kind == ExprKind::kOp) result = pool.op(node.op, args);
+    if (node.kind == ExprKind::kCast) result = pool.cast(args[0], node.dtype);
+    if (node.kind == ExprKind::kCheckedIndex) result = pool.checked_index(args[0], args[1]);
+    if (node.kind != ExprKind::kLoad) continue;
+    const std::span<const Expr> all = args;
+    result = node.guarded ? pool.load_guarded(node.operand, node.dtype, all.first(all.size() - 2), all[all.size() - 2], all.back())
+                          : pool.load(node.operand, node.dtype, all);
+  }
+  return made.at(e.id);
+}
+
 bool uses_axis(Expr e, int axis) {
   bool found = false;
   visit(e, [&](int, const ExprNode& n) { found |= n.kind == ExprKind::kIndex && n.axis == axis; });

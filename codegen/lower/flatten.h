@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <span>
+#include <unordered_map>
 #include <vector>
 
 #include "codegen/lower/group.h"
@@ -16,6 +17,9 @@ ir::Expr flatten_loads(ir::Expr e, const std::vector<ir::Dim>& extents,
 /// extent extents[i] * extents[i+1]. `barrier`: no merging across this axis number (outer | reduce). The roots are
 /// rewritten; returns the first axis number after the barrier.
 int merge_axes(ir::ExprPool& pool, std::span<ir::Expr*> roots, std::vector<ir::Dim>& extents, int barrier);
+
+/// `e` with subexpressions replaced, by id.
+ir::Expr substitute(ir::Expr e, const std::unordered_map<int, ir::Expr>& replacement);
 
 /// Whether an expression depends on an axis.
 bool uses_axis(ir::Expr e, int axis);

@@ -93,4 +93,19 @@ ValueId constant(kir::KernelBuilder& b, DType dtype, ir::Scalar value) {
   return is_float(dtype) ? b.constant(dtype, value.f) : b.constant_int(dtype, value.i);
 }
 
+ir::Expr constant_expr(ir::ExprPool& pool, DType dtype) {
+  return is_float(dtype) ? pool.constant(dtype, 0) : pool.constant_int(dtype, 0);
+}
+
+ir::Expr row_major_position(ir::ExprPool& pool, std::span<const Dim> extents, int first) {
+  ir::Expr position;
+  Dim stride = 1;
+  for (size_t i = extents.size(); i-- > 0;) {
+    const ir::Expr term = pool.index(first + static_cast<int>(i)) * pool.dim(stride);
+    position = position.valid() ? term + position : term;
+    stride = stride * extents[i];
+  }
+  return position.valid() ? position : pool.constant_int(DType::kI64, 0);
+}
+
 }  // namespace tenon::codegen

@@ -56,8 +56,11 @@ ir::Dim emit_row_grid(Emitter& em, const std::vector<ir::Dim>& axes, size_t lane
                       const std::function<void(std::span<kir::ValueId> index, kir::ValueId lo, kir::ValueId hi)>& row);
 /// The operation that combines two values; arg reductions have none.
 kir::ScalarOp combine_op(ir::Combiner combiner);
-/// A constant of any dtype.
+/// A constant of any dtype; zero as an expression.
 kir::ValueId constant(kir::KernelBuilder& b, DType dtype, ir::Scalar value);
+ir::Expr constant_expr(ir::ExprPool& pool, DType dtype);
+/// Row-major position among axes `first`, first + 1 … of these extents, as an expression.
+ir::Expr row_major_position(ir::ExprPool& pool, std::span<const ir::Dim> extents, int first);
 
 /// The schedules. Each appends kernels for the stages given, or refuses with kUnsupported and the reason, having appended nothing.
 /// `stages` of a map have equal axes.
