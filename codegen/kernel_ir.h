@@ -43,7 +43,7 @@ enum class InstKind : uint8_t {
   kLoad,     // result: buffer `index`[operand 0]; with 3 operands: [offset, mask, other], read only where mask holds
   kStore,    // buffer `index`[operand 0] = operand 1; with 3 operands the third is a mask
   kFor,      // operands lo, hi, init…; region args iv, carried…; results the final carried values; step is `step`
-  kIf,       // operand: bool condition, uniform over vector lanes; regions then, else; results from their yields
+  kIf,       // operand: bool condition (lanes may differ: then each side runs under its mask); regions then, else; results from their yields
   kCheck,    // operand: bool; where false the kernel fails with code `index` (see CheckCode) and goes on
   kBarrier,  // all lanes of the workgroup (GPU); nothing on the CPU
 };

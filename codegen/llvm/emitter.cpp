@@ -1,0 +1,641 @@
+#include "codegen/llvm/emitter.h"
+
+#include <llvm/IR/IRBuilder.h>
+#include <llvm/IR/Intrinsics.h>
+#include <llvm/IR/MDBuilder.h>
+
+#include "codegen/llvm/lanes.h"
+#include "codegen/llvm/ops.h"
+
+namespace tenon::codegen {
+namespace {
+
+using kir::Inst;
+using kir::InstKind;
+using kir::LoopKind;
+using kir::Region;
+using kir::ScalarOp;
+using kir::ValueId;
+using llvm::BasicBlock;
+using llvm::PHINode;
+using llvm::Value;
+using Values = llvm::SmallVector<Value*, 8>;
+using Kind = LaneShape::Kind;
+
+/// Iterations that are executed together: `width` lanes, of which those of `mask` (null: all) are on; at least one is.
+/// Without shapes there is one lane and every value is a scalar.
+struct Lanes {
+  int width = 1;
+  Value* mask = nullptr;
+  const LaneShapes* shapes = nullptr;
+};
+
+constexpr int64_t kMaxUnrolledInsts = 20000;
+
+class KernelEmitter {
+ public:
+  KernelEmitter(const kir::Kernel& kernel, const Target& target, llvm::Module& module)
+      : k_(kernel), target_(target), module_(module), context_(module.getContext()), b_(context_), ops_(b_, target),
+        values_(kernel.values.size(), nullptr) {}
+
+  Status run(const std::string& name);
+
+ private:
+  // Values. A uniform value is held as a scalar, an affine one as the scalar of lane 0.
+  Value*& at(ValueId v) { return values_[static_cast<size_t>(v)]; }
+  LaneShape shape(ValueId v) const {
+    return lanes_.shapes ? (*lanes_.shapes)[static_cast<size_t>(v)] : LaneShape{};
+  }
+  bool uniform(ValueId v) const { return shape(v).kind == Kind::kUniform; }
+  bool varying(ValueId v) const { return shape(v).kind == Kind::kVarying; }
+  Value* lanes_of(ValueId v) { return widen(at(v), shape(v)); }
+  Value* widen(Value* value, LaneShape shape);
+  Value* held(Value* vector_or_scalar, LaneShape from, LaneShape to) { return from == to ? vector_or_scalar : widen(vector_or_scalar, from); }
+  Value* both(Value* a, Value* b) { return !a ? b : !b ? a : b_.CreateAnd(a, b); }
+  Value* any(Value* mask) { return b_.CreateOrReduce(mask); }
+  Value* i64(int64_t v) { return b_.getInt64(static_cast<uint64_t>(v)); }
+  std::optional<int64_t> constant(Value* v) const;
+
+  BasicBlock* block(const char* name) { return BasicBlock::Create(context_, name, fn_); }
+  Value* entry_alloca(llvm::Type* type, int64_t count, const char* name);
+
+  // Structure.
+  void region(const Region& r);
+  void inst(const Inst& i);
+  void op(const Inst& i);
+  void loop(const Inst& i);
+  void serial_loop(const Inst& i);
+  Values serial_loop(const Inst& i, Value* lo, Value* hi, const Values& inits);
+  void masked_trips_loop(const Inst& i);
+  bool unroll(const Inst& i);
+  void branch(const Inst& i);
+  void masked_branch(const Inst& i);
+  Values masked_region(const Region& r, Value* mask, const Inst& i);
+  void vector_loop(const Inst& i);
+  void check(const Inst& i);
+
+  // Memory.
+  void load(const Inst& i);
+  void store(const Inst& i);
+  Value* scalar_load(const Inst& i);
+  Value* vector_load(const Inst& i, LaneShape offset, Value* mask, Value* other);
+  void vector_store(const Inst& i, LaneShape offset, Value* mask, Value* value);
+  Value* element(int buffer, Value* offset);
+  Value* reverse(Value* v) { return b_.CreateVectorReverse(v); }
+  template <class I>
+  I* tag(I* access, int buffer) {
+    const auto& [scope, others] = alias_[static_cast<size_t>(buffer)];
+    if (scope) access->setMetadata(llvm::LLVMContext::MD_alias_scope, scope);
+    if (others) access->setMetadata(llvm::LLVMContext::MD_noalias, others);
+    return access;
+  }
+  void describe_aliasing(const std::string& name);
+
+  const kir::Kernel& k_;
+  const Target& target_;
+  llvm::Module& module_;
+  llvm::LLVMContext& context_;
+  llvm::IRBuilder<> b_;
+  OpEmitter ops_;
+  llvm::Function* fn_ = nullptr;
+  std::vector<Value*> values_, buffers_, dims_;
+  std::vector<std::pair<llvm::MDNode*, llvm::MDNode*>> alias_;
+  Value* status_ = nullptr;
+  Lanes lanes_;
+  Status error_;
+
+  friend struct LaneScope;
+};
+
+/// Executes under other lanes while it lives.
+struct LaneScope {
+  LaneScope(KernelEmitter& emitter, Lanes lanes) : emitter_(emitter), saved_(emitter.lanes_) { emitter_.lanes_ = lanes; }
+  ~LaneScope() { emitter_.lanes_ = saved_; }
+  KernelEmitter& emitter_;
+  Lanes saved_;
+};
+
+Value* KernelEmitter::widen(Value* value, LaneShape shape) {
+  if (lanes_.width == 1 || shape.kind == Kind::kVarying) return value;
+  Value* splat = b_.CreateVectorSplat(static_cast<unsigned>(lanes_.width), value);
+  if (shape.kind == Kind::kUniform) return splat;
+  llvm::SmallVector<llvm::Constant*, 64> offsets;
+  for (int l = 0; l < lanes_.width; ++l)
+    offsets.push_back(b_.getInt64(static_cast<uint64_t>(l) * static_cast<uint64_t>(shape.stride)));
+  return b_.CreateAdd(splat, llvm::ConstantVector::get(offsets));
+}
+
+std::optional<int64_t> KernelEmitter::constant(Value* v) const {
+  const auto* c = llvm::dyn_cast<llvm::ConstantInt>(v);
+  return c ? std::optional(c->getSExtValue()) : std::nullopt;
+}
+
+Value* KernelEmitter::entry_alloca(llvm::Type* type, int64_t count, const char* name) {
+  llvm::IRBuilder<> entry(&fn_->getEntryBlock(), fn_->getEntryBlock().begin());
+  auto* made = entry.CreateAlloca(llvm::ArrayType::get(type, static_cast<uint64_t>(count)), nullptr, name);
+  made->setAlignment(llvm::Align(64));
+  return made;
+}
+
+// Bindings do not alias one another (the plan's promise); each is a scope of its own, as inlined noalias arguments are.
+void KernelEmitter::describe_aliasing(const std::string& name) {
+  llvm::MDBuilder md(context_);
+  llvm::MDNode* domain = md.createAnonymousAliasScopeDomain(name);
+  std::vector<llvm::MDNode*> scopes;
+  for (const kir::BufferInfo& b : k_.buffers) scopes.push_back(md.createAnonymousAliasScope(domain, b.name));
+  for (size_t i = 0; i < scopes.size(); ++i) {
+    llvm::SmallVector<llvm::Metadata*, 8> others;
+    for (size_t j = 0; j < scopes.size(); ++j)
+      if (i != j) others.push_back(scopes[j]);
+    alias_.emplace_back(llvm::MDNode::get(context_, {scopes[i]}), llvm::MDNode::get(context_, others));
+  }
+}
+
+Status KernelEmitter::run(const std::string& name) {
+  llvm::Type* i64t = b_.getInt64Ty();
+  auto* type = llvm::FunctionType::get(b_.getInt32Ty(), {b_.getPtrTy(), b_.getPtrTy(), i64t, i64t}, false);
+  fn_ = llvm::Function::Create(type, llvm::Function::ExternalLinkage, name, module_);
+  fn_->addFnAttr(llvm::Attribute::NoUnwind);
+  fn_->addFnAttr("prefer-vector-width", std::to_string(target_.vector_bits));
+  describe_aliasing(name);
+  BasicBlock *entry = block("entry"), *head = block("grid"), *exit = block("exit");
+  b_.SetInsertPoint(entry);
+  status_ = entry_alloca(b_.getInt32Ty(), 1, "status");
+  b_.CreateStore(b_.getInt32(0), status_);
+  for (size_t i = 0; i < k_.buffers.size(); ++i) {
+    const kir::BufferInfo& buffer = k_.buffers[i];
+    buffers_.push_back(buffer.space == kir::BufferSpace::kBinding
+                           ? b_.CreateLoad(b_.getPtrTy(), b_.CreateConstInBoundsGEP1_64(b_.getPtrTy(), fn_->getArg(0), i))
+                           : entry_alloca(ops_.storage_type(buffer.dtype, 1), buffer.count, buffer.name.c_str()));
+  }
+  for (int d = 0; d < k_.num_dims; ++d)
+    dims_.push_back(b_.CreateLoad(i64t, b_.CreateConstInBoundsGEP1_64(i64t, fn_->getArg(1), static_cast<uint64_t>(d))));
+  Value *begin = fn_->getArg(2), *end = fn_->getArg(3);
+  b_.CreateCondBr(b_.CreateICmpSLT(begin, end), head, exit);
+  BasicBlock* before = b_.GetInsertBlock();
+  b_.SetInsertPoint(head);
+  PHINode* g = b_.CreatePHI(i64t, 2, "g");
+  g->addIncoming(begin, before);
+  at(k_.body.args[0]) = g;
+  region(k_.body);
+  Value* next = b_.CreateAdd(g, i64(1));
+  g->addIncoming(next, b_.GetInsertBlock());
+  b_.CreateCondBr(b_.CreateICmpSLT(next, end), head, exit);
+  b_.SetInsertPoint(exit);
+  b_.CreateRet(b_.CreateLoad(b_.getInt32Ty(), status_));
+  return error_;
+}
+
+void KernelEmitter::region(const Region& r) {
+  for (const auto& i : r.insts) inst(*i);
+}
+
+void KernelEmitter::inst(const Inst& i) {
+  switch (i.kind) {
+    case InstKind::kConst: at(i.results[0]) = ops_.constant(i.dtype, i.constant); return;
+    case InstKind::kDim: at(i.results[0]) = dims_[static_cast<size_t>(i.index)]; return;
+    case InstKind::kOp: return op(i);
+    case InstKind::kCast:
+    case InstKind::kBitcast: {
+      const DType from = k_.dtype(i.operands[0]);
+      Value* value = varying(i.results[0]) ? lanes_of(i.operands[0]) : at(i.operands[0]);
+      at(i.results[0]) = i.kind == InstKind::kCast ? ops_.cast(value, from, i.dtype) : ops_.bitcast(value, from, i.dtype);
+      return;
+    }
+    case InstKind::kLoad: return load(i);
+    case InstKind::kStore: return store(i);
+    case InstKind::kFor: return loop(i);
+    case InstKind::kIf: return uniform(i.operands[0]) ? branch(i) : masked_branch(i);
+    case InstKind::kCheck: return check(i);
+    case InstKind::kBarrier: return;
+  }
+}
+
+void KernelEmitter::op(const Inst& i) {
+  Values args;
+  for (ValueId v : i.operands) args.push_back(varying(i.results[0]) ? lanes_of(v) : at(v));
+  const DType dtype = k_.dtype(i.operands[i.op == ScalarOp::kSelect ? 1 : 0]);
+  Value* result = ops_.op(i.op, dtype, args);
+  if (!result) {
+    if (error_.ok())
+      error_ = error(Code::kInternal, "kernel '{}': no machine operation for {} of {}", k_.name, info(i.op).name,
+                     tenon::name(dtype));
+    result = llvm::PoisonValue::get(ops_.register_type(k_.dtype(i.results[0]), varying(i.results[0]) ? lanes_.width : 1));
+  }
+  at(i.results[0]) = result;
+}
+
+void KernelEmitter::check(const Inst& i) {
+  Value* bad = b_.CreateNot(at(i.operands[0]));
+  if (!uniform(i.operands[0])) bad = any(both(lanes_.mask, bad));
+  Value* old = b_.CreateLoad(b_.getInt32Ty(), status_);
+  b_.CreateStore(b_.CreateSelect(bad, b_.getInt32(static_cast<uint32_t>(i.index)), old), status_);
+}
+
+// Loops
+
+void KernelEmitter::loop(const Inst& i) {
+  if (i.loop == LoopKind::kUnroll && unroll(i)) return;
+  if (i.loop == LoopKind::kVector && lanes_.width == 1) return vector_loop(i);
+  const LaneShape lo = shape(i.operands[0]), hi = shape(i.operands[1]);
+  if (lo.kind == Kind::kVarying || !(lo == hi)) return masked_trips_loop(i);
+  serial_loop(i);
+}
+
+int64_t count_insts(const Region& r) {
+  int64_t n = static_cast<int64_t>(r.insts.size());
+  for (const auto& i : r.insts)
+    for (const Region& inner : i->regions) n += count_insts(inner);
+  return n;
+}
+
+bool KernelEmitter::unroll(const Inst& i) {
+  const auto lo = constant(at(i.operands[0])), hi = constant(at(i.operands[1]));
+  if (!lo || !hi) return false;
+  const int64_t trips = *lo < *hi ? (*hi - *lo + i.step - 1) / i.step : 0;
+  if (trips * count_insts(i.regions[0]) > kMaxUnrolledInsts) return false;
+  const Region& r = i.regions[0];
+  Values carried;
+  for (size_t c = 0; c < i.results.size(); ++c)
+    carried.push_back(held(at(i.operands[c + 2]), shape(i.operands[c + 2]), shape(i.results[c])));
+  for (int64_t t = 0; t < trips; ++t) {
+    at(r.args[0]) = i64(*lo + t * i.step);
+    for (size_t c = 0; c < carried.size(); ++c) at(r.args[c + 1]) = carried[c];
+    region(r);
+    for (size_t c = 0; c < carried.size(); ++c)
+      carried[c] = held(at(r.yields[c]), shape(r.yields[c]), shape(i.results[c]));
+  }
+  for (size_t c = 0; c < carried.size(); ++c) at(i.results[c]) = carried[c];
+  return true;
+}
+
+// All lanes make the same number of trips, so the scalars of lane 0 (or of all) decide.
+void KernelEmitter::serial_loop(const Inst& i) {
+  Values inits;
+  for (size_t c = 0; c < i.results.size(); ++c)
+    inits.push_back(held(at(i.operands[c + 2]), shape(i.operands[c + 2]), shape(i.results[c])));
+  const Values results = serial_loop(i, at(i.operands[0]), at(i.operands[1]), inits);
+  for (size_t c = 0; c < results.size(); ++c) at(i.results[c]) = results[c];
+}
+
+Values KernelEmitter::serial_loop(const Inst& i, Value* lo, Value* hi, const Values& inits) {
+  const Region& r = i.regions[0];
+  BasicBlock *before = b_.GetInsertBlock(), *body = block("loop"), *after = block("after");
+  b_.CreateCondBr(b_.CreateICmpSLT(lo, hi), body, after);
+  b_.SetInsertPoint(body);
+  PHINode* iv = b_.CreatePHI(b_.getInt64Ty(), 2, "iv");
+  iv->addIncoming(lo, before);
+  at(r.args[0]) = iv;
+  llvm::SmallVector<PHINode*, 8> carried;
+  for (size_t c = 0; c < inits.size(); ++c) {
+    carried.push_back(b_.CreatePHI(inits[c]->getType(), 2));
+    carried[c]->addIncoming(inits[c], before);
+    at(r.args[c + 1]) = carried[c];
+  }
+  region(r);
+  Values yields;
+  for (size_t c = 0; c < inits.size(); ++c)
+    yields.push_back(held(at(r.yields[c]), shape(r.yields[c]), shape(i.results[c])));
+  Value* next = b_.CreateAdd(iv, i64(i.step));
+  BasicBlock* latch = b_.GetInsertBlock();
+  iv->addIncoming(next, latch);
+  for (size_t c = 0; c < inits.size(); ++c) carried[c]->addIncoming(yields[c], latch);
+  b_.CreateCondBr(b_.CreateICmpSLT(next, hi), body, after);
+  b_.SetInsertPoint(after);
+  Values results;
+  for (size_t c = 0; c < inits.size(); ++c) {
+    PHINode* result = b_.CreatePHI(inits[c]->getType(), 2);
+    result->addIncoming(inits[c], before);
+    result->addIncoming(yields[c], latch);
+    results.push_back(result);
+  }
+  return results;
+}
+
+// Lanes differ in their trips: run as many as the busiest lane needs, each lane under the mask of its own count.
+void KernelEmitter::masked_trips_loop(const Inst& i) {
+  const Region& r = i.regions[0];
+  Value *lo = lanes_of(i.operands[0]), *hi = lanes_of(i.operands[1]);
+  Value* zero = llvm::ConstantInt::get(lo->getType(), 0);
+  Value* span = b_.CreateAdd(b_.CreateSub(hi, lo), llvm::ConstantInt::get(lo->getType(), static_cast<uint64_t>(i.step - 1)));
+  Value* trips = b_.CreateSDiv(span, llvm::ConstantInt::get(lo->getType(), static_cast<uint64_t>(i.step)));
+  Value* runs = both(lanes_.mask, b_.CreateICmpSLT(lo, hi));
+  trips = b_.CreateSelect(runs, trips, zero);
+  Value* most = b_.CreateIntMaxReduce(trips, true);
+  Values inits;
+  for (size_t c = 0; c < i.results.size(); ++c) inits.push_back(lanes_of(i.operands[c + 2]));
+  BasicBlock *before = b_.GetInsertBlock(), *body = block("lanes_loop"), *after = block("after");
+  b_.CreateCondBr(b_.CreateICmpSLT(i64(0), most), body, after);
+  b_.SetInsertPoint(body);
+  PHINode* t = b_.CreatePHI(b_.getInt64Ty(), 2, "t");
+  t->addIncoming(i64(0), before);
+  llvm::SmallVector<PHINode*, 8> carried;
+  for (size_t c = 0; c < inits.size(); ++c) {
+    carried.push_back(b_.CreatePHI(inits[c]->getType(), 2));
+    carried[c]->addIncoming(inits[c], before);
+    at(r.args[c + 1]) = carried[c];
+  }
+  Value* base = varying(i.operands[0]) ? lo : at(i.operands[0]);
+  Value* advance = b_.CreateMul(t, i64(i.step));
+  if (varying(i.operands[0])) advance = b_.CreateVectorSplat(static_cast<unsigned>(lanes_.width), advance);
+  at(r.args[0]) = b_.CreateAdd(base, advance);
+  Value* mask = b_.CreateICmpSLT(b_.CreateVectorSplat(static_cast<unsigned>(lanes_.width), t), trips);
+  Values yields;
+  {
+    LaneScope scope(*this, {lanes_.width, mask, lanes_.shapes});
+    region(r);
+    for (size_t c = 0; c < inits.size(); ++c)
+      yields.push_back(b_.CreateSelect(mask, lanes_of(r.yields[c]), carried[c]));
+  }
+  Value* next = b_.CreateAdd(t, i64(1));
+  BasicBlock* latch = b_.GetInsertBlock();
+  t->addIncoming(next, latch);
+  for (size_t c = 0; c < inits.size(); ++c) carried[c]->addIncoming(yields[c], latch);
+  b_.CreateCondBr(b_.CreateICmpSLT(next, most), body, after);
+  b_.SetInsertPoint(after);
+  for (size_t c = 0; c < inits.size(); ++c) {
+    PHINode* result = b_.CreatePHI(inits[c]->getType(), 2);
+    result->addIncoming(inits[c], before);
+    result->addIncoming(yields[c], latch);
+    at(i.results[c]) = result;
+  }
+}
+
+// Branches
+
+void KernelEmitter::branch(const Inst& i) {
+  BasicBlock *on = block("then"), *off = block("else"), *after = block("after");
+  b_.CreateCondBr(at(i.operands[0]), on, off);
+  Values results[2];
+  BasicBlock* ends[2];
+  for (int s = 0; s < 2; ++s) {
+    b_.SetInsertPoint(s == 0 ? on : off);
+    const Region& r = i.regions[static_cast<size_t>(s)];
+    region(r);
+    for (size_t c = 0; c < i.results.size(); ++c)
+      results[s].push_back(held(at(r.yields[c]), shape(r.yields[c]), shape(i.results[c])));
+    ends[s] = b_.GetInsertBlock();
+    b_.CreateBr(after);
+  }
+  b_.SetInsertPoint(after);
+  for (size_t c = 0; c < i.results.size(); ++c) {
+    PHINode* result = b_.CreatePHI(results[0][c]->getType(), 2);
+    for (int s = 0; s < 2; ++s) result->addIncoming(results[s][c], ends[s]);
+    at(i.results[c]) = result;
+  }
+}
+
+void KernelEmitter::masked_branch(const Inst& i) {
+  Value* condition = at(i.operands[0]);
+  const Values on = masked_region(i.regions[0], both(lanes_.mask, condition), i);
+  const Values off = masked_region(i.regions[1], both(lanes_.mask, b_.CreateNot(condition)), i);
+  for (size_t c = 0; c < i.results.size(); ++c) at(i.results[c]) = b_.CreateSelect(condition, on[c], off[c]);
+}
+
+Values KernelEmitter::masked_region(const Region& r, Value* mask, const Inst& i) {
+  Values results;
+  if (r.insts.empty()) {
+    for (ValueId y : r.yields) results.push_back(lanes_of(y));
+    return results;
+  }
+  BasicBlock *before = b_.GetInsertBlock(), *body = block("some"), *after = block("after");
+  b_.CreateCondBr(any(mask), body, after);
+  b_.SetInsertPoint(body);
+  {
+    LaneScope scope(*this, {lanes_.width, mask, lanes_.shapes});
+    region(r);
+    for (ValueId y : r.yields) results.push_back(lanes_of(y));
+  }
+  BasicBlock* end = b_.GetInsertBlock();
+  b_.CreateBr(after);
+  b_.SetInsertPoint(after);
+  for (Value*& v : results) {
+    PHINode* result = b_.CreatePHI(v->getType(), 2);
+    result->addIncoming(llvm::PoisonValue::get(v->getType()), before);
+    result->addIncoming(v, end);
+    v = result;
+  }
+  return results;
+}
+
+// Vector loops: whole vectors first, then the rest as one masked vector where the target masks any access (AVX-512), or
+// one lane at a time.
+
+void KernelEmitter::vector_loop(const Inst& i) {
+  const Region& r = i.regions[0];
+  const LaneShapes shapes = analyze_lanes(k_, i);
+  const int width = choose_width(k_, i, shapes, target_);
+  if (width <= 1) return serial_loop(i);
+  Value *lo = at(i.operands[0]), *hi = at(i.operands[1]);
+  Value* span = b_.CreateSub(hi, lo);
+  Value* trips = i.step == 1 ? span : b_.CreateSDiv(b_.CreateAdd(span, i64(i.step - 1)), i64(i.step));
+  trips = b_.CreateSelect(b_.CreateICmpSLT(lo, hi), trips, i64(0));
+  Value* whole = b_.CreateAnd(trips, i64(-width));
+  const bool masked_rest = target_.vector_bits >= 512;
+
+  const auto body = [&](Value* t, Value* mask, const Values& carried) {
+    LaneScope scope(*this, {width, mask, &shapes});
+    at(r.args[0]) = b_.CreateAdd(lo, b_.CreateMul(t, i64(i.step)));
+    for (size_t c = 0; c < carried.size(); ++c) at(r.args[c + 1]) = carried[c];
+    region(r);
+    Values yields;
+    for (size_t c = 0; c < carried.size(); ++c) {
+      Value* y = lanes_of(r.yields[c]);
+      yields.push_back(mask ? b_.CreateSelect(mask, y, carried[c]) : y);
+    }
+    return yields;
+  };
+
+  Values carried;
+  for (size_t c = 0; c < i.results.size(); ++c) {
+    const DType dtype = k_.dtype(i.operands[c + 2]);
+    carried.push_back(b_.CreateVectorSplat(static_cast<unsigned>(width),
+                                           ops_.constant(dtype, ops_.identity(i.combiners[c], dtype))));
+  }
+  // Runs make_body under `condition`, merging what it carries with what came in.
+  const auto guarded = [&](Value* condition, const char* name, auto&& make_body) {
+    if (const auto known = constant(condition)) {
+      if (*known) carried = make_body();
+      return;
+    }
+    BasicBlock *before = b_.GetInsertBlock(), *on = block(name), *after = block("after");
+    b_.CreateCondBr(condition, on, after);
+    b_.SetInsertPoint(on);
+    const Values made = make_body();
+    BasicBlock* end = b_.GetInsertBlock();
+    b_.CreateBr(after);
+    b_.SetInsertPoint(after);
+    for (size_t c = 0; c < carried.size(); ++c) {
+      PHINode* merged = b_.CreatePHI(carried[c]->getType(), 2);
+      merged->addIncoming(carried[c], before);
+      merged->addIncoming(made[c], end);
+      carried[c] = merged;
+    }
+  };
+
+  guarded(b_.CreateICmpSGT(whole, i64(0)), "vectors", [&]() -> Values {
+    if (constant(whole) == width) return body(i64(0), nullptr, carried);
+    BasicBlock *before = b_.GetInsertBlock(), *head = block("vector"), *after = block("vectors_done");
+    b_.CreateBr(head);
+    b_.SetInsertPoint(head);
+    PHINode* t = b_.CreatePHI(b_.getInt64Ty(), 2, "t");
+    t->addIncoming(i64(0), before);
+    Values phis;
+    for (Value* v : carried) {
+      PHINode* phi = b_.CreatePHI(v->getType(), 2);
+      phi->addIncoming(v, before);
+      phis.push_back(phi);
+    }
+    const Values yields = body(t, nullptr, phis);
+    Value* next = b_.CreateAdd(t, i64(width));
+    BasicBlock* latch = b_.GetInsertBlock();
+    t->addIncoming(next, latch);
+    for (size_t c = 0; c < yields.size(); ++c) llvm::cast<PHINode>(phis[c])->addIncoming(yields[c], latch);
+    b_.CreateCondBr(b_.CreateICmpSLT(next, whole), head, after);
+    b_.SetInsertPoint(after);
+    return yields;
+  });
+  Value* rest = b_.CreateSub(trips, whole);
+  if (masked_rest)
+    guarded(b_.CreateICmpSGT(rest, i64(0)), "rest", [&] {
+      llvm::SmallVector<llvm::Constant*, 64> numbers;
+      for (int l = 0; l < width; ++l) numbers.push_back(b_.getInt16(static_cast<uint16_t>(l)));
+      Value* limit = b_.CreateVectorSplat(static_cast<unsigned>(width), b_.CreateTrunc(rest, b_.getInt16Ty()));
+      return body(whole, b_.CreateICmpULT(llvm::ConstantVector::get(numbers), limit), carried);
+    });
+  for (size_t c = 0; c < carried.size(); ++c) {
+    const DType dtype = k_.dtype(i.operands[c + 2]);
+    Value* v = carried[c];
+    for (int half = width / 2; half >= 1; half /= 2) {
+      llvm::SmallVector<int, 64> low, high;
+      for (int l = 0; l < half; ++l) low.push_back(l), high.push_back(half + l);
+      v = ops_.combine(i.combiners[c], dtype, b_.CreateShuffleVector(v, low), b_.CreateShuffleVector(v, high));
+    }
+    at(i.results[c]) = ops_.combine(i.combiners[c], dtype, at(i.operands[c + 2]), b_.CreateExtractElement(v, uint64_t{0}));
+  }
+  if (masked_rest || constant(rest) == 0) return;
+  // One lane at a time from where the vectors ended, carrying on from the combined values.
+  Values inits;
+  for (ValueId v : i.results) inits.push_back(at(v));
+  const Values results = serial_loop(i, b_.CreateAdd(lo, b_.CreateMul(whole, i64(i.step))), hi, inits);
+  for (size_t c = 0; c < results.size(); ++c) at(i.results[c]) = results[c];
+}
+
+// Memory
+
+Value* KernelEmitter::element(int buffer, Value* offset) {
+  const size_t i = static_cast<size_t>(buffer);
+  return b_.CreateGEP(ops_.storage_type(k_.buffers[i].dtype, 1), buffers_[i], offset);
+}
+
+void KernelEmitter::load(const Inst& i) {
+  const DType dtype = k_.buffers[static_cast<size_t>(i.index)].dtype;
+  Value* loaded = nullptr;
+  if (uniform(i.results[0])) {
+    loaded = scalar_load(i);
+  } else {
+    Value *mask = lanes_.mask, *other = nullptr;
+    if (i.operands.size() == 3) {
+      mask = both(mask, lanes_of(i.operands[1]));
+      other = ops_.to_storage(dtype, lanes_of(i.operands[2]));
+    }
+    loaded = vector_load(i, shape(i.operands[0]), mask, other);
+  }
+  at(i.results[0]) = ops_.from_storage(dtype, loaded);
+}
+
+Value* KernelEmitter::scalar_load(const Inst& i) {
+  const DType dtype = k_.buffers[static_cast<size_t>(i.index)].dtype;
+  llvm::Type* type = ops_.storage_type(dtype, 1);
+  Value* offset = at(i.operands[0]);
+  if (i.operands.size() == 1) return tag(b_.CreateLoad(type, element(i.index, offset)), i.index);
+  Value* other = ops_.to_storage(dtype, at(i.operands[2]));
+  BasicBlock *before = b_.GetInsertBlock(), *on = block("load"), *after = block("after");
+  b_.CreateCondBr(at(i.operands[1]), on, after);
+  b_.SetInsertPoint(on);
+  Value* loaded = tag(b_.CreateLoad(type, element(i.index, offset)), i.index);
+  b_.CreateBr(after);
+  b_.SetInsertPoint(after);
+  PHINode* result = b_.CreatePHI(type, 2);
+  result->addIncoming(other, before);
+  result->addIncoming(loaded, on);
+  return result;
+}
+
+Value* KernelEmitter::vector_load(const Inst& i, LaneShape offset, Value* mask, Value* other) {
+  const DType dtype = k_.buffers[static_cast<size_t>(i.index)].dtype;
+  llvm::Type* type = ops_.storage_type(dtype, lanes_.width);
+  const llvm::Align align(static_cast<uint64_t>(bits(dtype) < 8 ? 1 : bits(dtype) / 8));
+  Value* base = at(i.operands[0]);
+  const auto contiguous = [&](Value* first, Value* m, Value* o) -> Value* {
+    Value* pointer = element(i.index, first);
+    if (!m) return tag(b_.CreateAlignedLoad(type, pointer, align), i.index);
+    return tag(b_.CreateMaskedLoad(type, pointer, align, m, o ? o : llvm::PoisonValue::get(type)), i.index);
+  };
+  const int w = lanes_.width;
+  if (offset.kind == Kind::kAffine && offset.stride == 1) return contiguous(base, mask, other);
+  if (offset.kind == Kind::kAffine && offset.stride == -1) {
+    Value* first = b_.CreateSub(base, i64(w - 1));
+    return reverse(contiguous(first, mask ? reverse(mask) : nullptr, other ? reverse(other) : nullptr));
+  }
+  if (offset.kind == Kind::kAffine && offset.stride == 2 && !mask) {
+    // Two vectors that end exactly with the last element, then every other lane.
+    llvm::SmallVector<int, 64> pick;
+    for (int l = 0; l < w; ++l) pick.push_back(l < w / 2 ? 2 * l : w + 2 * l - (w - 1));
+    return b_.CreateShuffleVector(contiguous(base, nullptr, nullptr),
+                                  contiguous(b_.CreateAdd(base, i64(w - 1)), nullptr, nullptr), pick);
+  }
+  Value* pointers = element(i.index, lanes_of(i.operands[0]));
+  return tag(b_.CreateMaskedGather(type, pointers, align, mask, other), i.index);
+}
+
+void KernelEmitter::store(const Inst& i) {
+  const DType dtype = k_.buffers[static_cast<size_t>(i.index)].dtype;
+  const bool masked = i.operands.size() == 3;
+  if (uniform(i.operands[0]) && uniform(i.operands[1]) && (!masked || uniform(i.operands[2]))) {
+    Value* value = ops_.to_storage(dtype, at(i.operands[1]));
+    Value* pointer = element(i.index, at(i.operands[0]));
+    if (!masked) {
+      tag(b_.CreateStore(value, pointer), i.index);
+      return;
+    }
+    BasicBlock *on = block("store"), *after = block("after");
+    b_.CreateCondBr(at(i.operands[2]), on, after);
+    b_.SetInsertPoint(on);
+    tag(b_.CreateStore(value, pointer), i.index);
+    b_.CreateBr(after);
+    b_.SetInsertPoint(after);
+    return;
+  }
+  Value* mask = lanes_.mask;
+  if (masked) mask = both(mask, lanes_of(i.operands[2]));
+  vector_store(i, shape(i.operands[0]), mask, ops_.to_storage(dtype, lanes_of(i.operands[1])));
+}
+
+void KernelEmitter::vector_store(const Inst& i, LaneShape offset, Value* mask, Value* value) {
+  const DType dtype = k_.buffers[static_cast<size_t>(i.index)].dtype;
+  const llvm::Align align(static_cast<uint64_t>(bits(dtype) < 8 ? 1 : bits(dtype) / 8));
+  Value* base = at(i.operands[0]);
+  if (offset.kind == Kind::kAffine && offset.stride == -1) {
+    base = b_.CreateSub(base, i64(lanes_.width - 1));
+    value = reverse(value);
+    if (mask) mask = reverse(mask);
+    offset.stride = 1;
+  }
+  if (offset.kind == Kind::kAffine && offset.stride == 1) {
+    Value* pointer = element(i.index, base);
+    if (mask) tag(b_.CreateMaskedStore(value, pointer, align, mask), i.index);
+    else tag(b_.CreateAlignedStore(value, pointer, align), i.index);
+    return;
+  }
+  // Lanes that meet in one element are stored in their order.
+  tag(b_.CreateMaskedScatter(value, element(i.index, lanes_of(i.operands[0])), align, mask), i.index);
+}
+
+}  // namespace
+
+Status emit_kernel(const kir::Kernel& kernel, const Target& target, const std::string& name, llvm::Module& module) {
+  return KernelEmitter(kernel, target, module).run(name);
+}
+
+}  // namespace tenon::codegen

@@ -1,0 +1,89 @@
+#include "codegen/llvm/jit.h"
+
+#include <atomic>
+#include <mutex>
+#include <thread>
+
+#include <llvm/ExecutionEngine/Orc/LLJIT.h>
+#include <llvm/Support/MemoryBuffer.h>
+
+#include "codegen/llvm/emitter.h"
+#include "codegen/llvm/machine.h"
+
+namespace tenon::codegen {
+namespace {
+
+Status jit_error(llvm::Error error) {
+  return Status(Code::kInternal, "the JIT failed: " + llvm::toString(std::move(error)));
+}
+
+class OrcJit final : public CpuJit {
+ public:
+  OrcJit(const Target& target, std::unique_ptr<llvm::orc::LLJIT> jit) : target_(target), jit_(std::move(jit)) {}
+
+  Result<std::vector<runtime::KernelFn>> compile(std::span<const kir::Kernel* const> kernels, int threads) override {
+    std::vector<runtime::KernelFn> functions(kernels.size());
+    if (kernels.empty()) return functions;
+    const int64_t first = next_symbol_.fetch_add(static_cast<int64_t>(kernels.size()));
+    const auto symbol = [&](size_t i) { return fmt::format("tenon_kernel_{}", first + static_cast<int64_t>(i)); };
+    std::atomic<size_t> next{0};
+    std::mutex mutex;
+    Status failure;
+    const auto work = [&] {
+      auto machine = target_machine(target_);
+      Status status = machine.ok() ? Status() : std::move(machine).status();
+      for (size_t i; status.ok() && (i = next.fetch_add(1)) < kernels.size();)
+        status = add(*kernels[i], symbol(i), **machine);
+      if (status.ok()) return;
+      const std::lock_guard lock(mutex);
+      if (failure.ok()) failure = std::move(status);
+      next = kernels.size();
+    };
+    std::vector<std::thread> helpers;
+    const size_t wanted = std::min(kernels.size(), static_cast<size_t>(std::max(threads, 1)));
+    for (size_t t = 1; t < wanted; ++t) helpers.emplace_back(work);
+    work();
+    for (std::thread& t : helpers) t.join();
+    TENON_RETURN_IF_ERROR(failure);
+    for (size_t i = 0; i < kernels.size(); ++i) {
+      auto address = jit_->lookup(symbol(i));
+      if (!address) return jit_error(address.takeError());
+      functions[i] = address->toPtr<runtime::KernelFn>();
+    }
+    return functions;
+  }
+
+ private:
+  Status add(const kir::Kernel& kernel, const std::string& symbol, llvm::TargetMachine& machine) {
+    llvm::LLVMContext context;
+    llvm::Module module(symbol, context);
+    prepare(module, machine);
+    kir::Kernel expanded = kir::clone(kernel);
+    kir::expand_math(expanded);
+    TENON_RETURN_IF_ERROR(emit_kernel(expanded, target_, symbol, module));
+    TENON_RETURN_IF_ERROR(optimize(module, machine));
+    TENON_ASSIGN_OR_RETURN(const auto object, generate(module, machine, EmitKind::kObject));
+    auto buffer = llvm::MemoryBuffer::getMemBufferCopy(llvm::StringRef(object.data(), object.size()), symbol);
+    if (auto error = jit_->addObjectFile(std::move(buffer))) return jit_error(std::move(error));
+    return {};
+  }
+
+  const Target target_;
+  const std::unique_ptr<llvm::orc::LLJIT> jit_;
+  std::atomic<int64_t> next_symbol_{0};
+};
+
+}  // namespace
+
+Result<std::unique_ptr<CpuJit>> CpuJit::create(const Target& target) {
+  TENON_ASSIGN_OR_RETURN(const auto machine, target_machine(target));
+  llvm::orc::JITTargetMachineBuilder builder(machine->getTargetTriple());
+  auto jit = llvm::orc::LLJITBuilder()
+                 .setJITTargetMachineBuilder(std::move(builder))
+                 .setPlatformSetUp(llvm::orc::setUpInactivePlatform)
+                 .create();
+  if (!jit) return jit_error(jit.takeError());
+  return std::unique_ptr<CpuJit>(std::make_unique<OrcJit>(target, std::move(*jit)));
+}
+
+}  // namespace tenon::codegen

@@ -1,0 +1,27 @@
+#pragma once
+
+#include <vector>
+
+#include "codegen/kernel_ir.h"
+#include "codegen/target.h"
+
+namespace tenon::codegen {
+
+/// How a value differs between the lanes of a vector loop: not at all, by a constant (i64 only: lane l holds
+/// base + l * stride), or in any way.
+struct LaneShape {
+  enum class Kind : uint8_t { kUniform, kAffine, kVarying } kind = Kind::kUniform;
+  int64_t stride = 0;  // kAffine, not 0
+  bool operator==(const LaneShape&) const = default;
+};
+
+/// Shapes of the values inside one vector loop, by value id; everything defined outside is uniform.
+using LaneShapes = std::vector<LaneShape>;
+LaneShapes analyze_lanes(const kir::Kernel& kernel, const kir::Inst& vector_loop);
+
+/// Lanes for a vector loop: its own width, or what fills a vector register with the widest dtype that varies; indices
+/// that only address memory do not count. A short reduction gets several registers, so that its additions overlap.
+int choose_width(const kir::Kernel& kernel, const kir::Inst& vector_loop, const LaneShapes& shapes,
+                 const Target& target);
+
+}  // namespace tenon::codegen

@@ -1,0 +1,126 @@
+#include "codegen/llvm/machine.h"
+
+#include <mutex>
+
+#include <llvm/IR/LegacyPassManager.h>
+#include <llvm/IR/Verifier.h>
+#include <llvm/MC/TargetRegistry.h>
+#include <llvm/Passes/PassBuilder.h>
+#include <llvm/Support/TargetSelect.h>
+#include <llvm/Support/raw_ostream.h>
+#include <llvm/TargetParser/Host.h>
+#include <llvm/Transforms/Scalar/EarlyCSE.h>
+#include <llvm/Transforms/Scalar/LICM.h>
+#include <llvm/Transforms/Scalar/LoopPassManager.h>
+#include <llvm/Transforms/Scalar/SROA.h>
+#include <llvm/Transforms/Utils/LoopSimplify.h>
+#include <llvm/Transforms/Utils/LCSSA.h>
+
+#include "codegen/llvm/emitter.h"
+
+namespace tenon::codegen {
+namespace {
+
+void initialize_llvm() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    llvm::InitializeAllTargetInfos();
+    llvm::InitializeAllTargets();
+    llvm::InitializeAllTargetMCs();
+    llvm::InitializeAllAsmPrinters();
+  });
+}
+
+std::string host_features() {
+  std::string out;
+  for (const auto& feature : llvm::sys::getHostCPUFeatures()) {
+    if (!out.empty()) out += ',';
+    out += (feature.second ? "+" : "-") + feature.first().str();
+  }
+  return out;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<llvm::TargetMachine>> target_machine(const Target& target) {
+  initialize_llvm();
+  const std::string triple = target.triple.empty() ? llvm::sys::getProcessTriple() : target.triple;
+  const bool host = target.triple.empty() && target.cpu.empty();
+  const std::string cpu = host ? llvm::sys::getHostCPUName().str() : target.cpu;
+  const std::string features = host && target.features.empty() ? host_features() : target.features;
+  std::string message;
+  const llvm::Target* found = llvm::TargetRegistry::lookupTarget(triple, message);
+  if (!found) return error(Code::kUnsupported, "LLVM has no target '{}': {}", triple, message);
+  llvm::TargetOptions options;
+  options.AllowFPOpFusion = llvm::FPOpFusion::Strict;
+  auto* machine = found->createTargetMachine(triple, cpu, features, options, llvm::Reloc::PIC_, std::nullopt,
+                                             llvm::CodeGenOptLevel::Default, /*JIT=*/false);
+  if (!machine) return error(Code::kUnsupported, "LLVM makes no code for '{}' ({})", triple, cpu);
+  return std::unique_ptr<llvm::TargetMachine>(machine);
+}
+
+void prepare(llvm::Module& module, llvm::TargetMachine& machine) {
+  module.setTargetTriple(machine.getTargetTriple().str());
+  module.setDataLayout(machine.createDataLayout());
+}
+
+Status optimize(llvm::Module& module, llvm::TargetMachine& machine) {
+  std::string message;
+  llvm::raw_string_ostream stream(message);
+  if (llvm::verifyModule(module, &stream)) return error(Code::kInternal, "emitted a broken module: {}", stream.str());
+  llvm::LoopAnalysisManager lam;
+  llvm::FunctionAnalysisManager fam;
+  llvm::CGSCCAnalysisManager cgam;
+  llvm::ModuleAnalysisManager mam;
+  llvm::PassBuilder passes(&machine);
+  passes.registerModuleAnalyses(mam);
+  passes.registerCGSCCAnalyses(cgam);
+  passes.registerFunctionAnalyses(fam);
+  passes.registerLoopAnalyses(lam);
+  passes.crossRegisterProxies(lam, fam, cgam, mam);
+  llvm::FunctionPassManager pipeline;
+  pipeline.addPass(llvm::SROAPass(llvm::SROAOptions::PreserveCFG));
+  pipeline.addPass(llvm::EarlyCSEPass(false));
+  llvm::LoopPassManager loops;
+  loops.addPass(llvm::LICMPass(llvm::LICMOptions()));
+  pipeline.addPass(llvm::createFunctionToLoopPassAdaptor(std::move(loops), /*UseMemorySSA=*/true));
+  for (llvm::Function& f : module)
+    if (!f.isDeclaration()) pipeline.run(f, fam);
+  return {};
+}
+
+Result<llvm::SmallVector<char, 0>> generate(llvm::Module& module, llvm::TargetMachine& machine, EmitKind kind) {
+  llvm::SmallVector<char, 0> bytes;
+  llvm::raw_svector_ostream stream(bytes);
+  llvm::legacy::PassManager passes;
+  const auto type = kind == EmitKind::kObject ? llvm::CodeGenFileType::ObjectFile : llvm::CodeGenFileType::AssemblyFile;
+  if (machine.addPassesToEmitFile(passes, stream, nullptr, type))
+    return error(Code::kUnsupported, "LLVM cannot write this file for {}", machine.getTargetTriple().str());
+  passes.run(module);
+  return bytes;
+}
+
+Result<std::string> emit(std::span<const kir::Kernel* const> kernels, const Target& target, EmitKind kind) {
+  TENON_ASSIGN_OR_RETURN(const auto machine, target_machine(target));
+  llvm::LLVMContext context;
+  llvm::Module module("kernels", context);
+  prepare(module, *machine);
+  for (size_t i = 0; i < kernels.size(); ++i) {
+    kir::Kernel expanded = kir::clone(*kernels[i]);
+    kir::expand_math(expanded);
+    const std::string name = kernels[i]->name.empty() ? fmt::format("kernel{}", i) : kernels[i]->name;
+    const std::string symbol = module.getFunction(name) ? fmt::format("{}.{}", name, i) : name;
+    TENON_RETURN_IF_ERROR(emit_kernel(expanded, target, symbol, module));
+  }
+  TENON_RETURN_IF_ERROR(optimize(module, *machine));
+  if (kind == EmitKind::kLlvm) {
+    std::string text;
+    llvm::raw_string_ostream stream(text);
+    module.print(stream, nullptr);
+    return stream.str();
+  }
+  TENON_ASSIGN_OR_RETURN(const auto bytes, generate(module, *machine, kind));
+  return std::string(bytes.data(), bytes.size());
+}
+
+}  // namespace tenon::codegen
