@@ -10,7 +10,11 @@ namespace tenon::ir {
 
 std::vector<OpDef> internal_ops();
 std::vector<OpDef> control_ops();
-std::vector<OpDef> elementwise_ops();
+std::vector<OpDef> math_ops();
+std::vector<OpDef> activation_ops();
+std::vector<OpDef> logic_ops();
+std::vector<OpDef> cast_ops();
+std::vector<OpDef> reshape_ops();
 std::vector<OpDef> movement_ops();
 std::vector<OpDef> reduce_ops();
 std::vector<OpDef> indexing_ops();

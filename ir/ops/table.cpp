@@ -6,6 +6,11 @@ std::span<const OpFamily> op_families() {
   static constexpr OpFamily kFamilies[] = {
       internal_ops,
       control_ops,
+      math_ops,
+      activation_ops,
+      logic_ops,
+      cast_ops,
+      reshape_ops,
       matmul_ops,
       conv_ops,
       einsum_ops,
