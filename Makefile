@@ -5,6 +5,7 @@
 JOBS ?= $(shell nproc)
 PRESET ?= release
 TENON = build/$(PRESET)/bin/tenon
+DIGITS = models/digits/data
 
 .PHONY: all demo test deps configure
 
@@ -13,9 +14,8 @@ all: configure
 
 demo: configure
 	cmake --build --preset $(PRESET) -j $(JOBS) --target tenon
-	$(TENON) inspect models/digits/model.onnx
-	$(TENON) verify models/digits
-	$(TENON) bench models/digits/model.onnx --backend cpu,reference --dim batch=1
+	$(TENON) verify models/digits --backend reference
+	$(TENON) eval models/digits/model.onnx --dataset $(DIGITS)/test-images.idx3-ubyte,$(DIGITS)/test-labels.idx1-ubyte --show 6
 
 test: all
 	ctest --preset $(PRESET) -j $(JOBS)

@@ -73,5 +73,6 @@ void add_compile(CLI::App& app, int& status);
 void add_run(CLI::App& app, int& status);
 void add_verify(CLI::App& app, int& status);
 void add_bench(CLI::App& app, int& status);
+void add_eval(CLI::App& app, int& status);
 
 }  // namespace tenon::tools

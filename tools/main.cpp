@@ -12,6 +12,7 @@ int run(int argc, char** argv) {
              "`tenon COMMAND --help` has examples.");
   int status = kSuccess;
   add_verify(app, status);
+  add_eval(app, status);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
