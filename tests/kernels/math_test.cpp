@@ -130,11 +130,11 @@ void measure(const std::string& target, DType dtype, size_t count) {
 }
 
 TEST(Math, AccuracyF32) {
-  for (const std::string& target : runnable_targets()) measure<float>(target, DType::kF32, target == "host" ? 2000000 : 100000);
+  for (const std::string& target : runnable_targets()) measure<float>(target, DType::kF32, target == "host" ? 300000 : 50000);
 }
 
 TEST(Math, AccuracyF64) {
-  for (const std::string& target : runnable_targets()) measure<double>(target, DType::kF64, target == "host" ? 500000 : 50000);
+  for (const std::string& target : runnable_targets()) measure<double>(target, DType::kF64, target == "host" ? 200000 : 30000);
 }
 
 template <class T>
