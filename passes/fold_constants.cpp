@@ -1,0 +1,145 @@
+#include <algorithm>
+
+#include "ir/evaluate.h"
+#include "passes/passes.h"
+#include "passes/patch.h"
+
+namespace tenon::passes {
+namespace {
+
+using ir::Dim;
+using ir::Graph;
+using ir::Node;
+using ir::Value;
+
+/// A fold may make a model larger by this much without regard to what it replaces.
+constexpr int64_t kSmallBytes = int64_t{1} << 20;
+
+Value* make_constant(Patch& patch, Tensor tensor) { return patch.builder().constant(std::move(tensor)); }
+
+/// The contents of an integer tensor that inference knows: a Constant when all are numbers, else tenon.dim_values.
+Value* from_dim_values(Patch& patch, const Value& output) {
+  const std::vector<Dim>& dims = *output.dim_values();
+  bool scalar = output.tensor().rank() == 0;
+  if (std::ranges::all_of(dims, [](Dim d) { return d.is_const(); })) {
+    Shape shape;
+    if (!scalar) shape.push_back(static_cast<int64_t>(dims.size()));
+    auto tensor = Tensor::zeros(output.dtype(), std::move(shape));
+    if (!tensor.ok()) return nullptr;
+    for (size_t i = 0; i < dims.size(); ++i) tensor->set_int(static_cast<int64_t>(i), dims[i].value());
+    return make_constant(patch, std::move(*tensor));
+  }
+  Value* values = patch.builder().make("tenon.dim_values", {}, {{"dims", dims}, {"scalar", int64_t{scalar}}});
+  if (output.dtype() == DType::kI64 || !values) return values;
+  return patch.builder().make("Cast", {values}, {{"to", int64_t{info(output.dtype()).onnx}}});
+}
+
+bool dim_values_known(const Node& node) {
+  if (node.num_outputs() != 1 || node.is("tenon.dim_values") || node.is("Constant") || node.num_regions() > 0)
+    return false;
+  if (node.is("Cast") && node.input(0) && node.input(0)->def() && node.input(0)->def()->is("tenon.dim_values"))
+    return false;
+  const Value& output = *node.output();
+  return output.dim_values() && is_int(output.dtype()) && output.type().is_ranked_tensor() &&
+         output.tensor().rank() <= 1 && (output.tensor().rank() == 1 || output.dim_values()->size() == 1) &&
+         std::ranges::all_of(*output.dim_values(), [](Dim d) { return d.is_valid(); });
+}
+
+/// Worth evaluating now: all operands constant, results tensors that are not much larger than the operands.
+bool foldable(const Node& node, const PassContext& context) {
+  if (node.op().side_effects || node.op().compute.structural || node.num_regions() > 0) return false;
+  int64_t input_bytes = 0;
+  for (const Value* input : node.inputs()) {
+    if (!input) continue;
+    const Tensor* tensor = ir::constant_of(input);
+    if (!tensor) return false;
+    input_bytes += static_cast<int64_t>(tensor->bytes());
+  }
+  for (const Value* output : node.outputs()) {
+    if (!output->type().is_ranked_tensor() || !output->tensor().is_static()) return false;
+    Dim count = output->tensor().count();
+    auto bytes = count.is_const() ? storage_bytes(output->dtype(), count.value()) : std::nullopt;
+    if (!bytes || *bytes > static_cast<uint64_t>(context.max_fold_bytes)) return false;
+    if (static_cast<int64_t>(*bytes) > std::max(kSmallBytes, 4 * input_bytes)) return false;
+  }
+  return true;
+}
+
+class Folder {
+ public:
+  explicit Folder(PassContext& context) : context_(context) {}
+
+  Result<bool> run(Graph& graph) {
+    bool changed = false;
+    for (Node* node = graph.first(); node;) {
+      Node* next = node->next();
+      for (const auto& region : node->regions()) {
+        TENON_ASSIGN_OR_RETURN(bool inner, run(*region));
+        changed |= inner;
+      }
+      TENON_ASSIGN_OR_RETURN(bool done, fold(*node));
+      // What has changed before may let inference say more about what follows.
+      changed |= done;
+      node = next;
+    }
+    return changed;
+  }
+
+ private:
+  Result<bool> fold(Node& node) {
+    if (changed_ && node.num_regions() == 0 && node.num_inputs() > 0) TENON_RETURN_IF_ERROR(ir::infer_node(node));
+    Result<bool> done = node.is("If")             ? inline_branch(node)
+                        : dim_values_known(node)  ? fold_dim_values(node)
+                        : foldable(node, context_) ? evaluate(node)
+                                                   : Result<bool>(false);
+    if (done.ok() && *done) changed_ = true;
+    return done;
+  }
+
+  Result<bool> fold_dim_values(Node& node) {
+    Patch patch(node);
+    Value* value = from_dim_values(patch, *node.output());
+    if (!value) return false;
+    return patch.replace(context_, value);
+  }
+
+  Result<bool> evaluate(Node& node) {
+    std::vector<HostValue> inputs, outputs(static_cast<size_t>(node.num_outputs()));
+    for (const Value* input : node.inputs()) inputs.push_back(input ? HostValue(*ir::constant_of(input)) : HostValue());
+    ir::EvalOptions options;
+    options.max_bytes = 2 * context_.max_fold_bytes;
+    // What fails here fails in the same way at run time, if the node is reached at all.
+    if (!ir::evaluate_node(node, inputs, outputs, options).ok()) return false;
+    Patch patch(node);
+    std::vector<Value*> values;
+    for (HostValue& output : outputs) {
+      if (!std::holds_alternative<Tensor>(output)) return false;
+      values.push_back(make_constant(patch, std::move(std::get<Tensor>(output))));
+    }
+    return patch.replace(context_, values);
+  }
+
+  Result<bool> inline_branch(Node& node) {
+    auto condition = ir::constant_ints(node.input(0));
+    if (!condition || condition->size() != 1) return false;
+    const Graph& branch = node.region((*condition)[0] != 0 ? 0 : 1);
+    std::unordered_map<const Value*, Value*> map;
+    Patch patch(node);
+    ir::copy_nodes(branch, *node.graph(), &node, map);
+    std::vector<Value*> values;
+    for (Value* output : branch.outputs()) {
+      auto it = map.find(output);
+      values.push_back(it == map.end() ? output : it->second);
+    }
+    return patch.replace(context_, values);
+  }
+
+  PassContext& context_;
+  bool changed_ = false;
+};
+
+}  // namespace
+
+Result<bool> fold_constants(Graph& graph, PassContext& context) { return Folder(context).run(graph); }
+
+}  // namespace tenon::passes
