@@ -10,9 +10,17 @@ namespace tenon::passes {
 std::span<const PassInfo> pipeline() {
   static constexpr PassInfo kPipeline[] = {
       {"infer", "types, symbolic shapes and the contents of shape tensors", 0, infer},
+      {"fold-constants", "what constants and known dims determine; branches of a constant If", 1, fold_constants},
+      {"simplify", "neutral operands, chains of casts, transposes and reshapes, slices of everything", 1, simplify},
+      {"eliminate-common", "equal nodes become one", 1, eliminate_common},
       {"eliminate-dead", "nodes whose results nobody uses", 1, eliminate_dead},
+      {"fold-batch-norm", "scales and shifts per channel go into the weights before them", 2, fold_batch_norm},
       {"decompose", "ops that are defined by simpler ones become those", 0, decompose},
       {"infer", "types of what decompose made", 1, infer},
+      {"fold-constants", "what decompose made of constants", 1, fold_constants},
+      {"simplify", "what decompose left to simplify", 1, simplify},
+      {"fold-constants", "what simplify made constant", 1, fold_constants},
+      {"eliminate-common", "equal nodes that decompose made", 1, eliminate_common},
       {"eliminate-dead", "what the passes before left unused", 1, eliminate_dead},
   };
   return kPipeline;

@@ -1,0 +1,140 @@
+#include <algorithm>
+
+#include "passes/simplify_rules.h"
+
+namespace tenon::passes {
+namespace {
+
+using ir::Builder;
+using ir::Dim;
+using ir::Node;
+using ir::Value;
+
+bool ranked(const Value* value) { return value && value->type().is_ranked_tensor(); }
+const std::vector<Dim>& dims_of(const Value* value) { return *value->tensor().dims; }
+
+/// The input, when it has the output's type and `node` moves nothing.
+Value* if_same_shape(const Node& node) {
+  return ranked(node.input(0)) && node.input(0)->type() == node.output()->type() ? node.input(0) : nullptr;
+}
+
+bool all_equal(const Value* value, int64_t wanted) {
+  auto ints = ir::constant_ints(value);
+  return ints && std::ranges::all_of(*ints, [&](int64_t v) { return v == wanted; });
+}
+
+const Node* def_of(const Value* value, std::string_view op) {
+  return value && value->def() && value->def()->is(op) ? value->def() : nullptr;
+}
+
+// ---- Transpose
+
+/// The permutation with its default, nullopt when it is none of the operand's axes.
+std::optional<std::vector<int64_t>> permutation(const Node& node) {
+  if (!ranked(node.input(0))) return std::nullopt;
+  int64_t rank = node.input(0)->tensor().rank();
+  std::vector<int64_t> perm = node.attr_ints("perm");
+  if (!node.attrs().has("perm"))
+    for (int64_t i = 0; i < rank; ++i) perm.push_back(rank - 1 - i);
+  std::vector<int64_t> sorted = perm;
+  std::ranges::sort(sorted);
+  for (int64_t i = 0; i < static_cast<int64_t>(sorted.size()); ++i)
+    if (sorted[static_cast<size_t>(i)] != i) return std::nullopt;
+  return static_cast<int64_t>(perm.size()) == rank ? std::optional(perm) : std::nullopt;
+}
+
+/// Axes longer than 1 keep their order: only the shape changes.
+bool moves_only_ones(const std::vector<int64_t>& perm, const std::vector<Dim>& from) {
+  int64_t last = -1;
+  for (int64_t axis : perm) {
+    if (from[static_cast<size_t>(axis)].is_const(1)) continue;
+    if (axis < last) return false;
+    last = axis;
+  }
+  return true;
+}
+
+Value* simplify_transpose(Node& node, Builder& b) {
+  auto perm = permutation(node);
+  if (!perm) return nullptr;
+  if (std::ranges::is_sorted(*perm)) return node.input(0);
+  if (moves_only_ones(*perm, dims_of(node.input(0))) && ranked(node.output()))
+    return b.make("tenon.reshape", {node.input(0)}, {{"dims", dims_of(node.output())}});
+  const Node* inner = def_of(node.input(0), "Transpose");
+  auto first = inner ? permutation(*inner) : std::nullopt;
+  if (!first) return nullptr;
+  for (int64_t& axis : *perm) axis = (*first)[static_cast<size_t>(axis)];
+  return b.make("Transpose", {inner->input(0)}, {{"perm", *perm}});
+}
+
+// ---- Reshape, expand
+
+Value* simplify_reshape(Node& node, Builder& b) {
+  if (Value* same = if_same_shape(node)) return same;
+  const Node* inner = def_of(node.input(0), "tenon.reshape");
+  if (!inner) return nullptr;
+  return b.make("tenon.reshape", {inner->input(0)}, {{"dims", *node.attr_dims("dims")}});
+}
+
+Value* simplify_expand(Node& node, Builder& b) {
+  if (Value* same = if_same_shape(node)) return same;
+  const Node* inner = def_of(node.input(0), "tenon.expand");
+  if (!inner) return nullptr;
+  return b.make("tenon.expand", {inner->input(0)}, {{"dims", *node.attr_dims("dims")}});
+}
+
+// ---- Slice, pad, concat, split, tile
+
+/// Steps of 1 that leave the shape as it is take everything.
+Value* drop_slice(Node& node, Builder&) {
+  return !node.has_input(4) || all_equal(node.input(4), 1) ? if_same_shape(node) : nullptr;
+}
+
+Value* drop_pad(Node& node, Builder&) { return all_equal(node.input(1), 0) ? if_same_shape(node) : nullptr; }
+
+Value* drop_tile(Node& node, Builder&) { return all_equal(node.input(1), 1) ? if_same_shape(node) : nullptr; }
+
+Value* drop_split(Node& node, Builder&) { return node.num_outputs() == 1 ? if_same_shape(node) : nullptr; }
+
+/// One operand is the result; operands without elements add nothing; a concat of a concat on the same axis is one.
+Value* simplify_concat(Node& node, Builder& b) {
+  if (node.num_inputs() == 1) return if_same_shape(node);
+  if (!ranked(node.output())) return nullptr;
+  int64_t rank = node.output()->tensor().rank(), axis = node.attr_int("axis", 0);
+  if (axis < 0) axis += rank;
+  auto flattens = [&](const Value* input) {
+    const Node* inner = def_of(input, "Concat");
+    if (!inner || !input->has_one_use() || !ranked(input)) return false;
+    int64_t inner_axis = inner->attr_int("axis", 0);
+    return (inner_axis < 0 ? inner_axis + rank : inner_axis) == axis;
+  };
+  std::vector<Value*> parts;
+  for (Value* input : node.inputs()) {
+    if (ranked(input) && input->tensor().dim(axis).is_const(0)) continue;
+    if (flattens(input)) {
+      parts.insert(parts.end(), input->def()->inputs().begin(), input->def()->inputs().end());
+    } else {
+      parts.push_back(input);
+    }
+  }
+  if (parts.empty() || std::ranges::equal(parts, node.inputs())) return nullptr;
+  if (parts.size() == 1) return parts[0]->type() == node.output()->type() ? parts[0] : nullptr;
+  return b.make_n("Concat", parts, 1, {{"axis", ir::Attr(axis)}})[0];
+}
+
+constexpr Rule kRules[] = {
+    {"Transpose", simplify_transpose},
+    {"tenon.reshape", simplify_reshape},
+    {"tenon.expand", simplify_expand},
+    {"Slice", drop_slice},
+    {"Pad", drop_pad},
+    {"Tile", drop_tile},
+    {"Split", drop_split},
+    {"Concat", simplify_concat},
+};
+
+}  // namespace
+
+std::span<const Rule> shape_rules() { return kRules; }
+
+}  // namespace tenon::passes
