@@ -113,7 +113,8 @@ class Printer {
     for (size_t i = 0; i < graph.outputs().size(); ++i) {
       const Value& value = *graph.outputs()[i];
       const std::string& name = graph.output_name(static_cast<int>(i));
-      line("output {}{}", value_name(value), name == value.name() ? "" : " as " + quote_text(name));
+      bool named = !graph.parent() && name != value.name();
+      line("output {}{}", value_name(value), named ? " as " + quote_text(name) : "");
     }
   }
 

@@ -29,9 +29,11 @@ Value* from_dim_values(Patch& patch, const Value& output) {
     for (size_t i = 0; i < dims.size(); ++i) tensor->set_int(static_cast<int64_t>(i), dims[i].value());
     return make_constant(patch, std::move(*tensor));
   }
-  Value* values = patch.builder().make("tenon.dim_values", {}, {{"dims", dims}, {"scalar", int64_t{scalar}}});
+  ir::Builder& b = patch.builder();
+  Value* values = scalar ? b.make("tenon.dim_values", {}, {{"dims", dims}, {"scalar", int64_t{1}}})
+                         : b.make("tenon.dim_values", {}, {{"dims", dims}});
   if (output.dtype() == DType::kI64 || !values) return values;
-  return patch.builder().make("Cast", {values}, {{"to", int64_t{info(output.dtype()).onnx}}});
+  return b.make("Cast", {values}, {{"to", int64_t{info(output.dtype()).onnx}}});
 }
 
 bool dim_values_known(const Node& node) {
@@ -40,7 +42,8 @@ bool dim_values_known(const Node& node) {
   if (node.is("Cast") && node.input(0) && node.input(0)->def() && node.input(0)->def()->is("tenon.dim_values"))
     return false;
   const Value& output = *node.output();
-  return output.dim_values() && is_int(output.dtype()) && output.type().is_ranked_tensor() &&
+  bool dtype_fits = is_int(output.dtype()) || (output.dtype() == DType::kBool && ir::constant_ints(&output));
+  return output.dim_values() && dtype_fits && output.type().is_ranked_tensor() &&
          output.tensor().rank() <= 1 && (output.tensor().rank() == 1 || output.dim_values()->size() == 1) &&
          std::ranges::all_of(*output.dim_values(), [](Dim d) { return d.is_valid(); });
 }

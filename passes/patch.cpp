@@ -74,7 +74,10 @@ Result<bool> Patch::replace(PassContext& context, std::span<Value* const> values
     Value* to = static_cast<size_t>(i) < values.size() ? values[static_cast<size_t>(i)] : nullptr;
     if (!to) continue;
     refine(*to, *from);
-    if (to->unused() && to->def() && to->graph() == &graph_) to->set_name(from->name());
+    if (to->unused() && to->def() && to->graph() == &graph_) {
+      to->set_name(from->name());
+      if (to->def_index() == 0) to->def()->set_name(node_->name());
+    }
     graph_.replace_all_uses(from, to);
   }
   graph_.erase(node_);

@@ -1,0 +1,187 @@
+#include "ir/op.h"
+#include "ir/printer.h"
+#include "ir/verifier.h"
+#include "passes/pass.h"
+#include "tests/passes/pass_test_util.h"
+
+namespace tenon::passes {
+namespace {
+
+using ir::Builder;
+using ir::Dim;
+using ir::Graph;
+using ir::Value;
+
+/// Nodes of many kinds over float and integer values with two symbolic dims. Ops that cannot take the drawn operands
+/// are drawn again.
+class RandomGraph {
+ public:
+  explicit RandomGraph(unsigned seed) : rng_(seed) {
+    Dim n = graph_.dims().symbol("N"), m = graph_.dims().symbol("M");
+    values_.push_back(graph_.add_input("x", ir::TensorType(DType::kF32, {n, 4, m})));
+    values_.push_back(graph_.add_input("y", ir::TensorType(DType::kF32, {4, 1})));
+    values_.push_back(graph_.add_input("k", ir::TensorType(DType::kI64, {m})));
+    values_.push_back(graph_.add_input("c", ir::TensorType(DType::kBool, {})));
+  }
+
+  Graph& build(int nodes) {
+    fill(graph_, values_, nodes, 0);
+    return graph_;
+  }
+
+ private:
+  size_t pick(size_t n) { return rng_() % n; }
+  Value* any(const std::vector<Value*>& values) { return values[pick(values.size())]; }
+  Value* of(const std::vector<Value*>& values, DType dtype) {
+    for (int i = 0; i < 30; ++i)
+      if (Value* v = any(values); v->dtype() == dtype) return v;
+    return nullptr;
+  }
+
+  Value* constant(Builder& b, DType dtype) {
+    static constexpr double kValues[] = {0, 1, -1, 2, 0.5};
+    return b.scalar(dtype, kValues[pick(dtype == DType::kF32 ? 5 : 4)]);
+  }
+
+  Value* shape_step(Graph& graph, Builder& b, Value* x) {
+    int64_t rank = x->tensor().rank();
+    switch (pick(5)) {
+      case 0: return b.make("Shape", {x});
+      case 1: return b.make("tenon.reshape", {x}, {{"dims", std::vector<Dim>{x->tensor().count(), 1}}});
+      case 2: {
+        std::vector<Dim> dims = *x->tensor().dims;
+        dims.insert(dims.begin(), pick(2) ? Dim(2) : graph.dims().symbol("N"));
+        return rank < 4 ? b.make("tenon.expand", {x}, {{"dims", dims}}) : nullptr;
+      }
+      case 3: {
+        std::vector<int64_t> perm;
+        for (int64_t i = 0; i < rank; ++i) perm.push_back(i);
+        std::shuffle(perm.begin(), perm.end(), rng_);
+        return ir::find_op("Transpose") ? b.make("Transpose", {x}, {{"perm", perm}}) : nullptr;
+      }
+      default: return b.make("Reshape", {x, b.ints({-1})});
+    }
+  }
+
+  Value* branch(Graph& graph, const std::vector<Value*>& values, int depth) {
+    Builder b(graph);
+    Value* condition = pick(2) ? graph_.inputs()[3] : b.constant(Tensor::scalar<bool>(pick(2) != 0));
+    ir::Node* node = graph.create(*ir::find_op("If"), std::span(&condition, 1), 1);
+    Value* result = any(values);
+    for (int r = 0; r < 2; ++r) {
+      std::vector<Value*> inner = values;
+      Graph& region = node->add_region();
+      fill(region, inner, 4, depth + 1);
+      Value* output = result;
+      for (Value* v : inner)
+        if (v->graph() == &region && v->type() == result->type()) output = v;
+      region.add_output(output);
+    }
+    EXPECT_TRUE(ir::infer_node(*node).ok());
+    return node->output();
+  }
+
+  Value* step(Graph& graph, Builder& b, const std::vector<Value*>& values, int depth) {
+    static constexpr std::string_view kUnary[] = {"Neg", "Abs", "Tanh", "Relu", "Identity", "Sigmoid"};
+    static constexpr std::string_view kBinary[] = {"Add", "Sub", "Mul", "Add", "Mul", "Max"};
+    DType dtype = pick(3) ? DType::kF32 : DType::kI64;
+    Value* x = of(values, dtype);
+    if (!x) return nullptr;
+    switch (pick(depth < 2 ? 7 : 6)) {
+      case 0:
+        if (dtype != DType::kF32) return nullptr;
+        return x->tensor().rank() == 0 ? nullptr : b.make(kUnary[pick(std::size(kUnary))], {x});
+      case 1: return b.make(kBinary[pick(std::size(kBinary))], {x, constant(b, dtype)});
+      case 2: {
+        Value* y = of(values, dtype);
+        return y && (y->type() == x->type() || y->tensor().rank() == 0) ? b.make(kBinary[pick(6)], {x, y}) : nullptr;
+      }
+      case 3: return b.make("Cast", {x}, {{"to", int64_t{info(pick(2) ? DType::kF32 : DType::kI64).onnx}}});
+      case 4: return constant(b, dtype);
+      case 5: return shape_step(graph, b, x);
+      default: return branch(graph, values, depth);
+    }
+  }
+
+  void fill(Graph& graph, std::vector<Value*>& values, int nodes, int depth) {
+    for (int i = 0; i < nodes; ++i) {
+      Builder b(graph);
+      Value* made = step(graph, b, values, depth);
+      ASSERT_TRUE(b.status().ok()) << b.status().to_string();
+      if (made) values.push_back(made);
+    }
+    if (depth == 0)
+      for (int i = 0; i < 4; ++i) graph.add_output(any(values), fmt::format("result{}", i));
+  }
+
+  std::mt19937 rng_;
+  Graph graph_;
+  std::vector<Value*> values_;
+};
+
+/// Applies `change` to many random graphs and compares results on two sizes.
+void check(const std::string& what, const std::function<Status(Graph&)>& change, unsigned first_seed) {
+  for (unsigned seed = first_seed; seed < first_seed + 60; ++seed) {
+    RandomGraph random(seed);
+    Graph& graph = random.build(24);
+    if (testing::Test::HasFatalFailure()) return;
+    ASSERT_TRUE(ir::verify(graph).ok()) << ir::verify(graph).to_string();
+    std::string text = ir::to_text(graph);
+    std::string where = fmt::format("{}, seed {}\n{}", what, seed, text);
+    auto changed = graph.clone();
+    Status status = change(*changed);
+    ASSERT_TRUE(status.ok()) << status.to_string() << "\n" << where;
+    status = ir::verify(*changed);
+    ASSERT_TRUE(status.ok()) << status.to_string() << "\n" << where;
+    where += "\nbecame\n" + ir::to_text(*changed);
+    for (int64_t size : {3, 1}) {
+      auto inputs = random_inputs(graph, seed, size);
+      auto before = ir::evaluate_graph(graph, inputs), after = ir::evaluate_graph(*changed, inputs);
+      ASSERT_TRUE(before.ok()) << before.status().to_string() << "\n" << where;
+      ASSERT_TRUE(after.ok()) << after.status().to_string() << "\n" << where;
+      expect_same(*before, *after, where);
+      if (testing::Test::HasFatalFailure()) return;
+    }
+  }
+}
+
+TEST(RandomGraphs, EachPassKeepsTheResult) {
+  unsigned seed = 0;
+  for (const PassInfo& pass : pipeline()) {
+    check(std::string(pass.name), [&](Graph& graph) {
+      PassContext context;
+      return Status(pass.run(graph, context).status());
+    }, seed += 1000);
+    if (testing::Test::HasFatalFailure()) return;
+  }
+}
+
+TEST(RandomGraphs, PipelinesKeepTheResult) {
+  for (int level = 0; level <= 3; ++level)
+    check(fmt::format("O{}", level), [&](Graph& graph) {
+      return run_pipeline(graph, {.level = level, .verify_each = true});
+    }, 100000u + 1000u * static_cast<unsigned>(level));
+}
+
+TEST(RandomGraphs, AnyNumberOfRewritesKeepsTheResult) {
+  for (int64_t rewrites : {0, 1, 2, 3, 5, 8, 13, 21})
+    check(fmt::format("{} rewrites", rewrites), [&](Graph& graph) {
+      return run_pipeline(graph, {.verify_each = true, .max_rewrites = rewrites});
+    }, 200000u + 1000u * static_cast<unsigned>(rewrites));
+}
+
+TEST(Pipeline, RefusesUnknownNamesAndSkipsDisabledPasses) {
+  RandomGraph random(7);
+  Graph& graph = random.build(10);
+  EXPECT_EQ(run_pipeline(graph, {.disabled = {"no-such-pass"}}).code(), Code::kInvalidArgument);
+  EXPECT_EQ(run_pipeline(graph, {.print_after = {"no-such-pass"}}).code(), Code::kInvalidArgument);
+  std::vector<PassTime> times;
+  std::string printed;
+  ASSERT_TRUE(run_pipeline(graph, {.disabled = {"simplify"}, .print_after = {"infer"},
+                                   .print = [&](std::string_view text) { printed += text; }}, &times).ok());
+  for (const PassTime& time : times) EXPECT_NE(time.name, "simplify");
+  EXPECT_NE(printed.find("// after infer\ngraph"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace tenon::passes
