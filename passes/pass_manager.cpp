@@ -22,6 +22,7 @@ std::span<const PassInfo> pipeline() {
       {"fold-constants", "what simplify made constant", 1, fold_constants},
       {"eliminate-common", "equal nodes that decompose made", 1, eliminate_common},
       {"eliminate-dead", "what the passes before left unused", 1, eliminate_dead},
+      {"fuse", "nodes that one kernel can compute, into groups", 3, fuse},
   };
   return kPipeline;
 }

@@ -12,5 +12,6 @@ Result<bool> eliminate_common(ir::Graph& graph, PassContext& context);
 Result<bool> simplify(ir::Graph& graph, PassContext& context);
 Result<bool> fold_batch_norm(ir::Graph& graph, PassContext& context);
 Result<bool> decompose(ir::Graph& graph, PassContext& context);
+Result<bool> fuse(ir::Graph& graph, PassContext& context);
 
 }  // namespace tenon::passes

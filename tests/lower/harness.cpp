@@ -209,18 +209,11 @@ Status evaluate_node(const ir::Node& node, Instance& instance) {
   return {};
 }
 
-std::string check_lowering(const ir::Node& node, const codegen::Target& target, const Instance& given, double tolerance) {
-  Instance expected = given;
-  const Status evaluated = evaluate_node(node, expected);
-  EXPECT_TRUE(evaluated.ok()) << evaluated.to_string();
-  const Result<codegen::LoweredOp> lowered = codegen::lower(node, target);
-  EXPECT_TRUE(lowered.ok()) << lowered.status().to_string();
-  if (!lowered.ok() || !evaluated.ok()) return "";
-
+Result<std::vector<Tensor>> run_lowered(const codegen::LoweredOp& lowered, const ir::Node& node, const Instance& given) {
   const auto symbols = symbols_of(*node.graph(), given);
   std::map<const ir::Value*, Tensor> memory;
   std::vector<Tensor> temporaries;
-  for (const codegen::Temporary& t : lowered->temporaries) temporaries.push_back(*Tensor::empty(t.dtype, {eval_dim(t.count, symbols)}));
+  for (const codegen::Temporary& t : lowered.temporaries) temporaries.push_back(*Tensor::empty(t.dtype, {eval_dim(t.count, symbols)}));
   const auto tensor_of = [&](const ir::Value* v) -> Tensor& {
     if (const auto found = memory.find(v); found != memory.end()) return found->second;
     Tensor t;
@@ -229,7 +222,7 @@ std::string check_lowering(const ir::Node& node, const codegen::Target& target, 
     else t = given.tensors.at(v);
     return memory[v] = *t.clone();
   };
-  for (const codegen::LoweredKernel& k : lowered->kernels) {
+  for (const codegen::LoweredKernel& k : lowered.kernels) {
     std::vector<kir::BufferView> views;
     for (const codegen::BindingRef& ref : k.bindings) {
       Tensor& t = std::holds_alternative<int>(ref) ? temporaries[static_cast<size_t>(std::get<int>(ref))]
@@ -239,24 +232,43 @@ std::string check_lowering(const ir::Node& node, const codegen::Target& target, 
     std::vector<int64_t> dims;
     for (Dim d : k.dims) dims.push_back(eval_dim(d, symbols));
     const Status ran = kir::interpret(k.kernel, views, dims, 0, eval_dim(k.grid, symbols));
-    EXPECT_TRUE(ran.ok()) << ran.to_string() << "\n" << kir::print(k.kernel);
-    if (!ran.ok()) return lowered->implementation;
+    if (!ran.ok()) return Status(ran).with_hint(kir::print(k.kernel));
   }
-  for (const ir::Value* v : node.outputs()) {
+  std::vector<Tensor> outputs;
+  for (const ir::Value* v : node.outputs()) outputs.push_back(tensor_of(v));
+  return outputs;
+}
+
+void expect_close(const Tensor& got, const Tensor& want, double tolerance, const std::string& what) {
+  ASSERT_EQ(got.size(), want.size()) << what;
+  double scale = 1;
+  for (int64_t i = 0; i < want.size(); ++i) {
+    if (std::isfinite(want.at_double(i))) scale = std::max(scale, std::abs(want.at_double(i)));
+  }
+  for (int64_t i = 0; i < want.size(); ++i) {
+    const double a = got.at_double(i), b = want.at_double(i);
+    if (a == b || (std::isnan(a) && std::isnan(b)) || std::abs(a - b) <= tolerance * scale) continue;
+    ADD_FAILURE() << "element " << i << " is " << a << ", not " << b << ": " << what;
+    return;
+  }
+}
+
+std::string check_lowering(const ir::Node& node, const codegen::Target& target, const Instance& given, double tolerance) {
+  Instance expected = given;
+  const Status evaluated = evaluate_node(node, expected);
+  EXPECT_TRUE(evaluated.ok()) << evaluated.to_string();
+  const Result<codegen::LoweredOp> lowered = codegen::lower(node, target);
+  EXPECT_TRUE(lowered.ok()) << lowered.status().to_string();
+  if (!lowered.ok() || !evaluated.ok()) return "";
+  const Result<std::vector<Tensor>> outputs = run_lowered(*lowered, node, given);
+  EXPECT_TRUE(outputs.ok()) << outputs.status().to_string();
+  if (!outputs.ok()) return lowered->implementation;
+  for (size_t i = 0; i < outputs->size(); ++i) {
+    const ir::Value* v = node.outputs()[i];
     if (v->unused() && node.num_regions() == 0) continue;
-    const Tensor &got = tensor_of(v), &want = expected.tensors.at(v);
-    double scale = 1;
-    for (int64_t i = 0; i < want.size(); ++i) {
-      if (std::isfinite(want.at_double(i))) scale = std::max(scale, std::abs(want.at_double(i)));
-    }
-    for (int64_t i = 0; i < want.size(); ++i) {
-      const double a = got.at_double(i), b = want.at_double(i);
-      if (a == b || (std::isnan(a) && std::isnan(b)) || std::abs(a - b) <= tolerance * scale) continue;
-      ADD_FAILURE() << v->name() << "[" << i << "] is " << a << ", not " << b << " (" << lowered->implementation << ", "
-                    << (target.kind == codegen::Target::Kind::kGpu ? 0 : target.vector_bits) << " bits)\n"
-                    << kir::print(lowered->kernels.front().kernel);
-      break;
-    }
+    const int width = target.kind == codegen::Target::Kind::kGpu ? 0 : target.vector_bits;
+    expect_close((*outputs)[i], expected.tensors.at(v), tolerance,
+                 fmt::format("{} ({}, {} bits)\n{}", v->name(), lowered->implementation, width, kir::print(lowered->kernels.front().kernel)));
   }
   return lowered->implementation;
 }

@@ -25,6 +25,11 @@ Tensor random_tensor(const ir::Value& value, const Instance& instance, uint64_t 
 /// The definition: every body evaluated element by element in double, node by node.
 Status evaluate_node(const ir::Node& node, Instance& instance);
 
+/// Interprets the kernels of a lowered node; its outputs.
+Result<std::vector<Tensor>> run_lowered(const codegen::LoweredOp& lowered, const ir::Node& node, const Instance& given);
+/// Equal within `tolerance` of the largest magnitude, NaN equal to NaN.
+void expect_close(const Tensor& got, const Tensor& want, double tolerance, const std::string& what);
+
 /// Lowers `node`, interprets its kernels and compares every output with evaluate_node(). Relative to the largest magnitude
 /// of the output. Returns the lowered op's implementation; failures are gtest failures.
 std::string check_lowering(const ir::Node& node, const codegen::Target& target, const Instance& instance, double tolerance = 1e-5);

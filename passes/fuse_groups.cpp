@@ -1,0 +1,366 @@
+#include "passes/fuse_groups.h"
+
+#include <algorithm>
+
+#include "ir/op.h"
+
+namespace tenon::passes {
+
+using ir::Body;
+using ir::Dim;
+using ir::ExprKind;
+using ir::ExprNode;
+using ir::Graph;
+using ir::Node;
+using ir::Value;
+
+namespace {
+
+constexpr size_t kMaxGroupNodes = 64;
+constexpr size_t kMaxGroupOutputs = 4;
+constexpr size_t kMaxEpilogueNodes = 24;
+constexpr int kManyGathers = 3;  // from so many moved inputs on, a node stays alone (concatenations)
+
+bool kernel_dtype(DType d) {
+  const bool is_small_float = is_float(d) && bits(d) < 16;
+  return !is_packed(d) && !is_small_float && d != DType::kString && d != DType::kC64 && d != DType::kC128 && d != DType::kInvalid;
+}
+
+bool kernel_tensor(const Value* v) { return v->type().is_ranked_tensor() && kernel_dtype(v->dtype()); }
+
+std::vector<Dim> without_units(const std::vector<Dim>& dims) {
+  std::vector<Dim> out;
+  for (const Dim& d : dims) {
+    if (!d.is_const(1)) out.push_back(d);
+  }
+  return out;
+}
+
+/// The axes that the arguments of a load name, for the operand's dims other than 1; nullopt when one is not a plain axis.
+std::optional<std::vector<int>> plain_axes(const Body& body, const ExprNode& load, const std::vector<Dim>& dims) {
+  if (load.guarded || load.args.size() != dims.size()) return std::nullopt;
+  std::vector<int> axes;
+  for (size_t i = 0; i < dims.size(); ++i) {
+    if (dims[i].is_const(1)) continue;
+    const ExprNode& index = body.pool->node(load.args[i]);
+    if (index.kind != ExprKind::kIndex) return std::nullopt;
+    axes.push_back(index.axis);
+  }
+  return axes;
+}
+
+std::vector<int> axes_without_units(const std::vector<Dim>& dims, int first = 0) {
+  std::vector<int> axes;
+  for (size_t i = 0; i < dims.size(); ++i) {
+    if (!dims[i].is_const(1)) axes.push_back(first + static_cast<int>(i));
+  }
+  return axes;
+}
+
+Access access_of(const Body& body, const ExprNode& load, const Value* operand) {
+  const std::optional<std::vector<int>> axes = plain_axes(body, load, *operand->tensor().dims);
+  if (!axes) return Access::kOther;
+  if (!std::is_sorted(axes->begin(), axes->end(), std::less_equal<>())) return Access::kOther;
+  return *axes == axes_without_units(body.axes) ? Access::kIdentity : Access::kBroadcast;
+}
+
+void reachable(const Body& body, ir::Expr root, std::vector<char>& seen) {
+  if (!root.valid()) return;
+  seen.resize(std::max(seen.size(), static_cast<size_t>(body.pool->size())), 0);
+  seen[static_cast<size_t>(root.id)] = 1;
+  for (int id = root.id; id >= 0; --id) {
+    if (!seen[static_cast<size_t>(id)]) continue;
+    for (int a : body.pool->node(id).args) seen[static_cast<size_t>(a)] = 1;
+  }
+}
+
+void analyze_accesses(const Node& node, const Body& body, FuseInfo& info) {
+  std::vector<char> seen;
+  reachable(body, body.value, seen);
+  reachable(body, body.post, seen);
+  int loads = 0;
+  std::optional<std::vector<int>> axes;
+  for (size_t id = 0; id < seen.size(); ++id) {
+    const ExprNode& n = body.pool->node(static_cast<int>(id));
+    if (!seen[id] || n.kind != ExprKind::kLoad) continue;
+    ++loads;
+    Access& access = info.inputs[static_cast<size_t>(n.operand)];
+    access = std::max(access, access_of(body, n, node.input(n.operand)));
+    axes = plain_axes(body, n, *node.input(n.operand)->tensor().dims);
+  }
+  const bool in_place = std::all_of(info.inputs.begin(), info.inputs.end(), [](Access a) { return a != Access::kOther; });
+  info.elementwise = !info.reduces && in_place;
+  if (std::count(info.inputs.begin(), info.inputs.end(), Access::kOther) >= kManyGathers) info.fusable = false;
+  if (!info.reduces || loads != 1 || !axes || body.kind == ir::ComputeKind::kContraction) return;
+  // A row reduction reads its one operand at (rows…, along…).
+  std::vector<int> expected = axes_without_units(body.axes);
+  const std::vector<int> along = axes_without_units(body.reduce_axes, static_cast<int>(body.axes.size()));
+  expected.insert(expected.end(), along.begin(), along.end());
+  info.row = *axes == expected && !along.empty();
+  info.rows = info.shape;
+  info.along = without_units(body.reduce_axes);
+}
+
+std::vector<Dim> concatenate(std::vector<Dim> a, const std::vector<Dim>& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+
+}  // namespace
+
+FuseInfo analyze_for_fusion(const Node& node) {
+  FuseInfo info;
+  const bool is_view = node.is("tenon.reshape") || node.is("Identity");  // no code at all on its own
+  if (node.op().compute.body == nullptr || node.op().side_effects || node.num_regions() != 0 || is_view) return info;
+  if (node.num_outputs() != 1) {
+    for (int i = 1; i < node.num_outputs(); ++i) {
+      if (!node.output(i)->unused()) return info;
+    }
+  }
+  if (!kernel_tensor(node.output())) return info;
+  for (const Value* v : node.inputs()) {
+    if (v != nullptr && !kernel_tensor(v)) return info;
+  }
+  Result<std::vector<Body>> bodies = node.op().compute.body(node);
+  if (!bodies.ok() || bodies->empty()) return info;
+  const Body& body = (*bodies)[0];
+  for (int id = 0; id < body.pool->size(); ++id) {
+    if (!kernel_dtype(body.pool->node(id).dtype)) return info;
+  }
+  info.fusable = true;
+  info.reduces = !body.reduce_axes.empty();
+  info.shape = without_units(body.axes);
+  info.inputs.assign(static_cast<size_t>(node.num_inputs()), Access::kNone);
+  analyze_accesses(node, body, info);
+  return info;
+}
+
+void collect_definitions(const Node& node, const Graph& graph, std::vector<const Node*>& defs) {
+  const auto add = [&](const Value* v) {
+    if (v != nullptr && v->def() != nullptr && v->graph() == &graph) defs.push_back(v->def());
+  };
+  for (const Value* v : node.inputs()) add(v);
+  for (const auto& region : node.regions()) {
+    for (const auto& inner : region->nodes()) collect_definitions(*inner, graph, defs);
+    for (const Value* v : region->outputs()) add(v);
+  }
+}
+
+FuseGroups::FuseGroups(Graph& graph) : graph_(graph) {
+  for (const auto& n : graph.nodes()) {
+    index_[n.get()] = nodes_.size();
+    nodes_.push_back(n.get());
+    info_.push_back(analyze_for_fusion(*n));
+  }
+  group_.assign(nodes_.size(), -1);
+  users_.resize(nodes_.size());
+  for (size_t i = 0; i < nodes_.size(); ++i) {
+    std::vector<const Node*> defs;
+    collect_definitions(*nodes_[i], graph, defs);
+    for (const Node* d : defs) {
+      std::vector<size_t>& users = users_[index_.at(d)];
+      if (users.empty() || users.back() != i) users.push_back(i);
+    }
+  }
+}
+
+std::vector<size_t> FuseGroups::outside_users(std::span<const size_t> members) const {
+  std::vector<size_t> out;
+  for (size_t m : members) {
+    for (size_t u : users(m)) {
+      if (std::find(members.begin(), members.end(), u) == members.end()) out.push_back(u);
+    }
+  }
+  return out;
+}
+
+/// Values that the rest of the graph needs.
+size_t FuseGroups::outputs(std::span<const size_t> members) const {
+  size_t count = 0;
+  for (size_t m : members) {
+    const bool outside = std::any_of(users(m).begin(), users(m).end(), [&](size_t u) {
+      return std::find(members.begin(), members.end(), u) == members.end();
+    });
+    count += outside || nodes_[m]->output()->num_output_uses() > 0 ? 1 : 0;
+  }
+  return count;
+}
+
+/// Whether a path leaves `members` and comes back, with every group so far taken as one node.
+bool FuseGroups::makes_cycle(const std::vector<size_t>& members) const {
+  const size_t last = *std::max_element(members.begin(), members.end());
+  std::vector<char> seen(nodes_.size(), 0);
+  std::vector<size_t> stack = outside_users(members);
+  const auto inside = [&](size_t n) { return std::find(members.begin(), members.end(), n) != members.end(); };
+  while (!stack.empty()) {
+    const size_t n = stack.back();
+    stack.pop_back();
+    if (inside(n)) return true;
+    if (seen[n]) continue;
+    std::vector<size_t> unit{n};
+    if (group_[n] >= 0) unit = groups_[static_cast<size_t>(group_[n])].members;
+    for (size_t u : unit) seen[u] = 1;
+    if (*std::min_element(unit.begin(), unit.end()) > last) continue;
+    for (size_t u : unit) {
+      if (inside(u)) continue;
+      for (size_t next : users(u)) {
+        if (!seen[next]) stack.push_back(next);
+      }
+    }
+  }
+  return false;
+}
+
+/// Elementwise consumers of a contraction's or window's output, as far as one value comes out at the end.
+void FuseGroups::grow_epilogue(size_t anchor) {
+  std::vector<size_t> members{anchor};
+  size_t best = 1;
+  std::vector<char> refused(nodes_.size(), 0);
+  while (members.size() < kMaxEpilogueNodes) {
+    std::vector<size_t> candidates = outside_users(members);
+    std::erase_if(candidates, [&](size_t n) { return refused[n] != 0; });
+    if (candidates.empty()) break;
+    const size_t n = *std::min_element(candidates.begin(), candidates.end());
+    bool ok = info_[n].fusable && info_[n].elementwise && group_[n] < 0 && info_[n].shape == info_[anchor].shape;
+    for (int i = 0; ok && i < nodes_[n]->num_inputs(); ++i) {
+      const Value* v = nodes_[n]->input(i);
+      if (v == nullptr || v->def() == nullptr || v->def()->graph() != &graph_) continue;
+      const bool from_group = std::find(members.begin(), members.end(), index_.at(v->def())) != members.end();
+      if (from_group) ok = info_[n].inputs[static_cast<size_t>(i)] == Access::kIdentity;
+    }
+    std::vector<size_t> grown = members;
+    grown.push_back(n);
+    if (!ok || makes_cycle(grown)) {
+      refused[n] = 1;
+      continue;
+    }
+    members = std::move(grown);
+    if (outputs(members) == 1) best = members.size();
+  }
+  members.resize(best);
+  Group g;
+  g.anchored = true;
+  g.members = members;
+  for (size_t m : members) group_[m] = static_cast<int>(groups_.size());
+  groups_.push_back(std::move(g));
+}
+
+int FuseGroups::group_of(size_t node) {
+  if (group_[node] >= 0) return group_[node];
+  const FuseInfo& info = info_[node];
+  Group g;
+  g.members = {node};
+  g.row = info.reduces;
+  g.shape = info.reduces ? concatenate(info.rows, info.along) : info.shape;
+  g.rows = info.rows;
+  g.along = info.along;
+  group_[node] = static_cast<int>(groups_.size());
+  groups_.push_back(std::move(g));
+  return group_[node];
+}
+
+/// Joins two groups whose kernels run over the same domain. The one with the smaller number stays.
+bool FuseGroups::join(int a, int b) {
+  if (a == b) return true;
+  const Group &x = groups_[static_cast<size_t>(a)], &y = groups_[static_cast<size_t>(b)];
+  if (x.anchored || y.anchored) return false;
+  Group merged;
+  merged.row = x.row || y.row;
+  const Group& rows = x.row ? x : y;
+  if (merged.row) {
+    merged.rows = rows.rows;
+    merged.along = rows.along;
+    merged.shape = rows.shape;
+    for (const Group* g : {&x, &y}) {
+      if (g->row ? g->rows != merged.rows || g->along != merged.along : g->shape != merged.shape && g->shape != merged.rows) return false;
+    }
+  } else {
+    if (x.shape != y.shape) return false;
+    merged.shape = x.shape;
+  }
+  merged.members = x.members;
+  merged.members.insert(merged.members.end(), y.members.begin(), y.members.end());
+  std::sort(merged.members.begin(), merged.members.end());
+  if (merged.members.size() > kMaxGroupNodes || outputs(merged.members) > kMaxGroupOutputs || makes_cycle(merged.members)) return false;
+  for (size_t m : merged.members) group_[m] = std::min(a, b);
+  groups_[static_cast<size_t>(std::max(a, b))].members.clear();
+  groups_[static_cast<size_t>(std::min(a, b))] = std::move(merged);
+  return true;
+}
+
+/// Whether `node` may read `value`, which `producer` computes, inside one kernel.
+bool FuseGroups::compatible(const Group& producer, size_t value_def, const Value& value, size_t node,
+                            Access access) const {
+  const FuseInfo& info = info_[node];
+  if (info.reduces) return info.row && concatenate(info.rows, info.along) == producer.shape && info_[value_def].shape == producer.shape;
+  if (!producer.row) return access == Access::kIdentity;
+  if (access == Access::kIdentity) return info.shape == producer.shape || info.shape == producer.rows;
+  // A row's scalar, broadcast along the row.
+  if (access != Access::kBroadcast || info.shape != producer.shape || without_units(*value.tensor().dims) != producer.rows) return false;
+  Result<std::vector<Body>> bodies = nodes_[node]->op().compute.body(*nodes_[node]);
+  if (!bodies.ok()) return false;
+  const Body& body = (*bodies)[0];
+  std::vector<int> rows = axes_without_units(body.axes);
+  rows.resize(producer.rows.size());
+  for (int id = 0; id < body.pool->size(); ++id) {
+    const ExprNode& n = body.pool->node(id);
+    if (n.kind != ExprKind::kLoad || nodes_[node]->input(n.operand) != &value) continue;
+    if (plain_axes(body, n, *value.tensor().dims) != rows) return false;
+  }
+  return true;
+}
+
+/// Joins a node to the groups that compute its inputs.
+void FuseGroups::grow_from_inputs(size_t node) {
+  const Node& n = *nodes_[node];
+  const FuseInfo& info = info_[node];
+  for (int i = 0; i < n.num_inputs(); ++i) {
+    const Value* v = n.input(i);
+    const Access access = info.inputs[static_cast<size_t>(i)];
+    if (v == nullptr || v->def() == nullptr || v->def()->graph() != &graph_ || access == Access::kNone) continue;
+    const size_t def = index_.at(v->def());
+    if (!info_[def].fusable || (group_[def] >= 0 && groups_[static_cast<size_t>(group_[def])].anchored)) continue;
+    if (info_[def].reduces && !info_[def].row) continue;
+    const int from = group_of(def);
+    if (compatible(groups_[static_cast<size_t>(from)], def, *v, node, access)) {
+      join(from, group_of(node));
+      continue;
+    }
+    // A movement takes over what only it needs: as many elements out as in, so nothing is computed twice.
+    Group& g = groups_[static_cast<size_t>(from)];
+    const bool alone = g.members.size() < kMaxGroupNodes && outputs(g.members) == 1 && v->has_one_use() && !g.row;
+    const bool same_count = ir::known_eq(n.output()->tensor().count(), v->tensor().count());
+    if (access == Access::kOther && !info.reduces && alone && same_count && group_[node] < 0) {
+      std::vector<size_t> grown = g.members;
+      grown.push_back(node);
+      if (makes_cycle(grown)) continue;
+      g.members = std::move(grown);
+      g.shape = info.shape;
+      group_[node] = from;
+    }
+  }
+}
+
+void FuseGroups::run() {
+  for (size_t n = 0; n < nodes_.size(); ++n) {
+    if (info_[n].fusable && info_[n].reduces && !info_[n].row && group_[n] < 0) grow_epilogue(n);
+  }
+  for (size_t n = 0; n < nodes_.size(); ++n) {
+    if (info_[n].fusable && !(group_[n] >= 0 && groups_[static_cast<size_t>(group_[n])].anchored)) grow_from_inputs(n);
+  }
+}
+
+std::vector<std::vector<Node*>> FuseGroups::groups() const {
+  std::vector<std::vector<Node*>> out;
+  for (const Group& g : groups_) {
+    if (g.members.size() < 2) continue;
+    std::vector<size_t> members = g.members;
+    std::sort(members.begin(), members.end());
+    std::vector<Node*> nodes;
+    for (size_t m : members) nodes.push_back(nodes_[m]);
+    out.push_back(std::move(nodes));
+  }
+  return out;
+}
+
+}  // namespace tenon::passes

@@ -1,0 +1,70 @@
+#pragma once
+
+#include <optional>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+#include "ir/compute.h"
+#include "ir/graph.h"
+
+namespace tenon::passes {
+
+/// How a node reads one of its inputs, axes of size 1 aside.
+enum class Access : uint8_t {
+  kNone,       // not at all: only its shape or constant contents matter
+  kIdentity,   // each output element reads the element at its own index
+  kBroadcast,  // … at some of its own indices, in order
+  kOther,      // elsewhere (movement, windows, gathers)
+};
+
+/// What fusion needs to know of a node, all from its body.
+struct FuseInfo {
+  bool fusable = false;          // has one body over ranked tensors of dtypes that kernels have
+  bool reduces = false, row = false, elementwise = false;
+  std::vector<ir::Dim> shape;    // of the output, without axes of size 1
+  std::vector<ir::Dim> rows, along;  // row reductions: shape = rows; the operand's shape is rows ++ along
+  std::vector<Access> inputs;
+};
+FuseInfo analyze_for_fusion(const ir::Node& node);
+
+/// Nodes of `graph` whose values `node` uses, in its own operands or anywhere in its regions.
+void collect_definitions(const ir::Node& node, const ir::Graph& graph, std::vector<const ir::Node*>& defs);
+
+/// Which nodes of one graph go into kernels together. Deterministic; merging never makes a cycle.
+class FuseGroups {
+ public:
+  explicit FuseGroups(ir::Graph& graph);
+  /// Greedy: epilogues of contractions and windows first, then maps and row reductions along the order of nodes.
+  void run();
+  /// Groups of two nodes or more, each in graph order.
+  std::vector<std::vector<ir::Node*>> groups() const;
+  const FuseInfo& info(const ir::Node* node) const { return info_[index_.at(node)]; }
+
+ private:
+  struct Group {
+    std::vector<size_t> members;
+    bool anchored = false;       // by a contraction or window: complete
+    bool row = false;
+    std::vector<ir::Dim> shape, rows, along;
+  };
+  const std::vector<size_t>& users(size_t node) const { return users_[node]; }
+  std::vector<size_t> outside_users(std::span<const size_t> members) const;
+  size_t outputs(std::span<const size_t> members) const;
+  bool makes_cycle(const std::vector<size_t>& members) const;
+  void grow_epilogue(size_t anchor);
+  void grow_from_inputs(size_t node);
+  bool compatible(const Group& producer, size_t value_def, const ir::Value& value, size_t node, Access access) const;
+  bool join(int a, int b);
+  int group_of(size_t node);
+
+  ir::Graph& graph_;
+  std::vector<ir::Node*> nodes_;
+  std::unordered_map<const ir::Node*, size_t> index_;
+  std::vector<FuseInfo> info_;
+  std::vector<std::vector<size_t>> users_;  // nodes that use a node's values, themselves or in their regions
+  std::vector<int> group_;       // by node; -1: none
+  std::vector<Group> groups_;
+};
+
+}  // namespace tenon::passes
