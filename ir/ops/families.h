@@ -31,7 +31,9 @@ std::vector<OpDef> resize_ops();
 std::vector<OpDef> grid_ops();
 std::vector<OpDef> attention_ops();
 std::vector<OpDef> string_ops();
-std::vector<OpDef> ml_ops();
+std::vector<OpDef> ml_tree_ops();
+std::vector<OpDef> ml_linear_ops();
+std::vector<OpDef> ml_feature_ops();
 std::vector<OpDef> contrib_ops();
 
 using OpFamily = std::vector<OpDef> (*)();

@@ -22,6 +22,9 @@ std::span<const OpFamily> op_families() {
       grid_ops,
       attention_ops,
       contrib_ops,
+      ml_tree_ops,
+      ml_linear_ops,
+      ml_feature_ops,
   };
   return kFamilies;
 }
