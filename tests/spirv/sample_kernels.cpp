@@ -1,0 +1,123 @@
+#include "tests/spirv/sample_kernels.h"
+
+namespace tenon::testing {
+namespace {
+
+using kir::Kernel;
+using kir::KernelBuilder;
+using kir::LoopKind;
+using kir::ScalarOp;
+using kir::ValueId;
+
+template <class Fn>
+SampleKernel make(std::string name, DType in, DType out, Fn&& body) {
+  SampleKernel sample{name, in, out, {}};
+  sample.kernel.name = name;
+  KernelBuilder b(sample.kernel);
+  b.add_binding("a", in, false);
+  b.add_binding("b", in, false);
+  b.add_binding("c", out, true);
+  sample.kernel.num_dims = 1;
+  b.store(2, b.grid_index(), body(b));
+  return sample;
+}
+
+constexpr DType kFloats[] = {DType::kF32, DType::kF64, DType::kF16};
+constexpr DType kInts[] = {DType::kI8, DType::kI16, DType::kI32, DType::kI64,
+                           DType::kU8, DType::kU16, DType::kU32, DType::kU64};
+
+void add_operations(std::vector<SampleKernel>& out) {
+  constexpr ScalarOp kUnaryFloat[] = {ScalarOp::kNeg, ScalarOp::kAbs, ScalarOp::kFloor, ScalarOp::kCeil, ScalarOp::kRound,
+                                      ScalarOp::kTrunc};
+  constexpr ScalarOp kBinaryFloat[] = {ScalarOp::kAdd, ScalarOp::kSub, ScalarOp::kMul, ScalarOp::kMin, ScalarOp::kMax};
+  constexpr ScalarOp kBinaryInt[] = {ScalarOp::kAdd, ScalarOp::kSub, ScalarOp::kMul, ScalarOp::kDiv, ScalarOp::kRem,
+                                     ScalarOp::kMod, ScalarOp::kFloorDiv, ScalarOp::kMin, ScalarOp::kMax, ScalarOp::kAnd,
+                                     ScalarOp::kOr, ScalarOp::kXor, ScalarOp::kShl, ScalarOp::kShr};
+  constexpr ScalarOp kCompare[] = {ScalarOp::kEq, ScalarOp::kNe, ScalarOp::kLt, ScalarOp::kLe, ScalarOp::kGt, ScalarOp::kGe};
+  auto unary = [&](ScalarOp op, DType d) {
+    out.push_back(make(std::string(ir::info(op).name) + "_" + std::string(name(d)), d, d, [&](KernelBuilder& b) {
+      return b.op(op, {b.load(0, b.grid_index())});
+    }));
+  };
+  auto binary = [&](ScalarOp op, DType d, DType result) {
+    out.push_back(make(std::string(ir::info(op).name) + "_" + std::string(name(d)), d, result, [&](KernelBuilder& b) {
+      return b.op(op, {b.load(0, b.grid_index()), b.load(1, b.grid_index())});
+    }));
+  };
+  for (DType d : kFloats) {
+    for (ScalarOp op : kUnaryFloat) unary(op, d);
+    for (ScalarOp op : kBinaryFloat) binary(op, d, d);
+    for (ScalarOp op : kCompare) binary(op, d, DType::kBool);
+  }
+  for (DType d : kInts) {
+    unary(ScalarOp::kNot, d);
+    for (ScalarOp op : kBinaryInt) binary(op, d, d);
+    for (ScalarOp op : kCompare) binary(op, d, DType::kBool);
+  }
+  for (ScalarOp op : {ScalarOp::kAnd, ScalarOp::kOr, ScalarOp::kXor, ScalarOp::kEq}) binary(op, DType::kBool, DType::kBool);
+  for (ScalarOp op : {ScalarOp::kExp, ScalarOp::kLog, ScalarOp::kTanh, ScalarOp::kErf, ScalarOp::kSigmoid, ScalarOp::kSin,
+                      ScalarOp::kCos, ScalarOp::kSqrt})
+    unary(op, DType::kF32);
+}
+
+void add_casts(std::vector<SampleKernel>& out) {
+  constexpr DType kAll[] = {DType::kBool, DType::kI8, DType::kU8, DType::kI16, DType::kU16, DType::kI32, DType::kU32,
+                            DType::kI64, DType::kU64, DType::kF16, DType::kBF16, DType::kF32, DType::kF64};
+  for (DType from : kAll)
+    for (DType to : kAll)
+      if (from != to && !(is_float(from) && is_unsigned_int(to)))  // negative to unsigned is not defined
+        out.push_back(make("cast_" + std::string(name(from)) + "_" + std::string(name(to)), from, to,
+                           [&](KernelBuilder& b) { return b.cast(b.load(0, b.grid_index()), to); }));
+}
+
+void add_control_flow(std::vector<SampleKernel>& out) {
+  out.push_back(make("prefix_sum_loop", DType::kF32, DType::kF32, [](KernelBuilder& b) {
+    const ValueId init[] = {b.constant(DType::kF32, 0)};
+    return b.loop(LoopKind::kSerial, b.i64(0), b.add(b.grid_index(), b.i64(1)), 1, init,
+                  [&](ValueId i, std::span<const ValueId> carried) {
+                    return std::vector<ValueId>{b.op(ScalarOp::kAdd, {carried[0], b.load(0, i)})};
+                  })[0];
+  }));
+  out.push_back(make("vector_sum_step_3", DType::kI32, DType::kI32, [](KernelBuilder& b) {
+    const ValueId init[] = {b.constant_int(DType::kI32, 7)};
+    return b.loop(LoopKind::kSerial, b.i64(0), b.dim(0), 3, init,
+                  [&](ValueId i, std::span<const ValueId> carried) {
+                    return std::vector<ValueId>{b.op(ScalarOp::kXor, {carried[0], b.load(1, i)})};
+                  })[0];
+  }));
+  out.push_back(make("masked_neighbour", DType::kF32, DType::kF32, [](KernelBuilder& b) {
+    const ValueId left = b.sub(b.grid_index(), b.i64(1));
+    const ValueId inside = b.op(ScalarOp::kGe, {left, b.i64(0)});
+    return b.load_masked(0, left, inside, b.constant(DType::kF32, -1.5));
+  }));
+  out.push_back(make("branch", DType::kF32, DType::kF32, [](KernelBuilder& b) {
+    const ValueId odd = b.op(ScalarOp::kEq, {b.op(ScalarOp::kRem, {b.grid_index(), b.i64(2)}), b.i64(1)});
+    return b.if_else(
+        odd, [&] { return std::vector<ValueId>{b.load(0, b.grid_index())}; },
+        [&] { return std::vector<ValueId>{b.op(ScalarOp::kNeg, {b.load(1, b.grid_index())})}; })[0];
+  }));
+  out.push_back(make("local_reverse", DType::kF32, DType::kF32, [](KernelBuilder& b) {
+    const int local = b.add_local("tile", DType::kF32, 8);
+    b.loop(LoopKind::kUnroll, b.i64(0), b.i64(8), 1, [&](ValueId i) {
+      const ValueId at = b.op(ScalarOp::kRem, {b.add(b.grid_index(), i), b.dim(0)});
+      b.store(local, b.sub(b.i64(7), i), b.load(0, at));
+    });
+    return b.op(ScalarOp::kSub, {b.load(local, b.i64(0)), b.load(local, b.i64(5))});
+  }));
+  out.push_back(make("select", DType::kF32, DType::kF32, [](KernelBuilder& b) {
+    const ValueId x = b.load(0, b.grid_index()), y = b.load(1, b.grid_index());
+    return b.op(ScalarOp::kSelect, {b.op(ScalarOp::kLt, {x, y}), x, y});
+  }));
+}
+
+}  // namespace
+
+std::vector<SampleKernel> sample_kernels() {
+  std::vector<SampleKernel> out;
+  add_operations(out);
+  add_casts(out);
+  add_control_flow(out);
+  return out;
+}
+
+}  // namespace tenon::testing
