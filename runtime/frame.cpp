@@ -20,6 +20,10 @@ int threads_for(int64_t work, int64_t grid, int max_threads) {
   return static_cast<int>(std::clamp<int64_t>(work / kWorkPerThread, 1, max_threads));
 }
 
+Status index_error(std::string_view where) {
+  return Status(Code::kOutOfRange, "an index is outside its tensor", std::string(where), "check the input values");
+}
+
 Status dim_mismatch(size_t axis, int64_t actual, int64_t wanted, std::string_view dim) {
   const std::string text = std::to_string(wanted);
   return error(Code::kInvalidArgument, "dim {} is {}, but {} is wanted{}", axis, actual, wanted,
@@ -73,6 +77,8 @@ Status Frame::run(std::span<const Operand> inputs, const Symbols& symbols, std::
     status = context_.interrupted();
     if (status.ok()) status = run_step(s);
   }
+  const Status finished = finish_device("the end of the run");  // also after an error: nothing may be in flight
+  if (status.ok()) status = finished;
   if (status.ok()) status = collect_outputs(outputs);
   release();
   return status;
@@ -229,7 +235,7 @@ Status Frame::place_arena(size_t index) {
                     {}, "make the inputs smaller or raise the session's memory limit");
     state.arena.reset();
     context_.arena_bytes = others;
-    TENON_ASSIGN_OR_RETURN(state.arena, Buffer::allocate(std::max(layout.bytes, kArenaAlignment)));
+    TENON_ASSIGN_OR_RETURN(state.arena, allocate(std::max(layout.bytes, kArenaAlignment)));
     context_.arena_bytes += state.arena->size();
   }
   for (size_t i = 0; i < phase.arena.size(); ++i)
@@ -247,9 +253,12 @@ Status Frame::allocate_output(int32_t output, std::span<HostValue> outputs) {
     slot(v) = given;
   } else {
     Shape shape = shape_of(v);
-    TENON_ASSIGN_OR_RETURN(Tensor made, reuse ? tensor->reshaped(std::move(shape))
-                                              : Tensor::empty(value(v).dtype, std::move(shape)));
-    slot(v) = std::move(made);
+    if (reuse) {
+      TENON_ASSIGN_OR_RETURN(slot(v), tensor->reshaped(std::move(shape)));
+    } else {
+      TENON_ASSIGN_OR_RETURN(auto memory, allocate(bytes_[i]));
+      TENON_ASSIGN_OR_RETURN(slot(v), Tensor::view(value(v).dtype, std::move(shape), std::move(memory)));
+    }
   }
   data_[i] = std::get<Tensor>(slot(v)).mutable_data();
   return {};
@@ -273,7 +282,8 @@ Status Frame::run_step(size_t index) {
   if (step.kind == Step::Kind::kDispatch) {
     TENON_RETURN_IF_ERROR(dispatch(step));
   } else {
-    Status status;
+    Status status = finish_device(step.node);
+    if (!status.ok()) return status;
     switch (step.kind) {
       case Step::Kind::kIf: status = run_if(index); break;
       case Step::Kind::kLoop: status = run_loop(index); break;
@@ -296,6 +306,7 @@ Status Frame::run_step(size_t index) {
 Status Frame::dispatch(const Step& step) {
   const int64_t grid = dim(step.grid);
   if (grid <= 0) return grid == 0 ? Status() : error(Code::kOutOfRange, "a grid of {}", grid).at(step.node);
+  if (context_.device != nullptr) return dispatch_on_device(step, grid);
   const PlanKernel& kernel = (*plan_->plan->kernels)[static_cast<size_t>(step.kernel)];
   if (kernel.fn == nullptr) return error(Code::kInternal, "kernel {} has no code", kernel.name).at(step.node);
   for (size_t i = 0; i < step.bindings.size(); ++i)
@@ -316,8 +327,34 @@ Status Frame::dispatch(const Step& step) {
         },
         threads);
   }
-  if (failed != 0) return Status(Code::kOutOfRange, "an index is outside its tensor", step.node, "check the input values");
+  if (failed != 0) return index_error(step.node);
   return {};
+}
+
+Status Frame::dispatch_on_device(const Step& step, int64_t grid) {
+  operands_.clear();
+  for (ValueIdx v : step.bindings) {
+    const ValueIdx r = root(v);
+    const auto i = static_cast<size_t>(r);
+    const auto* tensor = std::get_if<Tensor>(&slot(r));
+    const bool placed = value(r).storage == Storage::kArena;
+    operands_.push_back({data_[i], placed || tensor == nullptr ? bytes_[i] : tensor->bytes(),
+                         value(r).storage == Storage::kConstant});
+  }
+  for (size_t i = 0; i < step.kernel_dims.size(); ++i) arguments_[i] = dim(step.kernel_dims[i]);
+  Status status = context_.device->dispatch(step.kernel, operands_, std::span(arguments_).first(step.kernel_dims.size()), grid);
+  if (!status.ok()) return std::move(status).at(step.node);
+  return {};
+}
+
+Status Frame::finish_device(std::string_view where) {
+  if (context_.device == nullptr) return {};
+  TENON_ASSIGN_OR_RETURN(const int32_t code, context_.device->finish());
+  return code == 0 ? Status() : index_error(fmt::format("before {}", where));
+}
+
+Result<std::shared_ptr<Buffer>> Frame::allocate(size_t bytes) {
+  return context_.device != nullptr ? context_.device->allocate(bytes) : Buffer::allocate(bytes);
 }
 
 Status Frame::call_host(size_t index) {

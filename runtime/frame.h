@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "runtime/device.h"
 #include "runtime/prepare.h"
 #include "support/executor.h"
 
@@ -15,6 +16,7 @@ namespace tenon::runtime {
 /// What all frames of a session share.
 struct RunContext {
   Executor* executor = nullptr;
+  std::shared_ptr<Device> device;       // null: dispatches run on the executor
   int max_threads = 1;
   size_t max_arena_bytes = 0;
   int64_t max_loop_trips = 0;
@@ -78,6 +80,10 @@ class Frame {
 
   Status run_step(size_t index);
   Status dispatch(const Step& step);
+  Status dispatch_on_device(const Step& step, int64_t grid);
+  /// Waits for the device, if there is one, so that the host sees what it wrote.
+  Status finish_device(std::string_view where);
+  Result<std::shared_ptr<Buffer>> allocate(size_t bytes);
   Status call_host(size_t index);
   Status run_if(size_t index);
   Status run_loop(size_t index);
@@ -114,6 +120,7 @@ class Frame {
   std::vector<std::unique_ptr<StepState>> states_;
   std::vector<void*> pointers_;         // scratch of dispatch
   std::vector<int64_t> arguments_;
+  std::vector<DeviceOperand> operands_;
   std::span<HostValue> outputs_;        // of the run in progress
 };
 

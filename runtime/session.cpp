@@ -28,6 +28,7 @@ Result<std::unique_ptr<Session>> Session::create(std::shared_ptr<const PreparedP
   if (options.num_threads > 0) context.max_threads = std::min(context.max_threads, options.num_threads);
   context.max_arena_bytes = options.max_arena_bytes != 0 ? options.max_arena_bytes : default_arena_limit();
   context.max_loop_trips = options.max_loop_trips;
+  context.device = options.device;
   impl->frame = std::make_unique<Frame>(std::move(plan), context);
   return std::unique_ptr<Session>(new Session(std::move(impl)));
 }

@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "runtime/device.h"
 #include "runtime/prepare.h"
 #include "support/executor.h"
 
@@ -15,6 +16,7 @@ namespace tenon::runtime {
 struct SessionOptions {
   int num_threads = 0;                     // 0: all of the executor's
   Executor* executor = nullptr;            // null: the default pool
+  std::shared_ptr<Device> device;          // runs the dispatches; null: the CPU
   size_t max_arena_bytes = 0;              // 0: 80 % of the machine's memory. A run that needs more fails before it starts.
   int64_t max_loop_trips = 100'000'000;    // of one Loop
 };
