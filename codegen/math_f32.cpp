@@ -9,7 +9,9 @@ namespace {
 constexpr double kInf = std::numeric_limits<double>::infinity();
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 constexpr double kMagic = 0x1.8p23;  // adding it leaves the rounded integer in the low bits
-constexpr double kLn2Hi = 0x1.62e43p-1, kLn2Lo = -0x1.05c61p-29;
+// 15 bits in the high part: its product with any exponent is exact, so devices whose fma rounds twice (Vulkan allows
+// it) reduce as well as others (Cody and Waite 1980).
+constexpr double kLn2Hi = 0x1.62e4p-1, kLn2Lo = 0x1.7f7d1cf79abcap-20;
 
 V power_of_two(V n) { return shl(n + n.lit_int(127), 23).bits_as(DType::kF32); }
 
