@@ -71,7 +71,7 @@ Status run_case(const Case& one, const backends::Backend& backend, const VerifyO
       result.max_abs = std::max(result.max_abs, d.max_abs);
       result.max_rel = std::max(result.max_rel, d.max_rel);
       if (!d.ok)
-        return Status(Code::kMismatch, fmt::format("output {}: {}", graph->outputs()[index]->name(), d.message), set);
+        return Status(Code::kMismatch, fmt::format("output {}: {}", graph->output_name(static_cast<int>(index)), d.message), set);
     }
     ++result.data_sets;
   }
