@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <chrono>
 
 #include "ir/evaluate.h"
 #include "passes/passes.h"
@@ -48,6 +49,21 @@ bool dim_values_known(const Node& node) {
          std::ranges::all_of(*output.dim_values(), [](Dim d) { return d.is_valid(); });
 }
 
+/// Scalar operations that the interpreter would spend, as far as the node's bodies say.
+constexpr int64_t kMaxWork = int64_t{1} << 28;
+constexpr std::chrono::seconds kMaxTime{20};
+
+bool cheap(const Node& node) {
+  if (!node.op().compute.body) return true;
+  auto bodies = node.op().compute.body(node);
+  if (!bodies.ok()) return false;
+  for (const ir::Body& body : *bodies) {
+    Dim work = product(body.axes) * product(body.reduce_axes);
+    if (!work.is_const() || work.value() > kMaxWork) return false;
+  }
+  return true;
+}
+
 /// Worth evaluating now: all operands constant, results tensors that are not much larger than the operands.
 bool foldable(const Node& node, const PassContext& context) {
   if (node.op().side_effects || node.op().compute.structural || node.num_regions() > 0) return false;
@@ -65,7 +81,7 @@ bool foldable(const Node& node, const PassContext& context) {
     if (!bytes || *bytes > static_cast<uint64_t>(context.max_fold_bytes)) return false;
     if (static_cast<int64_t>(*bytes) > std::max(kSmallBytes, 4 * input_bytes)) return false;
   }
-  return true;
+  return cheap(node);
 }
 
 class Folder {
@@ -110,7 +126,8 @@ class Folder {
     std::vector<HostValue> inputs, outputs(static_cast<size_t>(node.num_outputs()));
     for (const Value* input : node.inputs()) inputs.push_back(input ? HostValue(*ir::constant_of(input)) : HostValue());
     ir::EvalOptions options;
-    options.max_bytes = 2 * context_.max_fold_bytes;
+    options.max_bytes = 4 * context_.max_fold_bytes;
+    options.deadline = std::chrono::steady_clock::now() + kMaxTime;
     // What fails here fails in the same way at run time, if the node is reached at all.
     if (!ir::evaluate_node(node, inputs, outputs, options).ok()) return false;
     Patch patch(node);

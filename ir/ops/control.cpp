@@ -106,20 +106,45 @@ struct Carried {
   Value* output;  // of the region
 };
 
+/// Every level of loops may repeat the inference of the next one.
+constexpr int kMaxLoopDepth = 8;
+
+Status check_loop_depth(const Node& node) {
+  int depth = 0;
+  for (const Node* owner = &node; owner; owner = owner->graph()->parent())
+    if (!owner->is("If")) ++depth;
+  if (depth <= kMaxLoopDepth) return {};
+  return Status(Code::kUnsupported, fmt::format("loops nest more than {} deep", kMaxLoopDepth), node.name());
+}
+
+/// The type that holds both what `value` is and what an iteration makes of it; from the third round on a value that
+/// still changes keeps only its rank, then not even that.
+Result<Type> widened(const Carried& value, int round) {
+  const Type& now = value.input->type();
+  auto fresh = [&](int axis) { return fresh_dim(*value.input, axis); };
+  TENON_ASSIGN_OR_RETURN(Type merged, merge_types(now, value.output->type(), fresh));
+  if (round < 2 || merged == now || !merged.is_ranked_tensor()) return merged;
+  if (round > 2) return Type(TensorType::unranked(merged.dtype()));
+  std::vector<Dim> dims;
+  for (int axis = 0; axis < merged.tensor().rank(); ++axis) dims.push_back(fresh(axis));
+  return Type(TensorType(merged.dtype(), std::move(dims)));
+}
+
 /// Infers the region with carried types that hold for every iteration: a dim which an iteration changes becomes a fresh
-/// symbol, a changing rank an unknown one. Every round widens at least one dim of one value or ends.
+/// symbol, a changing rank an unknown one.
 Status infer_carried(InferContext& c, Graph& region, std::span<const Carried> carried) {
+  TENON_RETURN_IF_ERROR(check_loop_depth(c.node()));
   for (const Carried& value : carried) value.input->set_type(value.initial);
-  for (bool changed = true; changed;) {
+  bool changed = true;
+  for (int round = 0; changed; ++round) {
     changed = false;
     forget_types(region);
     TENON_RETURN_IF_ERROR(infer_graph(region));
     for (const Carried& value : carried) {
-      Type now = value.input->type();
-      auto merged = merge_types(now, value.output->type(), [&](int axis) { return fresh_dim(*value.input, axis); });
-      if (!merged.ok()) return c.fail("the carried value '{}': {}", value.input->name(), merged.status().what());
-      if (*merged == now) continue;
-      value.input->set_type(std::move(*merged));
+      auto wider = widened(value, round);
+      if (!wider.ok()) return c.fail("the carried value '{}': {}", value.input->name(), wider.status().what());
+      if (*wider == value.input->type()) continue;
+      value.input->set_type(std::move(*wider));
       changed = true;
     }
   }
