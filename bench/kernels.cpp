@@ -186,6 +186,16 @@ int run(const char* name, bool assembly) {
                       ScalarOp::kLog, ScalarOp::kSin, ScalarOp::kPow, ScalarOp::kAtan})
     rate_of(map_kernel(op));
   rate_of(sum_kernel());
+
+  std::vector<Kernel> many;
+  for (int i = 0; i < 4; ++i)
+    for (ScalarOp op : {ScalarOp::kAdd, ScalarOp::kExp, ScalarOp::kTanh, ScalarOp::kErf}) many.push_back(map_kernel(op));
+  for (int i = 0; i < 4; ++i) many.push_back(sgemm_tile(lanes, 6, 2));
+  std::vector<const Kernel*> pointers;
+  for (const Kernel& k : many) pointers.push_back(&k);
+  const double start = cpu_seconds();
+  if (!(*jit)->compile(pointers, 1).ok()) return 2;
+  fmt::print("{} kernels at once compile in {:.1f} ms of one thread\n", many.size(), (cpu_seconds() - start) * 1e3);
   return 0;
 }
 
