@@ -1,6 +1,8 @@
 #include "codegen/math.h"
 
 #include <limits>
+#include <map>
+#include <optional>
 
 #include "codegen/math_builder.h"
 
@@ -14,7 +16,7 @@ constexpr MathAccuracy kAccuracy[] = {
     {ScalarOp::kSin, 2, 2},     {ScalarOp::kCos, 2, 2},    {ScalarOp::kTan, 1, 3},   {ScalarOp::kAsin, 1, 3},
     {ScalarOp::kAcos, 1, 3},    {ScalarOp::kAtan, 1, 2},   {ScalarOp::kSinh, 1, 4},  {ScalarOp::kCosh, 1, 4},
     {ScalarOp::kTanh, 4, 5},    {ScalarOp::kAsinh, 1, 5},  {ScalarOp::kAcosh, 1, 5}, {ScalarOp::kAtanh, 1, 5},
-    {ScalarOp::kErf, 3, 3},     {ScalarOp::kSigmoid, 4, 4}, {ScalarOp::kPow, 1, 16},  {ScalarOp::kRsqrt, 2, 2},
+    {ScalarOp::kErf, 3, 3},     {ScalarOp::kSigmoid, 4, 4}, {ScalarOp::kPow, 2, 16},  {ScalarOp::kRsqrt, 2, 2},
     {ScalarOp::kRecip, 1, 1},
 };
 
@@ -70,6 +72,16 @@ V expand(ScalarOp op, V x, V y) {
   return dtype == DType::kF64 ? math::expand64(op, x, y) : math::expand32(op, x, y);
 }
 
+/// x to a power that a few operations give, or nothing. sqrt alone would keep -0 and lose -inf.
+std::optional<V> small_power(V x, double exponent) {
+  if (exponent == 1) return x;
+  if (exponent == 2) return x * x;
+  if (exponent == 3) return x * x * x;
+  if (exponent == -1) return 1 / x;
+  if (exponent == 0.5) return select(x == -std::numeric_limits<double>::infinity(), -x, sqrt(x) + 0.0);
+  return std::nullopt;
+}
+
 /// Copies a kernel through a builder, expanding as it goes.
 class Expander {
  public:
@@ -93,12 +105,20 @@ class Expander {
     const std::vector<ValueId> o = mapped(i.operands);
     switch (i.kind) {
       case InstKind::kConst:
+        if (is_float(i.dtype)) constants_[i.results[0]] = i.constant.f;
         map(i.results[0]) =
             is_float(i.dtype) ? b_.constant(i.dtype, i.constant.f) : b_.constant_int(i.dtype, i.constant.i);
         return;
       case InstKind::kDim: map(i.results[0]) = b_.dim(i.index); return;
       case InstKind::kOp: {
         const DType dtype = from_.dtype(i.operands[i.op == ScalarOp::kSelect ? 1 : 0]);
+        if (i.op == ScalarOp::kPow && is_float(dtype) && constants_.count(i.operands[1])) {
+          const DType wide = is_small_float(dtype) ? DType::kF32 : dtype;
+          if (const auto power = small_power(V{&b_, o[0]}.to(wide), constants_[i.operands[1]])) {
+            map(i.results[0]) = power->to(dtype).id;
+            return;
+          }
+        }
         map(i.results[0]) = must_expand(i.op, dtype) ? expand(i.op, {&b_, o[0]}, {&b_, o.back()}).id : b_.op(i.op, o);
         return;
       }
@@ -142,6 +162,7 @@ class Expander {
   const Kernel& from_;
   KernelBuilder b_;
   std::vector<ValueId> map_;
+  std::map<ValueId, double> constants_;  // of floats
 };
 
 }  // namespace

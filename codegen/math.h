@@ -11,7 +11,8 @@
 /// f64, and the rarer f32 functions, which compute in f64 and round once, use classical reductions:
 /// - exp, expm1: x = k ln2 + r (Cody and Waite, "Software Manual for the Elementary Functions", 1980), Taylor series of e^r;
 /// - log: x = 2^e m, log m = 2 atanh(f / (2 + f)) with f = m - 1 (Tang 1990; as in fdlibm's e_log.c); log1p as Kahan's
-///   log(u) x / (u - 1), u = 1 + x; pow keeps log x as a pair of doubles;
+///   log(u) x / (u - 1), u = 1 + x; pow keeps log x as a pair of doubles (constant
+///   exponents 1, 2, 3, -1 and 1/2 become multiplications, a division or a square root);
 /// - sin, cos, tan: x - k pi/2 in three steps of fused multiply-add up to 2^30, beyond it the bits of 2/pi that matter
 ///   (Payne and Hanek, "Radian reduction for trigonometric functions", 1983), under a branch;
 /// - atan, asin, acos, erf: polynomials fitted by Remez exchange, on reduced arguments.

@@ -184,7 +184,9 @@ Value* OpEmitter::int_op(ScalarOp op, DType dtype, llvm::ArrayRef<Value*> a) {
     case ScalarOp::kDiv:
     case ScalarOp::kRem:
     case ScalarOp::kMod:
-    case ScalarOp::kFloorDiv: return int_divide(op, is_unsigned, a[0], a[1]);
+    case ScalarOp::kFloorDiv:
+      if (dtype == DType::kI64 && a[0]->getType()->isVectorTy()) return divide_by_reciprocal(op, a[0], a[1]);
+      return int_divide(op, is_unsigned, a[0], a[1]);
     case ScalarOp::kMin: return b_.CreateSelect(compare(P::ICMP_SLT, P::ICMP_ULT), a[0], a[1]);
     case ScalarOp::kMax: return b_.CreateSelect(compare(P::ICMP_SGT, P::ICMP_UGT), a[0], a[1]);
     case ScalarOp::kAnd: return b_.CreateAnd(a[0], a[1]);
@@ -224,6 +226,54 @@ Value* OpEmitter::int_divide(ScalarOp op, bool is_unsigned, Value* a, Value* b) 
   }
   result = b_.CreateSelect(by_minus_one, quotient ? b_.CreateNeg(a) : zero, result);
   return b_.CreateSelect(by_zero, zero, result);
+}
+
+// No vector unit divides 64-bit integers, and index arithmetic does it often. Where every lane has |a| < 2^51 and
+// 0 < b < 2^51 the quotient is computed in f64, in error by one at most, which the remainder tells; else lane by lane.
+// Adding 1.5 * 2^52 converts between such integers and doubles.
+Value* OpEmitter::divide_by_reciprocal(ScalarOp op, Value* a, Value* b) {
+  constexpr uint64_t kLimit = uint64_t{1} << 51;
+  llvm::Type* f64 = like(a, b_.getDoubleTy());
+  Value* in_range = b_.CreateAnd(b_.CreateICmpULT(b_.CreateAdd(a, int_like(a, kLimit)), int_like(a, 2 * kLimit)),
+                                 b_.CreateICmpULT(b_.CreateSub(b, int_like(b, 1)), int_like(b, kLimit)));
+  Value* all = b_.CreateAndReduce(in_range);
+  llvm::Function* fn = b_.GetInsertBlock()->getParent();
+  const auto block = [&](const char* name) { return llvm::BasicBlock::Create(b_.getContext(), name, fn); };
+  llvm::BasicBlock *fast = block("divide"), *slow = block("divide_lanes"), *after = block("after");
+  b_.CreateCondBr(all, fast, slow);
+
+  b_.SetInsertPoint(fast);
+  Value* magic = fp_like(llvm::UndefValue::get(f64), 0x1.8p52);
+  Value* magic_bits = b_.CreateBitCast(magic, a->getType());
+  const auto to_float = [&](Value* v) {
+    return b_.CreateFSub(b_.CreateBitCast(b_.CreateAdd(v, magic_bits), f64), magic);
+  };
+  Value* reciprocal = b_.CreateFDiv(fp_like(magic, 1), to_float(b));
+  Value* shifted = b_.CreateFAdd(b_.CreateFMul(to_float(a), reciprocal), magic);
+  Value* q = b_.CreateSub(b_.CreateBitCast(shifted, a->getType()), magic_bits);
+  Value* rest = b_.CreateSub(a, b_.CreateMul(q, b));
+  const auto step = [&](Value* condition, bool up) {
+    Value* one = b_.CreateSExt(condition, a->getType());
+    q = up ? b_.CreateSub(q, one) : b_.CreateAdd(q, one);
+    Value* by = b_.CreateAnd(one, b);
+    rest = up ? b_.CreateSub(rest, by) : b_.CreateAdd(rest, by);
+  };
+  step(b_.CreateICmpSGE(rest, b), true);
+  step(b_.CreateICmpSLT(rest, int_like(a, 0)), false);
+  if (op == ScalarOp::kDiv || op == ScalarOp::kRem)
+    step(b_.CreateAnd(b_.CreateICmpSLT(a, int_like(a, 0)), b_.CreateICmpNE(rest, int_like(a, 0))), true);
+  Value* result = op == ScalarOp::kDiv || op == ScalarOp::kFloorDiv ? q : rest;
+  b_.CreateBr(after);
+
+  b_.SetInsertPoint(slow);
+  Value* exact = int_divide(op, false, a, b);
+  llvm::BasicBlock* slow_end = b_.GetInsertBlock();
+  b_.CreateBr(after);
+  b_.SetInsertPoint(after);
+  llvm::PHINode* merged = b_.CreatePHI(a->getType(), 2);
+  merged->addIncoming(result, fast);
+  merged->addIncoming(exact, slow_end);
+  return merged;
 }
 
 Value* OpEmitter::shift(ScalarOp op, bool is_unsigned, Value* a, Value* by) {

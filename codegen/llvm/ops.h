@@ -41,6 +41,7 @@ class OpEmitter {
   llvm::Value* fma_by_f64(llvm::Value* a, llvm::Value* b, llvm::Value* c);
   llvm::Value* int_op(ir::ScalarOp op, DType dtype, llvm::ArrayRef<llvm::Value*> args);
   llvm::Value* int_divide(ir::ScalarOp op, bool is_unsigned, llvm::Value* a, llvm::Value* b);
+  llvm::Value* divide_by_reciprocal(ir::ScalarOp op, llvm::Value* a, llvm::Value* b);
   llvm::Value* shift(ir::ScalarOp op, bool is_unsigned, llvm::Value* a, llvm::Value* by);
   llvm::Value* float_to_int(llvm::Value* value, DType to);
 

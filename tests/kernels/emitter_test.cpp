@@ -388,6 +388,43 @@ TEST(Emitter, CastsOfEveryPair) {
   }
 }
 
+TEST(Emitter, DividesLanesExactly) {
+  std::vector<int64_t> a, d;
+  const int64_t edges[] = {0, 1, 2, 3, 7, 96, (int64_t{1} << 51) - 1, int64_t{1} << 51, (int64_t{1} << 52) + 1, INT64_MAX, INT64_MIN};
+  std::mt19937_64 random(2);
+  for (int64_t x : edges)
+    for (int64_t y : edges)
+      for (int64_t sx : {1, -1})
+        for (int64_t sy : {1, -1})
+          for (int repeat = 0; repeat < 8; ++repeat) {  // whole vectors of equal magnitude take the fast path
+            a.push_back(static_cast<int64_t>(static_cast<uint64_t>(x) * static_cast<uint64_t>(sx)) + repeat % 2);
+            d.push_back(static_cast<int64_t>(static_cast<uint64_t>(y) * static_cast<uint64_t>(sy)));
+          }
+  for (int i = 0; i < 20000; ++i) {
+    d.push_back(1 + static_cast<int64_t>(random() >> (14 + random() % 45)));
+    const int64_t near = d.back() < (1 << 20) ? d.back() * static_cast<int64_t>(random() % (1 << 30)) : static_cast<int64_t>(random() >> 13);
+    a.push_back(near + static_cast<int64_t>(random() % 3) - 1);
+  }
+  const int64_t n = static_cast<int64_t>(a.size());
+  std::vector<int64_t> got(a.size());
+  for (ScalarOp op : {ScalarOp::kDiv, ScalarOp::kRem, ScalarOp::kMod, ScalarOp::kFloorDiv}) {
+    Kernel k;
+    KernelBuilder b(k);
+    const int x = b.add_binding("x", DType::kI64, false), z = b.add_binding("z", DType::kI64, false);
+    const int y = b.add_binding("y", DType::kI64, true);
+    b.loop(LoopKind::kVector, b.i64(0), b.dim(0), 1, [&](ValueId i) { b.store(y, i, b.op(op, {b.load(x, i), b.load(z, i)})); });
+    for (const std::string& target : runnable_targets()) {
+      const auto fn = compile(k, target);
+      void* const bindings[] = {a.data(), d.data(), got.data()};
+      ASSERT_EQ(fn(bindings, &n, 0, 1), 0);
+      for (size_t i = 0; i < a.size(); ++i) {
+        const Scalar args[] = {{0, a[i]}, {0, d[i]}};
+        ASSERT_EQ(got[i], ir::eval_scalar(op, DType::kI64, args).i) << info(op).name << " " << a[i] << " " << d[i] << " " << target;
+      }
+    }
+  }
+}
+
 TEST(Emitter, WritesTextForTargetsThatAreNotTheHost) {
   Kernel k;
   k.name = "twice";
