@@ -1,0 +1,458 @@
+#include "codegen/plan/build.h"
+
+#include <algorithm>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "codegen/lower/lower.h"
+#include "codegen/plan/dim_emitter.h"
+#include "codegen/plan/dim_facts.h"
+#include "ir/op.h"
+
+namespace tenon::codegen {
+namespace {
+
+using ir::Dim;
+using ir::Graph;
+using ir::Node;
+using ir::Value;
+using runtime::DimId;
+using runtime::Plan;
+using runtime::PlanValue;
+using runtime::Step;
+using runtime::Storage;
+using runtime::ValueIdx;
+
+std::string node_name(const Node& node) {
+  if (!node.name().empty()) return node.name();
+  return fmt::format("{} {}", node.op_name(), node.num_outputs() > 0 ? node.output()->name() : "");
+}
+
+bool encloses(const Node& node, const Graph* graph) {
+  for (; graph != nullptr; graph = graph->parent() == nullptr ? nullptr : graph->parent()->graph())
+    if (graph->parent() == &node) return true;
+  return false;
+}
+
+// Values of enclosing graphs that the regions of `node` use.
+std::vector<const Value*> captures_of(const Node& node) {
+  std::vector<const Value*> found;
+  const auto add = [&](const Value* v) {
+    if (v != nullptr && !encloses(node, v->graph()) && std::find(found.begin(), found.end(), v) == found.end())
+      found.push_back(v);
+  };
+  for (const auto& region : node.regions()) {
+    ir::walk(*region, [&](Node& inner) {
+      for (const Value* v : inner.inputs()) add(v);
+      for (const auto& nested : inner.regions())
+        for (const Value* v : nested->outputs()) add(v);
+    });
+    for (const Value* v : region->outputs()) add(v);
+  }
+  return found;
+}
+
+// What a plan and its bodies share while they are built.
+struct Module {
+  const PlanOptions& options;
+  BuiltPlan built;
+  std::unordered_multimap<uint64_t, int32_t> by_hash;
+
+  int32_t kernel(kir::Kernel kernel) {
+    const uint64_t hash = kir::structural_hash(kernel);
+    const auto [begin, end] = by_hash.equal_range(hash);
+    for (auto it = begin; it != end; ++it)
+      if (same(built.kernels[static_cast<size_t>(it->second)], kernel)) return it->second;
+    const auto index = static_cast<int32_t>(built.kernels.size());
+    built.table->push_back({kernel.name, nullptr, kernel.num_bindings(), kernel.num_dims});
+    built.kernels.push_back(std::move(kernel));
+    by_hash.emplace(hash, index);
+    return index;
+  }
+
+  static bool same(const kir::Kernel& a, kir::Kernel& b) {
+    std::string name = a.name;
+    std::swap(name, b.name);
+    const bool equal = kir::print(a) == kir::print(b);
+    std::swap(name, b.name);
+    return equal;
+  }
+};
+
+class PlanBuilder {
+ public:
+  /// `known`: symbols that have a value when the plan starts.
+  PlanBuilder(const Graph& graph, Module& module, std::unordered_set<int> known)
+      : graph_(graph), module_(module), known_(std::move(known)), plan_(std::make_shared<Plan>()),
+        dims_(graph.dims(), plan_->dims) {
+    plan_->kernels = module.built.table;
+  }
+
+  Result<std::shared_ptr<const Plan>> build();
+  /// Outer values in the order of the plan's inputs after the formal ones.
+  const std::vector<const Value*>& captures() const { return captures_; }
+
+ private:
+  Status add_node(const Node& node);
+  Status add_control_flow(const Node& node, Step::Kind kind);
+  Status set_scan_attributes(const Node& node, Step& step);
+  Result<bool> add_view(const Node& node);
+  Result<bool> add_library(const Node& node, std::string& reason);
+  Result<bool> add_generated(const Node& node, std::string& reason);
+  Status add_dispatches(const Node& node, LoweredOp& op);
+  Status add_host_call(const Node& node, std::string reason);
+  Status add_facts(const Node& node);
+
+  Result<ValueIdx> use(const Value* value);
+  Result<ValueIdx> define(const Value* value, Storage storage);
+  Result<ValueIdx> define_host(const Value* value);
+  Result<std::vector<ValueIdx>> use_inputs(const Node& node);
+  Result<PlanValue> plan_value(const Value* value, Storage storage);
+  ValueIdx append(PlanValue value);
+  bool bind_symbols(const Value* value);
+  bool shape_known(const Value* value) const;
+  Status check_operands(const Node& node, const LoweredOp& op) const;
+  void record(const Node& node, Placement::Kind kind, std::string implementation, std::string reason);
+
+  const Graph& graph_;
+  Module& module_;
+  std::unordered_set<int> known_;
+  std::shared_ptr<Plan> plan_;
+  DimEmitter dims_;
+  std::unordered_map<const Value*, ValueIdx> values_;
+  std::vector<const Value*> captures_;
+};
+
+Result<std::shared_ptr<const Plan>> PlanBuilder::build() {
+  for (bool more = true; more;) {
+    more = false;
+    for (const Value* input : graph_.inputs()) more |= bind_symbols(input);
+  }
+  for (const Value* input : graph_.inputs()) {
+    TENON_ASSIGN_OR_RETURN(const ValueIdx v, define(input, Storage::kInput));
+    plan_->inputs.push_back({input->name(), v});
+  }
+  for (const auto& node : graph_.nodes()) {
+    Status status = add_node(*node);
+    if (!status.ok()) return std::move(status).at(node_name(*node));
+  }
+  for (const Value* output : graph_.outputs()) {
+    TENON_ASSIGN_OR_RETURN(const ValueIdx v, use(output));
+    plan_->outputs.push_back({output->name(), v});
+  }
+  return std::shared_ptr<const Plan>(plan_);
+}
+
+bool PlanBuilder::shape_known(const Value* value) const {
+  if (!value->type().is_ranked_tensor()) return false;
+  const auto& dims = *value->tensor().dims;
+  return std::all_of(dims.begin(), dims.end(), [&](Dim d) { return is_known(d, known_); });
+}
+
+// The run time takes bare symbols from the actual shape, when that settles all of the value's dims.
+bool PlanBuilder::bind_symbols(const Value* value) {
+  if (!value->type().is_ranked_tensor()) return false;
+  std::unordered_set<int> with = known_;
+  for (Dim d : *value->tensor().dims)
+    if (d.is_symbol()) with.insert(d.symbol_id());
+  if (with.size() == known_.size()) return false;
+  const auto& dims = *value->tensor().dims;
+  if (!std::all_of(dims.begin(), dims.end(), [&](Dim d) { return is_known(d, with); })) return false;
+  known_ = std::move(with);
+  return true;
+}
+
+// A tensor whose dims cannot all be computed is one of unknown shape to the plan.
+Result<PlanValue> PlanBuilder::plan_value(const Value* value, Storage storage) {
+  PlanValue out;
+  out.name = value->name();
+  out.dtype = value->dtype();
+  out.storage = storage;
+  out.ranked = shape_known(value);
+  if (!out.ranked) return out;
+  for (Dim d : *value->tensor().dims) {
+    TENON_ASSIGN_OR_RETURN(const DimId id, dims_.emit(d));
+    out.dims.push_back(id);
+  }
+  return out;
+}
+
+ValueIdx PlanBuilder::append(PlanValue value) {
+  plan_->values.push_back(std::move(value));
+  return static_cast<ValueIdx>(plan_->values.size()) - 1;
+}
+
+Result<ValueIdx> PlanBuilder::define(const Value* value, Storage storage) {
+  TENON_ASSIGN_OR_RETURN(PlanValue made, plan_value(value, storage));
+  return values_[value] = append(std::move(made));
+}
+
+Result<ValueIdx> PlanBuilder::define_host(const Value* value) {
+  bind_symbols(value);
+  return define(value, Storage::kHost);
+}
+
+Result<ValueIdx> PlanBuilder::use(const Value* value) {
+  if (const auto found = values_.find(value); found != values_.end()) return found->second;
+  if (const Tensor* constant = ir::constant_of(value); constant != nullptr) {
+    TENON_ASSIGN_OR_RETURN(const ValueIdx v, define(value, Storage::kConstant));
+    plan_->values.back().constant = *constant;
+    return v;
+  }
+  if (value->graph() == &graph_) return error(Code::kInternal, "value {} is used before it is defined", value->name());
+  captures_.push_back(value);
+  TENON_ASSIGN_OR_RETURN(const ValueIdx v, define(value, Storage::kInput));
+  plan_->inputs.push_back({value->name(), v});
+  return v;
+}
+
+Result<std::vector<ValueIdx>> PlanBuilder::use_inputs(const Node& node) {
+  std::vector<ValueIdx> out;
+  for (const Value* input : node.inputs()) {
+    out.push_back(-1);
+    if (input == nullptr) continue;
+    TENON_ASSIGN_OR_RETURN(out.back(), use(input));
+  }
+  return out;
+}
+
+void PlanBuilder::record(const Node& node, Placement::Kind kind, std::string implementation, std::string reason) {
+  Placement row;
+  row.node = node_name(node);
+  row.op = std::string(node.op_name());
+  row.kind = kind;
+  row.implementation = std::move(implementation);
+  row.reason = std::move(reason);
+  if (node.is("tenon.fused"))
+    for (const auto& inner : node.region(0).nodes()) {
+      if (!inner->is("Constant")) row.covers.push_back(node_name(*inner));
+    }
+  module_.built.placement.push_back(std::move(row));
+}
+
+Status PlanBuilder::add_node(const Node& node) {
+  if (node.is("Constant")) return {};  // values that are used become the plan's constants
+  if (node.is("If")) return add_control_flow(node, Step::Kind::kIf);
+  if (node.is("Loop")) return add_control_flow(node, Step::Kind::kLoop);
+  if (node.is("Scan")) return add_control_flow(node, Step::Kind::kScan);
+  TENON_RETURN_IF_ERROR(add_facts(node));
+  TENON_ASSIGN_OR_RETURN(bool done, add_view(node));
+  std::string reason;
+  if (!done && module_.options.prefer_library) {
+    TENON_ASSIGN_OR_RETURN(done, add_library(node, reason));
+  }
+  if (!done) {
+    TENON_ASSIGN_OR_RETURN(done, add_generated(node, reason));
+  }
+  if (!done && !module_.options.prefer_library) {
+    TENON_ASSIGN_OR_RETURN(done, add_library(node, reason));
+  }
+  return done ? Status() : add_host_call(node, std::move(reason));
+}
+
+Status PlanBuilder::add_facts(const Node& node) {
+  for (const DimFact& fact : dim_facts(node)) {
+    if (!is_known(fact.a, known_) || !is_known(fact.b, known_)) continue;  // then the node runs on the host
+    TENON_ASSIGN_OR_RETURN(const DimId a, dims_.emit(fact.a));
+    TENON_ASSIGN_OR_RETURN(const DimId b, dims_.emit(fact.b));
+    plan_->checks.push_back({fact.kind, a, b, node_name(node)});
+  }
+  return {};
+}
+
+// The same bytes under another shape. A tensor of unknown shape has no fixed memory to look at.
+Result<bool> PlanBuilder::add_view(const Node& node) {
+  if (!node.is("tenon.reshape") && !node.is("Identity")) return false;
+  const Value *from = node.input(0), *to = node.output();
+  if (from == nullptr) return false;
+  const bool tensors = shape_known(from) && shape_known(to);
+  if (!tensors && !node.is("Identity")) return false;
+  TENON_ASSIGN_OR_RETURN(const ValueIdx source, use(from));
+  if (!tensors) bind_symbols(to);
+  TENON_ASSIGN_OR_RETURN(const ValueIdx view, define(to, Storage::kAlias));
+  PlanValue& value = plan_->values[static_cast<size_t>(view)];
+  value.alias_of = source;
+  if (!tensors) {
+    value.ranked = false;
+    value.dims.clear();
+  }
+  record(node, Placement::Kind::kView, "view", "");
+  return true;
+}
+
+Result<bool> PlanBuilder::add_library(const Node& node, std::string& reason) {
+  if (!module_.options.library) return false;
+  Result<LibraryCall> call = module_.options.library(node);
+  const auto outputs = node.outputs();
+  const bool known = std::all_of(outputs.begin(), outputs.end(), [&](const Value* v) { return shape_known(v); });
+  if (!call.ok() || !known) {
+    const std::string why = call.ok() ? "its shape is known at run time only" : call.status().what();
+    if (module_.options.prefer_library) reason += fmt::format("library: {}; ", why);
+    return false;
+  }
+  Step step;
+  step.kind = Step::Kind::kHostCall;
+  step.node = node_name(node);
+  step.host = call->function;
+  TENON_ASSIGN_OR_RETURN(step.inputs, use_inputs(node));
+  for (const Value* output : outputs) {
+    TENON_ASSIGN_OR_RETURN(const ValueIdx v, define(output, Storage::kArena));
+    step.outputs.push_back(v);
+  }
+  plan_->steps.push_back(std::move(step));
+  record(node, Placement::Kind::kLibrary, call->implementation, reason);
+  return true;
+}
+
+// Kernels need the shape of everything that they touch before they start.
+Status PlanBuilder::check_operands(const Node& node, const LoweredOp& op) const {
+  for (const Value* v : node.outputs())
+    if (!shape_known(v)) return error(Code::kUnsupported, "the shape of {} is known at run time only", v->name());
+  const auto known = [&](Dim d) { return is_known(d, known_); };
+  for (const LoweredKernel& kernel : op.kernels) {
+    for (const BindingRef& binding : kernel.bindings) {
+      const auto* v = std::get_if<const Value*>(&binding);
+      if (v != nullptr && !shape_known(*v))
+        return error(Code::kUnsupported, "the shape of {} is known at run time only", (*v)->name());
+    }
+    if (!known(kernel.grid) || !std::all_of(kernel.dims.begin(), kernel.dims.end(), known))
+      return error(Code::kUnsupported, "a dim is known at run time only");
+  }
+  for (const Temporary& t : op.temporaries)
+    if (!known(t.count)) return error(Code::kUnsupported, "the size of a temporary is known at run time only");
+  return {};
+}
+
+Result<bool> PlanBuilder::add_generated(const Node& node, std::string& reason) {
+  Result<LoweredOp> op = lower(node, module_.options.target);
+  Status refused = op.ok() ? check_operands(node, *op) : op.status();
+  if (refused.ok() && module_.options.refuse) {
+    for (const LoweredKernel& kernel : op->kernels)
+      if (auto why = module_.options.refuse(kernel.kernel)) refused = Status(Code::kUnsupported, *why);
+  }
+  if (!refused.ok()) {
+    reason += refused.what();
+    return false;
+  }
+  for (const std::string& why : op->refused) reason += (reason.empty() ? "" : "; ") + why;
+  TENON_RETURN_IF_ERROR(add_dispatches(node, *op));
+  record(node, Placement::Kind::kGenerated, op->implementation, std::move(reason));
+  return true;
+}
+
+Status PlanBuilder::add_dispatches(const Node& node, LoweredOp& op) {
+  for (const Value* output : node.outputs()) TENON_RETURN_IF_ERROR(define(output, Storage::kArena).status());
+  std::vector<ValueIdx> temporaries;
+  for (const Temporary& t : op.temporaries) {
+    PlanValue value;
+    value.name = fmt::format("{}.t{}", node_name(node), temporaries.size());
+    value.dtype = t.dtype;
+    value.ranked = true;
+    TENON_ASSIGN_OR_RETURN(const DimId count, dims_.emit(t.count));
+    value.dims = {count};
+    temporaries.push_back(append(std::move(value)));
+  }
+  for (LoweredKernel& kernel : op.kernels) {
+    Step step;
+    step.kind = Step::Kind::kDispatch;
+    step.node = node_name(node);
+    for (const BindingRef& binding : kernel.bindings) {
+      ValueIdx v = -1;
+      if (const int* t = std::get_if<int>(&binding)) v = temporaries.at(static_cast<size_t>(*t));
+      else {
+        TENON_ASSIGN_OR_RETURN(v, use(std::get<const Value*>(binding)));
+      }
+      step.bindings.push_back(v);
+    }
+    for (Dim d : kernel.dims) {
+      TENON_ASSIGN_OR_RETURN(const DimId id, dims_.emit(d));
+      step.kernel_dims.push_back(id);
+    }
+    TENON_ASSIGN_OR_RETURN(step.grid, dims_.emit(kernel.grid));
+    if (is_known(kernel.work, known_)) {
+      TENON_ASSIGN_OR_RETURN(step.work, dims_.emit(kernel.work));
+    }
+    step.kernel = module_.kernel(std::move(kernel.kernel));
+    plan_->steps.push_back(std::move(step));
+    ++module_.built.dispatches;
+  }
+  return {};
+}
+
+Status PlanBuilder::add_host_call(const Node& node, std::string reason) {
+  const std::vector<const Value*> captures = captures_of(node);
+  Step step;
+  step.kind = Step::Kind::kHostCall;
+  step.node = node_name(node);
+  TENON_ASSIGN_OR_RETURN(step.host, module_.options.host(node, captures));
+  TENON_ASSIGN_OR_RETURN(step.inputs, use_inputs(node));
+  for (const Value* capture : captures) {
+    TENON_ASSIGN_OR_RETURN(const ValueIdx v, use(capture));
+    step.inputs.push_back(v);
+  }
+  for (const Value* output : node.outputs()) {
+    TENON_ASSIGN_OR_RETURN(const ValueIdx v, define_host(output));
+    step.outputs.push_back(v);
+  }
+  plan_->steps.push_back(std::move(step));
+  record(node, Placement::Kind::kHost, fmt::format("host {}", node.op_name()), std::move(reason));
+  return {};
+}
+
+Status PlanBuilder::set_scan_attributes(const Node& node, Step& step) {
+  step.num_scan_inputs = static_cast<int32_t>(node.attr_int("num_scan_inputs", 0));
+  const auto scans = static_cast<size_t>(std::max(step.num_scan_inputs, 0));
+  if (scans == 0 || scans > step.inputs.size())
+    return error(Code::kInvalidModel, "num_scan_inputs {} is out of range", step.num_scan_inputs);
+  const size_t states = step.inputs.size() - scans;
+  const size_t stacked = static_cast<size_t>(node.num_outputs()) - std::min(states, static_cast<size_t>(node.num_outputs()));
+  const auto list = [&](std::string_view name, size_t size) {
+    std::vector<int64_t> values = node.attr_ints(name);
+    values.resize(size, 0);
+    return values;
+  };
+  step.scan_input_axes = list("scan_input_axes", scans);
+  step.scan_input_directions = list("scan_input_directions", scans);
+  step.scan_output_axes = list("scan_output_axes", stacked);
+  step.scan_output_directions = list("scan_output_directions", stacked);
+  return {};
+}
+
+Status PlanBuilder::add_control_flow(const Node& node, Step::Kind kind) {
+  Step step;
+  step.kind = kind;
+  step.node = node_name(node);
+  TENON_ASSIGN_OR_RETURN(step.inputs, use_inputs(node));
+  if (kind == Step::Kind::kLoop) step.inputs.resize(std::max<size_t>(step.inputs.size(), 2), -1);
+  if (kind == Step::Kind::kScan) TENON_RETURN_IF_ERROR(set_scan_attributes(node, step));
+  constexpr std::string_view kNames[] = {"", "", "if", "loop", "scan"};
+  record(node, Placement::Kind::kHost, fmt::format("{}, body compiled", kNames[static_cast<size_t>(kind)]), "");
+  for (const auto& region : node.regions()) {
+    PlanBuilder body(*region, module_, known_);
+    TENON_ASSIGN_OR_RETURN(auto plan, body.build());
+    step.plans.push_back(std::move(plan));
+    std::vector<ValueIdx>& captures = step.captures.emplace_back();
+    for (const Value* outer : body.captures()) {
+      TENON_ASSIGN_OR_RETURN(const ValueIdx v, use(outer));
+      captures.push_back(v);
+    }
+  }
+  for (const Value* output : node.outputs()) {
+    TENON_ASSIGN_OR_RETURN(const ValueIdx v, define_host(output));
+    step.outputs.push_back(v);
+  }
+  plan_->steps.push_back(std::move(step));
+  return {};
+}
+
+}  // namespace
+
+Result<BuiltPlan> build_plan(const Graph& graph, const PlanOptions& options) {
+  Module module{options, {}, {}};
+  module.built.table = std::make_shared<std::vector<runtime::PlanKernel>>();
+  PlanBuilder builder(graph, module, {});
+  TENON_ASSIGN_OR_RETURN(module.built.plan, builder.build());
+  return std::move(module.built);
+}
+
+}  // namespace tenon::codegen

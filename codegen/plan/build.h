@@ -1,0 +1,51 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "codegen/kernel_ir.h"
+#include "codegen/plan/placement.h"
+#include "codegen/target.h"
+#include "ir/graph.h"
+#include "runtime/plan.h"
+
+namespace tenon::codegen {
+
+/// An implementation of a node outside generated code.
+struct LibraryCall {
+  std::shared_ptr<const runtime::HostFunction> function;  // writes into the outputs that it is given
+  std::string implementation;                             // "OpenBLAS sgemm"
+};
+
+struct PlanOptions {
+  Target target;
+  /// Required. Makes the call for a node that runs on the host. Its inputs are the node's, then `captures`: the outer
+  /// values that the node's regions use.
+  std::function<Result<std::shared_ptr<const runtime::HostFunction>>(const ir::Node& node,
+                                                                     std::span<const ir::Value* const> captures)>
+      host;
+  /// The library's implementation of a node; kUnsupported with the reason when it has none. May be empty.
+  std::function<Result<LibraryCall>(const ir::Node& node)> library;
+  bool prefer_library = false;      // before generated code, not only when that refuses
+  /// Why a kernel must not be used (its compilation failed), by structural hash. May be empty.
+  std::function<std::optional<std::string>(const kir::Kernel& kernel)> refuse;
+};
+
+struct BuiltPlan {
+  std::shared_ptr<const runtime::Plan> plan;
+  std::vector<kir::Kernel> kernels;  // distinct ones, in the order of `table`
+  /// The plan's and its bodies' kernels; the backend fills in the functions.
+  std::shared_ptr<std::vector<runtime::PlanKernel>> table;
+  std::vector<Placement> placement;  // nodes of bodies included, outer nodes first
+  int dispatches = 0;
+};
+
+/// Plans a graph after passes: a dispatch for each kernel of a node that lowers, views for reshapes, host calls for the
+/// rest. Equal kernels are kept once. Never fails because of one node: that one runs on the host, its placement says why.
+Result<BuiltPlan> build_plan(const ir::Graph& graph, const PlanOptions& options);
+
+}  // namespace tenon::codegen
