@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "codegen/plan/placement.h"
 #include "ir/graph.h"
 #include "support/executor.h"
 #include "support/status.h"
@@ -14,15 +15,7 @@
 
 namespace tenon::backends {
 
-/// Where one node (or fused group) runs and why.
-struct Placement {
-  std::string node;                 // name
-  std::string op;
-  enum class Kind : uint8_t { kGenerated, kLibrary, kHost, kView, kInterpreted, kFolded } kind = Kind::kGenerated;
-  std::string implementation;       // "elementwise", "row-reduction", "contraction 6x32", "host NonMaxSuppression" …
-  std::string reason;               // why better-ranked implementations refused; empty for the best
-  std::vector<std::string> covers;  // original node names inside
-};
+using codegen::Placement;
 
 struct CompileStats {
   double optimize_ms = 0, lower_ms = 0, emit_ms = 0;
@@ -35,11 +28,13 @@ struct CompileOptions {
   int compile_threads = 0;          // 0: all cores
   std::string target;               // "", "host", "x86-64-v2" (SSE4.2), "x86-64-v3" (AVX2), "x86-64-v4" (AVX-512)
   std::vector<std::string> disabled_passes;
+  std::string matmul;               // cpu: "" generated code first, "openblas" the library first where it has the form
 };
 
 struct SessionOptions {
   int num_threads = 0;              // 0: all cores
   Executor* executor = nullptr;     // null: the default pool
+  size_t max_arena_bytes = 0;       // 0: 80 % of the machine's memory
 };
 
 /// One user of an executable: owns buffers and bound dims. Not thread-safe; make one a thread.

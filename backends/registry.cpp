@@ -1,12 +1,13 @@
 #include <array>
 
 #include "backends/backend.h"
+#include "backends/cpu/cpu.h"
 #include "backends/reference/reference.h"
 
 namespace tenon::backends {
 
 std::span<const Backend* const> all_backends() {
-  static const std::array kAll = {&reference_backend()};
+  static const std::array kAll = {&reference_backend(), &cpu_backend()};
   return kAll;
 }
 

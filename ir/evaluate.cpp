@@ -81,10 +81,13 @@ struct Frame {
   const Frame* parent = nullptr;
   std::unordered_map<const Value*, HostValue> values;
   Symbols symbols;
+  const std::function<const HostValue*(const Value*)>* outer = nullptr;
 
   const HostValue* find(const Value* v) const {
-    for (const Frame* f = this; f != nullptr; f = f->parent)
+    for (const Frame* f = this; f != nullptr; f = f->parent) {
       if (auto it = f->values.find(v); it != f->values.end()) return &it->second;
+      if (f->outer != nullptr && *f->outer) return (*f->outer)(v);
+    }
     return nullptr;
   }
 };
@@ -293,6 +296,8 @@ Status evaluate_node(const Node& node, std::span<const HostValue> inputs, std::s
     return error(Code::kInvalidArgument, "{} inputs and {} outputs are given, {} and {} needed", inputs.size(),
                  outputs.size(), node.num_inputs(), node.num_outputs());
   Frame frame;
+  frame.symbols.assign(options.symbols.begin(), options.symbols.end());
+  frame.outer = &options.outer;
   if (node.graph() != nullptr) frame.symbols.resize(static_cast<size_t>(node.graph()->dims().num_symbols()));
   for (int i = 0; i < node.num_inputs(); ++i)
     if (node.has_input(i))

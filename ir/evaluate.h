@@ -20,12 +20,16 @@ struct EvalOptions {
   int64_t max_bytes = int64_t{1} << 36;     // of one output, and of all live values together
   int64_t max_loop_trips = int64_t{1} << 24;  // of one Loop or Scan
   std::optional<std::chrono::steady_clock::time_point> deadline;
+  /// evaluate_node: dims that are known beside those of the inputs, by symbol id.
+  std::span<const std::optional<int64_t>> symbols;
+  /// evaluate_node: the outer values that regions of the node use; null for one that is not known.
+  std::function<const HostValue*(const Value* value)> outer;
   /// Called after each node of the graph and its regions (not of decompositions), with its outputs.
   std::function<void(const Node& node, std::span<const HostValue> outputs)> observe;
 };
 
 /// Runs one node on concrete values: `eval` when its op has one, else its bodies, else its decomposition. Inputs that are
-/// absent are std::monostate. Works for nodes whose static types are unknown. A region may use no outer values here.
+/// absent are std::monostate. Works for nodes whose static types are unknown. Thread-safe.
 Status evaluate_node(const Node& node, std::span<const HostValue> inputs, std::span<HostValue> outputs,
                      const EvalOptions& options = {});
 

@@ -371,7 +371,7 @@ Status Frame::call_host(size_t index) {
     TENON_ASSIGN_OR_RETURN(const HostValue* target, host_value(step.outputs[i]));
     st.out[i] = *target;
   }
-  HostCallContext call{st.in, st.out, symbols_};
+  HostCallContext call{st.in, st.out, symbols_, context_.executor, context_.max_threads};
   Status status = step.host->call(call);
   for (size_t i = 0; status.ok() && i < st.out.size(); ++i) {
     const ValueIdx v = step.outputs[i];

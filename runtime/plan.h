@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "support/dtype.h"
+#include "support/executor.h"
 #include "support/status.h"
 #include "support/tensor.h"
 
@@ -66,6 +67,8 @@ struct HostCallContext {
   /// the others are monostate and the function makes them.
   std::span<HostValue> outputs;
   std::span<const std::optional<int64_t>> symbols;
+  Executor* executor = nullptr;        // for functions that run on several threads; results must not depend on how many
+  int max_threads = 1;
 };
 /// A node that runs as a call on the host. Thread-safe: one object serves all sessions.
 class HostFunction {

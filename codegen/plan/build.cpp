@@ -384,7 +384,10 @@ Status PlanBuilder::add_host_call(const Node& node, std::string reason) {
   Step step;
   step.kind = Step::Kind::kHostCall;
   step.node = node_name(node);
-  TENON_ASSIGN_OR_RETURN(step.host, module_.options.host(node, captures));
+  step.host = interpreted_call(node, captures);
+  if (module_.options.host) {
+    TENON_ASSIGN_OR_RETURN(step.host, module_.options.host(node, captures));
+  }
   TENON_ASSIGN_OR_RETURN(step.inputs, use_inputs(node));
   for (const Value* capture : captures) {
     TENON_ASSIGN_OR_RETURN(const ValueIdx v, use(capture));

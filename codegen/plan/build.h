@@ -15,6 +15,9 @@
 
 namespace tenon::codegen {
 
+/// The call that evaluates a node as the reference interpreter does. The node must outlive it.
+std::shared_ptr<const runtime::HostFunction> interpreted_call(const ir::Node& node, std::span<const ir::Value* const> captures);
+
 /// An implementation of a node outside generated code.
 struct LibraryCall {
   std::shared_ptr<const runtime::HostFunction> function;  // writes into the outputs that it is given
@@ -23,8 +26,8 @@ struct LibraryCall {
 
 struct PlanOptions {
   Target target;
-  /// Required. Makes the call for a node that runs on the host. Its inputs are the node's, then `captures`: the outer
-  /// values that the node's regions use.
+  /// Makes the call for a node that runs on the host. Its inputs are the node's, then `captures`: the outer values that the
+  /// node's regions use. Empty: interpreted_call.
   std::function<Result<std::shared_ptr<const runtime::HostFunction>>(const ir::Node& node,
                                                                      std::span<const ir::Value* const> captures)>
       host;

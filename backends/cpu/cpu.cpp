@@ -1,0 +1,158 @@
+#include "backends/cpu/cpu.h"
+
+#include <chrono>
+#include <unordered_map>
+
+#include "backends/cpu/openblas.h"
+#include "codegen/llvm/jit.h"
+#include "codegen/plan/build.h"
+#include "passes/pass.h"
+#include "runtime/session.h"
+#include "support/cpu_count.h"
+
+namespace tenon::backends {
+namespace {
+
+class CpuSession final : public Session {
+ public:
+  CpuSession(std::shared_ptr<const Executable> owner, std::unique_ptr<runtime::Session> session)
+      : owner_(std::move(owner)), session_(std::move(session)) {}
+  Result<std::vector<HostValue>> run(std::span<const HostValue> inputs) override { return session_->run(inputs); }
+  size_t arena_bytes() const override { return session_->arena_bytes(); }
+
+ private:
+  std::shared_ptr<const Executable> owner_;  // keeps code and graph alive
+  std::unique_ptr<runtime::Session> session_;
+};
+
+class CpuExecutable final : public Executable, public std::enable_shared_from_this<CpuExecutable> {
+ public:
+  Result<std::unique_ptr<Session>> create_session(const SessionOptions& options) const override {
+    runtime::SessionOptions inner;
+    inner.num_threads = options.num_threads;
+    inner.executor = options.executor;
+    inner.max_arena_bytes = options.max_arena_bytes;
+    TENON_ASSIGN_OR_RETURN(auto session, runtime::Session::create(plan, inner));
+    return std::unique_ptr<Session>(std::make_unique<CpuSession>(shared_from_this(), std::move(session)));
+  }
+  const std::vector<Placement>& placement() const override { return rows; }
+  const CompileStats& stats() const override { return figures; }
+
+  std::unique_ptr<ir::Graph> graph;  // host calls evaluate its nodes
+  std::unique_ptr<codegen::CpuJit> jit;
+  std::shared_ptr<const runtime::PreparedPlan> plan;
+  std::vector<Placement> rows;
+  CompileStats figures;
+};
+
+class Stopwatch {
+ public:
+  double lap() {
+    const auto now = std::chrono::steady_clock::now();
+    const double ms = std::chrono::duration<double, std::milli>(now - last_).count();
+    last_ = now;
+    return ms;
+  }
+
+ private:
+  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+};
+
+/// Lowers and compiles one graph; kernels that LLVM refuses are left out and their nodes run on the host.
+class Compiler {
+ public:
+  Compiler(CpuExecutable& out, const CompileOptions& options) : out_(out), options_(options) {}
+
+  Status run() {
+    if (!options_.matmul.empty() && options_.matmul != "openblas")
+      return Status(Code::kInvalidArgument, fmt::format("there is no matmul '{}'", options_.matmul), "--matmul", "choose openblas");
+    TENON_ASSIGN_OR_RETURN(plan_options_.target, codegen::cpu_target(options_.target.empty() ? "host" : options_.target));
+    plan_options_.library = openblas_matmul;
+    plan_options_.prefer_library = options_.matmul == "openblas";
+    plan_options_.refuse = [this](const kir::Kernel& kernel) { return refused(kernel); };
+    TENON_ASSIGN_OR_RETURN(out_.jit, codegen::CpuJit::create(plan_options_.target));
+    TENON_RETURN_IF_ERROR(plan());
+    Status compiled = compile_all();
+    if (!compiled.ok()) {
+      find_failures();
+      TENON_RETURN_IF_ERROR(plan());
+      compiled = compile_all();
+    }
+    TENON_RETURN_IF_ERROR(std::move(compiled));
+    TENON_ASSIGN_OR_RETURN(out_.plan, runtime::prepare(built_.plan));
+    out_.rows = std::move(built_.placement);
+    out_.figures.kernels = static_cast<int>(built_.kernels.size());
+    out_.figures.dispatches = built_.dispatches;
+    return {};
+  }
+
+ private:
+  Status plan() {
+    Stopwatch watch;
+    TENON_ASSIGN_OR_RETURN(built_, codegen::build_plan(*out_.graph, plan_options_));
+    out_.figures.lower_ms += watch.lap();
+    return {};
+  }
+
+  Status compile_all() {
+    Stopwatch watch;
+    std::vector<const kir::Kernel*> kernels;
+    for (const kir::Kernel& kernel : built_.kernels) kernels.push_back(&kernel);
+    const int threads = options_.compile_threads > 0 ? options_.compile_threads : available_cores();
+    auto functions = out_.jit->compile(kernels, threads);
+    out_.figures.emit_ms += watch.lap();
+    if (!functions.ok()) return functions.status();
+    for (size_t i = 0; i < functions->size(); ++i) (*built_.table)[i].fn = (*functions)[i];
+    return {};
+  }
+
+  // One at a time, to learn which kernels are at fault.
+  void find_failures() {
+    for (const kir::Kernel& kernel : built_.kernels) {
+      const kir::Kernel* one = &kernel;
+      const auto function = out_.jit->compile({&one, 1}, 1);
+      if (!function.ok()) failures_.emplace(kir::structural_hash(kernel), function.status().what());
+    }
+  }
+
+  std::optional<std::string> refused(const kir::Kernel& kernel) const {
+    if (failures_.empty()) return std::nullopt;
+    const auto found = failures_.find(kir::structural_hash(kernel));
+    if (found == failures_.end()) return std::nullopt;
+    return "LLVM: " + found->second;
+  }
+
+  CpuExecutable& out_;
+  const CompileOptions& options_;
+  codegen::PlanOptions plan_options_;
+  codegen::BuiltPlan built_;
+  std::unordered_map<uint64_t, std::string> failures_;
+};
+
+class CpuBackend final : public Backend {
+ public:
+  std::string_view name() const override { return "cpu"; }
+  Status available() const override { return codegen::cpu_target("host").status(); }
+
+  Result<std::shared_ptr<const Executable>> compile(const ir::Graph& graph, const CompileOptions& options) const override {
+    auto out = std::make_shared<CpuExecutable>();
+    out->graph = graph.clone();
+    Stopwatch watch;
+    passes::PipelineOptions pipeline;
+    pipeline.level = options.opt_level;
+    pipeline.disabled = options.disabled_passes;
+    TENON_RETURN_IF_ERROR(passes::run_pipeline(*out->graph, pipeline));
+    out->figures.optimize_ms = watch.lap();
+    TENON_RETURN_IF_ERROR(Compiler(*out, options).run());
+    return std::shared_ptr<const Executable>(std::move(out));
+  }
+};
+
+}  // namespace
+
+const Backend& cpu_backend() {
+  static const CpuBackend backend;
+  return backend;
+}
+
+}  // namespace tenon::backends
