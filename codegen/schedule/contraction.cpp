@@ -148,7 +148,7 @@ void choose_blocks(Contraction& c, const Target& target) {
   const int64_t m = std::max<int64_t>(1, c.m.value());
   int64_t block = std::min(m_max, round_up(m, c.tile_rows));
   const Dim others = ir::product(extents_of(c, c.batch_axes)) * ir::ceil_div(c.n, c.tile_lanes);
-  constexpr int64_t kGridWanted = 16;
+  constexpr int64_t kGridWanted = 8;
   if (others.is_const() && others.value() > 0 && others.value() * ((m + block - 1) / block) < kGridWanted) {
     const int64_t chunks = (kGridWanted + others.value() - 1) / others.value();
     block = std::min(block, std::max(4 * c.tile_rows, round_up((m + chunks - 1) / chunks, c.tile_rows)));
@@ -174,7 +174,8 @@ Result<Contraction> prepare(Lowering& lowering, int stage) {
   choose_tile(c, lowering.target, lowering.target.lanes(bits(c.acc_dtype)));
   choose_blocks(c, lowering.target);
   c.a_direct = c.a.dtype() == c.acc_dtype && direct_load(c, c.a, c.k_axis, -1);
-  c.b_direct = c.m.is_const() && c.m.value() <= 2 * c.tile_rows && direct_load(c, c.b, c.k_axis, c.n_axis);
+  c.b_contiguous = direct_load(c, c.b, c.k_axis, c.n_axis) && c.b.dtype() == c.acc_dtype;
+  c.direct_rows = c.b_contiguous ? 2 * c.tile_rows : 0;
   c.fma = lowering.target.has_fma && (c.acc_dtype == DType::kF32 || c.acc_dtype == DType::kF64);
   return c;
 }

@@ -22,7 +22,8 @@ struct Contraction {
   int64_t tile_rows = 0, tile_lanes = 0, k_block = 0, m_block = 0;
   bool one_k_block = false;
   bool a_direct = false;            // A's scalars are read in place; else packed, rows of k_block
-  bool b_direct = false;            // B's rows are read in place; else packed, k_block rows of tile_lanes
+  bool b_contiguous = false;        // B's rows can be read in place; else, and for many rows of A, packed as k_block × tile_lanes
+  int64_t direct_rows = 0;          // up to so many rows of A, packing does not pay
   bool fma = false;
 };
 
@@ -36,6 +37,7 @@ class ContractionEmitter {
  private:
   void bind_grid();
   void whole_or_edge(const std::function<void(bool edge)>& body);
+  void choose_direct(const std::function<void()>& body);
   void block_of_k(kir::ValueId k0, kir::ValueId k_count);
   void pack_b(kir::ValueId k0, kir::ValueId k_count);
   void pack_a(kir::ValueId k0, kir::ValueId k_count);
@@ -52,6 +54,7 @@ class ContractionEmitter {
   int output_;
   int panel_ = -1, rows_of_a_ = -1, sums_ = -1;
   bool edge_ = false;               // emitting the code for a tile that N cuts off
+  bool direct_ = false;             // emitting the code that reads B in place
   kir::ValueId m0_ = -1, n0_ = -1, m_count_ = -1, n_count_ = -1;
   std::vector<kir::ValueId> output_index_;  // by output axis; batch ones are set
 };

@@ -10,20 +10,41 @@ using kir::LoopKind;
 using kir::ValueId;
 
 void ContractionEmitter::emit() {
-  if (!c_.b_direct) panel_ = b_.add_local("b_panel", c_.acc_dtype, c_.k_block * c_.tile_lanes);
+  if (!c_.m.is_const() || c_.m.value() > c_.direct_rows) panel_ = b_.add_local("b_panel", c_.acc_dtype, c_.k_block * c_.tile_lanes);
   if (!c_.a_direct) rows_of_a_ = b_.add_local("a_rows", c_.acc_dtype, c_.m_block * c_.k_block);
   sums_ = b_.add_local("sums", c_.acc_dtype, c_.m_block * c_.tile_lanes);
   bind_grid();
   if (c_.one_k_block) {
-    block_of_k(b_.i64(0), em_.dim(c_.k));
+    choose_direct([&] { block_of_k(b_.i64(0), em_.dim(c_.k)); });
   } else {
     const ValueId count = b_.mul(m_count_, b_.i64(c_.tile_lanes));
     em_.loop(LoopKind::kVector, b_.i64(0), count, 1, [&](ValueId i) { b_.store(sums_, i, zero()); });
-    em_.loop(LoopKind::kSerial, b_.i64(0), em_.dim(c_.k), c_.k_block, [&](ValueId k0) {
-      block_of_k(k0, minimum(b_.i64(c_.k_block), b_.sub(em_.dim(c_.k), k0)));
+    choose_direct([&] {
+      em_.loop(LoopKind::kSerial, b_.i64(0), em_.dim(c_.k), c_.k_block, [&](ValueId k0) {
+        block_of_k(k0, minimum(b_.i64(c_.k_block), b_.sub(em_.dim(c_.k), k0)));
+      });
     });
   }
   epilogue();
+}
+
+/// Whether B is read in place: known when M is constant or B cannot be, else decided by the kernel.
+void ContractionEmitter::choose_direct(const std::function<void()>& body) {
+  direct_ = c_.m.is_const() && c_.m.value() <= c_.direct_rows;
+  if (c_.m.is_const() || c_.direct_rows == 0) {
+    body();
+    return;
+  }
+  const auto branch = [&](bool direct) {
+    return [&, direct] {
+      em_.scoped([&] {
+        direct_ = direct;
+        body();
+      });
+      return std::vector<ValueId>{};
+    };
+  };
+  b_.if_else(b_.op(ScalarOp::kLe, {em_.dim(c_.m), b_.i64(c_.direct_rows)}), branch(true), branch(false));
 }
 
 void ContractionEmitter::bind_grid() {
@@ -50,7 +71,7 @@ void ContractionEmitter::block_of_k(ValueId k0, ValueId k_count) {
     em_.loop(LoopKind::kSerial, b_.i64(0), m_count_, c_.tile_rows, [&](ValueId row) { register_tile(row, k0, k_count); });
   };
   if (!c_.a_direct) pack_a(k0, k_count);
-  if (!c_.b_direct) {
+  if (!direct_) {
     pack_b(k0, k_count);
     tiles();
     return;
@@ -77,8 +98,26 @@ void ContractionEmitter::whole_or_edge(const std::function<void(bool edge)>& bod
   b_.if_else(b_.op(ScalarOp::kEq, {n_count_, b_.i64(c_.tile_lanes)}), branch(false), branch(true));
 }
 
-/// panel[k][lane] = B(k0 + k, n0 + lane), zero beyond N.
+/// panel[k][lane] = B(k0 + k, n0 + lane), zero beyond N. Rows in place are copied whole; else the lanes' own index arithmetic
+/// comes first and K runs inside.
 void ContractionEmitter::pack_b(ValueId k0, ValueId k_count) {
+  const auto rows = [&](bool masked) {
+    em_.loop(LoopKind::kSerial, b_.i64(0), k_count, 1, [&](ValueId k) {
+      em_.bind(c_.k_axis, b_.add(k0, k));
+      const ValueId row = b_.mul(k, b_.i64(c_.tile_lanes));
+      em_.loop(LoopKind::kVector, b_.i64(0), b_.i64(c_.tile_lanes), 1, [&](ValueId lane) {
+        em_.bind(c_.n_axis, b_.add(n0_, lane));
+        if (masked) em_.set_mask(b_.op(ScalarOp::kLt, {lane, n_count_}));
+        const ValueId value = em_.emit(c_.b);
+        em_.set_mask(-1);
+        b_.store(panel_, b_.add(row, lane), value);
+      }, static_cast<int>(c_.tile_lanes));
+    });
+  };
+  if (c_.b_contiguous) {
+    whole_or_edge(rows);
+    return;
+  }
   const auto columns = [&](bool masked) {
     em_.loop(LoopKind::kVector, b_.i64(0), b_.i64(c_.tile_lanes), 1, [&](ValueId lane) {
       em_.bind(c_.n_axis, b_.add(n0_, lane));
@@ -152,16 +191,16 @@ void ContractionEmitter::register_tile(ValueId row, ValueId k0, ValueId k_count)
   for (int64_t i = 0; i < c_.tile_rows; ++i) sum_base.push_back(b_.mul(b_.add(row, b_.i64(i)), b_.i64(c_.tile_lanes)));
 
   em_.loop(LoopKind::kVector, b_.i64(0), b_.i64(c_.tile_lanes), 1, [&](ValueId lane) {
-    if (c_.b_direct) em_.bind(c_.n_axis, b_.add(n0_, lane));
+    if (direct_) em_.bind(c_.n_axis, b_.add(n0_, lane));
     const ValueId inside = edge_ ? b_.op(ScalarOp::kLt, {lane, n_count_}) : -1;
     std::vector<ValueId> inits;
     for (ValueId base : sum_base) inits.push_back(c_.one_k_block ? zero() : b_.load(sums_, b_.add(base, lane)));
-    if (c_.b_direct) em_.hoist(c_.b);
+    if (direct_) em_.hoist(c_.b);
     const int a_buffer = c_.a_direct ? em_.buffer(c_.a.node().operand) : rows_of_a_;
     const std::vector<ValueId> result = em_.loop(
         LoopKind::kSerial, b_.i64(0), k_count, 1, inits, [&](ValueId k, std::span<const ValueId> carried) {
           ValueId b_value = -1;
-          if (c_.b_direct) {
+          if (direct_) {
             em_.bind(c_.k_axis, b_.add(k0, k));
             em_.set_mask(inside);
             b_value = em_.emit(c_.b);

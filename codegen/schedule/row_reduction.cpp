@@ -87,19 +87,27 @@ Status check_shapes(Lowering& lowering, std::span<const int> stages, Rows& rows)
   return {};
 }
 
-/// Rows must lie along memory: the last axis has stride 1 in every load that walks it.
+/// Rows must lie along memory, one after the other: the last axis has stride 1 in every load that walks it, and no outer
+/// axis slides along it (windows do).
 bool contiguous(const Rows& rows, const Lowering& lowering) {
   IndexAlgebra algebra(*lowering.group.pool, rows.axes);
   const int last = static_cast<int>(rows.axes.size()) - 1;
   bool unit = true;
+  const auto walks_last = [&](const Affine& offset, int axis) {
+    return std::any_of(offset.terms.begin(), offset.terms.end(), [&](const Affine::Term& t) {
+      const ExprNode& atom = lowering.group.pool->node(t.atom);
+      return atom.kind == ExprKind::kIndex && atom.axis == axis;
+    });
+  };
   for (const Pass& p : rows.passes) {
     visit(p.value, [&](int, const ExprNode& n) {
       if (n.kind != ExprKind::kLoad || n.operand >= kStageOperand) return;
       const Affine offset = algebra.affine({p.value.pool, n.args[0]});
       for (const Affine::Term& t : offset.terms) {
         const ExprNode& atom = p.value.pool->node(t.atom);
-        if (atom.kind != ExprKind::kIndex || atom.axis != last) continue;
-        unit &= t.coefficient.is_const(1);
+        if (atom.kind != ExprKind::kIndex) continue;
+        if (atom.axis == last) unit &= t.coefficient.is_const(1);
+        else if (walks_last(offset, last)) unit &= !ir::known_lt(t.coefficient, rows.axes.back());
       }
     });
   }
@@ -170,6 +178,9 @@ Result<Rows> prepare(Lowering& lowering, std::span<const int> stages) {
     if (p.post.valid()) roots.push_back(&p.post);
   }
   rows.outer = static_cast<size_t>(merge_axes(*lowering.group.pool, roots, rows.axes, static_cast<int>(rows.outer)));
+  const Dim innermost = rows.axes.back();
+  if (rows.outer > 0 && innermost.is_const() && innermost.value() < kShortRow)
+    return error(Code::kUnsupported, "runs of {} elements", innermost.value());
   if (!contiguous(rows, lowering)) return error(Code::kUnsupported, "rows are not contiguous in memory");
   choose_row_buffers(lowering, rows);
   return rows;
