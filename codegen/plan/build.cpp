@@ -136,9 +136,9 @@ Result<std::shared_ptr<const Plan>> PlanBuilder::build() {
     Status status = add_node(*node);
     if (!status.ok()) return std::move(status).at(node_name(*node));
   }
-  for (const Value* output : graph_.outputs()) {
-    TENON_ASSIGN_OR_RETURN(const ValueIdx v, use(output));
-    plan_->outputs.push_back({output->name(), v});
+  for (size_t i = 0; i < graph_.outputs().size(); ++i) {
+    TENON_ASSIGN_OR_RETURN(const ValueIdx v, use(graph_.outputs()[i]));
+    plan_->outputs.push_back({graph_.output_name(static_cast<int>(i)), v});
   }
   return std::shared_ptr<const Plan>(plan_);
 }
