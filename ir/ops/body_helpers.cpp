@@ -21,15 +21,24 @@ Result<std::vector<Body>> one_body(Body body) {
   return bodies;
 }
 
+// A symbol that no input has is one that this node defines, by inference or because the model names its outputs' dims.
 Status require_known_shape(const Node& node) {
+  std::vector<int> given;
+  const auto collect = [&](const std::vector<Dim>& dims) {
+    for (const Dim& d : dims) collect_symbols(d, given);
+  };
+  for (const Value* input : node.inputs()) {
+    if (input == nullptr) continue;
+    if (input->type().is_ranked_tensor()) collect(*input->tensor().dims);
+    if (input->dim_values()) collect(*input->dim_values());
+  }
   for (const Value* output : node.outputs()) {
     if (!output->type().is_ranked_tensor()) return error(Code::kUnsupported, "the rank of an output is not known");
     for (int64_t axis = 0; axis < output->tensor().rank(); ++axis) {
-      const std::string own = fmt::format("{}.d{}", output->name(), axis);
       std::vector<int> symbols;
       collect_symbols(output->tensor().dim(axis), symbols);
       for (int id : symbols)
-        if (node.graph()->dims().symbol_name(id) == own)
+        if (std::ranges::find(given, id) == given.end())
           return error(Code::kUnsupported, "the output's shape depends on data");
     }
   }
