@@ -119,6 +119,21 @@ Kernel sum_kernel() {
   return k;
 }
 
+/// y[i] = x[i mod 64 * 64 + i div 64 mod 64]: what an index that is not affine costs.
+Kernel gather_kernel() {
+  Kernel k;
+  k.name = "gather by div and mod";
+  KernelBuilder b(k);
+  const int x = b.add_binding("x", DType::kF32, false), y = b.add_binding("y", DType::kF32, true);
+  const ValueId side = b.op(ScalarOp::kMin, {b.dim(0), b.i64(64)});
+  b.loop(LoopKind::kVector, b.i64(0), b.dim(0), 1, [&](ValueId i) {
+    const ValueId column = b.op(ScalarOp::kMod, {i, side});
+    const ValueId row = b.op(ScalarOp::kMod, {b.op(ScalarOp::kFloorDiv, {i, side}), side});
+    b.store(y, i, b.load(x, b.add(b.mul(column, side), row)));
+  });
+  return k;
+}
+
 int print_assembly(const codegen::Target& target) {
   const Kernel tile = target.vector_registers == 32 ? sgemm_tile(target.lanes(32), 6, 4) : sgemm_tile(target.lanes(32), 6, 2);
   const Kernel* const one[] = {&tile};
@@ -186,6 +201,7 @@ int run(const char* name, bool assembly) {
                       ScalarOp::kLog, ScalarOp::kSin, ScalarOp::kPow, ScalarOp::kAtan})
     rate_of(map_kernel(op));
   rate_of(sum_kernel());
+  rate_of(gather_kernel());
 
   std::vector<Kernel> many;
   for (int i = 0; i < 4; ++i)

@@ -418,8 +418,7 @@ Values KernelEmitter::masked_region(const Region& r, Value* mask, const Inst& i)
   return results;
 }
 
-// Vector loops: whole vectors first, then the rest as one masked vector where the target masks any access (AVX-512), or
-// one lane at a time.
+// Vector loops: whole vectors first, then the rest as one masked vector where masks are cheap, or one lane at a time.
 
 void KernelEmitter::vector_loop(const Inst& i) {
   const Region& r = i.regions[0];
@@ -431,7 +430,7 @@ void KernelEmitter::vector_loop(const Inst& i) {
   Value* trips = i.step == 1 ? span : b_.CreateSDiv(b_.CreateAdd(span, i64(i.step - 1)), i64(i.step));
   trips = b_.CreateSelect(b_.CreateICmpSLT(lo, hi), trips, i64(0));
   Value* whole = b_.CreateAnd(trips, i64(-width));
-  const bool masked_rest = target_.vector_bits >= 512;
+  const bool masked_rest = masks_are_cheap(k_, i, shapes, target_);
 
   const auto body = [&](Value* t, Value* mask, const Values& carried) {
     LaneScope scope(*this, {width, mask, &shapes});
@@ -499,8 +498,8 @@ void KernelEmitter::vector_loop(const Inst& i) {
   if (masked_rest)
     guarded(b_.CreateICmpSGT(rest, i64(0)), "rest", [&] {
       llvm::SmallVector<llvm::Constant*, 64> numbers;
-      for (int l = 0; l < width; ++l) numbers.push_back(b_.getInt16(static_cast<uint16_t>(l)));
-      Value* limit = b_.CreateVectorSplat(static_cast<unsigned>(width), b_.CreateTrunc(rest, b_.getInt16Ty()));
+      for (int l = 0; l < width; ++l) numbers.push_back(b_.getInt32(static_cast<uint32_t>(l)));
+      Value* limit = b_.CreateVectorSplat(static_cast<unsigned>(width), b_.CreateTrunc(rest, b_.getInt32Ty()));
       return body(whole, b_.CreateICmpULT(llvm::ConstantVector::get(numbers), limit), carried);
     });
   for (size_t c = 0; c < carried.size(); ++c) {

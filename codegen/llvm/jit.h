@@ -12,6 +12,10 @@
 namespace tenon::codegen {
 
 /// Owns machine code of kernels; functions are valid while it lives. LLVM appears in no header.
+///
+/// What a call of such a function must keep to: a binding that the kernel writes overlaps no other binding, unless both
+/// are the same memory and each element is read only by the iteration that writes it, before it does. Bindings need no
+/// more than their element's alignment, but vectors that straddle cache lines cost: align to 64 bytes.
 class CpuJit {
  public:
   static Result<std::unique_ptr<CpuJit>> create(const Target& target);

@@ -141,7 +141,7 @@ struct WidthScan {
       for (ValueId v : i->results) {
         if (!varies(v)) continue;
         ++varying_ops;
-        if (is_float(k.dtype(v)) || (bits(k.dtype(v)) <= 32 && k.dtype(v) != DType::kBool)) count(v);
+        if (bits(k.dtype(v)) <= 32 && k.dtype(v) != DType::kBool) count(v);
       }
       has_loop |= i->kind == InstKind::kFor;
       for (const Region& inner : i->regions) scan(inner);
@@ -150,7 +150,7 @@ struct WidthScan {
 };
 
 constexpr int kShortReduction = 16;  // varying values
-constexpr int kReductionRegisters = 4;
+constexpr int kReductionRegisters = 4;  // shared by the carried values
 
 }  // namespace
 
@@ -165,9 +165,33 @@ int choose_width(const kir::Kernel& kernel, const kir::Inst& vector_loop, const 
   scan.scan(vector_loop.regions[0]);
   for (size_t o = 2; o < vector_loop.operands.size(); ++o) scan.count(vector_loop.operands[o]);
   const int width = std::max(target.lanes(scan.widest), 1);
+  const int carried = static_cast<int>(vector_loop.operands.size()) - 2;
   const bool short_reduction =
-      vector_loop.operands.size() == 3 && scan.varying_ops <= kShortReduction && !scan.has_loop;
-  return short_reduction ? width * kReductionRegisters : width;
+      (carried == 1 || carried == 2) && scan.varying_ops <= kShortReduction && !scan.has_loop;
+  return short_reduction ? width * kReductionRegisters / carried : width;
+}
+
+namespace {
+
+bool accesses_words(const kir::Kernel& kernel, const Region& r, const LaneShapes& shapes) {
+  for (const auto& i : r.insts) {
+    const bool access = i->kind == InstKind::kLoad || i->kind == InstKind::kStore;
+    if (access && bits(kernel.buffers[static_cast<size_t>(i->index)].dtype) < 32) {
+      const bool scalar = i->kind == InstKind::kLoad && shapes[static_cast<size_t>(i->results[0])].kind == Kind::kUniform;
+      if (!scalar) return false;
+    }
+    for (const Region& inner : i->regions)
+      if (!accesses_words(kernel, inner, shapes)) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+bool masks_are_cheap(const kir::Kernel& kernel, const kir::Inst& vector_loop, const LaneShapes& shapes,
+                     const Target& target) {
+  if (target.vector_bits >= 512) return true;
+  return target.vector_bits == 256 && accesses_words(kernel, vector_loop.regions[0], shapes);
 }
 
 }  // namespace tenon::codegen

@@ -19,9 +19,14 @@ struct LaneShape {
 using LaneShapes = std::vector<LaneShape>;
 LaneShapes analyze_lanes(const kir::Kernel& kernel, const kir::Inst& vector_loop);
 
-/// Lanes for a vector loop: its own width, or what fills a vector register with the widest dtype that varies; indices
-/// that only address memory do not count. A short reduction gets several registers, so that its additions overlap.
+/// Lanes for a vector loop: its own width, or what fills a vector register with the widest dtype that it loads, stores
+/// or carries; 64-bit values in between (indices, f64 steps of f32 math) do not count. A short reduction gets several
+/// registers, so that its additions overlap.
 int choose_width(const kir::Kernel& kernel, const kir::Inst& vector_loop, const LaneShapes& shapes,
                  const Target& target);
+
+/// Whether the target masks every access of the loop in hardware: AVX-512 any, AVX2 those of 32 and 64 bits.
+bool masks_are_cheap(const kir::Kernel& kernel, const kir::Inst& vector_loop, const LaneShapes& shapes,
+                     const Target& target);
 
 }  // namespace tenon::codegen
