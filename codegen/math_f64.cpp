@@ -78,7 +78,10 @@ Split split_float(V x) {
   const V bits = select(tiny, x * 0x1p54, x).bits_as(DType::kI64);
   const V e = shr(bits - bits.lit_int(0x3fe6a09e667f3bcd), 52);
   const V f = (bits - shl(e, 52)).bits_as(DType::kF64) - 1;
-  return {(e - select(tiny, e.lit_int(54), e.lit_int(0))).to(DType::kF64), f};
+  // To f64 by the magic number: vector units before AVX-512 do not convert 64-bit integers.
+  const V exponent = e - select(tiny, e.lit_int(54), e.lit_int(0));
+  const V magic = f.lit(kMagic);
+  return {(exponent + magic.bits_as(DType::kI64)).bits_as(DType::kF64) - magic, f};
 }
 
 // 2 atanh(s) = 2s + s^3 series(s^2); s^2 < 0.0295.
