@@ -1,0 +1,180 @@
+#include <algorithm>
+
+#include "ir/ops/body_helpers.h"
+#include "ir/ops/families.h"
+#include "ir/scalar_op.h"
+
+/// Ops that write elements at indices which are data. Later writes win, in the order of the updates.
+namespace tenon::ir {
+namespace {
+
+constexpr DTypeSet kIndex = dtypes(DType::kI32, DType::kI64);
+
+enum class Reduction : uint8_t { kNone, kAdd, kMul, kMin, kMax };
+
+Result<Reduction> reduction_of(const Node& node) {
+  constexpr std::string_view kNames[] = {"none", "add", "mul", "min", "max"};
+  const std::string name = node.attr_string("reduction", "none");
+  const auto it = std::ranges::find(kNames, name);
+  if (it == std::end(kNames)) return error(Code::kInvalidModel, "there is no reduction '{}'", name);
+  return static_cast<Reduction>(it - std::begin(kNames));
+}
+
+void update_element(Tensor& out, int64_t at, const Tensor& updates, int64_t from, Reduction reduction) {
+  if (reduction == Reduction::kNone) return copy_range(updates, from, out, at, 1);
+  constexpr ScalarOp kOps[] = {ScalarOp::kCount, ScalarOp::kAdd, ScalarOp::kMul, ScalarOp::kMin, ScalarOp::kMax};
+  const Scalar args[] = {load_scalar(out.data(), out.dtype(), at), load_scalar(updates.data(), out.dtype(), from)};
+  store_scalar(out.mutable_data(), out.dtype(), at, eval_scalar(kOps[static_cast<size_t>(reduction)], out.dtype(), args));
+}
+
+Result<int64_t> checked_position(int64_t index, int64_t extent) {
+  const int64_t at = index < 0 ? index + extent : index;
+  if (at < 0 || at >= extent) return error(Code::kOutOfRange, "index {} is outside [-{}, {})", index, extent, extent);
+  return at;
+}
+
+Result<Tensor> copy_of_data(EvalContext& c) { return c.tensor(0).clone(); }
+
+Status infer_scatter(InferContext& c) {
+  const Result<Reduction> reduction = reduction_of(c.node());
+  if (!reduction.ok()) return c.fail_text(reduction.status().what());
+  if (*reduction != Reduction::kNone && !(dtype_bit(c.dtype(0)) & kNumeric))
+    return c.fail("{} has no reductions", name(c.dtype(0)));
+  return infer_as_input(c);
+}
+
+// ---- ScatterElements
+
+Status infer_scatter_elements(InferContext& c) {
+  if (c.ranked(0)) {
+    const Result<int64_t> axis = normalize_axis(c.node().attr_int("axis", 0), std::ssize(c.shape(0)));
+    if (!axis.ok()) return c.fail_text(axis.status().what());
+  }
+  return infer_scatter(c);
+}
+
+Status eval_scatter_elements(EvalContext& c) {
+  const Tensor &data = c.tensor(0), &indices = c.tensor(1), &updates = c.tensor(2);
+  TENON_ASSIGN_OR_RETURN(const int64_t axis, normalize_axis(c.node.attr_int("axis", 0), data.rank()));
+  TENON_ASSIGN_OR_RETURN(const Reduction reduction, reduction_of(c.node));
+  bool fits = indices.rank() == data.rank() && indices.shape() == updates.shape();
+  for (int64_t i = 0; fits && i < data.rank(); ++i) fits = i == axis || indices.dim(i) <= data.dim(i);
+  if (!fits)
+    return error(Code::kInvalidArgument, "indices {} and updates {} do not fit data {}", tenon::to_string(indices.shape()),
+                 tenon::to_string(updates.shape()), tenon::to_string(data.shape()));
+  TENON_ASSIGN_OR_RETURN(Tensor out, copy_of_data(c));
+  const std::vector<int64_t> strides = dense_strides(data.shape());
+  std::vector<int64_t> at(static_cast<size_t>(data.rank()), 0);
+  for (int64_t i = 0; i < indices.size(); ++i) {
+    TENON_ASSIGN_OR_RETURN(const int64_t position, checked_position(indices.at_int(i), data.dim(axis)));
+    int64_t target = 0;
+    for (size_t k = 0; k < at.size(); ++k) target += strides[k] * (static_cast<int64_t>(k) == axis ? position : at[k]);
+    update_element(out, target, updates, i, reduction);
+    for (size_t k = at.size(); k-- > 0 && ++at[k] == indices.dim(static_cast<int64_t>(k));) at[k] = 0;
+  }
+  c.outputs[0] = std::move(out);
+  return {};
+}
+
+// ---- ScatterND
+
+Status eval_scatter_nd(EvalContext& c) {
+  const Tensor &data = c.tensor(0), &indices = c.tensor(1), &updates = c.tensor(2);
+  TENON_ASSIGN_OR_RETURN(const Reduction reduction, reduction_of(c.node));
+  const int64_t depth = indices.rank() > 0 ? indices.shape().back() : -1;
+  if (depth < 0 || depth > data.rank())
+    return error(Code::kInvalidArgument, "indices {} do not fit data {}", tenon::to_string(indices.shape()), tenon::to_string(data.shape()));
+  Shape expected(indices.shape().begin(), indices.shape().end() - 1);
+  expected.insert(expected.end(), data.shape().begin() + depth, data.shape().end());
+  if (updates.shape() != expected)
+    return error(Code::kInvalidArgument, "updates are {}, not {}", tenon::to_string(updates.shape()), tenon::to_string(expected));
+  TENON_ASSIGN_OR_RETURN(Tensor out, copy_of_data(c));
+  const std::vector<int64_t> strides = dense_strides(data.shape());
+  int64_t slice = 1, tuples = 1;
+  for (int64_t k = depth; k < data.rank(); ++k) slice *= data.dim(k);
+  for (int64_t k = 0; k + 1 < indices.rank(); ++k) tuples *= indices.dim(k);
+  if (slice == 0) tuples = 0;
+  for (int64_t t = 0; t < tuples; ++t) {
+    int64_t target = 0;
+    for (int64_t k = 0; k < depth; ++k) {
+      TENON_ASSIGN_OR_RETURN(const int64_t at, checked_position(indices.at_int(t * depth + k), data.dim(k)));
+      target += at * strides[static_cast<size_t>(k)];
+    }
+    for (int64_t e = 0; e < slice; ++e) update_element(out, target + e, updates, t * slice + e, reduction);
+  }
+  c.outputs[0] = std::move(out);
+  return {};
+}
+
+// ---- TensorScatter: writes a run of a sequence axis from a start given for each batch (a KV cache)
+
+Status infer_tensor_scatter(InferContext& c) {
+  const std::string mode = c.node().attr_string("mode", "linear");
+  if (mode != "linear" && mode != "circular") return c.fail("there is no mode '{}'", mode);
+  if (c.ranked(0)) {
+    const Result<int64_t> axis = normalize_axis(c.node().attr_int("axis", -2), std::ssize(c.shape(0)));
+    if (!axis.ok()) return c.fail_text(axis.status().what());
+    if (*axis == 0) return c.fail("the axis may not be the batch");
+  }
+  return infer_as_input(c);
+}
+
+Status eval_tensor_scatter(EvalContext& c) {
+  const Tensor &cache = c.tensor(0), &update = c.tensor(1);
+  TENON_ASSIGN_OR_RETURN(const int64_t axis, normalize_axis(c.node.attr_int("axis", -2), cache.rank()));
+  const bool circular = c.node.attr_string("mode", "linear") == "circular";
+  bool fits = update.rank() == cache.rank();
+  for (int64_t i = 0; fits && i < cache.rank(); ++i) fits = i == axis ? update.dim(i) <= cache.dim(i) : update.dim(i) == cache.dim(i);
+  if (!fits || (c.has(2) && c.tensor(2).size() != cache.dim(0)))
+    return error(Code::kInvalidArgument, "an update of {} does not fit a cache of {}", tenon::to_string(update.shape()), tenon::to_string(cache.shape()));
+  TENON_ASSIGN_OR_RETURN(Tensor out, copy_of_data(c));
+  int64_t middle = 1, inner = 1;
+  for (int64_t i = 1; i < axis; ++i) middle *= cache.dim(i);
+  for (int64_t i = axis + 1; i < cache.rank(); ++i) inner *= cache.dim(i);
+  const int64_t length = update.dim(axis), extent = cache.dim(axis);
+  for (int64_t b = 0; b < cache.dim(0); ++b) {
+    const int64_t start = c.has(2) ? c.tensor(2).at_int(b) : 0;
+    if (start < 0 || (circular ? start >= extent && length > 0 : start > extent - length))
+      return error(Code::kOutOfRange, "a run of {} from {} leaves an axis of {}", length, start, extent);
+    for (int64_t m = 0; m < middle; ++m)
+      for (int64_t i = 0; i < length; ++i) {
+        const int64_t row = b * middle + m, to = (start + i) % extent;
+        copy_range(update, (row * length + i) * inner, out, (row * extent + to) * inner, inner);
+      }
+  }
+  c.outputs[0] = std::move(out);
+  return {};
+}
+
+}  // namespace
+
+std::vector<OpDef> scatter_ops() {
+  return {
+      {.domain = "",
+       .name = "ScatterElements",
+       .inputs = {{"data", "T"}, {"indices", "Tind", kIndex}, {"updates", "T"}},
+       .outputs = {{"output", "T"}},
+       .attrs = {{"axis", AttrKind::kInt, false, "0"}, {"reduction", AttrKind::kString, false, "none"}},
+       .infer = infer_scatter_elements,
+       .compute = {.eval = eval_scatter_elements},
+       .doc = "Data with elements replaced whose place on an axis is an index (ScatterElements)"},
+      {.domain = "",
+       .name = "ScatterND",
+       .inputs = {{"data", "T"}, {"indices", "I", dtypes(DType::kI64)}, {"updates", "T"}},
+       .outputs = {{"output", "T"}},
+       .attrs = {{"reduction", AttrKind::kString, false, "none"}},
+       .infer = infer_scatter,
+       .compute = {.eval = eval_scatter_nd},
+       .doc = "Data with slices replaced at tuples of indices (ScatterND)"},
+      {.domain = "",
+       .name = "TensorScatter",
+       .inputs = {{"past_cache", "T"}, {"update", "T"}, {"write_indices", "I", dtypes(DType::kI64), true}},
+       .outputs = {{"present_cache", "T"}},
+       .attrs = {{"mode", AttrKind::kString, false, "linear"}, {"axis", AttrKind::kInt, false, "-2"}},
+       .infer = infer_tensor_scatter,
+       .compute = {.eval = eval_tensor_scatter},
+       .doc = "A cache with a run of its sequence axis replaced (TensorScatter)"},
+  };
+}
+
+}  // namespace tenon::ir
