@@ -207,6 +207,7 @@ Status eval_unique(EvalContext& c) {
 // ---- TopK
 
 Status infer_top_k(InferContext& c) {
+  if (c.node().num_outputs() != 2) return c.fail("there are {} outputs, not 2", c.node().num_outputs());
   for (int i = 0; i < 2; ++i) c.set(i, TensorType::unranked(i == 0 ? c.dtype(0) : DType::kI64));
   if (!c.ranked(0)) return {};
   std::vector<Dim> dims = c.shape(0);
