@@ -28,6 +28,7 @@ struct Stage {
   ir::Expr post;                           // reductions only: from kAcc to dtype
   const ir::Value* output = nullptr;       // the value that it defines for others, if any
   std::vector<ir::Dim> shape;              // of the tensor; `axes` lacks those of size 1
+  int64_t slack = 0;                       // elements that its temporary has behind the tensor
 
   bool reduces() const { return !reduce_axes.empty(); }
   bool is_arg() const { return combiner >= ir::Combiner::kArgMin; }

@@ -55,7 +55,8 @@ Status lower_reduction(Lowering& lowering, int stage) {
 
 /// Every stage in kernels of its own, through temporaries.
 Status lower_stages(Lowering& lowering) {
-  for (int s = 0; s < static_cast<int>(lowering.group.stages.size()); ++s) {
+  const int count = static_cast<int>(lowering.group.stages.size());  // schedules may add stages of their own
+  for (int s = 0; s < count; ++s) {
     if (lowering.stage(s).reduces()) TENON_RETURN_IF_ERROR(lower_reduction(lowering, s));
     else TENON_RETURN_IF_ERROR(schedule_map(lowering, std::span<const int>(&s, 1)));
   }

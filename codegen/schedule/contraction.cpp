@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "codegen/lower/pad.h"
 #include "codegen/schedule/contraction.h"
 
 namespace tenon::codegen {
@@ -47,7 +48,36 @@ std::vector<Dim> extents_of(const Contraction& c, const std::vector<int>& axes) 
   return out;
 }
 
-/// Replaces the M, N and K axes by one flat axis each, numbered after all others.
+/// Sets `wide` when B's offset allows it: N is (row, column), read at pitch * row + column.
+void choose_wide(Contraction& c) {
+  const ExprNode& load = c.b.node();
+  if (c.n_axes.size() != 2 || load.kind != ExprKind::kLoad || load.guarded || c.b.dtype() != c.acc_dtype) return;
+  if (c.padded < 0 || load.operand != kStageOperand + c.padded) return;
+  IndexAlgebra algebra(*c.b.pool, c.axes);
+  const Affine offset = algebra.affine({c.b.pool, load.args[0]});
+  Dim row = 0, column = 0;
+  for (const Affine::Term& t : offset.terms) {
+    const ExprNode& atom = c.b.pool->node(t.atom);
+    if (atom.kind != ExprKind::kIndex) return;
+    if (atom.axis == c.n_axes[0]) row = t.coefficient;
+    if (atom.axis == c.n_axes[1]) column = t.coefficient;
+  }
+  c.wide = column.is_const(1) && ir::known_le(c.axes[static_cast<size_t>(c.n_axes[1])], row);
+  c.pitch = row;
+}
+
+/// A bare load with an offset of plain indices: its part along the reduce axes can be added in the inner loop.
+bool plain_offset(const Contraction& c, Expr e) {
+  const ExprNode& load = e.node();
+  if (load.kind != ExprKind::kLoad || load.guarded || load.operand >= kStageOperand || e.dtype() != c.acc_dtype) return false;
+  IndexAlgebra algebra(*e.pool, c.axes);
+  const Affine offset = algebra.affine({e.pool, load.args[0]});
+  return std::all_of(offset.terms.begin(), offset.terms.end(),
+                     [&](const Affine::Term& t) { return e.pool->node(t.atom).kind == ExprKind::kIndex; });
+}
+
+/// Replaces the M, N and K axes by one flat axis each, numbered after all others. Wide: B alone gets a flat N, which runs
+/// over image rows, and K stays as it is.
 void flatten_groups(Contraction& c) {
   ir::ExprPool& pool = *c.a.pool;
   std::vector<int> k_axes;
@@ -68,12 +98,29 @@ void flatten_groups(Contraction& c) {
   };
   c.m_axis = base, c.n_axis = base + 1, c.k_axis = base + 2;
   c.m = flatten(c.m_axes, c.m_axis);
-  c.n = flatten(c.n_axes, c.n_axis);
-  c.k = flatten(k_axes, c.k_axis);
+  if (c.wide) {
+    const Dim rows = c.axes[static_cast<size_t>(c.n_axes[0])], columns = c.axes[static_cast<size_t>(c.n_axes[1])];
+    c.n = (rows - 1) * c.pitch + columns;
+    if (!ir::known_le(1, rows)) c.n = ir::max(c.n, 0);
+    c.k = ir::product(extents_of(c, k_axes));
+    for (int a : k_axes) replacement[static_cast<size_t>(a)] = pool.index(a);
+    for (int a : c.n_axes) replacement[static_cast<size_t>(a)] = pool.index(a);
+    c.k_axes = k_axes;
+  } else {
+    c.n = flatten(c.n_axes, c.n_axis);
+    c.k = flatten(k_axes, c.k_axis);
+    c.k_axes = {c.k_axis};
+  }
   std::vector<Dim> extents = c.axes;
   extents.insert(extents.end(), {c.m, c.n, c.k});
   IndexAlgebra algebra(pool, extents);
   for (Expr* e : {&c.a, &c.b, &c.post}) {
+    if (c.wide && e == &c.b) {
+      replacement[static_cast<size_t>(c.n_axes[0])] = pool.constant_int(DType::kI64, 0);
+      replacement[static_cast<size_t>(c.n_axes[1])] = pool.index(c.n_axis);
+    } else if (c.wide) {
+      for (int a : c.n_axes) replacement[static_cast<size_t>(a)] = pool.index(a);
+    }
     *e = algebra.simplify(pool.copy(*e, [&](const ExprNode& node, std::span<const Expr>) -> Expr {
       return node.kind == ExprKind::kIndex ? replacement[static_cast<size_t>(node.axis)] : Expr{};
     }));
@@ -156,27 +203,49 @@ void choose_blocks(Contraction& c, const Target& target) {
   c.m_block = std::min(block, round_up(m, c.tile_rows));
 }
 
-Result<Contraction> prepare(Lowering& lowering, int stage) {
+Result<Contraction> prepare(Lowering& lowering, int stage, Expr stage_value, int padded) {
   const Stage& s = lowering.stage(stage);
   Contraction c;
+  c.padded = padded;
   c.axes = s.all_axes();
   c.acc_dtype = s.acc_dtype;
-  Expr value = flatten_loads(s.value, c.axes, shapes(lowering));
+  Expr value = flatten_loads(stage_value, c.axes, shapes(lowering));
   c.post = flatten_loads(s.post, c.axes, shapes(lowering));
   Expr* roots[] = {&value, &c.post};
   c.outer = static_cast<size_t>(merge_axes(*lowering.group.pool, roots, c.axes, static_cast<int>(s.axes.size())));
   TENON_RETURN_IF_ERROR(factors(s, value, c));
   TENON_RETURN_IF_ERROR(classify(c));
+  if (plain_offset(c, c.a)) choose_wide(c);
   flatten_groups(c);
   if (c.m.is_const() && c.m.value() <= 1) return error(Code::kUnsupported, "one row");
   if (c.k.is_const() && c.k.value() <= 2) return error(Code::kUnsupported, "{} products an element", c.k.value());
   if (!(c.m * c.n * c.k).is_valid()) return error(Code::kUnsupported, "extents overflow");
   choose_tile(c, lowering.target, lowering.target.lanes(bits(c.acc_dtype)));
   choose_blocks(c, lowering.target);
+  c.fma = lowering.target.has_fma && (c.acc_dtype == DType::kF32 || c.acc_dtype == DType::kF64);
+  if (c.wide) {
+    c.a_direct = true;
+    c.one_k_block = true;
+    return c;
+  }
   c.a_direct = c.a.dtype() == c.acc_dtype && direct_load(c, c.a, c.k_axis, -1);
   c.b_contiguous = direct_load(c, c.b, c.k_axis, c.n_axis) && c.b.dtype() == c.acc_dtype;
   c.direct_rows = c.b_contiguous ? 2 * c.tile_rows : 0;
-  c.fma = lowering.target.has_fma && (c.acc_dtype == DType::kF32 || c.acc_dtype == DType::kF64);
+  return c;
+}
+
+/// A padded image is stored once with its zeros: B then needs no guards, and often no packing.
+Result<Contraction> prepare_padded(Lowering& lowering, int stage) {
+  const Expr value = lowering.stage(stage).value;
+  TENON_ASSIGN_OR_RETURN(Contraction c, prepare(lowering, stage, value, -1));
+  constexpr int64_t kSlack = 64;  // the widest tile
+  for (int f : value.node().args) {
+    const std::optional<Padded> padded = materialise_padding(lowering, stage, {value.pool, f}, kSlack);
+    if (!padded) continue;
+    Result<Contraction> better = prepare(lowering, stage, padded->value, padded->stage);
+    if (better.ok()) return better;
+    lowering.group.stages.pop_back();
+  }
   return c;
 }
 
@@ -184,7 +253,8 @@ Result<Contraction> prepare(Lowering& lowering, int stage) {
 
 Status schedule_contraction(Lowering& lowering, int stage) {
   if (lowering.gpu()) return error(Code::kUnsupported, "GPU: one element an invocation");
-  TENON_ASSIGN_OR_RETURN(const Contraction c, prepare(lowering, stage));
+  TENON_ASSIGN_OR_RETURN(const Contraction c, prepare_padded(lowering, stage));
+  if (c.padded >= 0) TENON_RETURN_IF_ERROR(schedule_map(lowering, std::span<const int>(&c.padded, 1)));
   const Expr reads[] = {c.a, c.b, c.post};
   KernelWriter writer(lowering, "contraction", reads, std::span<const int>(&stage, 1));
   const Dim batch = ir::product(extents_of(c, c.batch_axes));

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
 #include "codegen/schedule/schedule.h"
@@ -19,12 +20,19 @@ struct Contraction {
   int m_axis = 0, n_axis = 0, k_axis = 0;
   ir::Dim m, n, k;
   DType acc_dtype = DType::kInvalid;
+  std::vector<int> k_axes;          // the loops over K: k_axis, or (wide) the reduce axes themselves
+  /// Wide: N's two axes are a window's rows and columns over a padded image, whose rows are `pitch` apart. The flat N runs
+  /// over whole image rows, so that B is read in place; the columns beyond the window's last are computed and dropped.
+  bool wide = false;
+  ir::Dim pitch;
+  int padded = -1;                  // the stage made for the padded image
   int64_t tile_rows = 0, tile_lanes = 0, k_block = 0, m_block = 0;
   bool one_k_block = false;
   bool a_direct = false;            // A's scalars are read in place; else packed, rows of k_block
   bool b_contiguous = false;        // B's rows can be read in place; else, and for many rows of A, packed as k_block × tile_lanes
   int64_t direct_rows = 0;          // up to so many rows of A, packing does not pay
   bool fma = false;
+  bool is_k(int axis) const { return std::find(k_axes.begin(), k_axes.end(), axis) != k_axes.end(); }
 };
 
 /// Writes the kernel: grid over batch, blocks of M and tiles of N.
@@ -42,8 +50,12 @@ class ContractionEmitter {
   void pack_b(kir::ValueId k0, kir::ValueId k_count);
   void pack_a(kir::ValueId k0, kir::ValueId k_count);
   void register_tile(kir::ValueId row, kir::ValueId k0, kir::ValueId k_count);
-  std::vector<kir::ValueId> sums(kir::ValueId lane, kir::ValueId row, kir::ValueId k0, kir::ValueId k_count);
   void epilogue();
+  void epilogue_row(kir::ValueId row, std::vector<kir::ValueId> index);
+  void epilogue_row_wide(kir::ValueId row, std::vector<kir::ValueId> index);
+  std::vector<kir::ValueId> over_k(size_t axis, kir::ValueId lo, kir::ValueId hi, std::span<const kir::ValueId> carried,
+                                   const std::function<std::vector<kir::ValueId>(std::span<const kir::ValueId>)>& body);
+  void split_a_offset(ir::Expr& base, ir::Expr& along_k);
   kir::ValueId multiply_add(kir::ValueId x, kir::ValueId y, kir::ValueId sum);
   kir::ValueId minimum(kir::ValueId x, kir::ValueId y) { return b_.op(ir::ScalarOp::kMin, {x, y}); }
   kir::ValueId zero() { return constant(b_, c_.acc_dtype, {}); }

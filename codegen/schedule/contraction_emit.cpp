@@ -10,7 +10,7 @@ using kir::LoopKind;
 using kir::ValueId;
 
 void ContractionEmitter::emit() {
-  if (!c_.m.is_const() || c_.m.value() > c_.direct_rows) panel_ = b_.add_local("b_panel", c_.acc_dtype, c_.k_block * c_.tile_lanes);
+  if (!c_.wide && (!c_.m.is_const() || c_.m.value() > c_.direct_rows)) panel_ = b_.add_local("b_panel", c_.acc_dtype, c_.k_block * c_.tile_lanes);
   if (!c_.a_direct) rows_of_a_ = b_.add_local("a_rows", c_.acc_dtype, c_.m_block * c_.k_block);
   sums_ = b_.add_local("sums", c_.acc_dtype, c_.m_block * c_.tile_lanes);
   bind_grid();
@@ -30,8 +30,8 @@ void ContractionEmitter::emit() {
 
 /// Whether B is read in place: known when M is constant or B cannot be, else decided by the kernel.
 void ContractionEmitter::choose_direct(const std::function<void()>& body) {
-  direct_ = c_.m.is_const() && c_.m.value() <= c_.direct_rows;
-  if (c_.m.is_const() || c_.direct_rows == 0) {
+  direct_ = c_.wide || (c_.m.is_const() && c_.m.value() <= c_.direct_rows);
+  if (c_.wide || c_.m.is_const() || c_.direct_rows == 0) {
     body();
     return;
   }
@@ -73,6 +73,10 @@ void ContractionEmitter::block_of_k(ValueId k0, ValueId k_count) {
   if (!c_.a_direct) pack_a(k0, k_count);
   if (!direct_) {
     pack_b(k0, k_count);
+    tiles();
+    return;
+  }
+  if (c_.wide) {  // the image has slack behind it, and what lies beyond N is dropped
     tiles();
     return;
   }
@@ -154,6 +158,37 @@ ValueId ContractionEmitter::multiply_add(ValueId x, ValueId y, ValueId sum) {
   return b_.op(ScalarOp::kAdd, {sum, b_.op(ScalarOp::kMul, {x, y})});
 }
 
+/// A's offset as a part for the row and one along K.
+void ContractionEmitter::split_a_offset(ir::Expr& base, ir::Expr& along_k) {
+  IndexAlgebra algebra(em_.pool(), c_.extents);
+  Affine outer = algebra.affine({&em_.pool(), c_.a.node().args[0]}), inner;
+  std::erase_if(outer.terms, [&](const Affine::Term& t) {
+    const ir::ExprNode& atom = em_.pool().node(t.atom);
+    const bool along = atom.kind == ir::ExprKind::kIndex && c_.is_k(atom.axis);
+    if (along) inner.terms.push_back(t);
+    return along;
+  });
+  base = algebra.expr(outer);
+  along_k = algebra.expr(inner);
+}
+
+/// The loops over K with the sums carried through.
+std::vector<ValueId> ContractionEmitter::over_k(
+    size_t axis, ValueId lo, ValueId hi, std::span<const ValueId> carried,
+    const std::function<std::vector<ValueId>(std::span<const ValueId>)>& body) {
+  if (axis == c_.k_axes.size()) return body(carried);
+  const int number = c_.k_axes[axis];
+  if (c_.wide) {
+    lo = b_.i64(0);
+    hi = em_.dim(c_.extents[static_cast<size_t>(number)]);
+  }
+  if (direct_) em_.hoist(c_.b);
+  return em_.loop(LoopKind::kSerial, lo, hi, 1, carried, [&](ValueId k, std::span<const ValueId> inner) {
+    em_.bind(number, k);
+    return over_k(axis + 1, lo, hi, inner, body);
+  });
+}
+
 /// sums[row + i][lane] += A(row + i, k) * B(k, lane) for a tile of rows. Rows beyond the block's last repeat it.
 void ContractionEmitter::register_tile(ValueId row, ValueId k0, ValueId k_count) {
   std::vector<ValueId> rows;
@@ -162,30 +197,18 @@ void ContractionEmitter::register_tile(ValueId row, ValueId k0, ValueId k_count)
     const bool always_inside = c_.m.is_const() && c_.m.value() % c_.tile_rows == 0;
     rows.push_back(always_inside || i == 0 ? r : minimum(r, b_.sub(m_count_, b_.i64(1))));
   }
-  // The part of A's address that does not depend on k, outside of the loops.
   std::vector<ValueId> a_base(rows.size());
-  ValueId a_step = -1;
-  if (c_.a_direct) {
-    IndexAlgebra algebra(em_.pool(), c_.extents);
-    Affine offset = algebra.affine({&em_.pool(), c_.a.node().args[0]});
-    Dim step = 0;
-    std::erase_if(offset.terms, [&](const Affine::Term& t) {
-      const ir::ExprNode& atom = em_.pool().node(t.atom);
-      const bool is_k = atom.kind == ir::ExprKind::kIndex && atom.axis == c_.k_axis;
-      if (is_k) step = t.coefficient;
-      return is_k;
-    });
-    a_step = em_.dim(step);
-    const ir::Expr base = algebra.expr(offset);
-    for (size_t i = 0; i < rows.size(); ++i) {
-      em_.scoped([&] {
-        em_.bind(c_.m_axis, b_.add(m0_, rows[i]));
-        a_base[i] = b_.add(em_.emit(base), b_.mul(k0, a_step));
-      });
+  ir::Expr base, along_k;
+  if (c_.a_direct) split_a_offset(base, along_k);
+  for (size_t i = 0; i < rows.size(); ++i) {
+    if (!c_.a_direct) {
+      a_base[i] = b_.mul(rows[i], b_.i64(c_.k_block));
+      continue;
     }
-  } else {
-    for (size_t i = 0; i < rows.size(); ++i) a_base[i] = b_.mul(rows[i], b_.i64(c_.k_block));
-    a_step = b_.i64(1);
+    em_.scoped([&] {
+      em_.bind(c_.m_axis, b_.add(m0_, rows[i]));
+      a_base[i] = em_.emit(base);
+    });
   }
   std::vector<ValueId> sum_base;
   for (int64_t i = 0; i < c_.tile_rows; ++i) sum_base.push_back(b_.mul(b_.add(row, b_.i64(i)), b_.i64(c_.tile_lanes)));
@@ -195,25 +218,23 @@ void ContractionEmitter::register_tile(ValueId row, ValueId k0, ValueId k_count)
     const ValueId inside = edge_ ? b_.op(ScalarOp::kLt, {lane, n_count_}) : -1;
     std::vector<ValueId> inits;
     for (ValueId base : sum_base) inits.push_back(c_.one_k_block ? zero() : b_.load(sums_, b_.add(base, lane)));
-    if (direct_) em_.hoist(c_.b);
     const int a_buffer = c_.a_direct ? em_.buffer(c_.a.node().operand) : rows_of_a_;
-    const std::vector<ValueId> result = em_.loop(
-        LoopKind::kSerial, b_.i64(0), k_count, 1, inits, [&](ValueId k, std::span<const ValueId> carried) {
-          ValueId b_value = -1;
-          if (direct_) {
-            em_.bind(c_.k_axis, b_.add(k0, k));
-            em_.set_mask(inside);
-            b_value = em_.emit(c_.b);
-            em_.set_mask(-1);
-          } else {
-            b_value = b_.load(panel_, b_.add(b_.mul(k, b_.i64(c_.tile_lanes)), lane));
-          }
-          const ValueId a_offset = b_.mul(k, a_step);
-          std::vector<ValueId> next;
-          for (size_t i = 0; i < carried.size(); ++i)
-            next.push_back(multiply_add(b_.load(a_buffer, b_.add(a_base[i], a_offset)), b_value, carried[i]));
-          return next;
-        });
+    const std::vector<ValueId> result = over_k(0, k0, b_.add(k0, k_count), inits, [&](std::span<const ValueId> carried) {
+      ValueId b_value = -1;
+      const ValueId local_k = direct_ && c_.a_direct ? -1 : b_.sub(em_.emit(em_.pool().index(c_.k_axis)), k0);
+      if (direct_) {
+        em_.set_mask(inside);
+        b_value = em_.emit(c_.b);
+        em_.set_mask(-1);
+      } else {
+        b_value = b_.load(panel_, b_.add(b_.mul(local_k, b_.i64(c_.tile_lanes)), lane));
+      }
+      const ValueId a_offset = c_.a_direct ? em_.emit(along_k) : local_k;
+      std::vector<ValueId> next;
+      for (size_t i = 0; i < carried.size(); ++i)
+        next.push_back(multiply_add(b_.load(a_buffer, b_.add(a_base[i], a_offset)), b_value, carried[i]));
+      return next;
+    });
     for (size_t i = 0; i < result.size(); ++i) b_.store(sums_, b_.add(sum_base[i], lane), result[i]);
   }, static_cast<int>(c_.tile_lanes));
 }
@@ -224,21 +245,50 @@ void ContractionEmitter::epilogue() {
   em_.loop(LoopKind::kSerial, b_.i64(0), m_count_, 1, [&](ValueId row) {
     const ValueId m = b_.add(m0_, row);
     em_.bind(c_.m_axis, m);
-    std::vector<Dim> m_extents, store_axes;
+    std::vector<Dim> m_extents;
     for (int a : c_.m_axes) m_extents.push_back(c_.axes[static_cast<size_t>(a)]);
     const std::vector<ValueId> m_index = em_.unflatten(m, m_extents);
     std::vector<ValueId> index = output_index_;
     for (size_t i = 0; i < c_.m_axes.size(); ++i) index[static_cast<size_t>(c_.m_axes[i])] = m_index[i];
-    const size_t prefix = c_.outer - c_.n_axes.size();
-    for (size_t a = 0; a < prefix; ++a) store_axes.push_back(c_.axes[a]);
-    store_axes.push_back(c_.n);
-    index.resize(prefix);
-    index.push_back(b_.i64(0));
-    const ValueId base = b_.add(row_major_offset(em_, store_axes, index, prefix), n0_);
-    const ValueId sum_base = b_.mul(row, b_.i64(c_.tile_lanes));
     em_.hoist(c_.post);
-    em_.loop(LoopKind::kVector, b_.i64(0), n_count_, 1, [&](ValueId lane) {
-      em_.bind(c_.n_axis, b_.add(n0_, lane));
+    c_.wide ? epilogue_row_wide(row, index) : epilogue_row(row, index);
+  });
+}
+
+void ContractionEmitter::epilogue_row(ValueId row, std::vector<ValueId> index) {
+  const size_t prefix = c_.outer - c_.n_axes.size();
+  std::vector<Dim> axes(c_.axes.begin(), c_.axes.begin() + static_cast<int64_t>(prefix));
+  axes.push_back(c_.n);
+  index.resize(prefix);
+  index.push_back(b_.i64(0));
+  const ValueId base = b_.add(row_major_offset(em_, axes, index, prefix), n0_);
+  const ValueId sum_base = b_.mul(row, b_.i64(c_.tile_lanes));
+  em_.loop(LoopKind::kVector, b_.i64(0), n_count_, 1, [&](ValueId lane) {
+    em_.bind(c_.n_axis, b_.add(n0_, lane));
+    em_.bind_acc(b_.load(sums_, b_.add(sum_base, lane)));
+    b_.store(output_, b_.add(base, lane), em_.emit(c_.post));
+  });
+}
+
+/// The tile's image rows one by one, without the columns that are not the window's.
+void ContractionEmitter::epilogue_row_wide(ValueId row, std::vector<ValueId> index) {
+  const ValueId pitch = em_.dim(c_.pitch);
+  const Dim columns = c_.axes[static_cast<size_t>(c_.n_axes[1])];
+  const std::vector<Dim> axes(c_.axes.begin(), c_.axes.begin() + static_cast<int64_t>(c_.outer));
+  const ValueId first = b_.op(ScalarOp::kDiv, {n0_, pitch});
+  const ValueId end = b_.add(b_.op(ScalarOp::kDiv, {b_.sub(b_.add(n0_, n_count_), b_.i64(1)), pitch}), b_.i64(1));
+  const ValueId sum_base = b_.mul(row, b_.i64(c_.tile_lanes));
+  em_.loop(LoopKind::kSerial, first, end, 1, [&](ValueId image_row) {
+    em_.bind(c_.n_axes[0], image_row);
+    em_.hoist(c_.post);
+    const ValueId start = b_.sub(b_.mul(image_row, pitch), n0_);  // lane of column 0; may lie before the tile
+    const ValueId lo = b_.op(ScalarOp::kMax, {b_.i64(0), start});
+    const ValueId hi = minimum(n_count_, b_.add(start, em_.dim(columns)));
+    index[static_cast<size_t>(c_.n_axes[0])] = image_row;
+    index[static_cast<size_t>(c_.n_axes[1])] = b_.i64(0);
+    const ValueId base = b_.sub(row_major_offset(em_, axes, index, axes.size()), start);
+    em_.loop(LoopKind::kVector, lo, hi, 1, [&](ValueId lane) {
+      em_.bind(c_.n_axes[1], b_.sub(lane, start));
       em_.bind_acc(b_.load(sums_, b_.add(sum_base, lane)));
       b_.store(output_, b_.add(base, lane), em_.emit(c_.post));
     });

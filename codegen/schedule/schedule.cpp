@@ -14,7 +14,7 @@ BindingRef Lowering::storage(int operand) {
   temporary_of.resize(group.stages.size(), -1);
   if (temporary_of[s] < 0) {
     temporary_of[s] = static_cast<int>(out.temporaries.size());
-    out.temporaries.push_back({group.stages[s].dtype, ir::product(group.stages[s].shape)});
+    out.temporaries.push_back({group.stages[s].dtype, ir::product(group.stages[s].shape) + group.stages[s].slack});
   }
   return temporary_of[s];
 }
