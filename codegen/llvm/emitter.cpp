@@ -577,12 +577,19 @@ Value* KernelEmitter::vector_load(const Inst& i, LaneShape offset, Value* mask, 
     Value* first = b_.CreateSub(base, i64(w - 1));
     return reverse(contiguous(first, mask ? reverse(mask) : nullptr, other ? reverse(other) : nullptr));
   }
-  if (offset.kind == Kind::kAffine && offset.stride == 2 && !mask) {
-    // Two vectors that end exactly with the last element, then every other lane.
-    llvm::SmallVector<int, 64> pick;
-    for (int l = 0; l < w; ++l) pick.push_back(l < w / 2 ? 2 * l : w + 2 * l - (w - 1));
-    return b_.CreateShuffleVector(contiguous(base, nullptr, nullptr),
-                                  contiguous(b_.CreateAdd(base, i64(w - 1)), nullptr, nullptr), pick);
+  if (offset.kind == Kind::kAffine && offset.stride == 2 && (!mask || target_.vector_bits >= 512)) {
+    // Two vectors that end exactly with the last element, then every other lane. Masks spread out as the lanes do.
+    llvm::SmallVector<int, 64> pick, low, high;
+    for (int l = 0; l < w; ++l) {
+      pick.push_back(l < w / 2 ? 2 * l : w + 2 * l - (w - 1));
+      low.push_back(l % 2 == 0 ? l / 2 : w);
+      high.push_back(l % 2 == 1 ? (l + w - 1) / 2 : w);
+    }
+    Value* off = mask ? llvm::Constant::getNullValue(mask->getType()) : nullptr;
+    Value* first = contiguous(base, mask ? b_.CreateShuffleVector(mask, off, low) : nullptr, nullptr);
+    Value* second = contiguous(b_.CreateAdd(base, i64(w - 1)), mask ? b_.CreateShuffleVector(mask, off, high) : nullptr, nullptr);
+    Value* picked = b_.CreateShuffleVector(first, second, pick);
+    return mask && other ? b_.CreateSelect(mask, picked, other) : picked;
   }
   Value* pointers = element(i.index, lanes_of(i.operands[0]));
   return tag(b_.CreateMaskedGather(type, pointers, align, mask, other), i.index);
