@@ -61,6 +61,10 @@ class Decomposer {
 
 }  // namespace
 
-Result<bool> decompose(Graph& graph, PassContext& context) { return Decomposer(context).run(graph); }
+/// Not a choice: backends know only what is left. So it does not count against --max-rewrites.
+Result<bool> decompose(Graph& graph, PassContext&) {
+  PassContext unlimited;
+  return Decomposer(unlimited).run(graph);
+}
 
 }  // namespace tenon::passes

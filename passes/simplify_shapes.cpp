@@ -83,6 +83,42 @@ Value* simplify_expand(Node& node, Builder& b) {
   return b.make("tenon.expand", {inner->input(0)}, {{"dims", *node.attr_dims("dims")}});
 }
 
+/// The target of Expand as dims, when inference knows it.
+std::optional<std::vector<Dim>> target_dims(const Value* shape) {
+  if (!shape) return std::nullopt;
+  if (shape->dim_values()) return shape->dim_values();
+  auto ints = ir::constant_ints(shape);
+  if (!ints || ints->size() > 64) return std::nullopt;
+  return std::vector<Dim>(ints->begin(), ints->end());
+}
+
+/// Expand to a shape that is known and needs no check at run time.
+Value* expand_to_dims(Node& node, Builder& b) {
+  auto target = target_dims(node.input(1));
+  if (!target || !ranked(node.input(0)) || !ranked(node.output())) return nullptr;
+  const std::vector<Dim>&from = dims_of(node.input(0)), &to = dims_of(node.output());
+  if (to.size() != std::max(from.size(), target->size())) return nullptr;
+  for (size_t i = 0; i < to.size(); ++i) {
+    Dim in = i + from.size() < to.size() ? Dim(1) : from[i + from.size() - to.size()];
+    Dim wanted = i + target->size() < to.size() ? Dim(1) : (*target)[i + target->size() - to.size()];
+    bool sure = (in.is_const(1) && wanted == to[i]) || (in == to[i] && (wanted == in || wanted.is_const(1)));
+    if (!sure) return nullptr;
+  }
+  return b.make("tenon.expand", {node.input(0)}, {{"dims", to}});
+}
+
+/// A splat of a known shape: the scalar, expanded.
+Value* splat_to_dims(Node& node, Builder& b) {
+  auto target = target_dims(node.input(0));
+  if (!target || !ranked(node.output()) || *target != dims_of(node.output())) return nullptr;
+  for (const Dim& dim : *target)
+    if (!known_le(0, dim)) return nullptr;
+  const Tensor* value = node.attr_tensor("value");
+  auto scalar = value && value->size() == 1 ? value->reshaped({}) : Tensor::zeros(node.output()->dtype(), {});
+  if (!scalar.ok()) return nullptr;
+  return b.make("tenon.expand", {b.constant(std::move(*scalar))}, {{"dims", *target}});
+}
+
 // ---- Slice, pad, concat, split, tile
 
 /// Steps of 1 that leave the shape as it is take everything.
@@ -126,6 +162,8 @@ constexpr Rule kRules[] = {
     {"Transpose", simplify_transpose},
     {"tenon.reshape", simplify_reshape},
     {"tenon.expand", simplify_expand},
+    {"Expand", expand_to_dims},
+    {"ConstantOfShape", splat_to_dims},
     {"Slice", drop_slice},
     {"Pad", drop_pad},
     {"Tile", drop_tile},

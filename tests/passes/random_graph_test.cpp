@@ -57,10 +57,37 @@ class RandomGraph {
         std::vector<int64_t> perm;
         for (int64_t i = 0; i < rank; ++i) perm.push_back(i);
         std::shuffle(perm.begin(), perm.end(), rng_);
-        return ir::find_op("Transpose") ? b.make("Transpose", {x}, {{"perm", perm}}) : nullptr;
+        return b.make("Transpose", {x}, {{"perm", perm}});
       }
       default: return b.make("Reshape", {x, b.ints({-1})});
     }
+  }
+
+  /// Ops over one axis.
+  Value* axis_step(Builder& b, Value* x) {
+    int64_t rank = x->tensor().rank();
+    if (rank == 0) return nullptr;
+    auto axis = static_cast<int64_t>(pick(static_cast<size_t>(rank)));
+    switch (pick(7)) {
+      case 0: return b.make("Concat", {x, x}, {{"axis", axis}});
+      case 1: return b.make("Slice", {x, b.ints({0}), b.ints({pick(2) ? INT64_MAX : 1}), b.ints({axis})});
+      case 2: return b.make("ReduceSum", {x, b.ints({axis})}, {{"keepdims", static_cast<int64_t>(pick(2))}});
+      case 3: return x->dtype() == DType::kF32 ? b.make("Softmax", {x}, {{"axis", axis}}) : nullptr;
+      case 4: return x->dtype() == DType::kF32 ? b.make("ReduceMean", {x, b.ints({axis})}) : nullptr;
+      case 5: return b.make("Unsqueeze", {x, b.ints({axis})});
+      default: return b.make("Gather", {x, b.scalar(DType::kI64, 0)}, {{"axis", axis}});
+    }
+  }
+
+  /// x · W, an affine map of it, and what may follow a contraction.
+  Value* matmul_step(Builder& b, Value* x) {
+    int64_t rank = x->tensor().rank();
+    if (x->dtype() != DType::kF32 || rank < 2 || !x->tensor().dim(rank - 1).is_const()) return nullptr;
+    int64_t k = x->tensor().dim(rank - 1).value();
+    if (k > 16) return nullptr;
+    Value* w = b.constant(random_tensor(ir::TensorType(DType::kF32, {k, 3}), 3, rng_));
+    Value* scale = b.constant(random_tensor(ir::TensorType(DType::kF32, {3}), 3, rng_));
+    return b.make("Mul", {b.make("MatMul", {x, w}), scale});
   }
 
   Value* branch(Graph& graph, const std::vector<Value*>& values, int depth) {
@@ -87,7 +114,7 @@ class RandomGraph {
     DType dtype = pick(3) ? DType::kF32 : DType::kI64;
     Value* x = of(values, dtype);
     if (!x) return nullptr;
-    switch (pick(depth < 2 ? 7 : 6)) {
+    switch (pick(depth < 2 ? 9 : 8)) {
       case 0:
         if (dtype != DType::kF32) return nullptr;
         return x->tensor().rank() == 0 ? nullptr : b.make(kUnary[pick(std::size(kUnary))], {x});
@@ -99,6 +126,8 @@ class RandomGraph {
       case 3: return b.make("Cast", {x}, {{"to", int64_t{info(pick(2) ? DType::kF32 : DType::kI64).onnx}}});
       case 4: return constant(b, dtype);
       case 5: return shape_step(graph, b, x);
+      case 6: return x->tensor().rank() < 6 ? axis_step(b, x) : nullptr;
+      case 7: return matmul_step(b, x);
       default: return branch(graph, values, depth);
     }
   }
