@@ -482,11 +482,15 @@ bool known_ne(Dim a, Dim b) {
 }
 
 bool known_le(Dim a, Dim b) {
+  if (!a.is_valid() || !b.is_valid()) return false;
+  if (bounds(a).hi <= bounds(b).lo) return true;  // also where the difference overflows
   Dim difference = b - a;
   return difference.is_valid() && bounds(difference).lo >= 0;
 }
 
 bool known_lt(Dim a, Dim b) {
+  if (!a.is_valid() || !b.is_valid()) return false;
+  if (bounds(a).hi < bounds(b).lo) return true;
   Dim difference = b - a;
   return difference.is_valid() && bounds(difference).lo > 0;
 }

@@ -49,8 +49,10 @@ Status Patch::check(std::span<Value* const> values) const {
 
 namespace {
 
-/// Both are types of the same value: `to` gets what only `from` knows.
+/// Both are types of the same value: `to` gets what only `from` knows. Not from inside a region outwards: a branch may
+/// state what holds only where it is taken.
 void refine(Value& to, const Value& from) {
+  if (to.graph() != from.graph()) return;
   if (!to.type().known()) to.set_type(from.type());
   if (!to.type().is_tensor() || !from.type().is_ranked_tensor()) return;
   if (!to.tensor().ranked()) {

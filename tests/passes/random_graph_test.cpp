@@ -68,6 +68,7 @@ class RandomGraph {
     int64_t rank = x->tensor().rank();
     if (rank == 0) return nullptr;
     auto axis = static_cast<int64_t>(pick(static_cast<size_t>(rank)));
+    if (x->tensor().dim(axis).is_const(0)) return nullptr;
     switch (pick(7)) {
       case 0: return b.make("Concat", {x, x}, {{"axis", axis}});
       case 1: return b.make("Slice", {x, b.ints({0}), b.ints({pick(2) ? INT64_MAX : 1}), b.ints({axis})});
