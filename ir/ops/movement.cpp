@@ -220,8 +220,10 @@ struct SliceSpec {
   std::vector<int64_t> step;
 };
 
-// A start or end given as in Python, as a position in [lo, hi]; nullopt when its sign is not known.
+// A start or end given as in Python, as a position in [lo, hi]; nullopt when its sign is not known. An extent is never
+// negative, whatever its expression could give.
 std::optional<Dim> slice_position(Dim given, Dim extent, Dim lo, Dim hi) {
+  if (given.is_const(0) && hi == extent) return given;
   if (known_lt(given, 0)) return max(min(given + extent, hi), lo);
   if (known_le(0, given)) return min(given, hi);
   return std::nullopt;
@@ -250,7 +252,7 @@ Result<std::optional<SliceSpec>> slice_spec(const std::vector<Dim>& dims, const 
     const Dim length = forward ? ceil_div(*end - *start, Dim(step))
                                : step == INT64_MIN ? Dim::invalid() : ceil_div(*start - *end, Dim(-step));
     spec.start[axis] = *start;
-    spec.extent[axis] = max(length, 0);
+    spec.extent[axis] = length == extent ? extent : max(length, 0);
     spec.step[axis] = step;
     if (!spec.extent[axis].is_valid()) return std::optional<SliceSpec>();
   }
