@@ -333,6 +333,12 @@ Value* Builder::make(std::string_view op, std::initializer_list<Value*> inputs,
 
 std::vector<Value*> Builder::make_n(std::string_view op, std::span<Value* const> inputs, int num_outputs,
                                     std::vector<std::pair<std::string, Attr>> attrs) {
+  return make_region(op, inputs, num_outputs, std::move(attrs), {});
+}
+
+std::vector<Value*> Builder::make_region(std::string_view op, std::span<Value* const> inputs, int num_outputs,
+                                         std::vector<std::pair<std::string, Attr>> attrs,
+                                         const std::function<Status(Graph& region)>& fill) {
   std::vector<Value*> none(static_cast<size_t>(num_outputs), nullptr);
   if (!status_.ok()) return none;
   const OpDef* def = find_op(op);
@@ -345,7 +351,8 @@ std::vector<Value*> Builder::make_n(std::string_view op, std::span<Value* const>
   for (int i = 0; i < num_outputs; ++i) node->add_output(graph_.unique_name(prefix));
   node->set_name(num_outputs > 0 ? node->output(0)->name() : prefix);
   for (auto& [name, attr] : attrs) node->attrs().set(name, std::move(attr));
-  status_ = infer_node(*node);
+  if (fill) status_ = fill(node->add_region());
+  if (status_.ok()) status_ = infer_node(*node);
   if (!status_.ok()) return none;
   return {node->outputs().begin(), node->outputs().end()};
 }

@@ -165,6 +165,9 @@ class Builder {
   Value* make(std::string_view op, std::initializer_list<Value*> inputs, std::initializer_list<std::pair<std::string_view, Attr>> attrs = {});
   std::vector<Value*> make_n(std::string_view op, std::span<Value* const> inputs, int num_outputs,
                              std::vector<std::pair<std::string, Attr>> attrs = {});
+  /// As make_n, for an op with a region, which `fill` builds (inputs with their types, nodes, outputs) before inference.
+  std::vector<Value*> make_region(std::string_view op, std::span<Value* const> inputs, int num_outputs,
+                                  std::vector<std::pair<std::string, Attr>> attrs, const std::function<Status(Graph& region)>& fill);
   Value* constant(Tensor tensor, std::string_view name = {});
   Value* scalar(DType dtype, double value);            // rank 0
   Value* ints(std::span<const int64_t> values);        // i64, rank 1

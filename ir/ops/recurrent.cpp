@@ -4,19 +4,22 @@
 
 #include "ir/ops/families.h"
 #include "ir/ops/nn_helpers.h"
+#include "ir/ops/recurrent.h"
 
 namespace tenon::ir {
 namespace {
 
 constexpr DTypeSet kReal = kFloat16To64;
 
-enum class Cell { kRnn, kGru, kLstm };
+}  // namespace
 
 Cell cell_of(const Node& node) {
   if (node.op().name == "LSTM") return Cell::kLstm;
   return node.op().name == "GRU" ? Cell::kGru : Cell::kRnn;
 }
 int gates_of(Cell cell) { return cell == Cell::kLstm ? 4 : cell == Cell::kGru ? 3 : 1; }
+
+namespace {
 
 // ---- Inference
 
@@ -65,11 +68,6 @@ Status infer_recurrent(InferContext& c) {
 
 // ---- Activations (ONNX RNN, "Activation functions")
 
-struct Activation {
-  enum Kind { kSigmoid, kTanh, kRelu, kAffine, kLeakyRelu, kThresholdedRelu, kScaledTanh, kHardSigmoid, kElu, kSoftsign, kSoftplus } kind;
-  double alpha = 0, beta = 0;
-};
-
 struct ActivationRow {
   std::string_view name;
   Activation::Kind kind;
@@ -107,7 +105,8 @@ T activate(const Activation& a, T x) {
   return x;
 }
 
-/// One activation a slot and direction. activation_alpha and _beta are used up in order by those that take parameters.
+}  // namespace
+
 Result<std::vector<Activation>> read_activations(const Node& node, Cell cell, int64_t directions) {
   std::vector<std::string> names = node.attr_strings("activations");
   std::vector<double> alphas = node.attr_floats("activation_alpha"), betas = node.attr_floats("activation_beta");
@@ -133,6 +132,8 @@ Result<std::vector<Activation>> read_activations(const Node& node, Cell cell, in
 }
 
 // ---- Evaluation
+
+namespace {
 
 template <class T>
 std::vector<T> values_of(const Tensor& t) {
@@ -403,7 +404,7 @@ OpDef recurrent(std::string_view name, std::vector<Param> more_inputs, std::vect
             .attrs = {{"activation_alpha", AttrKind::kFloats}, {"activation_beta", AttrKind::kFloats}, {"activations", AttrKind::kStrings},
                       {"clip", AttrKind::kFloat}, {"direction", AttrKind::kString, false, "forward"}, {"hidden_size", AttrKind::kInt},
                       {"layout", AttrKind::kInt, false, "0"}},
-            .infer = infer_recurrent, .compute = {.eval = eval_recurrent}, .doc = doc};
+            .infer = infer_recurrent, .compute = {.decompose = decompose_recurrent, .eval = eval_recurrent}, .doc = doc};
   def.inputs.insert(def.inputs.end(), more_inputs.begin(), more_inputs.end());
   def.outputs.insert(def.outputs.end(), more_outputs.begin(), more_outputs.end());
   def.attrs.insert(def.attrs.end(), more_attrs.begin(), more_attrs.end());
