@@ -1,5 +1,6 @@
 # make demo   build the tool and show it on the small model in models/digits
 # make test   build everything and run the tests
+# make test-asan, make test-tsan   the same under address and undefined-behaviour sanitizers, under the thread sanitizer
 # make deps   install the Debian packages that are missing
 
 JOBS ?= $(shell nproc)
@@ -7,7 +8,7 @@ PRESET ?= release
 TENON = build/$(PRESET)/bin/tenon
 DIGITS = models/digits/data
 
-.PHONY: all demo test deps configure
+.PHONY: all demo test test-asan test-tsan deps configure
 
 all: configure
 	cmake --build --preset $(PRESET) -j $(JOBS)
@@ -19,6 +20,12 @@ demo: configure
 
 test: all
 	ctest --preset $(PRESET) -j $(JOBS)
+
+test-asan:
+	$(MAKE) test PRESET=asan-ubsan
+
+test-tsan:
+	$(MAKE) test PRESET=tsan
 
 configure: deps
 	cmake --preset $(PRESET)
