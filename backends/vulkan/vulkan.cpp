@@ -1,0 +1,171 @@
+#include "backends/vulkan/vulkan.h"
+
+#include <chrono>
+#include <unordered_map>
+
+#include "backends/vulkan/session_device.h"
+#include "codegen/plan/build.h"
+#include "passes/pass.h"
+#include "runtime/session.h"
+
+namespace tenon::backends {
+namespace {
+
+using vulkan::DeviceInfo;
+using vulkan::Pipelines;
+using vulkan::SessionDevice;
+
+/// The device of this process, opened at first use; an error is kept as well.
+const Result<std::shared_ptr<vulkan::Device>>& device() {
+  static const Result<std::shared_ptr<vulkan::Device>> opened = vulkan::Device::open();
+  return opened;
+}
+
+bool supports(const DeviceInfo& info, DType d, bool stored) {
+  switch (bits(d)) {
+    case 8: return info.int8 && (!stored || info.storage8);
+    case 16: return (d == DType::kF16 ? info.float16 : info.int16) && (!stored || info.storage16);
+    case 64: return d != DType::kF64 || info.float64;
+    default: return true;
+  }
+}
+
+/// A dtype that the kernel needs and the device lacks.
+std::optional<std::string> missing(const kir::Kernel& kernel, const DeviceInfo& info) {
+  for (const kir::BufferInfo& buffer : kernel.buffers)
+    if (!supports(info, buffer.dtype, true)) return fmt::format("{} has no {} buffers", info.name, name(buffer.dtype));
+  for (const kir::ValueInfo& value : kernel.values)
+    if (value.dtype != DType::kBool && !supports(info, value.dtype, false))
+      return fmt::format("{} has no {} arithmetic", info.name, name(value.dtype));
+  return std::nullopt;
+}
+
+class VulkanSession final : public Session {
+ public:
+  VulkanSession(std::shared_ptr<const Executable> owner, std::unique_ptr<runtime::Session> session)
+      : owner_(std::move(owner)), session_(std::move(session)) {}
+  Result<std::vector<HostValue>> run(std::span<const HostValue> inputs) override { return session_->run(inputs); }
+  size_t arena_bytes() const override { return session_->arena_bytes(); }
+
+ private:
+  std::shared_ptr<const Executable> owner_;  // keeps pipelines and graph alive
+  std::unique_ptr<runtime::Session> session_;
+};
+
+class VulkanExecutable final : public Executable, public std::enable_shared_from_this<VulkanExecutable> {
+ public:
+  Result<std::unique_ptr<Session>> create_session(const SessionOptions& options) const override {
+    runtime::SessionOptions inner;
+    inner.num_threads = options.num_threads;
+    inner.executor = options.executor;
+    inner.max_arena_bytes = options.max_arena_bytes;
+    TENON_ASSIGN_OR_RETURN(inner.device, SessionDevice::create(*device(), pipelines));
+    TENON_ASSIGN_OR_RETURN(auto session, runtime::Session::create(plan, inner));
+    return std::unique_ptr<Session>(std::make_unique<VulkanSession>(shared_from_this(), std::move(session)));
+  }
+  const std::vector<Placement>& placement() const override { return rows; }
+  const CompileStats& stats() const override { return figures; }
+
+  std::unique_ptr<ir::Graph> graph;  // host calls evaluate its nodes
+  std::shared_ptr<const Pipelines> pipelines;
+  std::shared_ptr<const runtime::PreparedPlan> plan;
+  std::vector<Placement> rows;
+  CompileStats figures;
+};
+
+double elapsed_ms(std::chrono::steady_clock::time_point since) {
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - since).count();
+}
+
+/// Pipelines for the plan's kernels, by structural hash, so that a plan built again compiles only what is new.
+class Compiler {
+ public:
+  explicit Compiler(VulkanExecutable& out) : out_(out) {
+    options_.target.kind = codegen::Target::Kind::kGpu;
+    options_.target.has_fma = true;
+    options_.refuse = [this](const kir::Kernel& kernel) { return refused(kernel); };
+  }
+
+  // A kernel that the device cannot have moves its node to the host, which may change the plan around it.
+  Status run() {
+    for (bool complete = false; !complete;) {
+      const auto start = std::chrono::steady_clock::now();
+      TENON_ASSIGN_OR_RETURN(built_, codegen::build_plan(*out_.graph, options_));
+      out_.figures.lower_ms += elapsed_ms(start);
+      complete = compile_all();
+    }
+    auto pipelines = std::make_shared<Pipelines>();
+    for (const kir::Kernel& kernel : built_.kernels) pipelines->push_back(std::move(compiled_[kir::structural_hash(kernel)]));
+    out_.pipelines = std::move(pipelines);
+    TENON_ASSIGN_OR_RETURN(out_.plan, runtime::prepare(built_.plan));
+    out_.rows = std::move(built_.placement);
+    out_.figures.kernels = static_cast<int>(built_.kernels.size());
+    out_.figures.dispatches = built_.dispatches;
+    return {};
+  }
+
+ private:
+  bool compile_all() {
+    const auto start = std::chrono::steady_clock::now();
+    const size_t failures = failures_.size();
+    for (const kir::Kernel& kernel : built_.kernels) {
+      const uint64_t key = kir::structural_hash(kernel);
+      if (compiled_.contains(key)) continue;
+      auto made = compile(kernel);
+      if (made.ok()) compiled_.emplace(key, std::move(*made));
+      else failures_.emplace(key, made.status().what());
+    }
+    out_.figures.emit_ms += elapsed_ms(start);
+    return failures_.size() == failures;
+  }
+
+  static Result<std::unique_ptr<vulkan::Pipeline>> compile(const kir::Kernel& kernel) {
+    const vulkan::Device& gpu = **device();
+    TENON_ASSIGN_OR_RETURN(const auto words, codegen::spirv::emit(kernel, gpu.info().emit));
+    return gpu.create_pipeline(words, kernel.num_bindings(), kernel.num_dims);
+  }
+
+  std::optional<std::string> refused(const kir::Kernel& kernel) const {
+    const auto found = failures_.find(kir::structural_hash(kernel));
+    if (found != failures_.end()) return "SPIR-V: " + found->second;
+    return missing(kernel, (*device())->info());
+  }
+
+  VulkanExecutable& out_;
+  codegen::PlanOptions options_;
+  codegen::BuiltPlan built_;
+  std::unordered_map<uint64_t, std::unique_ptr<vulkan::Pipeline>> compiled_;
+  std::unordered_map<uint64_t, std::string> failures_;
+};
+
+class VulkanBackend final : public Backend {
+ public:
+  std::string_view name() const override { return "vulkan"; }
+  Status available() const override { return device().status(); }
+
+  Result<std::shared_ptr<const Executable>> compile(const ir::Graph& graph, const CompileOptions& options) const override {
+    if (!device().ok()) return device().status();
+    if (!options.target.empty() && options.target != "vulkan")
+      return Status(Code::kInvalidArgument, fmt::format("target '{}' is not a Vulkan target", options.target), "--target",
+                    "leave it out, or use --backend cpu");
+    auto out = std::make_shared<VulkanExecutable>();
+    out->graph = graph.clone();
+    const auto start = std::chrono::steady_clock::now();
+    passes::PipelineOptions pipeline;
+    pipeline.level = options.opt_level;
+    pipeline.disabled = options.disabled_passes;
+    TENON_RETURN_IF_ERROR(passes::run_pipeline(*out->graph, pipeline));
+    out->figures.optimize_ms = elapsed_ms(start);
+    TENON_RETURN_IF_ERROR(Compiler(*out).run());
+    return std::shared_ptr<const Executable>(std::move(out));
+  }
+};
+
+}  // namespace
+
+const Backend& vulkan_backend() {
+  static const VulkanBackend backend;
+  return backend;
+}
+
+}  // namespace tenon::backends
