@@ -3,11 +3,12 @@
 #include "backends/backend.h"
 #include "backends/cpu/cpu.h"
 #include "backends/reference/reference.h"
+#include "backends/vulkan/vulkan.h"
 
 namespace tenon::backends {
 
 std::span<const Backend* const> all_backends() {
-  static const std::array kAll = {&reference_backend(), &cpu_backend()};
+  static const std::array kAll = {&reference_backend(), &cpu_backend(), &vulkan_backend()};
   return kAll;
 }
 
