@@ -141,7 +141,8 @@ class Compiler {
 class VulkanBackend final : public Backend {
  public:
   std::string_view name() const override { return "vulkan"; }
-  Status available() const override { return device().status(); }
+  // Opens and closes a device of its own: drivers do not survive fork(), and callers ask before they fork workers.
+  Status available() const override { return vulkan::Device::open().status(); }
 
   Result<std::shared_ptr<const Executable>> compile(const ir::Graph& graph, const CompileOptions& options) const override {
     if (!device().ok()) return device().status();
