@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <limits>
+#include <set>
 
 #include "codegen/schedule/schedule.h"
 
@@ -22,20 +23,28 @@ constexpr int64_t kShortRow = 8;
 constexpr int64_t kWorthKeeping = 12;        // cost from which a value is kept rather than computed again
 constexpr int kRowBuffer = kStageOperand - 64;  // operand numbers of row buffers
 
-/// One pass over a row: a reduction of it, or a map that stores it (or one scalar of it).
+/// One reduction of a row, or one of its scalars.
 struct Pass {
   int stage;
   Expr value, post;
-  bool full = false;                         // value runs along the row
+  bool full = false;                         // a reduction: value runs along the row
   std::vector<std::pair<int, Expr>> keep;    // row buffer number, expression to keep in it
 };
 
-/// Stages over common rows: `axes` are the row's own axes (`outer` of them), then those along the row.
+/// Stages over common rows: `axes` are the row's own axes (`outer` of them), then those along the row. Maps along the row
+/// share one loop after the passes.
 struct Rows {
   std::vector<Pass> passes;
+  std::vector<std::pair<int, Expr>> maps;
   std::vector<Dim> axes;
   size_t outer = 0;
   std::vector<DType> row_buffers;
+  std::vector<Expr> values() const {
+    std::vector<Expr> all;
+    for (const Pass& p : passes) all.push_back(p.value);
+    for (const auto& [stage, value] : maps) all.push_back(value);
+    return all;
+  }
   std::vector<Dim> outer_axes() const { return {axes.begin(), axes.begin() + static_cast<int64_t>(outer)}; }
   std::vector<Dim> inner_axes() const { return {axes.begin() + static_cast<int64_t>(outer), axes.end()}; }
 };
@@ -82,7 +91,8 @@ Status check_shapes(Lowering& lowering, std::span<const int> stages, Rows& rows)
     if (!reads_own_row(lowering, stages, stage.value, rows.outer) ||
         (stage.reduces() && !reads_own_row(lowering, stages, stage.post, rows.outer)))
       return error(Code::kUnsupported, "a reduction is read at another index");
-    rows.passes.push_back({.stage = s, .value = stage.value, .post = stage.post, .full = full});
+    if (!stage.reduces() && full && stage.axes.size() == rows.axes.size()) rows.maps.emplace_back(s, stage.value);
+    else rows.passes.push_back({.stage = s, .value = stage.value, .post = stage.post, .full = stage.reduces()});
   }
   return {};
 }
@@ -99,12 +109,12 @@ bool contiguous(const Rows& rows, const Lowering& lowering) {
       return atom.kind == ExprKind::kIndex && atom.axis == axis;
     });
   };
-  for (const Pass& p : rows.passes) {
-    visit(p.value, [&](int, const ExprNode& n) {
+  for (Expr value : rows.values()) {
+    visit(value, [&](int, const ExprNode& n) {
       if (n.kind != ExprKind::kLoad || n.operand >= kStageOperand) return;
-      const Affine offset = algebra.affine({p.value.pool, n.args[0]});
+      const Affine offset = algebra.affine({value.pool, n.args[0]});
       for (const Affine::Term& t : offset.terms) {
-        const ExprNode& atom = p.value.pool->node(t.atom);
+        const ExprNode& atom = value.pool->node(t.atom);
         if (atom.kind != ExprKind::kIndex) continue;
         if (atom.axis == last) unit &= t.coefficient.is_const(1);
         else if (walks_last(offset, last)) unit &= !ir::known_lt(t.coefficient, rows.axes.back());
@@ -122,6 +132,9 @@ void choose_row_buffers(Lowering& lowering, Rows& rows) {
   for (const Pass& p : rows.passes) {
     if (p.full) visit(p.value, [&](int id, const ExprNode&) { ++uses[id]; });
   }
+  std::set<int> mapped;
+  for (const auto& [stage, value] : rows.maps) visit(value, [&](int id, const ExprNode&) { mapped.insert(id); });
+  for (int id : mapped) ++uses[id];
   int64_t bytes = 0;
   ir::ExprPool& pool = *lowering.group.pool;
   const Expr at[] = {row_major_position(pool, rows.inner_axes(), static_cast<int>(rows.outer))};
@@ -144,7 +157,7 @@ void choose_row_buffers(Lowering& lowering, Rows& rows) {
       const bool shared = uses.contains(id) && uses[id] > 1 && !kept.contains(id);
       if (shared && is_float(node.dtype) && evaluation_cost(e) >= kWorthKeeping && along_row(e)) {
         bytes += length.value() * bits(node.dtype) / 8;
-        if (bytes > kRowBufferBytes) return;
+        if (bytes > kRowBufferBytes) continue;
         const int number = static_cast<int>(rows.row_buffers.size());
         rows.row_buffers.push_back(node.dtype);
         kept[id] = pool.load(kRowBuffer + number, node.dtype, at);
@@ -154,6 +167,7 @@ void choose_row_buffers(Lowering& lowering, Rows& rows) {
       for (int a : node.args) stack.push_back(a);
     }
   }
+  for (auto& [stage, value] : rows.maps) value = substitute(value, kept);
 }
 
 Result<Rows> prepare(Lowering& lowering, std::span<const int> stages) {
@@ -162,20 +176,17 @@ Result<Rows> prepare(Lowering& lowering, std::span<const int> stages) {
   std::vector<int> results(stages.begin(), stages.end());
   std::vector<Expr*> roots;
   for (Pass& p : rows.passes) {
-    p.value = flatten_loads(p.value, rows.axes, shapes(lowering, results));
-    if (p.post.valid()) p.post = flatten_loads(p.post, rows.axes, shapes(lowering, results));
-    // Loads of results keep no index: the row decides.
-    for (Expr* e : {&p.value, &p.post}) {
-      if (!e->valid()) continue;
-      *e = e->pool->copy(*e, [&](const ExprNode& n, std::span<const Expr>) -> Expr {
-        const Expr none[] = {e->pool->constant_int(DType::kI64, 0)};
-        return n.kind == ExprKind::kLoad && computed_here(stages, n.operand) ? e->pool->load(n.operand, n.dtype, none) : Expr{};
-      });
-    }
-  }
-  for (Pass& p : rows.passes) {
     roots.push_back(&p.value);
     if (p.post.valid()) roots.push_back(&p.post);
+  }
+  for (auto& [stage, value] : rows.maps) roots.push_back(&value);
+  for (Expr* e : roots) {
+    *e = flatten_loads(*e, rows.axes, shapes(lowering, results));
+    // Loads of results keep no index: the row decides.
+    *e = e->pool->copy(*e, [&](const ExprNode& n, std::span<const Expr>) -> Expr {
+      const Expr none[] = {e->pool->constant_int(DType::kI64, 0)};
+      return n.kind == ExprKind::kLoad && computed_here(stages, n.operand) ? e->pool->load(n.operand, n.dtype, none) : Expr{};
+    });
   }
   rows.outer = static_cast<size_t>(merge_axes(*lowering.group.pool, roots, rows.axes, static_cast<int>(rows.outer)));
   const Dim innermost = rows.axes.back();
@@ -198,7 +209,7 @@ class RowEmitter {
       em_.hoist(p.value);
       const Stage& s = lowering_.stage(p.stage);
       if (!s.reduces()) {
-        p.full ? store_row(p, index) : store_scalar(p.stage, em_.emit(p.value), index);
+        store_scalar(p.stage, em_.emit(p.value), index);
         continue;
       }
       ValueId result = -1;
@@ -210,6 +221,7 @@ class RowEmitter {
       em_.bind_result(kStageOperand + p.stage, result);
       if (writer_.output(p.stage) >= 0) store_scalar(p.stage, result, index);
     }
+    if (!rows_.maps.empty()) store_row(index);
   }
 
  private:
@@ -231,7 +243,7 @@ class RowEmitter {
                              const std::function<std::vector<ValueId>(std::span<const ValueId>)>& body) {
     if (axis == rows_.axes.size()) return body(carried);
     const bool last = axis + 1 == rows_.axes.size();
-    for (const Pass& p : rows_.passes) em_.hoist(p.value);
+    for (Expr e : rows_.values()) em_.hoist(e);
     return em_.loop(last ? LoopKind::kVector : LoopKind::kSerial, b_.i64(0), em_.dim(rows_.axes[axis]), 1, carried,
                     [&](ValueId iv, std::span<const ValueId> inner) {
                       em_.bind(static_cast<int>(axis), iv);
@@ -277,13 +289,14 @@ class RowEmitter {
     return b_.op(ScalarOp::kSelect, {b_.op(ScalarOp::kEq, {found, none}), b_.i64(0), found});
   }
 
-  void store_row(const Pass& p, std::span<const ValueId> index) {
+  void store_row(std::span<const ValueId> index) {
     std::vector<ValueId> at(index.begin(), index.begin() + static_cast<int64_t>(rows_.outer));
     for (size_t a = rows_.outer; a < rows_.axes.size(); ++a) at.push_back(b_.i64(0));
     const ValueId base = row_major_offset(em_, rows_.axes, at, rows_.axes.size());
     const Expr position = row_major_position(em_.pool(), rows_.inner_axes(), static_cast<int>(rows_.outer));
     along(rows_.outer, {}, {}, [&](std::span<const ValueId>) {
-      b_.store(writer_.output(p.stage), b_.add(base, em_.emit(position)), em_.emit(p.value));
+      for (const auto& [stage, value] : rows_.maps)
+        b_.store(writer_.output(stage), b_.add(base, em_.emit(position)), em_.emit(value));
       return std::vector<ValueId>{};
     });
   }
@@ -303,19 +316,24 @@ Status schedule_rows(Lowering& lowering, std::span<const int> stages) {
   std::vector<Expr> reads;
   std::vector<int> writes, in_registers;
   int64_t cost = 0;
+  const auto add_read = [&](Expr e) {
+    if (!e.valid()) return;
+    reads.push_back(e.pool->copy(e, [&](const ExprNode& n, std::span<const Expr>) -> Expr {
+      const bool local = n.kind == ExprKind::kLoad && n.operand >= kRowBuffer && n.operand < kStageOperand;
+      return local ? constant_expr(*e.pool, n.dtype) : Expr{};  // row buffers are no operands
+    }));
+  };
   for (const Pass& p : rows.passes) {
-    for (Expr e : {p.value, p.post}) {
-      if (!e.valid()) continue;
-      // Row buffers are no operands.
-      reads.push_back(e.pool->copy(e, [&](const ExprNode& n, std::span<const Expr>) -> Expr {
-        const bool local = n.kind == ExprKind::kLoad && n.operand >= kRowBuffer && n.operand < kStageOperand;
-        return local ? constant_expr(*e.pool, n.dtype) : Expr{};
-      }));
-    }
+    add_read(p.value);
+    add_read(p.post);
     cost += evaluation_cost(p.value);
-    if (lowering.stage(p.stage).output != nullptr || !lowering.stage(p.stage).reduces()) writes.push_back(p.stage);
-    else if (stages.size() == 1) writes.push_back(p.stage);
+    if (lowering.stage(p.stage).output != nullptr || stages.size() == 1) writes.push_back(p.stage);
     in_registers.push_back(p.stage);
+  }
+  for (const auto& [stage, value] : rows.maps) {
+    add_read(value);
+    cost += evaluation_cost(value);
+    writes.push_back(stage);
   }
   KernelWriter writer(lowering, "rows", reads, writes, in_registers);
   Emitter& em = writer.emitter();
