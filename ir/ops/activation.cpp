@@ -37,7 +37,12 @@ std::vector<OpDef> activation_ops() {
         OpDef op = binary("PRelu", kNumeric, [](Expr x, Expr slope) { return select(x < 0.0, x * slope, x); });
         op.infer = [](InferContext& c) {
           TENON_RETURN_IF_ERROR(infer_elementwise(c, c.dtype(0)));
-          return c.ranked(0) ? infer_as_input(c) : Status();  // the slope broadcasts to x, not x to the slope
+          if (!c.ranked(0)) return Status();
+          // The slope broadcasts to x, not x to the slope.
+          const Type& both = c.node().output()->type();
+          if (both.is_ranked_tensor() && !std::ranges::equal(*both.tensor().dims, c.shape(0), [](Dim a, Dim b) { return !known_ne(a, b); }))
+            return c.fail("a slope of {} does not broadcast to {}", to_string(c.in(1)), to_string(c.in(0)));
+          return infer_as_input(c);
         };
         return op;
       }(),

@@ -1,7 +1,5 @@
 #include "maker.h"
 
-#include <gtest/gtest.h>
-
 #include <cmath>
 #include <limits>
 
@@ -17,12 +15,7 @@ double special_value(Random& random, DType dtype) {
                       -std::numeric_limits<double>::infinity(), 0.0, -0.0, 1.0, -1.0, large, -large, 1e-40, -1e-7, 0.5, -2.5});
 }
 
-eval::Tolerance tolerance_for(DType) {
-  eval::Tolerance t;
-  t.rtol = 2e-5;
-  t.scaled_atol = 4e-6;
-  return t;
-}
+constexpr eval::Tolerance kTolerance{.rtol = 2e-5, .atol = 0, .scaled_atol = 4e-6};
 
 const backends::Backend& backend(std::string_view name) {
   const backends::Backend* found = backends::find_backend(name);
@@ -103,31 +96,32 @@ void Maker::node(std::string_view op, const std::vector<ir::Value*>& in,
   for (ir::Value* v : made->outputs()) graph->add_output(v);
 }
 
-void expect_agreement(const Maker& made, Tally& tally) {
+std::string disagreement(const Maker& made, Tally& tally) {
   ++tally.cases;
   if (!made.status.ok()) {
     ++tally.refused;
-    return;
+    return {};
   }
   const auto expected = run(backend("reference"), made, 0);
   if (!expected.ok()) {
     ++tally.refused;
     for (int level : {0, 3}) (void)run(backend("cpu"), made, level);  // must not crash either
-    return;
+    return {};
   }
   int dispatches = 0;
   for (int level : {0, 3}) {
+    const std::string place = fmt::format("{} at O{}", made.text, level);
     const auto actual = run(backend("cpu"), made, level, &dispatches);
-    ASSERT_TRUE(actual.ok()) << made.text << " at O" << level << ": " << actual.status().to_string();
-    ASSERT_EQ(actual->size(), expected->size());
+    if (!actual.ok()) return fmt::format("{}: {}", place, actual.status().to_string());
+    if (actual->size() != expected->size()) return place + ": another number of outputs";
     for (size_t i = 0; i < expected->size(); ++i) {
-      const auto* tensor = std::get_if<Tensor>(&(*expected)[i]);
-      const auto difference = eval::compare((*expected)[i], (*actual)[i], tolerance_for(tensor == nullptr ? DType::kInvalid : tensor->dtype()));
-      ASSERT_TRUE(difference.ok) << made.text << " at O" << level << ", output " << i << ": " << difference.message;
+      const auto difference = eval::compare((*expected)[i], (*actual)[i], kTolerance);
+      if (!difference.ok) return fmt::format("{}, output {}: {}", place, i, difference.message);
     }
   }
   tally.hosted += dispatches == 0;
   ++tally.agreed;
+  return {};
 }
 
 }  // namespace tenon::differential

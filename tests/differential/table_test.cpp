@@ -1,11 +1,13 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 
+#include "ir/compute.h"
 #include "maker.h"
 
-/// Every op of the table that plain random tensors can call: no recipe of its own is needed, so a new elementwise op is
-/// tested by being in the table.
+/// Every elementwise op of the table, and every op of one input: these need no recipe of their own, so a new elementwise op
+/// is tested by being in the table.
 namespace tenon::differential {
 namespace {
 
@@ -35,6 +37,16 @@ Shape broadcast_part(Random& random, const Shape& full) {
   for (int64_t& d : out)
     if (random.chance(0.2)) d = 1;
   return out;
+}
+
+bool is_elementwise(const Maker& made) {
+  if (!made.status.ok() || made.graph->num_nodes() == 0) return false;
+  const ir::Node& node = *made.graph->nodes().back();
+  if (node.op().compute.body == nullptr) return false;
+  const auto bodies = node.op().compute.body(node);
+  return bodies.ok() && std::all_of(bodies->begin(), bodies->end(), [](const ir::Body& body) {
+    return body.kind == ir::ComputeKind::kElementwise && body.reduce_axes.empty();
+  });
 }
 
 void make(Maker& m, const ir::OpDef& op, DType lead, Fill fill) {
@@ -68,12 +80,14 @@ TEST(Differential, OpsOfTheTableOnPlainTensors) {
       const DType lead = round < 2 ? types[0] : types[static_cast<size_t>(random.between(0, static_cast<int64_t>(types.size()) - 1))];
       Maker m(random, round % 2 == 0);
       m.status = Status(Code::kUnsupported, "no dtype that tensors can have here");
-      make(m, *op, lead, round % 3 == 1 ? Fill::kSpecial : Fill::kPlain);
-      expect_agreement(m, tally);
-      if (HasFatalFailure()) {
-        ADD_FAILURE() << ir::qualified_name(*op) << " round " << round;
-        break;
-      }
+      const bool special = round % 3 == 1;
+      make(m, *op, lead, special ? Fill::kSpecial : Fill::kPlain);
+      // Shapes of other ops must fit together, and sums of special values overflow in f32 before they do in the reference.
+      if (!is_elementwise(m) && (op->inputs.size() > 1 || special)) continue;
+      const std::string wrong = disagreement(m, tally);
+      if (wrong.empty()) continue;
+      ADD_FAILURE() << wrong << " (round " << round << ")";
+      break;
     }
     ops += tally.agreed > before;
   }
