@@ -84,7 +84,7 @@ Status write_outputs(const Options& o, const ir::Graph& graph, const std::vector
   fs::create_directories(o.output_dir, ec);
   if (ec) return Status(Code::kIo, "cannot make the folder: " + ec.message(), o.output_dir);
   for (size_t i = 0; i < outputs.size(); ++i) {
-    const std::string& name = graph.outputs()[i]->name();
+    const std::string& name = graph.output_name(static_cast<int>(i));
     const auto* tensor = std::get_if<Tensor>(&outputs[i]);
     if (tensor == nullptr) return Status(Code::kUnsupported, "only tensors can be written", fmt::format("output {}", name));
     const fs::path file = fs::path(o.output_dir) / fmt::format("{}_{}.{}", i, file_name(name), o.format);
@@ -114,7 +114,7 @@ Status run(const Options& o) {
   TENON_ASSIGN_OR_RETURN(const std::vector<HostValue> outputs, session->run(inputs));
   const double took = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
   for (size_t i = 0; i < inputs.size(); ++i) fmt::print("in   {}  {}\n", graph->inputs()[i]->name(), preview(inputs[i]));
-  for (size_t i = 0; i < outputs.size(); ++i) fmt::print("out  {}  {}\n", graph->outputs()[i]->name(), preview(outputs[i]));
+  for (size_t i = 0; i < outputs.size(); ++i) fmt::print("out  {}  {}\n", graph->output_name(static_cast<int>(i)), preview(outputs[i]));
   fmt::print("{} in {:.3f} ms\n", chosen[0]->name(), took);
   return o.output_dir.empty() ? Status() : write_outputs(o, *graph, outputs);
 }

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "ir/verifier.h"
+
 namespace tenon::frontend {
 namespace {
 
@@ -43,6 +45,7 @@ Result<std::unique_ptr<ir::Graph>> Importer::run() {
   TENON_RETURN_IF_ERROR(import_outputs(proto.output(), *graph_, scope));
   for (ir::Value* value : initializers_)
     if (value->unused()) value->def()->graph()->erase(value->def());
+  TENON_RETURN_IF_ERROR(ir::verify(*graph_));
   return std::move(graph_);
 }
 
@@ -165,16 +168,13 @@ Status Importer::import_outputs(const google::protobuf::RepeatedPtrField<onnx::V
     ir::Value* value = scope.find(output.name());
     if (value == nullptr)
       return Status(Code::kInvalidModel, fmt::format("nothing defines '{}'", output.name()), "graph outputs");
-    // An output keeps its name: where its value has another one (a function gave its input back), a copy bears it. A region's
-    // outputs must be its own values.
-    const bool rename = &graph == graph_.get() && value->name() != output.name();
-    if (rename || value->graph() != &graph) {
+    // A region's outputs must be its own values.
+    if (value->graph() != &graph) {
       ir::Builder builder(graph);
       value = builder.make("Identity", {value});
       TENON_RETURN_IF_ERROR(builder.status());
-      if (rename) value->set_name(output.name());
     }
-    graph.add_output(value);
+    graph.add_output(value, output.name());
   }
   return {};
 }

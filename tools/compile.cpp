@@ -1,0 +1,109 @@
+#include <filesystem>
+#include <fstream>
+#include <set>
+
+#include "codegen/kernel_ir.h"
+#include "codegen/llvm/jit.h"
+#include "codegen/lower/lower.h"
+#include "codegen/spirv/emit.h"
+#include "passes/pass.h"
+#include "tools/common.h"
+
+namespace tenon::tools {
+namespace {
+
+constexpr const char* kExamples =
+    "Equal kernels are written once. llvm, asm and kernel-ir are text and go to stdout without -o; obj is one file; spirv is a folder with\n"
+    "one module a kernel.\n\n"
+    "Examples:\n"
+    "  tenon compile model.onnx --emit kernel-ir\n"
+    "  tenon compile model.onnx --emit asm --target x86-64-v3 -o model.s\n"
+    "  tenon compile model.onnx --emit spirv -o kernels/";
+
+struct Options {
+  ModelOptions model;
+  std::string output, emit = "kernel-ir", target = "host";
+  int level = 3;
+};
+
+Status write_file(const std::filesystem::path& path, std::string_view bytes) {
+  std::ofstream out(path, std::ios::binary | std::ios::trunc);
+  if (!out.write(bytes.data(), static_cast<std::streamsize>(bytes.size())).flush()) return Status(Code::kIo, "cannot write", path.string());
+  return {};
+}
+
+/// The distinct kernels of a graph, in order.
+std::vector<kir::Kernel> lower_graph(ir::Graph& graph, const codegen::Target& target) {
+  std::vector<kir::Kernel> out;
+  std::set<std::string> seen;
+  ir::walk(graph, [&](ir::Node& node) {
+    const ir::Node* owner = node.graph()->parent();
+    if (node.is("Constant") || (owner != nullptr && owner->is("tenon.fused"))) return;
+    Result<codegen::LoweredOp> lowered = codegen::lower(node, target);
+    if (!lowered.ok()) return;  // runs on the host
+    for (codegen::LoweredKernel& k : lowered->kernels)
+      if (seen.insert(kir::print(k.kernel)).second) out.push_back(std::move(k.kernel));
+  });
+  return out;
+}
+
+Status write_spirv(const std::vector<kir::Kernel>& kernels, const std::string& folder) {
+  if (folder.empty()) return Status(Code::kInvalidArgument, "SPIR-V modules need a folder", "--emit spirv", "name it with -o");
+  std::error_code ec;
+  std::filesystem::create_directories(folder, ec);
+  for (size_t i = 0; i < kernels.size(); ++i) {
+    Result<std::vector<uint32_t>> words = codegen::spirv::emit(kernels[i]);
+    if (!words.ok()) return std::move(words).status().at(kernels[i].name);
+    TENON_RETURN_IF_ERROR(write_file(std::filesystem::path(folder) / fmt::format("{}_{}.spv", i, kernels[i].name),
+                                     {reinterpret_cast<const char*>(words->data()), words->size() * sizeof(uint32_t)}));
+  }
+  return {};
+}
+
+Status compile(const Options& o) {
+  codegen::Target target;
+  if (o.emit != "spirv") {
+    TENON_ASSIGN_OR_RETURN(target, codegen::cpu_target(o.target, false));
+  } else {
+    target.kind = codegen::Target::Kind::kGpu;
+  }
+  TENON_ASSIGN_OR_RETURN(const auto graph, load(o.model));
+  TENON_RETURN_IF_ERROR(passes::run_pipeline(*graph, {.level = o.level}));
+  const std::vector<kir::Kernel> kernels = lower_graph(*graph, target);
+  if (o.emit == "spirv") return write_spirv(kernels, o.output);
+  std::string text;
+  if (o.emit == "kernel-ir") {
+    for (const kir::Kernel& k : kernels) text += kir::print(k) + "\n";
+  } else {
+    std::vector<const kir::Kernel*> pointers;
+    for (const kir::Kernel& k : kernels) pointers.push_back(&k);
+    const codegen::EmitKind kind = o.emit == "llvm"  ? codegen::EmitKind::kLlvm
+                                   : o.emit == "asm" ? codegen::EmitKind::kAssembly
+                                                     : codegen::EmitKind::kObject;
+    if (kind == codegen::EmitKind::kObject && o.output.empty())
+      return Status(Code::kInvalidArgument, "an object file needs a name", "--emit obj", "name it with -o");
+    TENON_ASSIGN_OR_RETURN(text, codegen::emit(pointers, target, kind));
+  }
+  if (!o.output.empty() && o.output != "-") return write_file(o.output, text);
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  return {};
+}
+
+}  // namespace
+
+void add_compile(CLI::App& app, int& status) {
+  auto o = std::make_shared<Options>();
+  CLI::App* sub = app.add_subcommand("compile", "Write the code that a model compiles to");
+  add_model_options(*sub, o->model);
+  sub->add_option("--emit", o->emit, "What to write")->check(CLI::IsMember({"llvm", "asm", "obj", "kernel-ir", "spirv"}));
+  sub->add_option("--target", o->target, "CPU target: host, x86-64-v2, x86-64-v3, x86-64-v4");
+  sub->add_option("-o,--output", o->output, "File or folder to write");
+  sub->add_option("-O", o->level, "Optimisation level")->check(CLI::Range(0, 3));
+  sub->footer(kExamples);
+  sub->callback([o, &status] {
+    const Status result = compile(*o);
+    status = result.ok() ? kSuccess : report(result);
+  });
+}
+
+}  // namespace tenon::tools

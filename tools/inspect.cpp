@@ -1,0 +1,140 @@
+#include <algorithm>
+#include <map>
+
+#include "eval/cost.h"
+#include "tools/common.h"
+
+namespace tenon::tools {
+namespace {
+
+constexpr const char* kExamples =
+    "Operations and memory are estimates with symbolic dims at 1 unless bound.\n\n"
+    "Examples:\n"
+    "  tenon inspect model.onnx --dim batch=8\n"
+    "  tenon inspect model.onnx --placement --backend cpu\n"
+    "  tenon inspect model.onnx --json -";
+
+struct Options {
+  ModelOptions model;
+  bool placement = false;
+  std::string backend = "cpu", json, target;
+  int opt_level = 3;
+};
+
+std::string_view kind_name(backends::Placement::Kind kind) {
+  constexpr std::string_view kNames[] = {"generated", "library", "host", "view", "interpreted", "folded"};
+  return kNames[static_cast<size_t>(kind)];
+}
+
+std::map<std::string, int> count_ops(ir::Graph& graph) {
+  std::map<std::string, int> out;
+  ir::walk(graph, [&](ir::Node& node) {
+    if (!node.is("Constant")) ++out[std::string(node.op_name())];
+  });
+  return out;
+}
+
+void print_summary(const ir::Graph& graph, const std::map<std::string, int>& ops, const eval::Cost& cost) {
+  Table io({"", "name", "type"});
+  for (const ir::Value* v : graph.inputs()) io.add({"input", v->name(), ir::to_string(v->type())});
+  for (size_t i = 0; i < graph.outputs().size(); ++i)
+    io.add({"output", graph.output_name(static_cast<int>(i)), ir::to_string(graph.outputs()[i]->type())});
+  io.print();
+  std::vector<std::pair<int, std::string>> sorted;
+  int total = 0;
+  for (const auto& [op, n] : ops) {
+    sorted.emplace_back(-n, op);
+    total += n;
+  }
+  std::sort(sorted.begin(), sorted.end());
+  fmt::print("\n");
+  Table table({"op", "nodes"});
+  for (const auto& [n, op] : sorted) table.add({op, std::to_string(-n)});
+  table.add({"all", std::to_string(total)});
+  table.print();
+  fmt::print("\nparameters   {} ({})\n", human_count(cost.parameters), human_bytes(cost.parameter_bytes));
+  fmt::print("operations   {}{}\n", human_count(cost.flops),
+             cost.uncounted > 0 ? fmt::format(", {} nodes not counted", cost.uncounted) : std::string());
+  fmt::print("activations  {} at most at one time\n", human_bytes(cost.activation_bytes));
+}
+
+nlohmann::json summary_json(const ir::Graph& graph, const std::map<std::string, int>& ops, const eval::Cost& cost) {
+  nlohmann::json inputs = nlohmann::json::array(), outputs = nlohmann::json::array();
+  for (const ir::Value* v : graph.inputs()) inputs.push_back({{"name", v->name()}, {"type", ir::to_string(v->type())}});
+  for (size_t i = 0; i < graph.outputs().size(); ++i)
+    outputs.push_back({{"name", graph.output_name(static_cast<int>(i))}, {"type", ir::to_string(graph.outputs()[i]->type())}});
+  return {{"inputs", inputs}, {"outputs", outputs}, {"ops", ops}, {"parameters", cost.parameters}, {"parameter_bytes", cost.parameter_bytes},
+          {"operations", cost.flops}, {"activation_bytes", cost.activation_bytes}};
+}
+
+/// Nodes of the model, not of the compiled graph, are what the percentages count.
+void print_placement(const std::vector<backends::Placement>& placement) {
+  std::map<std::string_view, size_t> totals;
+  size_t all = 0;
+  Table table({"node", "op", "kind", "implementation", "nodes", "not better because"});
+  for (const backends::Placement& p : placement) {
+    const size_t n = std::max<size_t>(1, p.covers.size());
+    totals[kind_name(p.kind)] += n;
+    all += n;
+    table.add({p.node, p.op, std::string(kind_name(p.kind)), p.implementation, std::to_string(n), p.reason});
+  }
+  table.print();
+  fmt::print("\n");
+  for (const auto& [kind, n] : totals)
+    fmt::print("{:<12} {:5} nodes  {:5.1f} %\n", kind, n, 100.0 * static_cast<double>(n) / static_cast<double>(std::max<size_t>(all, 1)));
+}
+
+nlohmann::json placement_json(const std::vector<backends::Placement>& placement) {
+  nlohmann::json rows = nlohmann::json::array();
+  std::map<std::string, size_t> totals;
+  for (const backends::Placement& p : placement) {
+    totals[std::string(kind_name(p.kind))] += std::max<size_t>(1, p.covers.size());
+    rows.push_back({{"node", p.node}, {"op", p.op}, {"kind", kind_name(p.kind)}, {"implementation", p.implementation},
+                    {"reason", p.reason}, {"covers", p.covers}});
+  }
+  return {{"nodes", rows}, {"totals", totals}};
+}
+
+Status inspect(const Options& o) {
+  TENON_ASSIGN_OR_RETURN(const auto graph, load(o.model));
+  const bool text = o.json != "-";
+  nlohmann::json json;
+  if (o.placement) {
+    TENON_ASSIGN_OR_RETURN(const auto chosen, backends_of(o.backend));
+    for (const backends::Backend* backend : chosen) {
+      backends::CompileOptions compile;
+      compile.opt_level = o.opt_level;
+      compile.target = o.target;
+      TENON_ASSIGN_OR_RETURN(const auto executable, backend->compile(*graph, compile));
+      if (text && chosen.size() > 1) fmt::print("{}:\n", backend->name());
+      if (text) print_placement(executable->placement());
+      json["placement"][std::string(backend->name())] = placement_json(executable->placement());
+    }
+  } else {
+    const std::map<std::string, int> ops = count_ops(*graph);
+    const eval::Cost cost = eval::estimate(*graph);
+    if (text) print_summary(*graph, ops, cost);
+    json = summary_json(*graph, ops, cost);
+  }
+  return o.json.empty() ? Status() : write_json(json, o.json);
+}
+
+}  // namespace
+
+void add_inspect(CLI::App& app, int& status) {
+  auto o = std::make_shared<Options>();
+  CLI::App* sub = app.add_subcommand("inspect", "Show inputs, outputs, ops, parameters, operations, memory; or where nodes run");
+  add_model_options(*sub, o->model);
+  sub->add_flag("--placement", o->placement, "How each node runs on a backend, and the shares in percent");
+  sub->add_option("--backend", o->backend, "Backends for --placement, separated by commas");
+  sub->add_option("-O", o->opt_level, "Optimisation level")->check(CLI::Range(0, 3));
+  sub->add_option("--target", o->target, "CPU target: host, x86-64-v2, x86-64-v3, x86-64-v4");
+  sub->add_option("--json", o->json, "Write results to a file, or - for stdout")->type_name("PATH");
+  sub->footer(kExamples);
+  sub->callback([o, &status] {
+    const Status result = inspect(*o);
+    status = result.ok() ? kSuccess : report(result);
+  });
+}
+
+}  // namespace tenon::tools

@@ -1,0 +1,107 @@
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+
+#include "ir/printer.h"
+#include "passes/pass.h"
+#include "tools/common.h"
+
+namespace tenon::tools {
+namespace {
+
+constexpr const char* kExamples =
+    "Examples:\n"
+    "  tenon optimize model.onnx -o model.tir\n"
+    "  tenon optimize model.onnx -O1 --print-after fold-constants\n"
+    "  tenon optimize model.onnx --disable fuse --max-rewrites 10\n"
+    "  tenon optimize --list-passes";
+
+struct Options {
+  ModelOptions model;
+  std::string output;
+  std::vector<std::string> print_after, disable;
+  int level = 3;
+  int64_t max_rewrites = -1;
+  bool list = false, verify_each = false, times = false;
+};
+
+void list_passes() {
+  Table table({"pass", "from", "what it does"});
+  for (const passes::PassInfo& pass : passes::pipeline()) table.add({std::string(pass.name), fmt::format("-O{}", pass.level), std::string(pass.help)});
+  table.print();
+}
+
+Status check_names(const std::vector<std::string>& names, const char* option) {
+  std::vector<std::string> known;
+  for (const passes::PassInfo& pass : passes::pipeline())
+    if (std::find(known.begin(), known.end(), pass.name) == known.end()) known.emplace_back(pass.name);
+  for (const std::string& name : names)
+    if (name != "all" && passes::find_pass(name) == nullptr)
+      return Status(Code::kInvalidArgument, fmt::format("there is no pass '{}'", name), option, fmt::format("choose from {}", fmt::join(known, ", ")));
+  return {};
+}
+
+Status optimize(const Options& o) {
+  if (o.list) {
+    list_passes();
+    return {};
+  }
+  if (o.model.path.empty()) return Status(Code::kInvalidArgument, "no model is given", "tenon optimize", "name a .onnx file, or use --list-passes");
+  TENON_RETURN_IF_ERROR(check_names(o.print_after, "--print-after"));
+  TENON_RETURN_IF_ERROR(check_names(o.disable, "--disable"));
+  const std::string extension = std::filesystem::path(o.output).extension().string();
+  if (!o.output.empty() && o.output != "-" && extension != ".tir")
+    return Status(Code::kUnsupported, fmt::format("cannot write '{}' files", extension), o.output, "name an output that ends in .tir");
+  TENON_ASSIGN_OR_RETURN(const auto graph, load(o.model));
+  passes::PipelineOptions options;
+  options.level = o.level;
+  options.disabled = o.disable;
+  options.print_after = o.print_after;
+  options.print = [](std::string_view text) { fmt::print("{}\n", text); };
+  options.verify_each = o.verify_each;
+  options.max_rewrites = o.max_rewrites;
+  std::vector<passes::PassTime> times;
+  const size_t before = graph->num_nodes();
+  TENON_RETURN_IF_ERROR(passes::run_pipeline(*graph, options, &times));
+  if (o.times) {
+    Table table({"pass", "ms", "changed"});
+    for (const passes::PassTime& t : times) table.add({std::string(t.name), fmt::format("{:.3f}", t.ms), t.changed ? "yes" : "no"});
+    table.print(stderr);
+  }
+  if (o.output.empty()) {
+    fmt::print("{} nodes before, {} after\n", before, graph->num_nodes());
+    return {};
+  }
+  const std::string text = ir::to_text(*graph, {.full = o.output != "-"});
+  if (o.output == "-") {
+    std::fwrite(text.data(), 1, text.size(), stdout);
+    return {};
+  }
+  std::ofstream out(o.output, std::ios::binary | std::ios::trunc);
+  if (!out.write(text.data(), static_cast<std::streamsize>(text.size())).flush()) return Status(Code::kIo, "cannot write", o.output);
+  return {};
+}
+
+}  // namespace
+
+void add_optimize(CLI::App& app, int& status) {
+  auto o = std::make_shared<Options>();
+  CLI::App* sub = app.add_subcommand("optimize", "Run the passes and write the graph that results");
+  add_model_options(*sub, o->model);
+  sub->get_option("model")->required(false);
+  sub->add_option("-o,--output", o->output, "Graph to write: OUT.tir, or - for stdout (large constants abridged)")->type_name("OUT");
+  sub->add_option("-O", o->level, "Optimisation level")->check(CLI::Range(0, 3));
+  sub->add_option("--print-after", o->print_after, "Print the graph after this pass, or all. Repeatable")->allow_extra_args(false);
+  sub->add_option("--disable", o->disable, "Leave out this pass. Repeatable")->allow_extra_args(false);
+  sub->add_option("--max-rewrites", o->max_rewrites, "Stop rewriting after this many; -1: no limit");
+  sub->add_flag("--list-passes", o->list, "List the passes in order and end");
+  sub->add_flag("--verify-each", o->verify_each, "Verify the graph after every pass");
+  sub->add_flag("--times", o->times, "Print the time of every pass");
+  sub->footer(kExamples);
+  sub->callback([o, &status] {
+    const Status result = optimize(*o);
+    status = result.ok() ? kSuccess : report(result);
+  });
+}
+
+}  // namespace tenon::tools
