@@ -1,6 +1,7 @@
 #include <map>
 
 #include "codegen/lower/lower.h"
+#include "ir/op.h"
 #include "passes/pass.h"
 #include "tools/common.h"
 

@@ -5,7 +5,11 @@
 
 #include <algorithm>
 #include <charconv>
+#include <filesystem>
 #include <fstream>
+#include <iterator>
+
+#include "ir/parser.h"
 
 namespace tenon::tools {
 
@@ -16,7 +20,7 @@ int report(const Status& status) {
 }
 
 void add_model_options(CLI::App& app, ModelOptions& options) {
-  app.add_option("model", options.path, "Model file (.onnx)")->required();
+  app.add_option("model", options.path, "Model file (.onnx or .tir)")->required();
   app.add_option("--dim", options.dims, "Bind a symbolic dim: NAME=N. Repeatable")->type_name("NAME=N")->allow_extra_args(false);
   app.add_option("--shape", options.shapes, "Bind an input's shape: INPUT=1x3x224x224; -1 keeps a dim. Repeatable")
       ->type_name("INPUT=DxD…")
@@ -80,8 +84,28 @@ Result<frontend::ImportOptions> import_options(const ModelOptions& options) {
   return out;
 }
 
+namespace {
+
+Result<std::unique_ptr<ir::Graph>> load_tir(const ModelOptions& options) {
+  if (!options.dims.empty() || !options.shapes.empty())
+    return Status(Code::kUnsupported, "--dim and --shape bind names of ONNX models only", options.path, "edit the types in the text");
+  constexpr std::streamsize kMaxBytes = std::streamsize{1} << 30;
+  std::error_code ec;
+  if (!std::filesystem::is_regular_file(options.path, ec)) return Status(Code::kNotFound, "no such file", options.path);
+  if (std::filesystem::file_size(options.path, ec) > static_cast<uintmax_t>(kMaxBytes))
+    return Status(Code::kResourceExhausted, "larger than 1 GiB", options.path);
+  std::ifstream in(options.path, std::ios::binary);
+  const std::string text((std::istreambuf_iterator<char>(in)), {});
+  Result<std::unique_ptr<ir::Graph>> graph = ir::parse_text(text);
+  if (!graph.ok()) return std::move(graph).status().at(options.path);
+  return graph;
+}
+
+}  // namespace
+
 Result<std::unique_ptr<ir::Graph>> load(const ModelOptions& options) {
   TENON_ASSIGN_OR_RETURN(const frontend::ImportOptions import, import_options(options));
+  if (std::filesystem::path(options.path).extension() == ".tir") return load_tir(options);
   return frontend::import_onnx(options.path, import);
 }
 

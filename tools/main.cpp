@@ -11,8 +11,13 @@ int run(int argc, char** argv) {
   app.footer("Exit status: 0 success, 1 the thing checked does not hold, 2 usage or input error.\n"
              "`tenon COMMAND --help` has examples.");
   int status = kSuccess;
+  add_inspect(app, status);
+  add_check(app, status);
+  add_optimize(app, status);
+  add_compile(app, status);
+  add_run(app, status);
   add_verify(app, status);
-  add_eval(app, status);
+  add_bench(app, status);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {

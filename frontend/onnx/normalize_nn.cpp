@@ -138,7 +138,7 @@ Status grid_sample_modes(Call& call, ir::Builder&, Outputs&) {
 
 constexpr NormalizeRule kRules[] = {
     {"", "BatchNormalization", 14, batch_norm_old},
-    {"", "Dropout", kAnyVersion, dropout_inference},
+    {"", "Dropout", kAnyVersion, dropout_inference, true},
     {"", "RNN GRU LSTM", 7, drop_output_sequence},
     {"", "GlobalLpPool LpPool", 2, integer_p},
     {"", "GroupNormalization", 21, group_norm_channels},
