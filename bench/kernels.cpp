@@ -1,6 +1,6 @@
-// What generated kernels reach of the machine: an SGEMM register tile as a fraction of the FMA peak that the same program
-// measures, and elements a second of elementwise math. Usage: bench_kernels [TARGET [asm]];
-// with asm it prints the code of the first SGEMM tile instead.
+// What generated kernels reach of the machine: an SGEMM register tile as a fraction of the FMA peak that the same
+// program measures, and elements a second of elementwise math. Usage: bench_kernels [TARGET [asm]]; with asm it prints
+// the code of the first SGEMM tile instead.
 
 #include <algorithm>
 #include <chrono>
@@ -48,17 +48,21 @@ Kernel fma_chains(int lanes, int chains) {
   k.name = "fma_chains";
   KernelBuilder b(k);
   const int x = b.add_binding("x", DType::kF32, false), y = b.add_binding("y", DType::kF32, true);
-  b.loop(LoopKind::kVector, b.i64(0), b.i64(lanes), 1, [&](ValueId l) {
-    std::vector<ValueId> inits;
-    for (int c = 0; c < chains; ++c) inits.push_back(b.load(x, b.add(l, b.i64(c * lanes))));
-    const ValueId scale = b.load(x, l), bias = b.load(x, b.add(l, b.i64(lanes)));
-    const auto sums = b.loop(LoopKind::kSerial, b.i64(0), b.dim(0), 1, inits, [&](ValueId, std::span<const ValueId> c) {
-      std::vector<ValueId> next;
-      for (ValueId v : c) next.push_back(b.op(ScalarOp::kFma, {v, scale, bias}));
-      return next;
-    });
-    for (int c = 0; c < chains; ++c) b.store(y, b.add(l, b.i64(c * lanes)), sums[static_cast<size_t>(c)]);
-  }, lanes);
+  b.loop(
+      LoopKind::kVector, b.i64(0), b.i64(lanes), 1,
+      [&](ValueId l) {
+        std::vector<ValueId> inits;
+        for (int c = 0; c < chains; ++c) inits.push_back(b.load(x, b.add(l, b.i64(c * lanes))));
+        const ValueId scale = b.load(x, l), bias = b.load(x, b.add(l, b.i64(lanes)));
+        const auto sums =
+            b.loop(LoopKind::kSerial, b.i64(0), b.dim(0), 1, inits, [&](ValueId, std::span<const ValueId> c) {
+              std::vector<ValueId> next;
+              for (ValueId v : c) next.push_back(b.op(ScalarOp::kFma, {v, scale, bias}));
+              return next;
+            });
+        for (int c = 0; c < chains; ++c) b.store(y, b.add(l, b.i64(c * lanes)), sums[static_cast<size_t>(c)]);
+      },
+      lanes);
   return k;
 }
 
@@ -72,24 +76,29 @@ Kernel sgemm_tile(int lanes, int rows, int vectors) {
   const ValueId depth = b.dim(0);
   const int panel = lanes * vectors;
   const ValueId first = b.mul(b.grid_index(), b.i64(rows));
-  b.loop(LoopKind::kVector, b.i64(0), b.i64(lanes), 1, [&](ValueId l) {
-    const std::vector<ValueId> zeros(static_cast<size_t>(rows * vectors), b.constant(DType::kF32, 0));
-    const auto sums = b.loop(LoopKind::kSerial, b.i64(0), depth, 1, zeros, [&](ValueId kk, std::span<const ValueId> acc) {
-      std::vector<ValueId> next, column;
-      for (int v = 0; v < vectors; ++v)
-        column.push_back(b.load(p, b.add(b.add(b.mul(kk, b.i64(panel)), b.i64(v * lanes)), l)));
-      for (int r = 0; r < rows; ++r) {
-        const ValueId left = b.load(a, b.add(b.mul(b.add(first, b.i64(r)), depth), kk));
-        for (int v = 0; v < vectors; ++v)
-          next.push_back(b.op(ScalarOp::kFma, {left, column[static_cast<size_t>(v)], acc[static_cast<size_t>(r * vectors + v)]}));
-      }
-      return next;
-    });
-    for (int r = 0; r < rows; ++r)
-      for (int v = 0; v < vectors; ++v)
-        b.store(c, b.add(b.mul(b.add(first, b.i64(r)), b.i64(panel)), b.add(b.i64(v * lanes), l)),
-                sums[static_cast<size_t>(r * vectors + v)]);
-  }, lanes);
+  b.loop(
+      LoopKind::kVector, b.i64(0), b.i64(lanes), 1,
+      [&](ValueId l) {
+        const std::vector<ValueId> zeros(static_cast<size_t>(rows * vectors), b.constant(DType::kF32, 0));
+        const auto sums =
+            b.loop(LoopKind::kSerial, b.i64(0), depth, 1, zeros, [&](ValueId kk, std::span<const ValueId> acc) {
+              std::vector<ValueId> next, column;
+              for (int v = 0; v < vectors; ++v)
+                column.push_back(b.load(p, b.add(b.add(b.mul(kk, b.i64(panel)), b.i64(v * lanes)), l)));
+              for (int r = 0; r < rows; ++r) {
+                const ValueId left = b.load(a, b.add(b.mul(b.add(first, b.i64(r)), depth), kk));
+                for (int v = 0; v < vectors; ++v)
+                  next.push_back(b.op(ScalarOp::kFma, {left, column[static_cast<size_t>(v)],
+                                                       acc[static_cast<size_t>(r * vectors + v)]}));
+              }
+              return next;
+            });
+        for (int r = 0; r < rows; ++r)
+          for (int v = 0; v < vectors; ++v)
+            b.store(c, b.add(b.mul(b.add(first, b.i64(r)), b.i64(panel)), b.add(b.i64(v * lanes), l)),
+                    sums[static_cast<size_t>(r * vectors + v)]);
+      },
+      lanes);
   return k;
 }
 
@@ -111,10 +120,10 @@ Kernel sum_kernel() {
   KernelBuilder b(k);
   const int x = b.add_binding("x", DType::kF32, false), y = b.add_binding("y", DType::kF32, true);
   const ValueId zero = b.constant(DType::kF32, 0);
-  const auto sum = b.loop(
-      LoopKind::kVector, b.i64(0), b.dim(0), 1, std::span(&zero, 1),
-      [&](ValueId iv, std::span<const ValueId> c) { return std::vector<ValueId>{b.add(c[0], b.load(x, iv))}; },
-      {Combiner::kAdd});
+  const auto sum =
+      b.loop(LoopKind::kVector, b.i64(0), b.dim(0), 1, std::span(&zero, 1),
+             [&](ValueId iv, std::span<const ValueId> c) { return std::vector<ValueId>{b.add(c[0], b.load(x, iv))}; },
+             {Combiner::kAdd});
   b.store(y, b.grid_index(), sum[0]);
   return k;
 }
@@ -135,7 +144,8 @@ Kernel gather_kernel() {
 }
 
 int print_assembly(const codegen::Target& target) {
-  const Kernel tile = target.vector_registers == 32 ? sgemm_tile(target.lanes(32), 6, 4) : sgemm_tile(target.lanes(32), 6, 2);
+  const Kernel tile =
+      target.vector_registers == 32 ? sgemm_tile(target.lanes(32), 6, 4) : sgemm_tile(target.lanes(32), 6, 2);
   const Kernel* const one[] = {&tile};
   const auto text = codegen::emit(one, target, codegen::EmitKind::kAssembly);
   fmt::print("{}\n", text.ok() ? *text : text.status().to_string());
@@ -173,20 +183,28 @@ int run(const char* name, bool assembly) {
   if (!chain) return 2;
   const int64_t steps = 200000;
   void* const chain_args[] = {x, y};
-  const double peak = 2.0 * lanes * chains * static_cast<double>(steps) / measure([&] { chain(chain_args, &steps, 0, 1); });
+  const double peak =
+      2.0 * lanes * chains * static_cast<double>(steps) / measure([&] { chain(chain_args, &steps, 0, 1); });
   fmt::print("{:24} {:8.1f} GFLOP/s (compiled in {:.1f} ms)\n", "peak fma", peak / 1e9, compile_seconds * 1e3);
 
-  struct Tile { int rows, vectors; };
-  const std::vector<Tile> tiles = target->vector_registers == 32 ? std::vector<Tile>{{6, 4}, {8, 3}, {14, 2}} : std::vector<Tile>{{6, 2}, {4, 3}};
+  struct Tile {
+    int rows, vectors;
+  };
+  const std::vector<Tile> tiles =
+      target->vector_registers == 32 ? std::vector<Tile>{{6, 4}, {8, 3}, {14, 2}} : std::vector<Tile>{{6, 2}, {4, 3}};
   for (const Tile tile : tiles) {
     const auto gemm = compile(sgemm_tile(lanes, tile.rows, tile.vectors));
     if (!gemm) return 2;
     const int64_t depth = 768, grid = 64 / tile.rows;
     void* const args[] = {x, z, y};
     const double flops = 2.0 * static_cast<double>(depth * grid) * tile.rows * tile.vectors * lanes;
-    const double rate = flops / measure([&] { for (int r = 0; r < 50; ++r) gemm(args, &depth, 0, grid); }) * 50;
+    const double rate = flops / measure([&] {
+                          for (int r = 0; r < 50; ++r) gemm(args, &depth, 0, grid);
+                        }) *
+                        50;
     fmt::print("{:24} {:8.1f} GFLOP/s {:5.1f} % of peak (compiled in {:.1f} ms)\n",
-               fmt::format("sgemm {}x{} K=768", tile.rows, tile.vectors * lanes), rate / 1e9, 100 * rate / peak, compile_seconds * 1e3);
+               fmt::format("sgemm {}x{} K=768", tile.rows, tile.vectors * lanes), rate / 1e9, 100 * rate / peak,
+               compile_seconds * 1e3);
   }
 
   const int64_t count = 4096;  // fits the first-level cache
@@ -194,18 +212,21 @@ int run(const char* name, bool assembly) {
     const auto fn = compile(kernel);
     if (!fn) return;
     void* const args[] = {x, y};
-    const double rate = static_cast<double>(count) * 100 / measure([&] { for (int r = 0; r < 100; ++r) fn(args, &count, 0, 1); });
+    const double rate = static_cast<double>(count) * 100 / measure([&] {
+                          for (int r = 0; r < 100; ++r) fn(args, &count, 0, 1);
+                        });
     fmt::print("{:24} {:8.2f} G elements/s (compiled in {:.1f} ms)\n", kernel.name, rate / 1e9, compile_seconds * 1e3);
   };
-  for (ScalarOp op : {ScalarOp::kAdd, ScalarOp::kMax, ScalarOp::kExp, ScalarOp::kTanh, ScalarOp::kErf, ScalarOp::kSigmoid,
-                      ScalarOp::kLog, ScalarOp::kSin, ScalarOp::kPow, ScalarOp::kAtan})
+  for (ScalarOp op : {ScalarOp::kAdd, ScalarOp::kMax, ScalarOp::kExp, ScalarOp::kTanh, ScalarOp::kErf,
+                      ScalarOp::kSigmoid, ScalarOp::kLog, ScalarOp::kSin, ScalarOp::kPow, ScalarOp::kAtan})
     rate_of(map_kernel(op));
   rate_of(sum_kernel());
   rate_of(gather_kernel());
 
   std::vector<Kernel> many;
   for (int i = 0; i < 4; ++i)
-    for (ScalarOp op : {ScalarOp::kAdd, ScalarOp::kExp, ScalarOp::kTanh, ScalarOp::kErf}) many.push_back(map_kernel(op));
+    for (ScalarOp op : {ScalarOp::kAdd, ScalarOp::kExp, ScalarOp::kTanh, ScalarOp::kErf})
+      many.push_back(map_kernel(op));
   for (int i = 0; i < 4; ++i) many.push_back(sgemm_tile(lanes, 6, 2));
   std::vector<const Kernel*> pointers;
   for (const Kernel& k : many) pointers.push_back(&k);

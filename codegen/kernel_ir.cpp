@@ -96,24 +96,35 @@ struct Folder {
     const auto cx = b.as_constant(x), cy = b.as_constant(y);
     const auto is = [](const std::optional<int64_t>& c, int64_t v) { return c && *c == v; };
     switch (op) {
-      case ScalarOp::kAdd: return is(cx, 0) ? y : is(cy, 0) ? x : -1;
-      case ScalarOp::kSub: return is(cy, 0) ? x : x == y ? b.i64(0) : -1;
-      case ScalarOp::kMul: return is(cx, 1) || is(cy, 0) ? y : is(cy, 1) || is(cx, 0) ? x : -1;
+      case ScalarOp::kAdd:
+        return is(cx, 0) ? y : is(cy, 0) ? x : -1;
+      case ScalarOp::kSub:
+        return is(cy, 0) ? x : x == y ? b.i64(0) : -1;
+      case ScalarOp::kMul:
+        return is(cx, 1) || is(cy, 0) ? y : is(cy, 1) || is(cx, 0) ? x : -1;
       case ScalarOp::kDiv:
-      case ScalarOp::kFloorDiv: return is(cy, 1) || is(cx, 0) ? x : -1;
+      case ScalarOp::kFloorDiv:
+        return is(cy, 1) || is(cx, 0) ? x : -1;
       case ScalarOp::kMod:
-      case ScalarOp::kRem: return is(cy, 1) ? b.i64(0) : is(cx, 0) ? x : -1;
+      case ScalarOp::kRem:
+        return is(cy, 1) ? b.i64(0) : is(cx, 0) ? x : -1;
       case ScalarOp::kMin:
-      case ScalarOp::kMax: return x == y ? x : -1;
-      case ScalarOp::kAnd: return fold_logic(dtype, x, y, cx, cy, true);
-      case ScalarOp::kOr: return fold_logic(dtype, x, y, cx, cy, false);
+      case ScalarOp::kMax:
+        return x == y ? x : -1;
+      case ScalarOp::kAnd:
+        return fold_logic(dtype, x, y, cx, cy, true);
+      case ScalarOp::kOr:
+        return fold_logic(dtype, x, y, cx, cy, false);
       case ScalarOp::kEq:
       case ScalarOp::kLe:
-      case ScalarOp::kGe: return x == y ? b.constant_int(DType::kBool, 1) : -1;
+      case ScalarOp::kGe:
+        return x == y ? b.constant_int(DType::kBool, 1) : -1;
       case ScalarOp::kNe:
       case ScalarOp::kLt:
-      case ScalarOp::kGt: return x == y ? b.constant_int(DType::kBool, 0) : -1;
-      default: return -1;
+      case ScalarOp::kGt:
+        return x == y ? b.constant_int(DType::kBool, 0) : -1;
+      default:
+        return -1;
     }
   }
 

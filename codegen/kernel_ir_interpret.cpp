@@ -43,7 +43,9 @@ class Interpreter {
       case InstKind::kConst:
         at(i.results[0]) = is_float(i.dtype) ? ir::cast_scalar(i.constant, DType::kF64, i.dtype) : i.constant;
         return {};
-      case InstKind::kDim: at(i.results[0]).i = dims_[static_cast<size_t>(i.index)]; return {};
+      case InstKind::kDim:
+        at(i.results[0]).i = dims_[static_cast<size_t>(i.index)];
+        return {};
       case InstKind::kOp: {
         Scalar args[3];
         for (size_t o = 0; o < i.operands.size(); ++o) args[o] = at(i.operands[o]);
@@ -56,9 +58,12 @@ class Interpreter {
       case InstKind::kBitcast:
         at(i.results[0]) = reinterpret_scalar(at(i.operands[0]), k_.dtype(i.operands[0]), i.dtype);
         return {};
-      case InstKind::kLoad: return load(i);
-      case InstKind::kStore: return store(i);
-      case InstKind::kFor: return loop(i);
+      case InstKind::kLoad:
+        return load(i);
+      case InstKind::kStore:
+        return store(i);
+      case InstKind::kFor:
+        return loop(i);
       case InstKind::kIf: {
         const Region& r = i.regions[at(i.operands[0]).i ? 0 : 1];
         TENON_RETURN_IF_ERROR(region(r));
@@ -69,7 +74,8 @@ class Interpreter {
         if (!at(i.operands[0]).i && failed_.ok())
           failed_ = error(Code::kOutOfRange, "kernel '{}' failed its check, code {}", k_.name, i.index);
         return {};
-      case InstKind::kBarrier: return {};
+      case InstKind::kBarrier:
+        return {};
     }
     return {};
   }

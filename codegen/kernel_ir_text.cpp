@@ -89,11 +89,21 @@ class Printer {
   void inst(const Inst& i, int indent) {
     std::string body;
     switch (i.kind) {
-      case InstKind::kConst: body = fmt::format("const {} {}", name(i.dtype), literal(i.dtype, i.constant)); break;
-      case InstKind::kDim: body = fmt::format("dim {}", i.index); break;
-      case InstKind::kOp: body = fmt::format("{} {}", info(i.op).name, uses(i.operands)); break;
-      case InstKind::kCast: body = fmt::format("cast {} to {}", use(i.operands[0]), name(i.dtype)); break;
-      case InstKind::kBitcast: body = fmt::format("bitcast {} to {}", use(i.operands[0]), name(i.dtype)); break;
+      case InstKind::kConst:
+        body = fmt::format("const {} {}", name(i.dtype), literal(i.dtype, i.constant));
+        break;
+      case InstKind::kDim:
+        body = fmt::format("dim {}", i.index);
+        break;
+      case InstKind::kOp:
+        body = fmt::format("{} {}", info(i.op).name, uses(i.operands));
+        break;
+      case InstKind::kCast:
+        body = fmt::format("cast {} to {}", use(i.operands[0]), name(i.dtype));
+        break;
+      case InstKind::kBitcast:
+        body = fmt::format("bitcast {} to {}", use(i.operands[0]), name(i.dtype));
+        break;
       case InstKind::kLoad:
         body = fmt::format("load b{}[{}]", i.index, use(i.operands[0]));
         if (i.operands.size() == 3) body += fmt::format(" if {} else {}", use(i.operands[1]), use(i.operands[2]));
@@ -102,10 +112,16 @@ class Printer {
         body = fmt::format("store b{}[{}], {}", i.index, use(i.operands[0]), use(i.operands[1]));
         if (i.operands.size() == 3) body += fmt::format(" if {}", use(i.operands[2]));
         break;
-      case InstKind::kCheck: body = fmt::format("check {}, {}", use(i.operands[0]), i.index); break;
-      case InstKind::kBarrier: body = "barrier"; break;
-      case InstKind::kFor: return loop(i, indent);
-      case InstKind::kIf: return branch(i, indent);
+      case InstKind::kCheck:
+        body = fmt::format("check {}, {}", use(i.operands[0]), i.index);
+        break;
+      case InstKind::kBarrier:
+        body = "barrier";
+        break;
+      case InstKind::kFor:
+        return loop(i, indent);
+      case InstKind::kIf:
+        return branch(i, indent);
     }
     out_ += results(i) + body + "\n";
   }
@@ -284,10 +300,14 @@ class Parser {
   Status buffer() {
     BufferInfo b;
     const std::string_view space = next();
-    if (space == kSpaceNames[0]) b.space = BufferSpace::kBinding;
-    else if (space == kSpaceNames[1]) b.space = BufferSpace::kLocal;
-    else if (space == kSpaceNames[2]) b.space = BufferSpace::kShared;
-    else return fail("expected a buffer or the body, not '{}'", space);
+    if (space == kSpaceNames[0])
+      b.space = BufferSpace::kBinding;
+    else if (space == kSpaceNames[1])
+      b.space = BufferSpace::kLocal;
+    else if (space == kSpaceNames[2])
+      b.space = BufferSpace::kShared;
+    else
+      return fail("expected a buffer or the body, not '{}'", space);
     TENON_ASSIGN_OR_RETURN(b.dtype, dtype());
     if (b.space != BufferSpace::kBinding) {
       TENON_ASSIGN_OR_RETURN(b.count, integer());

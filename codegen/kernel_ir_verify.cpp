@@ -12,24 +12,62 @@ constexpr int kMaxWidth = 256;
 
 bool is_value_dtype(DType d) {
   switch (d) {
-    case DType::kBool: case DType::kF16: case DType::kBF16: case DType::kF32: case DType::kF64:
-    case DType::kI8: case DType::kI16: case DType::kI32: case DType::kI64:
-    case DType::kU8: case DType::kU16: case DType::kU32: case DType::kU64: return true;
-    default: return false;
+    case DType::kBool:
+    case DType::kF16:
+    case DType::kBF16:
+    case DType::kF32:
+    case DType::kF64:
+    case DType::kI8:
+    case DType::kI16:
+    case DType::kI32:
+    case DType::kI64:
+    case DType::kU8:
+    case DType::kU16:
+    case DType::kU32:
+    case DType::kU64:
+      return true;
+    default:
+      return false;
   }
 }
 
 /// Whether `op` takes operands of `dtype`.
 bool op_takes(ScalarOp op, DType dtype) {
   switch (op) {
-    case ScalarOp::kNeg: case ScalarOp::kAbs: case ScalarOp::kSign: case ScalarOp::kAdd: case ScalarOp::kSub:
-    case ScalarOp::kMul: case ScalarOp::kDiv: case ScalarOp::kRem: case ScalarOp::kMod: case ScalarOp::kFloorDiv:
-    case ScalarOp::kPow: case ScalarOp::kFma: return dtype != DType::kBool;
-    case ScalarOp::kMin: case ScalarOp::kMax: case ScalarOp::kEq: case ScalarOp::kNe: case ScalarOp::kLt:
-    case ScalarOp::kLe: case ScalarOp::kGt: case ScalarOp::kGe: case ScalarOp::kSelect: return true;
-    case ScalarOp::kNot: case ScalarOp::kAnd: case ScalarOp::kOr: case ScalarOp::kXor: return !is_float(dtype);
-    case ScalarOp::kShl: case ScalarOp::kShr: case ScalarOp::kPopcount: return is_int(dtype);
-    default: return is_float(dtype);
+    case ScalarOp::kNeg:
+    case ScalarOp::kAbs:
+    case ScalarOp::kSign:
+    case ScalarOp::kAdd:
+    case ScalarOp::kSub:
+    case ScalarOp::kMul:
+    case ScalarOp::kDiv:
+    case ScalarOp::kRem:
+    case ScalarOp::kMod:
+    case ScalarOp::kFloorDiv:
+    case ScalarOp::kPow:
+    case ScalarOp::kFma:
+      return dtype != DType::kBool;
+    case ScalarOp::kMin:
+    case ScalarOp::kMax:
+    case ScalarOp::kEq:
+    case ScalarOp::kNe:
+    case ScalarOp::kLt:
+    case ScalarOp::kLe:
+    case ScalarOp::kGt:
+    case ScalarOp::kGe:
+    case ScalarOp::kSelect:
+      return true;
+    case ScalarOp::kNot:
+    case ScalarOp::kAnd:
+    case ScalarOp::kOr:
+    case ScalarOp::kXor:
+      return !is_float(dtype);
+    case ScalarOp::kShl:
+    case ScalarOp::kShr:
+    case ScalarOp::kPopcount:
+      return is_int(dtype);
+    default:
+      return is_float(dtype);
   }
 }
 
@@ -131,7 +169,8 @@ class Verifier {
         TENON_RETURN_IF_ERROR(arity(i, 0, 1));
         if (i.index < 0 || i.index >= k_.num_dims) return fail("dim {} of {}", i.index, k_.num_dims);
         return want(i.results[0], DType::kI64);
-      case InstKind::kOp: return op(i);
+      case InstKind::kOp:
+        return op(i);
       case InstKind::kCast:
         TENON_RETURN_IF_ERROR(arity(i, 1, 1));
         return want(i.results[0], i.dtype);
@@ -142,14 +181,18 @@ class Verifier {
           return fail("bitcast of {} to {}", name(k_.dtype(i.operands[0])), name(i.dtype));
         return want(i.results[0], i.dtype);
       case InstKind::kLoad:
-      case InstKind::kStore: return access(i);
-      case InstKind::kFor: return loop(i, depth);
-      case InstKind::kIf: return branch(i, depth);
+      case InstKind::kStore:
+        return access(i);
+      case InstKind::kFor:
+        return loop(i, depth);
+      case InstKind::kIf:
+        return branch(i, depth);
       case InstKind::kCheck:
         TENON_RETURN_IF_ERROR(arity(i, 1, 0));
         if (i.index <= 0) return fail("check code {}", i.index);
         return want(i.operands[0], DType::kBool);
-      case InstKind::kBarrier: return arity(i, 0, 0);
+      case InstKind::kBarrier:
+        return arity(i, 0, 0);
     }
     return fail("unknown instruction kind");
   }
@@ -218,11 +261,16 @@ class Verifier {
 
   Status combiner(Combiner c, DType dtype) const {
     switch (c) {
-      case Combiner::kAdd: case Combiner::kMul: case Combiner::kMin: case Combiner::kMax:
+      case Combiner::kAdd:
+      case Combiner::kMul:
+      case Combiner::kMin:
+      case Combiner::kMax:
         return dtype == DType::kBool ? fail("arithmetic combiner on bool") : Status();
-      case Combiner::kAnd: case Combiner::kOr:
+      case Combiner::kAnd:
+      case Combiner::kOr:
         return is_float(dtype) ? fail("logical combiner on {}", name(dtype)) : Status();
-      default: return fail("a loop cannot combine by position");
+      default:
+        return fail("a loop cannot combine by position");
     }
   }
 

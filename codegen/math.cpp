@@ -12,11 +12,11 @@ namespace {
 using math::V;
 
 constexpr MathAccuracy kAccuracy[] = {
-    {ScalarOp::kExp, 2, 2},     {ScalarOp::kExpm1, 1, 3},  {ScalarOp::kLog, 2, 2},   {ScalarOp::kLog1p, 1, 4},
-    {ScalarOp::kSin, 2, 2},     {ScalarOp::kCos, 2, 2},    {ScalarOp::kTan, 1, 3},   {ScalarOp::kAsin, 1, 3},
-    {ScalarOp::kAcos, 1, 3},    {ScalarOp::kAtan, 1, 2},   {ScalarOp::kSinh, 1, 4},  {ScalarOp::kCosh, 1, 4},
-    {ScalarOp::kTanh, 4, 5},    {ScalarOp::kAsinh, 1, 5},  {ScalarOp::kAcosh, 1, 5}, {ScalarOp::kAtanh, 1, 5},
-    {ScalarOp::kErf, 3, 3},     {ScalarOp::kSigmoid, 4, 4}, {ScalarOp::kPow, 2, 16},  {ScalarOp::kRsqrt, 2, 2},
+    {ScalarOp::kExp, 2, 2},   {ScalarOp::kExpm1, 1, 3},   {ScalarOp::kLog, 2, 2},   {ScalarOp::kLog1p, 1, 4},
+    {ScalarOp::kSin, 2, 2},   {ScalarOp::kCos, 2, 2},     {ScalarOp::kTan, 1, 3},   {ScalarOp::kAsin, 1, 3},
+    {ScalarOp::kAcos, 1, 3},  {ScalarOp::kAtan, 1, 2},    {ScalarOp::kSinh, 1, 4},  {ScalarOp::kCosh, 1, 4},
+    {ScalarOp::kTanh, 4, 5},  {ScalarOp::kAsinh, 1, 5},   {ScalarOp::kAcosh, 1, 5}, {ScalarOp::kAtanh, 1, 5},
+    {ScalarOp::kErf, 3, 3},   {ScalarOp::kSigmoid, 4, 4}, {ScalarOp::kPow, 2, 16},  {ScalarOp::kRsqrt, 2, 2},
     {ScalarOp::kRecip, 1, 1},
 };
 
@@ -25,13 +25,36 @@ bool is_small_float(DType d) { return d == DType::kF16 || d == DType::kBF16; }
 bool must_expand(ScalarOp op, DType dtype) {
   if (!is_float(dtype)) return op == ScalarOp::kPow;
   switch (op) {
-    case ScalarOp::kSign: case ScalarOp::kRsqrt: case ScalarOp::kRecip: case ScalarOp::kExp: case ScalarOp::kExpm1:
-    case ScalarOp::kLog: case ScalarOp::kLog1p: case ScalarOp::kSin: case ScalarOp::kCos: case ScalarOp::kTan:
-    case ScalarOp::kAsin: case ScalarOp::kAcos: case ScalarOp::kAtan: case ScalarOp::kSinh: case ScalarOp::kCosh:
-    case ScalarOp::kTanh: case ScalarOp::kAsinh: case ScalarOp::kAcosh: case ScalarOp::kAtanh: case ScalarOp::kErf:
-    case ScalarOp::kSigmoid: case ScalarOp::kIsNan: case ScalarOp::kIsInf: case ScalarOp::kPow: case ScalarOp::kRem:
-    case ScalarOp::kMod: case ScalarOp::kFloorDiv: return true;
-    default: return false;
+    case ScalarOp::kSign:
+    case ScalarOp::kRsqrt:
+    case ScalarOp::kRecip:
+    case ScalarOp::kExp:
+    case ScalarOp::kExpm1:
+    case ScalarOp::kLog:
+    case ScalarOp::kLog1p:
+    case ScalarOp::kSin:
+    case ScalarOp::kCos:
+    case ScalarOp::kTan:
+    case ScalarOp::kAsin:
+    case ScalarOp::kAcos:
+    case ScalarOp::kAtan:
+    case ScalarOp::kSinh:
+    case ScalarOp::kCosh:
+    case ScalarOp::kTanh:
+    case ScalarOp::kAsinh:
+    case ScalarOp::kAcosh:
+    case ScalarOp::kAtanh:
+    case ScalarOp::kErf:
+    case ScalarOp::kSigmoid:
+    case ScalarOp::kIsNan:
+    case ScalarOp::kIsInf:
+    case ScalarOp::kPow:
+    case ScalarOp::kRem:
+    case ScalarOp::kMod:
+    case ScalarOp::kFloorDiv:
+      return true;
+    default:
+      return false;
   }
 }
 
@@ -41,13 +64,12 @@ V int_pow(V x, V y) {
   const DType dtype = x.dtype();
   const V one = x.lit_int(1), zero = x.lit_int(0);
   const ValueId inits[] = {one.id, x.id};
-  const auto power = b.loop(LoopKind::kSerial, b.i64(0), b.i64(bits(dtype)), 1, inits,
-                            [&](ValueId iv, std::span<const ValueId> carried) {
-                              const V result{&b, carried[0]}, square{&b, carried[1]};
-                              const V bit = y.op(ScalarOp::kShr, V{&b, iv}.to(dtype)) & one;
-                              return std::vector<ValueId>{select(bit == one, result * square, result).id,
-                                                          (square * square).id};
-                            });
+  const auto power = b.loop(
+      LoopKind::kSerial, b.i64(0), b.i64(bits(dtype)), 1, inits, [&](ValueId iv, std::span<const ValueId> carried) {
+        const V result{&b, carried[0]}, square{&b, carried[1]};
+        const V bit = y.op(ScalarOp::kShr, V{&b, iv}.to(dtype)) & one;
+        return std::vector<ValueId>{select(bit == one, result * square, result).id, (square * square).id};
+      });
   const V result{&b, power[0]};
   if (!is_signed_int(dtype)) return result;
   const V minus_one = x.lit_int(-1);
@@ -109,7 +131,9 @@ class Expander {
         map(i.results[0]) =
             is_float(i.dtype) ? b_.constant(i.dtype, i.constant.f) : b_.constant_int(i.dtype, i.constant.i);
         return;
-      case InstKind::kDim: map(i.results[0]) = b_.dim(i.index); return;
+      case InstKind::kDim:
+        map(i.results[0]) = b_.dim(i.index);
+        return;
       case InstKind::kOp: {
         const DType dtype = from_.dtype(i.operands[i.op == ScalarOp::kSelect ? 1 : 0]);
         if (i.op == ScalarOp::kPow && is_float(dtype) && constants_.count(i.operands[1])) {
@@ -122,17 +146,27 @@ class Expander {
         map(i.results[0]) = must_expand(i.op, dtype) ? expand(i.op, {&b_, o[0]}, {&b_, o.back()}).id : b_.op(i.op, o);
         return;
       }
-      case InstKind::kCast: map(i.results[0]) = b_.cast(o[0], i.dtype); return;
-      case InstKind::kBitcast: map(i.results[0]) = b_.bitcast(o[0], i.dtype); return;
+      case InstKind::kCast:
+        map(i.results[0]) = b_.cast(o[0], i.dtype);
+        return;
+      case InstKind::kBitcast:
+        map(i.results[0]) = b_.bitcast(o[0], i.dtype);
+        return;
       case InstKind::kLoad:
         map(i.results[0]) = o.size() == 1 ? b_.load(i.index, o[0]) : b_.load_masked(i.index, o[0], o[1], o[2]);
         return;
       case InstKind::kStore:
-        if (o.size() == 2) b_.store(i.index, o[0], o[1]);
-        else b_.store_masked(i.index, o[0], o[1], o[2]);
+        if (o.size() == 2)
+          b_.store(i.index, o[0], o[1]);
+        else
+          b_.store_masked(i.index, o[0], o[1], o[2]);
         return;
-      case InstKind::kCheck: b_.check(o[0], static_cast<CheckCode>(i.index)); return;
-      case InstKind::kBarrier: b_.barrier(); return;
+      case InstKind::kCheck:
+        b_.check(o[0], static_cast<CheckCode>(i.index));
+        return;
+      case InstKind::kBarrier:
+        b_.barrier();
+        return;
       case InstKind::kFor: {
         const Region& r = i.regions[0];
         const auto results = b_.loop(

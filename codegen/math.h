@@ -4,12 +4,13 @@
 
 #include "codegen/kernel_ir.h"
 
-/// Accuracy of the sequences that kir::expand_math makes of math functions: the largest distance from the exact result in
-/// units in the last place, over all arguments (tests/kernels/math_test.cpp samples them densely). f16 and bf16 compute in
-/// f32 and round. NaN, infinities, signed zeros and subnormals come out as C's math library has them.
+/// Accuracy of the sequences that kir::expand_math makes of math functions: the largest distance from the exact result
+/// in units in the last place, over all arguments (tests/kernels/math_test.cpp samples them densely). f16 and bf16
+/// compute in f32 and round. NaN, infinities, signed zeros and subnormals come out as C's math library has them.
 ///
 /// f64, and the rarer f32 functions, which compute in f64 and round once, use classical reductions:
-/// - exp, expm1: x = k ln2 + r (Cody and Waite, "Software Manual for the Elementary Functions", 1980), Taylor series of e^r;
+/// - exp, expm1: x = k ln2 + r (Cody and Waite, "Software Manual for the Elementary Functions", 1980), Taylor series of
+/// e^r;
 /// - log: x = 2^e m, log m = 2 atanh(f / (2 + f)) with f = m - 1 (Tang 1990; as in fdlibm's e_log.c); log1p as Kahan's
 ///   log(u) x / (u - 1), u = 1 + x; pow keeps log x as a pair of doubles (constant
 ///   exponents 1, 2, 3, -1 and 1/2 become multiplications, a division or a square root);

@@ -74,9 +74,9 @@ V sigmoid32(V x) {
 // Up to 1: x P(x^2). Beyond: 1 - e^-Q(x); from 4 on it rounds to 1.
 V erf32(V x) {
   const V a = min(abs(x), 4);
-  const V small = x * poly(x * x, {0x1.20dd74ff16844p+0, -0x1.81273eca8cac5p-2, 0x1.ce2d1f9134b58p-4,
-                                   -0x1.b7fbb3f00ed46p-6, 0x1.5419f15c2cf38p-8, -0x1.a485d0ccb0897p-11,
-                                   0x1.4ae4849db3156p-14});
+  const V small =
+      x * poly(x * x, {0x1.20dd74ff16844p+0, -0x1.81273eca8cac5p-2, 0x1.ce2d1f9134b58p-4, -0x1.b7fbb3f00ed46p-6,
+                       0x1.5419f15c2cf38p-8, -0x1.a485d0ccb0897p-11, 0x1.4ae4849db3156p-14});
   const V q = poly(a, {0x1.662d821afc983p-12, 0x1.2088e6933d51ep+0, 0x1.46baf96d514a6p-1, 0x1.a652e2eedc621p-4,
                        -0x1.65cabe7725a00p-6, 0x1.82598407fc74ap-9, -0x1.86db1c6ed1fadp-13});
   return select(a < 1, small, with_sign(1 - exp32_negative(-q), x));
@@ -98,18 +98,26 @@ V trigonometric(ScalarOp op, V x) {
 
 V expand32(ScalarOp op, V x, V y) {
   switch (op) {
-    case ScalarOp::kExp: return exp32(x);
-    case ScalarOp::kLog: return log32(x);
-    case ScalarOp::kTanh: return tanh32(x);
-    case ScalarOp::kSigmoid: return sigmoid32(x);
-    case ScalarOp::kErf: return erf32(x);
+    case ScalarOp::kExp:
+      return exp32(x);
+    case ScalarOp::kLog:
+      return log32(x);
+    case ScalarOp::kTanh:
+      return tanh32(x);
+    case ScalarOp::kSigmoid:
+      return sigmoid32(x);
+    case ScalarOp::kErf:
+      return erf32(x);
     case ScalarOp::kSin:
-    case ScalarOp::kCos: return trigonometric(op, x);
+    case ScalarOp::kCos:
+      return trigonometric(op, x);
     case ScalarOp::kPow:
     case ScalarOp::kRem:
     case ScalarOp::kMod:
-    case ScalarOp::kFloorDiv: return expand64(op, x.to(DType::kF64), y.to(DType::kF64)).to(DType::kF32);
-    default: return expand64(op, x.to(DType::kF64), x.to(DType::kF64)).to(DType::kF32);
+    case ScalarOp::kFloorDiv:
+      return expand64(op, x.to(DType::kF64), y.to(DType::kF64)).to(DType::kF32);
+    default:
+      return expand64(op, x.to(DType::kF64), x.to(DType::kF64)).to(DType::kF32);
   }
 }
 

@@ -151,10 +151,26 @@ V multiply_high(V a, V c) {
 
 // The bits of 2/pi after a word of zeros.
 constexpr uint64_t kTwoOverPi[] = {
-    0,                  0xa2f9836e4e441529, 0xfc2757d1f534ddc0, 0xdb6295993c439041, 0xfe5163abdebbc561,
-    0xb7246e3a424dd2e0, 0x06492eea09d1921c, 0xfe1deb1cb129a73e, 0xe88235f52ebb4484, 0xe99c7026b45f7e41,
-    0x3991d639835339f4, 0x9c845f8bbdf9283b, 0x1ff897ffde05980f, 0xef2f118b5a0a6d1f, 0x6d367ecf27cb09b7,
-    0x4f463f669e5fea2d, 0x7527bac7ebe5f17b, 0x3d0739f78a5292ea, 0x6bfb5fb11f8d5d08, 0x56033046fc7b6bab,
+    0,
+    0xa2f9836e4e441529,
+    0xfc2757d1f534ddc0,
+    0xdb6295993c439041,
+    0xfe5163abdebbc561,
+    0xb7246e3a424dd2e0,
+    0x06492eea09d1921c,
+    0xfe1deb1cb129a73e,
+    0xe88235f52ebb4484,
+    0xe99c7026b45f7e41,
+    0x3991d639835339f4,
+    0x9c845f8bbdf9283b,
+    0x1ff897ffde05980f,
+    0xef2f118b5a0a6d1f,
+    0x6d367ecf27cb09b7,
+    0x4f463f669e5fea2d,
+    0x7527bac7ebe5f17b,
+    0x3d0739f78a5292ea,
+    0x6bfb5fb11f8d5d08,
+    0x56033046fc7b6bab,
 };
 
 // x = m 2^e with a 53-bit integer m. Bits of 2/pi that contribute multiples of 4 to x 2/pi are skipped; 192 bits from
@@ -306,11 +322,11 @@ V inverse_hyperbolic(ScalarOp op, V x) {
 // Up to 1: x P(x^2). Beyond: 1 - e^(-x^2) Q(t) with t = (x - 5/2) / (x + 5/2); erfc(6) is below half an ulp of 1.
 V erf64(V x) {
   const V a = min(abs(x), 6);
-  const V small = x * poly(x * x, {0x1.20dd750429b6dp+0, -0x1.812746b0379e6p-2, 0x1.ce2f21a042b34p-4,
-                                   -0x1.b82ce31284f38p-6, 0x1.565bcd0dbd920p-8, -0x1.c02db3db49905p-11,
-                                   0x1.f9a321e4be396p-14, -0x1.f4d1e4355e24fp-17, 0x1.b9df3066e20fep-20,
-                                   -0x1.5f1f41608c1ffp-23, 0x1.f7b9a24bdfaf0p-27, -0x1.38ac32d8ed106p-30,
-                                   0x1.0627890b92f43p-34});
+  const V small =
+      x * poly(x * x, {0x1.20dd750429b6dp+0, -0x1.812746b0379e6p-2, 0x1.ce2f21a042b34p-4, -0x1.b82ce31284f38p-6,
+                       0x1.565bcd0dbd920p-8, -0x1.c02db3db49905p-11, 0x1.f9a321e4be396p-14, -0x1.f4d1e4355e24fp-17,
+                       0x1.b9df3066e20fep-20, -0x1.5f1f41608c1ffp-23, 0x1.f7b9a24bdfaf0p-27, -0x1.38ac32d8ed106p-30,
+                       0x1.0627890b92f43p-34});
   const V t = (a - 2.5) / (a + 2.5);
   const V q = poly(t, {0x1.afbb3f3b7343bp-3, -0x1.7ca88dec217a6p-2, 0x1.01c11a735cd98p-2, -0x1.0011543716c82p-3,
                        0x1.470ba1f67ef1bp-5, -0x1.05bb2fe5bb8abp-8, -0x1.5a5716d076f91p-9, 0x1.cb3b616dc1017p-11,
@@ -332,8 +348,9 @@ V mod_from_rem(V rest, V y) {
 
 }  // namespace
 
-// fmod, exactly: r - trunc(r / y 2^s) y 2^s for falling s, 50 bits of the quotient at a time. A quotient that was rounded
-// up leaves a negative rest, which one addition mends; every rest is exact since it has no finer bits than x and y.
+// fmod, exactly: r - trunc(r / y 2^s) y 2^s for falling s, 50 bits of the quotient at a time. A quotient that was
+// rounded up leaves a negative rest, which one addition mends; every rest is exact since it has no finer bits than x
+// and y.
 V rem64(V x, V y) {
   KernelBuilder& b = *x.b;
   const V ax = abs(x), ay = abs(y);
@@ -367,28 +384,43 @@ V rem64(V x, V y) {
 
 V expand64(ScalarOp op, V x, V y) {
   switch (op) {
-    case ScalarOp::kExp: return exp64(x);
-    case ScalarOp::kExpm1: return expm1_64(x);
-    case ScalarOp::kLog: return log64(x);
-    case ScalarOp::kLog1p: return log1p_64(x);
+    case ScalarOp::kExp:
+      return exp64(x);
+    case ScalarOp::kExpm1:
+      return expm1_64(x);
+    case ScalarOp::kLog:
+      return log64(x);
+    case ScalarOp::kLog1p:
+      return log1p_64(x);
     case ScalarOp::kSin:
     case ScalarOp::kCos:
-    case ScalarOp::kTan: return trigonometric(op, x);
+    case ScalarOp::kTan:
+      return trigonometric(op, x);
     case ScalarOp::kAsin:
-    case ScalarOp::kAcos: return arc(op, x);
-    case ScalarOp::kAtan: return atan64(x);
+    case ScalarOp::kAcos:
+      return arc(op, x);
+    case ScalarOp::kAtan:
+      return atan64(x);
     case ScalarOp::kSinh:
     case ScalarOp::kCosh:
-    case ScalarOp::kTanh: return hyperbolic(op, x);
+    case ScalarOp::kTanh:
+      return hyperbolic(op, x);
     case ScalarOp::kAsinh:
     case ScalarOp::kAcosh:
-    case ScalarOp::kAtanh: return inverse_hyperbolic(op, x);
-    case ScalarOp::kErf: return erf64(x);
-    case ScalarOp::kSigmoid: return sigmoid64(x);
-    case ScalarOp::kPow: return pow64(x, y);
-    case ScalarOp::kRem: return rem64(x, y);
-    case ScalarOp::kMod: return mod_from_rem(rem64(x, y), y);
-    default: return (x / y).op(ScalarOp::kFloor);  // kFloorDiv
+    case ScalarOp::kAtanh:
+      return inverse_hyperbolic(op, x);
+    case ScalarOp::kErf:
+      return erf64(x);
+    case ScalarOp::kSigmoid:
+      return sigmoid64(x);
+    case ScalarOp::kPow:
+      return pow64(x, y);
+    case ScalarOp::kRem:
+      return rem64(x, y);
+    case ScalarOp::kMod:
+      return mod_from_rem(rem64(x, y), y);
+    default:
+      return (x / y).op(ScalarOp::kFloor);  // kFloorDiv
   }
 }
 

@@ -1,11 +1,8 @@
 #include "codegen/llvm/emitter.h"
 
-#include <llvm/IR/IRBuilder.h>
-#include <llvm/IR/Intrinsics.h>
 #include <llvm/IR/MDBuilder.h>
 
-#include "codegen/llvm/lanes.h"
-#include "codegen/llvm/ops.h"
+#include "codegen/llvm/kernel_emitter.h"
 
 namespace tenon::codegen {
 namespace {
@@ -19,101 +16,11 @@ using kir::ValueId;
 using llvm::BasicBlock;
 using llvm::PHINode;
 using llvm::Value;
-using Values = llvm::SmallVector<Value*, 8>;
 using Kind = LaneShape::Kind;
-
-/// Iterations that are executed together: `width` lanes, of which those of `mask` (null: all) are on; at least one is.
-/// Without shapes there is one lane and every value is a scalar.
-struct Lanes {
-  int width = 1;
-  Value* mask = nullptr;
-  const LaneShapes* shapes = nullptr;
-};
 
 constexpr int64_t kMaxUnrolledInsts = 20000;
 
-class KernelEmitter {
- public:
-  KernelEmitter(const kir::Kernel& kernel, const Target& target, llvm::Module& module)
-      : k_(kernel), target_(target), module_(module), context_(module.getContext()), b_(context_), ops_(b_, target),
-        values_(kernel.values.size(), nullptr) {}
-
-  Status run(const std::string& name);
-
- private:
-  // Values. A uniform value is held as a scalar, an affine one as the scalar of lane 0.
-  Value*& at(ValueId v) { return values_[static_cast<size_t>(v)]; }
-  LaneShape shape(ValueId v) const {
-    return lanes_.shapes ? (*lanes_.shapes)[static_cast<size_t>(v)] : LaneShape{};
-  }
-  bool uniform(ValueId v) const { return shape(v).kind == Kind::kUniform; }
-  bool varying(ValueId v) const { return shape(v).kind == Kind::kVarying; }
-  Value* lanes_of(ValueId v) { return widen(at(v), shape(v)); }
-  Value* widen(Value* value, LaneShape shape);
-  Value* held(Value* vector_or_scalar, LaneShape from, LaneShape to) { return from == to ? vector_or_scalar : widen(vector_or_scalar, from); }
-  Value* both(Value* a, Value* b) { return !a ? b : !b ? a : b_.CreateAnd(a, b); }
-  Value* any(Value* mask) { return b_.CreateOrReduce(mask); }
-  Value* i64(int64_t v) { return b_.getInt64(static_cast<uint64_t>(v)); }
-  std::optional<int64_t> constant(Value* v) const;
-
-  BasicBlock* block(const char* name) { return BasicBlock::Create(context_, name, fn_); }
-  Value* entry_alloca(llvm::Type* type, int64_t count, const char* name);
-
-  // Structure.
-  void region(const Region& r);
-  void inst(const Inst& i);
-  void op(const Inst& i);
-  void loop(const Inst& i);
-  void serial_loop(const Inst& i);
-  Values serial_loop(const Inst& i, Value* lo, Value* hi, const Values& inits);
-  void masked_trips_loop(const Inst& i);
-  bool unroll(const Inst& i);
-  void branch(const Inst& i);
-  void masked_branch(const Inst& i);
-  Values masked_region(const Region& r, Value* mask, const Inst& i);
-  void vector_loop(const Inst& i);
-  void check(const Inst& i);
-
-  // Memory.
-  void load(const Inst& i);
-  void store(const Inst& i);
-  Value* scalar_load(const Inst& i);
-  Value* vector_load(const Inst& i, LaneShape offset, Value* mask, Value* other);
-  void vector_store(const Inst& i, LaneShape offset, Value* mask, Value* value);
-  Value* element(int buffer, Value* offset);
-  Value* reverse(Value* v) { return b_.CreateVectorReverse(v); }
-  template <class I>
-  I* tag(I* access, int buffer) {
-    const auto& [scope, others] = alias_[static_cast<size_t>(buffer)];
-    if (scope) access->setMetadata(llvm::LLVMContext::MD_alias_scope, scope);
-    if (others) access->setMetadata(llvm::LLVMContext::MD_noalias, others);
-    return access;
-  }
-  void describe_aliasing(const std::string& name);
-
-  const kir::Kernel& k_;
-  const Target& target_;
-  llvm::Module& module_;
-  llvm::LLVMContext& context_;
-  llvm::IRBuilder<> b_;
-  OpEmitter ops_;
-  llvm::Function* fn_ = nullptr;
-  std::vector<Value*> values_, buffers_, dims_;
-  std::vector<std::pair<llvm::MDNode*, llvm::MDNode*>> alias_;
-  Value* status_ = nullptr;
-  Lanes lanes_;
-  Status error_;
-
-  friend struct LaneScope;
-};
-
-/// Executes under other lanes while it lives.
-struct LaneScope {
-  LaneScope(KernelEmitter& emitter, Lanes lanes) : emitter_(emitter), saved_(emitter.lanes_) { emitter_.lanes_ = lanes; }
-  ~LaneScope() { emitter_.lanes_ = saved_; }
-  KernelEmitter& emitter_;
-  Lanes saved_;
-};
+}  // namespace
 
 Value* KernelEmitter::widen(Value* value, LaneShape shape) {
   if (lanes_.width == 1 || shape.kind == Kind::kVarying) return value;
@@ -164,9 +71,10 @@ Status KernelEmitter::run(const std::string& name) {
   b_.CreateStore(b_.getInt32(0), status_);
   for (size_t i = 0; i < k_.buffers.size(); ++i) {
     const kir::BufferInfo& buffer = k_.buffers[i];
-    buffers_.push_back(buffer.space == kir::BufferSpace::kBinding
-                           ? b_.CreateLoad(b_.getPtrTy(), b_.CreateConstInBoundsGEP1_64(b_.getPtrTy(), fn_->getArg(0), i))
-                           : entry_alloca(ops_.storage_type(buffer.dtype, 1), buffer.count, buffer.name.c_str()));
+    buffers_.push_back(
+        buffer.space == kir::BufferSpace::kBinding
+            ? b_.CreateLoad(b_.getPtrTy(), b_.CreateConstInBoundsGEP1_64(b_.getPtrTy(), fn_->getArg(0), i))
+            : entry_alloca(ops_.storage_type(buffer.dtype, 1), buffer.count, buffer.name.c_str()));
   }
   for (int d = 0; d < k_.num_dims; ++d)
     dims_.push_back(b_.CreateLoad(i64t, b_.CreateConstInBoundsGEP1_64(i64t, fn_->getArg(1), static_cast<uint64_t>(d))));
@@ -192,22 +100,34 @@ void KernelEmitter::region(const Region& r) {
 
 void KernelEmitter::inst(const Inst& i) {
   switch (i.kind) {
-    case InstKind::kConst: at(i.results[0]) = ops_.constant(i.dtype, i.constant); return;
-    case InstKind::kDim: at(i.results[0]) = dims_[static_cast<size_t>(i.index)]; return;
-    case InstKind::kOp: return op(i);
+    case InstKind::kConst:
+      at(i.results[0]) = ops_.constant(i.dtype, i.constant);
+      return;
+    case InstKind::kDim:
+      at(i.results[0]) = dims_[static_cast<size_t>(i.index)];
+      return;
+    case InstKind::kOp:
+      return op(i);
     case InstKind::kCast:
     case InstKind::kBitcast: {
       const DType from = k_.dtype(i.operands[0]);
       Value* value = varying(i.results[0]) ? lanes_of(i.operands[0]) : at(i.operands[0]);
-      at(i.results[0]) = i.kind == InstKind::kCast ? ops_.cast(value, from, i.dtype) : ops_.bitcast(value, from, i.dtype);
+      at(i.results[0]) =
+          i.kind == InstKind::kCast ? ops_.cast(value, from, i.dtype) : ops_.bitcast(value, from, i.dtype);
       return;
     }
-    case InstKind::kLoad: return load(i);
-    case InstKind::kStore: return store(i);
-    case InstKind::kFor: return loop(i);
-    case InstKind::kIf: return uniform(i.operands[0]) ? branch(i) : masked_branch(i);
-    case InstKind::kCheck: return check(i);
-    case InstKind::kBarrier: return;
+    case InstKind::kLoad:
+      return load(i);
+    case InstKind::kStore:
+      return store(i);
+    case InstKind::kFor:
+      return loop(i);
+    case InstKind::kIf:
+      return uniform(i.operands[0]) ? branch(i) : masked_branch(i);
+    case InstKind::kCheck:
+      return check(i);
+    case InstKind::kBarrier:
+      return;
   }
 }
 
@@ -220,7 +140,8 @@ void KernelEmitter::op(const Inst& i) {
     if (error_.ok())
       error_ = error(Code::kInternal, "kernel '{}': no machine operation for {} of {}", k_.name, info(i.op).name,
                      tenon::name(dtype));
-    result = llvm::PoisonValue::get(ops_.register_type(k_.dtype(i.results[0]), varying(i.results[0]) ? lanes_.width : 1));
+    result =
+        llvm::PoisonValue::get(ops_.register_type(k_.dtype(i.results[0]), varying(i.results[0]) ? lanes_.width : 1));
   }
   at(i.results[0]) = result;
 }
@@ -242,12 +163,16 @@ void KernelEmitter::loop(const Inst& i) {
   serial_loop(i);
 }
 
+namespace {
+
 int64_t count_insts(const Region& r) {
   int64_t n = static_cast<int64_t>(r.insts.size());
   for (const auto& i : r.insts)
     for (const Region& inner : i->regions) n += count_insts(inner);
   return n;
 }
+
+}  // namespace
 
 bool KernelEmitter::unroll(const Inst& i) {
   const auto lo = constant(at(i.operands[0])), hi = constant(at(i.operands[1]));
@@ -278,7 +203,7 @@ void KernelEmitter::serial_loop(const Inst& i) {
   for (size_t c = 0; c < results.size(); ++c) at(i.results[c]) = results[c];
 }
 
-Values KernelEmitter::serial_loop(const Inst& i, Value* lo, Value* hi, const Values& inits) {
+KernelEmitter::Values KernelEmitter::serial_loop(const Inst& i, Value* lo, Value* hi, const Values& inits) {
   const Region& r = i.regions[0];
   BasicBlock *before = b_.GetInsertBlock(), *body = block("loop"), *after = block("after");
   b_.CreateCondBr(b_.CreateICmpSLT(lo, hi), body, after);
@@ -317,7 +242,8 @@ void KernelEmitter::masked_trips_loop(const Inst& i) {
   const Region& r = i.regions[0];
   Value *lo = lanes_of(i.operands[0]), *hi = lanes_of(i.operands[1]);
   Value* zero = llvm::ConstantInt::get(lo->getType(), 0);
-  Value* span = b_.CreateAdd(b_.CreateSub(hi, lo), llvm::ConstantInt::get(lo->getType(), static_cast<uint64_t>(i.step - 1)));
+  Value* span =
+      b_.CreateAdd(b_.CreateSub(hi, lo), llvm::ConstantInt::get(lo->getType(), static_cast<uint64_t>(i.step - 1)));
   Value* trips = b_.CreateSDiv(span, llvm::ConstantInt::get(lo->getType(), static_cast<uint64_t>(i.step)));
   Value* runs = both(lanes_.mask, b_.CreateICmpSLT(lo, hi));
   trips = b_.CreateSelect(runs, trips, zero);
@@ -392,7 +318,7 @@ void KernelEmitter::masked_branch(const Inst& i) {
   for (size_t c = 0; c < i.results.size(); ++c) at(i.results[c]) = b_.CreateSelect(condition, on[c], off[c]);
 }
 
-Values KernelEmitter::masked_region(const Region& r, Value* mask, const Inst& i) {
+KernelEmitter::Values KernelEmitter::masked_region(const Region& r, Value* mask, const Inst& i) {
   Values results;
   if (r.insts.empty()) {
     for (ValueId y : r.yields) results.push_back(lanes_of(y));
@@ -448,8 +374,8 @@ void KernelEmitter::vector_loop(const Inst& i) {
   Values carried;
   for (size_t c = 0; c < i.results.size(); ++c) {
     const DType dtype = k_.dtype(i.operands[c + 2]);
-    carried.push_back(b_.CreateVectorSplat(static_cast<unsigned>(width),
-                                           ops_.constant(dtype, ops_.identity(i.combiners[c], dtype))));
+    carried.push_back(
+        b_.CreateVectorSplat(static_cast<unsigned>(width), ops_.constant(dtype, ops_.identity(i.combiners[c], dtype))));
   }
   // Runs make_body under `condition`, merging what it carries with what came in.
   const auto guarded = [&](Value* condition, const char* name, auto&& make_body) {
@@ -510,7 +436,8 @@ void KernelEmitter::vector_loop(const Inst& i) {
       for (int l = 0; l < half; ++l) low.push_back(l), high.push_back(half + l);
       v = ops_.combine(i.combiners[c], dtype, b_.CreateShuffleVector(v, low), b_.CreateShuffleVector(v, high));
     }
-    at(i.results[c]) = ops_.combine(i.combiners[c], dtype, at(i.operands[c + 2]), b_.CreateExtractElement(v, uint64_t{0}));
+    at(i.results[c]) =
+        ops_.combine(i.combiners[c], dtype, at(i.operands[c + 2]), b_.CreateExtractElement(v, uint64_t{0}));
   }
   if (masked_rest || constant(rest) == 0) return;
   // One lane at a time from where the vectors ended, carrying on from the combined values.
@@ -519,126 +446,6 @@ void KernelEmitter::vector_loop(const Inst& i) {
   const Values results = serial_loop(i, b_.CreateAdd(lo, b_.CreateMul(whole, i64(i.step))), hi, inits);
   for (size_t c = 0; c < results.size(); ++c) at(i.results[c]) = results[c];
 }
-
-// Memory
-
-Value* KernelEmitter::element(int buffer, Value* offset) {
-  const size_t i = static_cast<size_t>(buffer);
-  return b_.CreateGEP(ops_.storage_type(k_.buffers[i].dtype, 1), buffers_[i], offset);
-}
-
-void KernelEmitter::load(const Inst& i) {
-  const DType dtype = k_.buffers[static_cast<size_t>(i.index)].dtype;
-  Value* loaded = nullptr;
-  if (uniform(i.results[0])) {
-    loaded = scalar_load(i);
-  } else {
-    Value *mask = lanes_.mask, *other = nullptr;
-    if (i.operands.size() == 3) {
-      mask = both(mask, lanes_of(i.operands[1]));
-      other = ops_.to_storage(dtype, lanes_of(i.operands[2]));
-    }
-    loaded = vector_load(i, shape(i.operands[0]), mask, other);
-  }
-  at(i.results[0]) = ops_.from_storage(dtype, loaded);
-}
-
-Value* KernelEmitter::scalar_load(const Inst& i) {
-  const DType dtype = k_.buffers[static_cast<size_t>(i.index)].dtype;
-  llvm::Type* type = ops_.storage_type(dtype, 1);
-  Value* offset = at(i.operands[0]);
-  if (i.operands.size() == 1) return tag(b_.CreateLoad(type, element(i.index, offset)), i.index);
-  Value* other = ops_.to_storage(dtype, at(i.operands[2]));
-  BasicBlock *before = b_.GetInsertBlock(), *on = block("load"), *after = block("after");
-  b_.CreateCondBr(at(i.operands[1]), on, after);
-  b_.SetInsertPoint(on);
-  Value* loaded = tag(b_.CreateLoad(type, element(i.index, offset)), i.index);
-  b_.CreateBr(after);
-  b_.SetInsertPoint(after);
-  PHINode* result = b_.CreatePHI(type, 2);
-  result->addIncoming(other, before);
-  result->addIncoming(loaded, on);
-  return result;
-}
-
-Value* KernelEmitter::vector_load(const Inst& i, LaneShape offset, Value* mask, Value* other) {
-  const DType dtype = k_.buffers[static_cast<size_t>(i.index)].dtype;
-  llvm::Type* type = ops_.storage_type(dtype, lanes_.width);
-  const llvm::Align align(static_cast<uint64_t>(bits(dtype) < 8 ? 1 : bits(dtype) / 8));
-  Value* base = at(i.operands[0]);
-  const auto contiguous = [&](Value* first, Value* m, Value* o) -> Value* {
-    Value* pointer = element(i.index, first);
-    if (!m) return tag(b_.CreateAlignedLoad(type, pointer, align), i.index);
-    return tag(b_.CreateMaskedLoad(type, pointer, align, m, o ? o : llvm::PoisonValue::get(type)), i.index);
-  };
-  const int w = lanes_.width;
-  if (offset.kind == Kind::kAffine && offset.stride == 1) return contiguous(base, mask, other);
-  if (offset.kind == Kind::kAffine && offset.stride == -1) {
-    Value* first = b_.CreateSub(base, i64(w - 1));
-    return reverse(contiguous(first, mask ? reverse(mask) : nullptr, other ? reverse(other) : nullptr));
-  }
-  if (offset.kind == Kind::kAffine && offset.stride == 2 && (!mask || target_.vector_bits >= 512)) {
-    // Two vectors that end exactly with the last element, then every other lane. Masks spread out as the lanes do.
-    llvm::SmallVector<int, 64> pick, low, high;
-    for (int l = 0; l < w; ++l) {
-      pick.push_back(l < w / 2 ? 2 * l : w + 2 * l - (w - 1));
-      low.push_back(l % 2 == 0 ? l / 2 : w);
-      high.push_back(l % 2 == 1 ? (l + w - 1) / 2 : w);
-    }
-    Value* off = mask ? llvm::Constant::getNullValue(mask->getType()) : nullptr;
-    Value* first = contiguous(base, mask ? b_.CreateShuffleVector(mask, off, low) : nullptr, nullptr);
-    Value* second = contiguous(b_.CreateAdd(base, i64(w - 1)), mask ? b_.CreateShuffleVector(mask, off, high) : nullptr, nullptr);
-    Value* picked = b_.CreateShuffleVector(first, second, pick);
-    return mask && other ? b_.CreateSelect(mask, picked, other) : picked;
-  }
-  Value* pointers = element(i.index, lanes_of(i.operands[0]));
-  return tag(b_.CreateMaskedGather(type, pointers, align, mask, other), i.index);
-}
-
-void KernelEmitter::store(const Inst& i) {
-  const DType dtype = k_.buffers[static_cast<size_t>(i.index)].dtype;
-  const bool masked = i.operands.size() == 3;
-  if (uniform(i.operands[0]) && uniform(i.operands[1]) && (!masked || uniform(i.operands[2]))) {
-    Value* value = ops_.to_storage(dtype, at(i.operands[1]));
-    Value* pointer = element(i.index, at(i.operands[0]));
-    if (!masked) {
-      tag(b_.CreateStore(value, pointer), i.index);
-      return;
-    }
-    BasicBlock *on = block("store"), *after = block("after");
-    b_.CreateCondBr(at(i.operands[2]), on, after);
-    b_.SetInsertPoint(on);
-    tag(b_.CreateStore(value, pointer), i.index);
-    b_.CreateBr(after);
-    b_.SetInsertPoint(after);
-    return;
-  }
-  Value* mask = lanes_.mask;
-  if (masked) mask = both(mask, lanes_of(i.operands[2]));
-  vector_store(i, shape(i.operands[0]), mask, ops_.to_storage(dtype, lanes_of(i.operands[1])));
-}
-
-void KernelEmitter::vector_store(const Inst& i, LaneShape offset, Value* mask, Value* value) {
-  const DType dtype = k_.buffers[static_cast<size_t>(i.index)].dtype;
-  const llvm::Align align(static_cast<uint64_t>(bits(dtype) < 8 ? 1 : bits(dtype) / 8));
-  Value* base = at(i.operands[0]);
-  if (offset.kind == Kind::kAffine && offset.stride == -1) {
-    base = b_.CreateSub(base, i64(lanes_.width - 1));
-    value = reverse(value);
-    if (mask) mask = reverse(mask);
-    offset.stride = 1;
-  }
-  if (offset.kind == Kind::kAffine && offset.stride == 1) {
-    Value* pointer = element(i.index, base);
-    if (mask) tag(b_.CreateMaskedStore(value, pointer, align, mask), i.index);
-    else tag(b_.CreateAlignedStore(value, pointer, align), i.index);
-    return;
-  }
-  // Lanes that meet in one element are stored in their order.
-  tag(b_.CreateMaskedScatter(value, element(i.index, lanes_of(i.operands[0])), align, mask), i.index);
-}
-
-}  // namespace
 
 Status emit_kernel(const kir::Kernel& kernel, const Target& target, const std::string& name, llvm::Module& module) {
   return KernelEmitter(kernel, target, module).run(name);

@@ -37,7 +37,8 @@ class OrcJit final : public CpuJit {
       auto machine = target_machine(target_);
       Status status = machine.ok() ? Status() : std::move(machine).status();
       for (size_t i; status.ok() && (i = next.fetch_add(batch)) < kernels.size();)
-        status = add(kernels.subspan(i, std::min(batch, kernels.size() - i)), first + static_cast<int64_t>(i), **machine);
+        status =
+            add(kernels.subspan(i, std::min(batch, kernels.size() - i)), first + static_cast<int64_t>(i), **machine);
       if (status.ok()) return;
       const std::lock_guard lock(mutex);
       if (failure.ok()) failure = std::move(status);

@@ -59,12 +59,20 @@ class Analysis {
 
   void inst(const Inst& i) {
     switch (i.kind) {
-      case InstKind::kOp: at(i.results[0]) = op(i); return;
+      case InstKind::kOp:
+        at(i.results[0]) = op(i);
+        return;
       case InstKind::kCast:
       case InstKind::kBitcast:
-      case InstKind::kLoad: at(i.results[0]) = join(i.operands); return;
-      case InstKind::kFor: loop(i); return;
-      case InstKind::kIf: branch(i); return;
+      case InstKind::kLoad:
+        at(i.results[0]) = join(i.operands);
+        return;
+      case InstKind::kFor:
+        loop(i);
+        return;
+      case InstKind::kIf:
+        branch(i);
+        return;
       default:
         for (ValueId v : i.results) at(v) = kUniform;
     }
@@ -78,14 +86,18 @@ class Analysis {
     const auto stride = [&](size_t o) { return at(i.operands[o]).stride; };
     const auto constant = [&](size_t o) { return constants_[static_cast<size_t>(i.operands[o])]; };
     switch (i.op) {
-      case ScalarOp::kAdd: return affine(checked_add(stride(0), stride(1)));
-      case ScalarOp::kSub: return affine(checked_sub(stride(0), stride(1)));
-      case ScalarOp::kNeg: return affine(checked_sub(int64_t{0}, stride(0)));
+      case ScalarOp::kAdd:
+        return affine(checked_add(stride(0), stride(1)));
+      case ScalarOp::kSub:
+        return affine(checked_sub(stride(0), stride(1)));
+      case ScalarOp::kNeg:
+        return affine(checked_sub(int64_t{0}, stride(0)));
       case ScalarOp::kMul:
         if (const auto c = constant(1)) return affine(checked_mul(stride(0), *c));
         if (const auto c = constant(0)) return affine(checked_mul(stride(1), *c));
         return kVarying;
-      default: return kVarying;
+      default:
+        return kVarying;
     }
   }
 
@@ -149,7 +161,7 @@ struct WidthScan {
   }
 };
 
-constexpr int kShortReduction = 16;  // varying values
+constexpr int kShortReduction = 16;     // varying values
 constexpr int kReductionRegisters = 4;  // shared by the carried values
 
 }  // namespace
@@ -166,8 +178,7 @@ int choose_width(const kir::Kernel& kernel, const kir::Inst& vector_loop, const 
   for (size_t o = 2; o < vector_loop.operands.size(); ++o) scan.count(vector_loop.operands[o]);
   const int width = std::max(target.lanes(scan.widest), 1);
   const int carried = static_cast<int>(vector_loop.operands.size()) - 2;
-  const bool short_reduction =
-      (carried == 1 || carried == 2) && scan.varying_ops <= kShortReduction && !scan.has_loop;
+  const bool short_reduction = (carried == 1 || carried == 2) && scan.varying_ops <= kShortReduction && !scan.has_loop;
   return short_reduction ? width * kReductionRegisters / carried : width;
 }
 
@@ -177,7 +188,8 @@ bool accesses_words(const kir::Kernel& kernel, const Region& r, const LaneShapes
   for (const auto& i : r.insts) {
     const bool access = i->kind == InstKind::kLoad || i->kind == InstKind::kStore;
     if (access && bits(kernel.buffers[static_cast<size_t>(i->index)].dtype) < 32) {
-      const bool scalar = i->kind == InstKind::kLoad && shapes[static_cast<size_t>(i->results[0])].kind == Kind::kUniform;
+      const bool scalar =
+          i->kind == InstKind::kLoad && shapes[static_cast<size_t>(i->results[0])].kind == Kind::kUniform;
       if (!scalar) return false;
     }
     for (const Region& inner : i->regions)

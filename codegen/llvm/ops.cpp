@@ -31,10 +31,11 @@ llvm::Type* OpEmitter::like(Value* value, llvm::Type* element) {
 }
 
 llvm::Type* OpEmitter::register_type(DType dtype, int lanes) {
-  llvm::Type* type = dtype == DType::kF32    ? b_.getFloatTy()
-                     : dtype == DType::kF64  ? b_.getDoubleTy()
-                     : dtype == DType::kBool ? b_.getInt1Ty()
-                                             : static_cast<llvm::Type*>(b_.getIntNTy(static_cast<unsigned>(bits(dtype))));
+  llvm::Type* type = dtype == DType::kF32   ? b_.getFloatTy()
+                     : dtype == DType::kF64 ? b_.getDoubleTy()
+                     : dtype == DType::kBool
+                         ? b_.getInt1Ty()
+                         : static_cast<llvm::Type*>(b_.getIntNTy(static_cast<unsigned>(bits(dtype))));
   return lanes == 1 ? type : llvm::FixedVectorType::get(type, static_cast<unsigned>(lanes));
 }
 
@@ -55,11 +56,16 @@ llvm::Constant* OpEmitter::constant(DType dtype, Scalar value) {
   switch (dtype) {
     case DType::kF32:
       return llvm::ConstantFP::get(b_.getContext(), llvm::APFloat(static_cast<float>(value.f)));
-    case DType::kF64: return llvm::ConstantFP::get(b_.getContext(), llvm::APFloat(value.f));
-    case DType::kF16: return llvm::ConstantInt::get(type, double_to_half(value.f));
-    case DType::kBF16: return llvm::ConstantInt::get(type, double_to_bf16(value.f));
-    case DType::kBool: return llvm::ConstantInt::get(type, value.i != 0);
-    default: return llvm::ConstantInt::get(type, static_cast<uint64_t>(value.i));
+    case DType::kF64:
+      return llvm::ConstantFP::get(b_.getContext(), llvm::APFloat(value.f));
+    case DType::kF16:
+      return llvm::ConstantInt::get(type, double_to_half(value.f));
+    case DType::kBF16:
+      return llvm::ConstantInt::get(type, double_to_bf16(value.f));
+    case DType::kBool:
+      return llvm::ConstantInt::get(type, value.i != 0);
+    default:
+      return llvm::ConstantInt::get(type, static_cast<uint64_t>(value.i));
   }
 }
 
@@ -84,38 +90,62 @@ Value* OpEmitter::float_op(ScalarOp op, llvm::ArrayRef<Value*> a) {
   using llvm::Intrinsic::ID;
   const auto unary = [&](ID id) { return b_.CreateUnaryIntrinsic(id, a[0]); };
   switch (op) {
-    case ScalarOp::kNeg: return b_.CreateFNeg(a[0]);
-    case ScalarOp::kAbs: return unary(llvm::Intrinsic::fabs);
-    case ScalarOp::kSqrt: return unary(llvm::Intrinsic::sqrt);
-    case ScalarOp::kFloor: return unary(llvm::Intrinsic::floor);
-    case ScalarOp::kCeil: return unary(llvm::Intrinsic::ceil);
-    case ScalarOp::kRound: return unary(llvm::Intrinsic::roundeven);
-    case ScalarOp::kTrunc: return unary(llvm::Intrinsic::trunc);
-    case ScalarOp::kRecip: return b_.CreateFDiv(fp_like(a[0], 1), a[0]);
-    case ScalarOp::kAdd: return b_.CreateFAdd(a[0], a[1]);
-    case ScalarOp::kSub: return b_.CreateFSub(a[0], a[1]);
-    case ScalarOp::kMul: return b_.CreateFMul(a[0], a[1]);
-    case ScalarOp::kDiv: return b_.CreateFDiv(a[0], a[1]);
-    case ScalarOp::kMin: return float_min_max(false, a[0], a[1]);
-    case ScalarOp::kMax: return float_min_max(true, a[0], a[1]);
-    case ScalarOp::kFma: return fma(a[0], a[1], a[2]);
-    default: return nullptr;
+    case ScalarOp::kNeg:
+      return b_.CreateFNeg(a[0]);
+    case ScalarOp::kAbs:
+      return unary(llvm::Intrinsic::fabs);
+    case ScalarOp::kSqrt:
+      return unary(llvm::Intrinsic::sqrt);
+    case ScalarOp::kFloor:
+      return unary(llvm::Intrinsic::floor);
+    case ScalarOp::kCeil:
+      return unary(llvm::Intrinsic::ceil);
+    case ScalarOp::kRound:
+      return unary(llvm::Intrinsic::roundeven);
+    case ScalarOp::kTrunc:
+      return unary(llvm::Intrinsic::trunc);
+    case ScalarOp::kRecip:
+      return b_.CreateFDiv(fp_like(a[0], 1), a[0]);
+    case ScalarOp::kAdd:
+      return b_.CreateFAdd(a[0], a[1]);
+    case ScalarOp::kSub:
+      return b_.CreateFSub(a[0], a[1]);
+    case ScalarOp::kMul:
+      return b_.CreateFMul(a[0], a[1]);
+    case ScalarOp::kDiv:
+      return b_.CreateFDiv(a[0], a[1]);
+    case ScalarOp::kMin:
+      return float_min_max(false, a[0], a[1]);
+    case ScalarOp::kMax:
+      return float_min_max(true, a[0], a[1]);
+    case ScalarOp::kFma:
+      return fma(a[0], a[1], a[2]);
+    default:
+      return nullptr;
   }
 }
 
 Value* OpEmitter::float_compare(ScalarOp op, Value* a, Value* b) {
   switch (op) {
-    case ScalarOp::kIsNan: return b_.CreateFCmpUNO(a, a);
+    case ScalarOp::kIsNan:
+      return b_.CreateFCmpUNO(a, a);
     case ScalarOp::kIsInf:
       return b_.CreateFCmpOEQ(b_.CreateUnaryIntrinsic(llvm::Intrinsic::fabs, a),
                               llvm::ConstantFP::getInfinity(a->getType()));
-    case ScalarOp::kEq: return b_.CreateFCmpOEQ(a, b);
-    case ScalarOp::kNe: return b_.CreateFCmpUNE(a, b);
-    case ScalarOp::kLt: return b_.CreateFCmpOLT(a, b);
-    case ScalarOp::kLe: return b_.CreateFCmpOLE(a, b);
-    case ScalarOp::kGt: return b_.CreateFCmpOGT(a, b);
-    case ScalarOp::kGe: return b_.CreateFCmpOGE(a, b);
-    default: return nullptr;
+    case ScalarOp::kEq:
+      return b_.CreateFCmpOEQ(a, b);
+    case ScalarOp::kNe:
+      return b_.CreateFCmpUNE(a, b);
+    case ScalarOp::kLt:
+      return b_.CreateFCmpOLT(a, b);
+    case ScalarOp::kLe:
+      return b_.CreateFCmpOLE(a, b);
+    case ScalarOp::kGt:
+      return b_.CreateFCmpOGT(a, b);
+    case ScalarOp::kGe:
+      return b_.CreateFCmpOGE(a, b);
+    default:
+      return nullptr;
   }
 }
 
@@ -139,8 +169,9 @@ Value* OpEmitter::fma(Value* a, Value* b, Value* c) {
   return b_.CreateIntrinsic(llvm::Intrinsic::fma, {a->getType()}, {a, b, c});
 }
 
-// Without the instruction: the product is exact in f64; the sum is rounded to odd there (its error from Knuth's TwoSum),
-// after which rounding to f32 is right (Boldo, Melquiond, "Emulation of FMA and correctly rounded sums", 2008).
+// Without the instruction: the product is exact in f64; the sum is rounded to odd there (its error from Knuth's
+// TwoSum), after which rounding to f32 is right (Boldo, Melquiond, "Emulation of FMA and correctly rounded sums",
+// 2008).
 Value* OpEmitter::fma_by_f64(Value* a, Value* b, Value* c) {
   llvm::Type* f64 = like(a, b_.getDoubleTy());
   Value* p = b_.CreateFMul(b_.CreateFPExt(a, f64), b_.CreateFPExt(b, f64));
@@ -166,7 +197,8 @@ Value* OpEmitter::int_op(ScalarOp op, DType dtype, llvm::ArrayRef<Value*> a) {
   };
   using P = llvm::CmpInst;
   switch (op) {
-    case ScalarOp::kNeg: return b_.CreateNeg(a[0]);
+    case ScalarOp::kNeg:
+      return b_.CreateNeg(a[0]);
     case ScalarOp::kAbs:
       return is_unsigned ? a[0] : b_.CreateSelect(b_.CreateICmpSLT(a[0], zero()), b_.CreateNeg(a[0]), a[0]);
     case ScalarOp::kSign: {
@@ -175,32 +207,51 @@ Value* OpEmitter::int_op(ScalarOp op, DType dtype, llvm::ArrayRef<Value*> a) {
       return b_.CreateSelect(b_.CreateICmpSLT(a[0], zero()), llvm::ConstantInt::getSigned(a[0]->getType(), -1),
                              positive);
     }
-    case ScalarOp::kNot: return b_.CreateNot(a[0]);
-    case ScalarOp::kPopcount: return b_.CreateUnaryIntrinsic(llvm::Intrinsic::ctpop, a[0]);
-    case ScalarOp::kAdd: return b_.CreateAdd(a[0], a[1]);
-    case ScalarOp::kSub: return b_.CreateSub(a[0], a[1]);
-    case ScalarOp::kMul: return b_.CreateMul(a[0], a[1]);
-    case ScalarOp::kFma: return b_.CreateAdd(b_.CreateMul(a[0], a[1]), a[2]);
+    case ScalarOp::kNot:
+      return b_.CreateNot(a[0]);
+    case ScalarOp::kPopcount:
+      return b_.CreateUnaryIntrinsic(llvm::Intrinsic::ctpop, a[0]);
+    case ScalarOp::kAdd:
+      return b_.CreateAdd(a[0], a[1]);
+    case ScalarOp::kSub:
+      return b_.CreateSub(a[0], a[1]);
+    case ScalarOp::kMul:
+      return b_.CreateMul(a[0], a[1]);
+    case ScalarOp::kFma:
+      return b_.CreateAdd(b_.CreateMul(a[0], a[1]), a[2]);
     case ScalarOp::kDiv:
     case ScalarOp::kRem:
     case ScalarOp::kMod:
     case ScalarOp::kFloorDiv:
       if (dtype == DType::kI64 && a[0]->getType()->isVectorTy()) return divide_by_reciprocal(op, a[0], a[1]);
       return int_divide(op, is_unsigned, a[0], a[1]);
-    case ScalarOp::kMin: return b_.CreateSelect(compare(P::ICMP_SLT, P::ICMP_ULT), a[0], a[1]);
-    case ScalarOp::kMax: return b_.CreateSelect(compare(P::ICMP_SGT, P::ICMP_UGT), a[0], a[1]);
-    case ScalarOp::kAnd: return b_.CreateAnd(a[0], a[1]);
-    case ScalarOp::kOr: return b_.CreateOr(a[0], a[1]);
-    case ScalarOp::kXor: return b_.CreateXor(a[0], a[1]);
+    case ScalarOp::kMin:
+      return b_.CreateSelect(compare(P::ICMP_SLT, P::ICMP_ULT), a[0], a[1]);
+    case ScalarOp::kMax:
+      return b_.CreateSelect(compare(P::ICMP_SGT, P::ICMP_UGT), a[0], a[1]);
+    case ScalarOp::kAnd:
+      return b_.CreateAnd(a[0], a[1]);
+    case ScalarOp::kOr:
+      return b_.CreateOr(a[0], a[1]);
+    case ScalarOp::kXor:
+      return b_.CreateXor(a[0], a[1]);
     case ScalarOp::kShl:
-    case ScalarOp::kShr: return shift(op, is_unsigned, a[0], a[1]);
-    case ScalarOp::kEq: return b_.CreateICmpEQ(a[0], a[1]);
-    case ScalarOp::kNe: return b_.CreateICmpNE(a[0], a[1]);
-    case ScalarOp::kLt: return compare(P::ICMP_SLT, P::ICMP_ULT);
-    case ScalarOp::kLe: return compare(P::ICMP_SLE, P::ICMP_ULE);
-    case ScalarOp::kGt: return compare(P::ICMP_SGT, P::ICMP_UGT);
-    case ScalarOp::kGe: return compare(P::ICMP_SGE, P::ICMP_UGE);
-    default: return nullptr;
+    case ScalarOp::kShr:
+      return shift(op, is_unsigned, a[0], a[1]);
+    case ScalarOp::kEq:
+      return b_.CreateICmpEQ(a[0], a[1]);
+    case ScalarOp::kNe:
+      return b_.CreateICmpNE(a[0], a[1]);
+    case ScalarOp::kLt:
+      return compare(P::ICMP_SLT, P::ICMP_ULT);
+    case ScalarOp::kLe:
+      return compare(P::ICMP_SLE, P::ICMP_ULE);
+    case ScalarOp::kGt:
+      return compare(P::ICMP_SGT, P::ICMP_UGT);
+    case ScalarOp::kGe:
+      return compare(P::ICMP_SGE, P::ICMP_UGE);
+    default:
+      return nullptr;
   }
 }
 
@@ -220,9 +271,12 @@ Value* OpEmitter::int_divide(ScalarOp op, bool is_unsigned, Value* a, Value* b) 
   if (op != ScalarOp::kDiv) {
     Value* rest = b_.CreateSub(a, b_.CreateMul(q, safe));
     Value* crosses = b_.CreateAnd(b_.CreateICmpNE(rest, zero), b_.CreateICmpSLT(b_.CreateXor(rest, safe), zero));
-    if (op == ScalarOp::kRem) result = rest;
-    else if (op == ScalarOp::kMod) result = b_.CreateSelect(crosses, b_.CreateAdd(rest, safe), rest);
-    else result = b_.CreateSub(q, b_.CreateZExt(crosses, q->getType()));
+    if (op == ScalarOp::kRem)
+      result = rest;
+    else if (op == ScalarOp::kMod)
+      result = b_.CreateSelect(crosses, b_.CreateAdd(rest, safe), rest);
+    else
+      result = b_.CreateSub(q, b_.CreateZExt(crosses, q->getType()));
   }
   result = b_.CreateSelect(by_minus_one, quotient ? b_.CreateNeg(a) : zero, result);
   return b_.CreateSelect(by_zero, zero, result);
@@ -321,8 +375,8 @@ Value* OpEmitter::float_to_int(Value* value, DType to) {
   Value* safe = b_.CreateSelect(fits, value, fp_like(value, 0));
   Value* result = b_.CreateSelect(fits, b_.CreateFPToSI(safe, type), llvm::ConstantInt::getSigned(type, minimum));
   if (to == DType::kU64) {
-    Value* high = b_.CreateAnd(b_.CreateFCmpOGE(value, fp_like(value, 0x1p63)),
-                               b_.CreateFCmpOLT(value, fp_like(value, 0x1p64)));
+    Value* high =
+        b_.CreateAnd(b_.CreateFCmpOGE(value, fp_like(value, 0x1p63)), b_.CreateFCmpOLT(value, fp_like(value, 0x1p64)));
     Value* rest = b_.CreateSelect(high, b_.CreateFSub(value, fp_like(value, 0x1p63)), fp_like(value, 0));
     Value* upper = b_.CreateXor(b_.CreateFPToSI(rest, type), llvm::ConstantInt::getSigned(type, minimum));
     result = b_.CreateSelect(high, upper, result);
@@ -382,8 +436,7 @@ Value* OpEmitter::half_bits_to_f32(Value* bits) {
 
 Value* OpEmitter::f32_to_half_bits(Value* value) {
   llvm::Type* i16 = like(value, b_.getInt16Ty());
-  if (has_half_conversions_)
-    return b_.CreateBitCast(b_.CreateFPTrunc(value, like(value, b_.getHalfTy())), i16);
+  if (has_half_conversions_) return b_.CreateBitCast(b_.CreateFPTrunc(value, like(value, b_.getHalfTy())), i16);
   Value* bits = b_.CreateBitCast(value, like(value, b_.getInt32Ty()));
   Value* magnitude = b_.CreateAnd(bits, int_like(bits, 0x7fffffff));
   Value* sign = b_.CreateAnd(b_.CreateLShr(bits, int_like(bits, 16)), int_like(bits, 0x8000));
@@ -405,12 +458,18 @@ Value* OpEmitter::f32_to_half_bits(Value* value) {
 
 Value* OpEmitter::combine(Combiner combiner, DType dtype, Value* a, Value* b) {
   switch (combiner) {
-    case Combiner::kAdd: return op(ScalarOp::kAdd, dtype, {a, b});
-    case Combiner::kMul: return op(ScalarOp::kMul, dtype, {a, b});
-    case Combiner::kMin: return op(ScalarOp::kMin, dtype, {a, b});
-    case Combiner::kMax: return op(ScalarOp::kMax, dtype, {a, b});
-    case Combiner::kAnd: return op(ScalarOp::kAnd, dtype, {a, b});
-    default: return op(ScalarOp::kOr, dtype, {a, b});
+    case Combiner::kAdd:
+      return op(ScalarOp::kAdd, dtype, {a, b});
+    case Combiner::kMul:
+      return op(ScalarOp::kMul, dtype, {a, b});
+    case Combiner::kMin:
+      return op(ScalarOp::kMin, dtype, {a, b});
+    case Combiner::kMax:
+      return op(ScalarOp::kMax, dtype, {a, b});
+    case Combiner::kAnd:
+      return op(ScalarOp::kAnd, dtype, {a, b});
+    default:
+      return op(ScalarOp::kOr, dtype, {a, b});
   }
 }
 
@@ -420,12 +479,18 @@ Scalar OpEmitter::identity(Combiner combiner, DType dtype) {
   const double infinity = std::numeric_limits<double>::infinity();
   const int64_t low = is_unsigned ? 0 : static_cast<int64_t>(uint64_t{1} << (width - 1));
   switch (combiner) {
-    case Combiner::kAdd: return {-0.0, 0};  // -0 + x is x, also for x = -0
-    case Combiner::kMul: return {1, 1};
-    case Combiner::kMin: return {infinity, is_unsigned ? -1 : ~low};
-    case Combiner::kMax: return {-infinity, low};
-    case Combiner::kAnd: return {0, -1};
-    default: return {0, 0};
+    case Combiner::kAdd:
+      return {-0.0, 0};  // -0 + x is x, also for x = -0
+    case Combiner::kMul:
+      return {1, 1};
+    case Combiner::kMin:
+      return {infinity, is_unsigned ? -1 : ~low};
+    case Combiner::kMax:
+      return {-infinity, low};
+    case Combiner::kAnd:
+      return {0, -1};
+    default:
+      return {0, 0};
   }
 }
 

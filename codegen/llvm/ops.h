@@ -7,8 +7,8 @@
 
 namespace tenon::codegen {
 
-/// Emits scalar operations on LLVM scalars or vectors alike. Values are held as: bool i1, ints iN, f32 float, f64 double,
-/// f16 and bf16 as the i16 of their bits.
+/// Emits scalar operations on LLVM scalars or vectors alike. Values are held as: bool i1, ints iN, f32 float, f64
+/// double, f16 and bf16 as the i16 of their bits.
 class OpEmitter {
  public:
   OpEmitter(llvm::IRBuilder<>& builder, const Target& target);

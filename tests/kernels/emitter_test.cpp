@@ -9,14 +9,15 @@
 namespace tenon::kir {
 namespace {
 
-constexpr DType kDtypes[] = {DType::kF32, DType::kF32, DType::kF64, DType::kF16, DType::kBF16, DType::kI8, DType::kI16,
-                             DType::kI32, DType::kI64, DType::kU8,  DType::kU16, DType::kU32,  DType::kU64, DType::kBool};
-constexpr int64_t kSize = 256;   // elements of every input
+constexpr DType kDtypes[] = {DType::kF32, DType::kF32, DType::kF64, DType::kF16, DType::kBF16,
+                             DType::kI8,  DType::kI16, DType::kI32, DType::kI64, DType::kU8,
+                             DType::kU16, DType::kU32, DType::kU64, DType::kBool};
+constexpr int64_t kSize = 256;  // elements of every input
 constexpr int64_t kGrid = 3, kTrips = 96;
-constexpr int kSlots = 12;       // regions of an output, one each store
+constexpr int kSlots = 12;  // regions of an output, one each store
 
-/// Builds random kernels in which every store of a vector loop has elements of its own, so that any order of lanes gives
-/// the same result. Only operations that eval_scalar rounds as hardware does take part.
+/// Builds random kernels in which every store of a vector loop has elements of its own, so that any order of lanes
+/// gives the same result. Only operations that eval_scalar rounds as hardware does take part.
 class Generator {
  public:
   Generator(Kernel& kernel, uint64_t seed) : b_(kernel), random_(seed) {
@@ -26,7 +27,8 @@ class Generator {
     for (DType d : kDtypes)
       if (!outputs_.count(d)) outputs_[d] = b_.add_binding("y_" + std::string(name(d)), d, true);
     local_ = b_.add_local("local", DType::kF32, 16);
-    for (int64_t i = 0; i < 16; ++i) b_.store(local_, b_.i64(i), b_.constant(DType::kF32, static_cast<double>(i) - 3.5));
+    for (int64_t i = 0; i < 16; ++i)
+      b_.store(local_, b_.i64(i), b_.constant(DType::kF32, static_cast<double>(i) - 3.5));
     trips_ = b_.dim(0);
     add(trips_);
     add(b_.grid_index());
@@ -46,22 +48,32 @@ class Generator {
     std::vector<ValueId> fits;
     for (ValueId v : pool_)
       if (dtype(v) == d) fits.push_back(v);
-    if (!fits.empty() && pick(5)) return fits[fits.size() - 1 - static_cast<size_t>(pick(static_cast<int>(std::min<size_t>(fits.size(), 4))))];
+    if (!fits.empty() && pick(5))
+      return fits[fits.size() - 1 - static_cast<size_t>(pick(static_cast<int>(std::min<size_t>(fits.size(), 4))))];
     if (d == DType::kBool) return b_.op(ScalarOp::kLt, {value(DType::kI64), b_.i64(pick(40))});
     if (pick(2) && !pool_.empty()) return b_.cast(pool_[static_cast<size_t>(pick(static_cast<int>(pool_.size())))], d);
-    return is_float(d) ? b_.constant(d, pick(2) ? pick(9) - 4 : 0.37) : b_.constant_int(d, is_unsigned_int(d) ? pick(9) : pick(9) - 4);
+    return is_float(d) ? b_.constant(d, pick(2) ? pick(9) - 4 : 0.37)
+                       : b_.constant_int(d, is_unsigned_int(d) ? pick(9) : pick(9) - 4);
   }
 
   ValueId offset() {
     switch (pick(8)) {
-      case 0: return b_.add(iv_, b_.i64(pick(50)));
-      case 1: return b_.add(b_.mul(iv_, b_.i64(2)), b_.i64(pick(30)));
-      case 2: return b_.sub(b_.i64(kTrips + pick(100)), iv_);
-      case 3: return b_.i64(pick(kSize));
-      case 4: return b_.op(ScalarOp::kMod, {b_.cast(b_.load(order_, iv_), DType::kI64), b_.i64(kSize)});
-      case 5: return b_.op(ScalarOp::kFloorDiv, {b_.mul(iv_, b_.i64(3)), b_.i64(2)});
-      case 6: return b_.op(ScalarOp::kMod, {value(DType::kI64), b_.i64(kSize)});
-      default: return iv_;
+      case 0:
+        return b_.add(iv_, b_.i64(pick(50)));
+      case 1:
+        return b_.add(b_.mul(iv_, b_.i64(2)), b_.i64(pick(30)));
+      case 2:
+        return b_.sub(b_.i64(kTrips + pick(100)), iv_);
+      case 3:
+        return b_.i64(pick(kSize));
+      case 4:
+        return b_.op(ScalarOp::kMod, {b_.cast(b_.load(order_, iv_), DType::kI64), b_.i64(kSize)});
+      case 5:
+        return b_.op(ScalarOp::kFloorDiv, {b_.mul(iv_, b_.i64(3)), b_.i64(2)});
+      case 6:
+        return b_.op(ScalarOp::kMod, {value(DType::kI64), b_.i64(kSize)});
+      default:
+        return iv_;
     }
   }
 
@@ -83,10 +95,17 @@ class Generator {
     const ValueId row = b_.add(base, b_.mul(b_.grid_index(), b_.i64(2 * kTrips)));
     ValueId at = iv_;
     switch (pick(4)) {
-      case 0: at = b_.sub(b_.i64(kTrips), iv_); break;
-      case 1: at = b_.mul(iv_, b_.i64(2)); break;
-      case 2: at = b_.load(order_, iv_); break;
-      default: break;
+      case 0:
+        at = b_.sub(b_.i64(kTrips), iv_);
+        break;
+      case 1:
+        at = b_.mul(iv_, b_.i64(2));
+        break;
+      case 2:
+        at = b_.load(order_, iv_);
+        break;
+      default:
+        break;
     }
     at = b_.add(row, at);
     if (pick(3)) return b_.store(outputs_[d], at, value(d));
@@ -96,14 +115,17 @@ class Generator {
 
   void op() {
     using enum ScalarOp;
-    static constexpr ScalarOp kFloat[] = {kNeg, kAbs, kSqrt, kFloor, kCeil, kRound, kTrunc, kAdd, kSub, kMul, kDiv, kMin, kMax,
-                                          kEq, kNe, kLt, kLe, kGt, kGe, kSelect, kIsNan, kIsInf, kSign, kRecip};
-    static constexpr ScalarOp kInt[] = {kNeg, kAbs, kSign, kNot, kPopcount, kAdd, kSub, kMul, kDiv, kRem, kMod, kFloorDiv, kMin,
-                                        kMax, kAnd, kOr, kXor, kShl, kShr, kEq, kNe, kLt, kLe, kGt, kGe, kSelect, kFma, kPow};
+    static constexpr ScalarOp kFloat[] = {kNeg, kAbs, kSqrt, kFloor,  kCeil,  kRound, kTrunc, kAdd,
+                                          kSub, kMul, kDiv,  kMin,    kMax,   kEq,    kNe,    kLt,
+                                          kLe,  kGt,  kGe,   kSelect, kIsNan, kIsInf, kSign,  kRecip};
+    static constexpr ScalarOp kInt[] = {kNeg, kAbs,      kSign, kNot, kPopcount, kAdd,    kSub, kMul, kDiv, kRem,
+                                        kMod, kFloorDiv, kMin,  kMax, kAnd,      kOr,     kXor, kShl, kShr, kEq,
+                                        kNe,  kLt,       kLe,   kGt,  kGe,       kSelect, kFma, kPow};
     static constexpr ScalarOp kLogic[] = {kNot, kAnd, kOr, kXor, kEq, kNe, kSelect};
     const DType d = any_dtype();
-    const ScalarOp o = is_float(d) ? kFloat[pick(std::size(kFloat))]
-                       : d == DType::kBool ? kLogic[pick(std::size(kLogic))] : kInt[pick(std::size(kInt))];
+    const ScalarOp o = is_float(d)         ? kFloat[pick(std::size(kFloat))]
+                       : d == DType::kBool ? kLogic[pick(std::size(kLogic))]
+                                           : kInt[pick(std::size(kInt))];
     std::vector<ValueId> args;
     for (int i = 0; i < info(o).arity; ++i) args.push_back(value(o == kSelect && i == 0 ? DType::kBool : d));
     add(b_.op(o, args));
@@ -113,16 +135,21 @@ class Generator {
     for (int n = 2 + pick(8); n > 0; --n) {
       switch (pick(10)) {
         case 0:
-        case 1: load(); break;
+        case 1:
+          load();
+          break;
         case 2:
-        case 3: store(); break;
+        case 3:
+          store();
+          break;
         case 4:
           if (depth < 2) serial_loop(depth);
           break;
         case 5:
           if (depth < 2) branch(depth);
           break;
-        default: op();
+        default:
+          op();
       }
     }
   }
@@ -135,19 +162,29 @@ class Generator {
     const ValueId seven = b_.i64(7);
     ValueId lo = b_.i64(pick(3)), hi = b_.i64(pick(6));
     switch (pick(5)) {
-      case 0: hi = b_.op(ScalarOp::kMod, {trips_, seven}); break;
-      case 1: lo = iv_, hi = b_.add(iv_, b_.i64(pick(5))); break;
-      case 2: hi = b_.op(ScalarOp::kMod, {value(DType::kI64), seven}); break;
-      case 3: lo = b_.op(ScalarOp::kMod, {value(DType::kI64), seven}); break;
-      default: break;
+      case 0:
+        hi = b_.op(ScalarOp::kMod, {trips_, seven});
+        break;
+      case 1:
+        lo = iv_, hi = b_.add(iv_, b_.i64(pick(5)));
+        break;
+      case 2:
+        hi = b_.op(ScalarOp::kMod, {value(DType::kI64), seven});
+        break;
+      case 3:
+        lo = b_.op(ScalarOp::kMod, {value(DType::kI64), seven});
+        break;
+      default:
+        break;
     }
     const LoopKind kind = b_.as_constant(lo) && b_.as_constant(hi) && pick(2) ? LoopKind::kUnroll : LoopKind::kSerial;
-    const auto results = b_.loop(kind, lo, hi, 1 + pick(2), std::span(&init, 1), [&](ValueId iv, std::span<const ValueId> carried) {
-      add(iv);
-      add(carried[0]);
-      statements(depth + 1);
-      return std::vector<ValueId>{value(d)};
-    });
+    const auto results =
+        b_.loop(kind, lo, hi, 1 + pick(2), std::span(&init, 1), [&](ValueId iv, std::span<const ValueId> carried) {
+          add(iv);
+          add(carried[0]);
+          statements(depth + 1);
+          return std::vector<ValueId>{value(d)};
+        });
     pool_.resize(mark);
     add(results[0]);
   }
@@ -175,28 +212,31 @@ class Generator {
       const bool exact_int = pick(2);
       const DType d = exact_int ? DType::kI32 : DType::kF32;
       inits.push_back(exact_int ? b_.constant_int(d, pick(5)) : b_.constant(d, pick(5)));
-      static constexpr Combiner kAny[] = {Combiner::kAdd, Combiner::kMul, Combiner::kMin, Combiner::kMax, Combiner::kAnd, Combiner::kOr};
+      static constexpr Combiner kAny[] = {Combiner::kAdd, Combiner::kMul, Combiner::kMin,
+                                          Combiner::kMax, Combiner::kAnd, Combiner::kOr};
       combiners.push_back(exact_int ? kAny[pick(6)] : pick(2) ? Combiner::kMin : Combiner::kMax);
     }
     const ValueId hi = pick(4) ? trips_ : b_.i64(pick(kTrips));
     const int width = pick(3) ? 0 : 1 << pick(6);
-    const auto results = b_.loop(LoopKind::kVector, b_.i64(pick(3)), hi, 1 + (pick(4) == 0), inits,
-                                 [&](ValueId iv, std::span<const ValueId> carried) {
-                                   iv_ = iv;
-                                   add(iv);
-                                   statements(0);
-                                   store();
-                                   std::vector<ValueId> yields;
-                                   for (size_t c = 0; c < carried.size(); ++c)
-                                     yields.push_back(combined(combiners[c], carried[c], value(dtype(carried[c]))));
-                                   return yields;
-                                 },
-                                 combiners, width);
+    const auto results = b_.loop(
+        LoopKind::kVector, b_.i64(pick(3)), hi, 1 + (pick(4) == 0), inits,
+        [&](ValueId iv, std::span<const ValueId> carried) {
+          iv_ = iv;
+          add(iv);
+          statements(0);
+          store();
+          std::vector<ValueId> yields;
+          for (size_t c = 0; c < carried.size(); ++c)
+            yields.push_back(combined(combiners[c], carried[c], value(dtype(carried[c]))));
+          return yields;
+        },
+        combiners, width);
     pool_.resize(mark);
     for (ValueId v : results) {
       const DType d = dtype(v);
       if (slot_ < kSlots)
-        b_.store(outputs_[d], b_.add(b_.i64((slot_++ * kGrid) * 2 * kTrips), b_.mul(b_.grid_index(), b_.i64(2 * kTrips))), v);
+        b_.store(outputs_[d],
+                 b_.add(b_.i64((slot_++ * kGrid) * 2 * kTrips), b_.mul(b_.grid_index(), b_.i64(2 * kTrips))), v);
     }
   }
 
@@ -261,7 +301,8 @@ void compare_with_interpreter(uint64_t seed) {
   Data want = make_data(k, seed);
   std::vector<BufferView> views;
   for (size_t i = 0; i < want.buffers.size(); ++i) views.push_back({want.buffers[i].data(), want.sizes[i]});
-  ASSERT_TRUE(interpret(k, views, trips, 0, kGrid).ok()) << interpret(k, views, trips, 0, kGrid).to_string() << print(k);
+  ASSERT_TRUE(interpret(k, views, trips, 0, kGrid).ok())
+      << interpret(k, views, trips, 0, kGrid).to_string() << print(k);
   for (const std::string& target : runnable_targets()) {
     const auto fn = compile(k, target);
     ASSERT_TRUE(fn);
@@ -272,11 +313,12 @@ void compare_with_interpreter(uint64_t seed) {
     for (size_t i = 0; i < got.buffers.size(); ++i)
       for (int64_t e = 0; e < got.sizes[i]; ++e)
         ASSERT_TRUE(same(k.buffers[i].dtype, want.buffers[i].data(), got.buffers[i].data(), e))
-            << "seed " << seed << ", " << target << ", " << k.buffers[i].name << "[" << e << "]: "
-            << ir::load_scalar(got.buffers[i].data(), k.buffers[i].dtype, e).f << "/"
+            << "seed " << seed << ", " << target << ", " << k.buffers[i].name << "[" << e
+            << "]: " << ir::load_scalar(got.buffers[i].data(), k.buffers[i].dtype, e).f << "/"
             << ir::load_scalar(got.buffers[i].data(), k.buffers[i].dtype, e).i << " not "
             << ir::load_scalar(want.buffers[i].data(), k.buffers[i].dtype, e).f << "/"
-            << ir::load_scalar(want.buffers[i].data(), k.buffers[i].dtype, e).i << "\n" << print(k);
+            << ir::load_scalar(want.buffers[i].data(), k.buffers[i].dtype, e).i << "\n"
+            << print(k);
   }
 }
 
@@ -291,10 +333,10 @@ TEST(Emitter, SumsOfFloatsAreCloseAndRepeatable) {
   KernelBuilder b(k);
   const int x = b.add_binding("x", DType::kF32, false), y = b.add_binding("y", DType::kF32, true);
   const ValueId zero = b.constant(DType::kF32, 0);
-  const auto sum = b.loop(
-      LoopKind::kVector, b.i64(0), b.dim(0), 1, std::span(&zero, 1),
-      [&](ValueId iv, std::span<const ValueId> c) { return std::vector<ValueId>{b.add(c[0], b.load(x, iv))}; },
-      {Combiner::kAdd});
+  const auto sum =
+      b.loop(LoopKind::kVector, b.i64(0), b.dim(0), 1, std::span(&zero, 1),
+             [&](ValueId iv, std::span<const ValueId> c) { return std::vector<ValueId>{b.add(c[0], b.load(x, iv))}; },
+             {Combiner::kAdd});
   b.store(y, b.grid_index(), sum[0]);
   std::mt19937 random(1);
   std::vector<float> values(1003);
@@ -325,7 +367,9 @@ TEST(Emitter, FusedMultiplyAddRoundsOnce) {
     const int64_t n = 5000;
     const auto run = [&]<class T>(T) {
       std::vector<T> values(n + 2), got(n);
-      for (T& v : values) v = static_cast<T>(std::ldexp(static_cast<double>(random() % (1 << 24)) - (1 << 23), static_cast<int>(random() % 80) - 40));
+      for (T& v : values)
+        v = static_cast<T>(
+            std::ldexp(static_cast<double>(random() % (1 << 24)) - (1 << 23), static_cast<int>(random() % 80) - 40));
       for (const std::string& target : runnable_targets()) {
         const auto fn = compile(k, target);
         ASSERT_TRUE(fn);
@@ -335,8 +379,10 @@ TEST(Emitter, FusedMultiplyAddRoundsOnce) {
           ASSERT_EQ(got[i], std::fma(values[i], values[i + 1], values[i + 2])) << target << " " << i;
       }
     };
-    if (d == DType::kF32) run(float{});
-    else run(double{});
+    if (d == DType::kF32)
+      run(float{});
+    else
+      run(double{});
   }
 }
 
@@ -354,7 +400,8 @@ void check_casts(DType from, DType to) {
     std::memcpy(&v, &any, sizeof(T));
     values.push_back(v);
     if constexpr (std::is_floating_point_v<T>) {
-      values.push_back(static_cast<T>(std::ldexp(static_cast<double>(any % 4096) + (any & 1 ? 0.5 : 0), static_cast<int>(any >> 58) - 40)));
+      values.push_back(static_cast<T>(
+          std::ldexp(static_cast<double>(any % 4096) + (any & 1 ? 0.5 : 0), static_cast<int>(any >> 58) - 40)));
       values.push_back(-values.back());
     }
   }
@@ -369,14 +416,15 @@ void check_casts(DType from, DType to) {
       const ir::Scalar in = ir::load_scalar(values.data(), from, i);
       const ir::Scalar want = ir::cast_scalar(in, from, to), have = ir::load_scalar(got.data(), to, i);
       ASSERT_TRUE(is_float(to) ? want.f == have.f || (std::isnan(want.f) && std::isnan(have.f)) : want.i == have.i)
-          << name(from) << " to " << name(to) << " " << target << ": " << fmt::format("{:a} {}: {:a} {} not {:a} {}", in.f, in.i, have.f, have.i, want.f, want.i);
+          << name(from) << " to " << name(to) << " " << target << ": "
+          << fmt::format("{:a} {}: {:a} {} not {:a} {}", in.f, in.i, have.f, have.i, want.f, want.i);
     }
   }
 }
 
 TEST(Emitter, CastsOfEveryPair) {
-  for (DType to : {DType::kF32, DType::kF64, DType::kF16, DType::kBF16, DType::kI8, DType::kI16, DType::kI32, DType::kI64,
-                   DType::kU8, DType::kU16, DType::kU32, DType::kU64, DType::kBool}) {
+  for (DType to : {DType::kF32, DType::kF64, DType::kF16, DType::kBF16, DType::kI8, DType::kI16, DType::kI32,
+                   DType::kI64, DType::kU8, DType::kU16, DType::kU32, DType::kU64, DType::kBool}) {
     check_casts<float>(DType::kF32, to);
     check_casts<double>(DType::kF64, to);
     check_casts<uint16_t>(DType::kF16, to);
@@ -390,7 +438,8 @@ TEST(Emitter, CastsOfEveryPair) {
 
 TEST(Emitter, DividesLanesExactly) {
   std::vector<int64_t> a, d;
-  const int64_t edges[] = {0, 1, 2, 3, 7, 96, (int64_t{1} << 51) - 1, int64_t{1} << 51, (int64_t{1} << 52) + 1, INT64_MAX, INT64_MIN};
+  const int64_t edges[] = {
+      0, 1, 2, 3, 7, 96, (int64_t{1} << 51) - 1, int64_t{1} << 51, (int64_t{1} << 52) + 1, INT64_MAX, INT64_MIN};
   std::mt19937_64 random(2);
   for (int64_t x : edges)
     for (int64_t y : edges)
@@ -402,7 +451,8 @@ TEST(Emitter, DividesLanesExactly) {
           }
   for (int i = 0; i < 20000; ++i) {
     d.push_back(1 + static_cast<int64_t>(random() >> (14 + random() % 45)));
-    const int64_t near = d.back() < (1 << 20) ? d.back() * static_cast<int64_t>(random() % (1 << 30)) : static_cast<int64_t>(random() >> 13);
+    const int64_t near = d.back() < (1 << 20) ? d.back() * static_cast<int64_t>(random() % (1 << 30))
+                                              : static_cast<int64_t>(random() >> 13);
     a.push_back(near + static_cast<int64_t>(random() % 3) - 1);
   }
   const int64_t n = static_cast<int64_t>(a.size());
@@ -412,14 +462,16 @@ TEST(Emitter, DividesLanesExactly) {
     KernelBuilder b(k);
     const int x = b.add_binding("x", DType::kI64, false), z = b.add_binding("z", DType::kI64, false);
     const int y = b.add_binding("y", DType::kI64, true);
-    b.loop(LoopKind::kVector, b.i64(0), b.dim(0), 1, [&](ValueId i) { b.store(y, i, b.op(op, {b.load(x, i), b.load(z, i)})); });
+    b.loop(LoopKind::kVector, b.i64(0), b.dim(0), 1,
+           [&](ValueId i) { b.store(y, i, b.op(op, {b.load(x, i), b.load(z, i)})); });
     for (const std::string& target : runnable_targets()) {
       const auto fn = compile(k, target);
       void* const bindings[] = {a.data(), d.data(), got.data()};
       ASSERT_EQ(fn(bindings, &n, 0, 1), 0);
       for (size_t i = 0; i < a.size(); ++i) {
         const Scalar args[] = {{0, a[i]}, {0, d[i]}};
-        ASSERT_EQ(got[i], ir::eval_scalar(op, DType::kI64, args).i) << info(op).name << " " << a[i] << " " << d[i] << " " << target;
+        ASSERT_EQ(got[i], ir::eval_scalar(op, DType::kI64, args).i)
+            << info(op).name << " " << a[i] << " " << d[i] << " " << target;
       }
     }
   }

@@ -30,27 +30,48 @@ using Function = Exact (*)(Exact, Exact);
 
 Function exact(ScalarOp op) {
   switch (op) {
-    case ScalarOp::kExp: return [](Exact x, Exact) { return std::exp(x); };
-    case ScalarOp::kExpm1: return [](Exact x, Exact) { return std::expm1(x); };
-    case ScalarOp::kLog: return [](Exact x, Exact) { return std::log(x); };
-    case ScalarOp::kLog1p: return [](Exact x, Exact) { return std::log1p(x); };
-    case ScalarOp::kSin: return [](Exact x, Exact) { return std::sin(x); };
-    case ScalarOp::kCos: return [](Exact x, Exact) { return std::cos(x); };
-    case ScalarOp::kTan: return [](Exact x, Exact) { return std::tan(x); };
-    case ScalarOp::kAsin: return [](Exact x, Exact) { return std::asin(x); };
-    case ScalarOp::kAcos: return [](Exact x, Exact) { return std::acos(x); };
-    case ScalarOp::kAtan: return [](Exact x, Exact) { return std::atan(x); };
-    case ScalarOp::kSinh: return [](Exact x, Exact) { return std::sinh(x); };
-    case ScalarOp::kCosh: return [](Exact x, Exact) { return std::cosh(x); };
-    case ScalarOp::kTanh: return [](Exact x, Exact) { return std::tanh(x); };
-    case ScalarOp::kAsinh: return [](Exact x, Exact) { return std::asinh(x); };
-    case ScalarOp::kAcosh: return [](Exact x, Exact) { return std::acosh(x); };
-    case ScalarOp::kAtanh: return [](Exact x, Exact) { return std::atanh(x); };
-    case ScalarOp::kErf: return [](Exact x, Exact) { return std::erf(x); };
-    case ScalarOp::kSigmoid: return [](Exact x, Exact) { return 1 / (1 + std::exp(-x)); };
-    case ScalarOp::kPow: return [](Exact x, Exact y) { return std::pow(x, y); };
-    case ScalarOp::kRsqrt: return [](Exact x, Exact) { return 1 / std::sqrt(x); };
-    default: return [](Exact x, Exact) { return 1 / x; };
+    case ScalarOp::kExp:
+      return [](Exact x, Exact) { return std::exp(x); };
+    case ScalarOp::kExpm1:
+      return [](Exact x, Exact) { return std::expm1(x); };
+    case ScalarOp::kLog:
+      return [](Exact x, Exact) { return std::log(x); };
+    case ScalarOp::kLog1p:
+      return [](Exact x, Exact) { return std::log1p(x); };
+    case ScalarOp::kSin:
+      return [](Exact x, Exact) { return std::sin(x); };
+    case ScalarOp::kCos:
+      return [](Exact x, Exact) { return std::cos(x); };
+    case ScalarOp::kTan:
+      return [](Exact x, Exact) { return std::tan(x); };
+    case ScalarOp::kAsin:
+      return [](Exact x, Exact) { return std::asin(x); };
+    case ScalarOp::kAcos:
+      return [](Exact x, Exact) { return std::acos(x); };
+    case ScalarOp::kAtan:
+      return [](Exact x, Exact) { return std::atan(x); };
+    case ScalarOp::kSinh:
+      return [](Exact x, Exact) { return std::sinh(x); };
+    case ScalarOp::kCosh:
+      return [](Exact x, Exact) { return std::cosh(x); };
+    case ScalarOp::kTanh:
+      return [](Exact x, Exact) { return std::tanh(x); };
+    case ScalarOp::kAsinh:
+      return [](Exact x, Exact) { return std::asinh(x); };
+    case ScalarOp::kAcosh:
+      return [](Exact x, Exact) { return std::acosh(x); };
+    case ScalarOp::kAtanh:
+      return [](Exact x, Exact) { return std::atanh(x); };
+    case ScalarOp::kErf:
+      return [](Exact x, Exact) { return std::erf(x); };
+    case ScalarOp::kSigmoid:
+      return [](Exact x, Exact) { return 1 / (1 + std::exp(-x)); };
+    case ScalarOp::kPow:
+      return [](Exact x, Exact y) { return std::pow(x, y); };
+    case ScalarOp::kRsqrt:
+      return [](Exact x, Exact) { return 1 / std::sqrt(x); };
+    default:
+      return [](Exact x, Exact) { return 1 / x; };
   }
 }
 
@@ -65,7 +86,8 @@ double ulps(T got, Exact want) {
     // Just below the overflow threshold the neighbour is the largest number.
     const T largest = std::numeric_limits<T>::max();
     return std::fabs(got) >= largest && std::fabs(rounded) >= largest && std::signbit(got) == std::signbit(rounded)
-               ? 1 : INFINITY;
+               ? 1
+               : INFINITY;
   }
   if (want == 0) return got == 0 ? (std::signbit(got) == std::signbit(want) ? 0 : INFINITY) : INFINITY;
   int exponent = 0;
@@ -77,9 +99,24 @@ double ulps(T got, Exact want) {
 
 template <class T>
 std::vector<T> arguments(size_t count) {
-  std::vector<T> out = {0, 1, 2, 0.5, 10, 88, 100, 700, 0.75, T(M_PI), T(M_PI / 2), T(1e10), T(1e30), T(1e22),
-                        std::numeric_limits<T>::min(), std::numeric_limits<T>::denorm_min(),
-                        std::numeric_limits<T>::max(), std::numeric_limits<T>::infinity(),
+  std::vector<T> out = {0,
+                        1,
+                        2,
+                        0.5,
+                        10,
+                        88,
+                        100,
+                        700,
+                        0.75,
+                        T(M_PI),
+                        T(M_PI / 2),
+                        T(1e10),
+                        T(1e30),
+                        T(1e22),
+                        std::numeric_limits<T>::min(),
+                        std::numeric_limits<T>::denorm_min(),
+                        std::numeric_limits<T>::max(),
+                        std::numeric_limits<T>::infinity(),
                         std::numeric_limits<T>::quiet_NaN()};
   const size_t specials = out.size();
   for (size_t i = 0; i < specials; ++i) {
@@ -107,7 +144,8 @@ void measure(const std::string& target, DType dtype, size_t count) {
   const std::vector<T> x = arguments<T>(count);
   std::vector<T> z(x.size()), y(x.size());
   std::mt19937_64 random(9);
-  for (size_t i = 0; i < x.size(); ++i) z[i] = i % 3 == 0 ? x[random() % x.size()] : T(static_cast<int>(random() % 41) - 20) / (i % 2 ? 1 : 3);
+  for (size_t i = 0; i < x.size(); ++i)
+    z[i] = i % 3 == 0 ? x[random() % x.size()] : T(static_cast<int>(random() % 41) - 20) / (i % 2 ? 1 : 3);
   for (const MathAccuracy& entry : math_accuracy()) {
     const auto fn = compile(map_kernel(entry.op, dtype), target);
     ASSERT_TRUE(fn);
@@ -122,7 +160,8 @@ void measure(const std::string& target, DType dtype, size_t count) {
     }
     const double bound = sizeof(T) == 4 ? entry.f32_ulp : entry.f64_ulp;
     testing::Test::RecordProperty(fmt::format("{}_{}", info(entry.op).name, name(dtype)), fmt::format("{:.3f}", worst));
-    if (std::getenv("TENON_PRINT_ULP")) fmt::print("{:8} {} {} {:.3f}\n", info(entry.op).name, name(dtype), target, worst);
+    if (std::getenv("TENON_PRINT_ULP"))
+      fmt::print("{:8} {} {} {:.3f}\n", info(entry.op).name, name(dtype), target, worst);
     EXPECT_LE(worst, bound) << info(entry.op).name << " of " << name(dtype) << " for " << target << " at "
                             << fmt::format("{:a} ({}), {}: {:a} not {:a}", x[at], x[at], z[at], y[at],
                                            static_cast<double>(exact(entry.op)(x[at], z[at])));
@@ -130,11 +169,13 @@ void measure(const std::string& target, DType dtype, size_t count) {
 }
 
 TEST(Math, AccuracyF32) {
-  for (const std::string& target : runnable_targets()) measure<float>(target, DType::kF32, target == "host" ? 300000 : 50000);
+  for (const std::string& target : runnable_targets())
+    measure<float>(target, DType::kF32, target == "host" ? 300000 : 50000);
 }
 
 TEST(Math, AccuracyF64) {
-  for (const std::string& target : runnable_targets()) measure<double>(target, DType::kF64, target == "host" ? 200000 : 30000);
+  for (const std::string& target : runnable_targets())
+    measure<double>(target, DType::kF64, target == "host" ? 200000 : 30000);
 }
 
 TEST(Math, ConstantPowers) {
@@ -155,7 +196,8 @@ TEST(Math, ConstantPowers) {
     for (size_t i = 0; i < x.size(); ++i) {
       // Intermediate underflow of a cube may cost more than its last bit.
       if (exponent == 3 && std::fabs(x[i]) < 0x1p-40f) continue;
-      ASSERT_LE(ulps<float>(y[i], std::pow(static_cast<Exact>(x[i]), static_cast<Exact>(exponent))), 2) << x[i] << " " << exponent;
+      ASSERT_LE(ulps<float>(y[i], std::pow(static_cast<Exact>(x[i]), static_cast<Exact>(exponent))), 2)
+          << x[i] << " " << exponent;
     }
   }
 }
@@ -176,7 +218,8 @@ void check_remainders(DType dtype) {
       for (size_t i = 0; i < x.size(); ++i) {
         const Scalar args[] = {{x[i], 0}, {z[i], 0}};
         const T want = static_cast<T>(ir::eval_scalar(op, dtype, args).f);
-        ASSERT_TRUE((std::isnan(want) && std::isnan(y[i])) || (want == y[i] && std::signbit(want) == std::signbit(y[i])))
+        ASSERT_TRUE((std::isnan(want) && std::isnan(y[i])) ||
+                    (want == y[i] && std::signbit(want) == std::signbit(y[i])))
             << info(op).name << " " << target << fmt::format(" {:a} {:a}: {:a} not {:a}", x[i], z[i], y[i], want);
       }
     }
