@@ -36,7 +36,7 @@ class RegionBuilder {
   RegionBuilder(Graph& graph, const std::vector<Node*>& members, const FuseGroups& groups)
       : graph_(graph), members_(members), groups_(groups), inside_(members.begin(), members.end()) {}
 
-  void build() {
+  Node* build() {
     collect();
     Node* fused = graph_.create(*ir::find_op("tenon.fused"), inputs_, static_cast<int>(outputs_.size()), members_.back());
     fused->set_name(joined_name(members_));
@@ -59,6 +59,7 @@ class RegionBuilder {
       made->set_name(name);
     }
     for (size_t i = members_.size(); i-- > 0;) graph_.erase(members_[i]);
+    return fused;
   }
 
  private:
@@ -122,8 +123,8 @@ class RegionBuilder {
   Graph* region_ = nullptr;
 };
 
-/// Definitions before uses again, otherwise as the order was.
-void sort_nodes(Graph& graph) {
+/// Definitions before uses again, of values and of symbols, otherwise as the order was.
+void sort_nodes(Graph& graph, const std::unordered_map<int, const Node*>& symbols) {
   std::unordered_map<const Node*, size_t> position;
   std::vector<Node*> nodes;
   for (const auto& n : graph.nodes()) {
@@ -135,6 +136,9 @@ void sort_nodes(Graph& graph) {
   for (size_t i = 0; i < nodes.size(); ++i) {
     std::vector<const Node*> defs;
     collect_definitions(*nodes[i], graph, defs);
+    for (int s : symbols_of(*nodes[i])) {
+      if (const auto def = symbols.find(s); def != symbols.end() && def->second != nodes[i]) defs.push_back(def->second);
+    }
     for (const Node* d : defs) {
       users[position.at(d)].push_back(i);
       ++waiting[i];
@@ -167,13 +171,17 @@ Result<bool> fuse(Graph& graph, PassContext& context) {
   }
   FuseGroups groups(graph);
   groups.run();
+  std::unordered_map<int, const Node*> symbols = symbol_definitions(graph);
   bool here = false;
   for (const std::vector<Node*>& members : groups.groups()) {
     if (!context.take_rewrite()) break;
-    RegionBuilder(graph, members, groups).build();
+    const Node* fused = RegionBuilder(graph, members, groups).build();
+    for (auto& [symbol, def] : symbols) {
+      if (std::find(members.begin(), members.end(), def) != members.end()) def = fused;
+    }
     here = true;
   }
-  if (here) sort_nodes(graph);
+  if (here) sort_nodes(graph, symbols);
   return changed || here;
 }
 

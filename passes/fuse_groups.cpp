@@ -135,6 +135,51 @@ FuseInfo analyze_for_fusion(const Node& node) {
   return info;
 }
 
+namespace {
+
+void collect_type_symbols(const Value* v, std::vector<int>& ids) {
+  if (v->type().is_ranked_tensor()) {
+    for (const Dim& d : *v->tensor().dims) ir::collect_symbols(d, ids);
+  }
+  if (v->dim_values()) {
+    for (const Dim& d : *v->dim_values()) ir::collect_symbols(d, ids);
+  }
+}
+
+void collect_node_symbols(const Node& node, std::vector<int>& ids) {
+  for (const Value* v : node.outputs()) collect_type_symbols(v, ids);
+  for (const auto& [name, attr] : node.attrs()) {
+    const auto* dims = std::get_if<std::vector<Dim>>(&attr);
+    if (dims == nullptr) continue;
+    for (const Dim& d : *dims) ir::collect_symbols(d, ids);
+  }
+  for (const auto& region : node.regions()) {
+    for (const auto& inner : region->nodes()) collect_node_symbols(*inner, ids);
+  }
+}
+
+}  // namespace
+
+std::vector<int> symbols_of(const Node& node) {
+  std::vector<int> ids;
+  collect_node_symbols(node, ids);
+  return ids;
+}
+
+std::unordered_map<int, const Node*> symbol_definitions(const Graph& graph) {
+  std::vector<int> given;
+  for (const Value* v : graph.inputs()) collect_type_symbols(v, given);
+  std::unordered_map<int, const Node*> defs;
+  for (int s : given) defs[s] = nullptr;
+  for (const auto& n : graph.nodes()) {
+    std::vector<int> ids;
+    for (const Value* v : n->outputs()) collect_type_symbols(v, ids);
+    for (int s : ids) defs.emplace(s, n.get());
+  }
+  std::erase_if(defs, [](const auto& entry) { return entry.second == nullptr; });
+  return defs;
+}
+
 void collect_definitions(const Node& node, const Graph& graph, std::vector<const Node*>& defs) {
   const auto add = [&](const Value* v) {
     if (v != nullptr && v->def() != nullptr && v->graph() == &graph) defs.push_back(v->def());
@@ -154,9 +199,13 @@ FuseGroups::FuseGroups(Graph& graph) : graph_(graph) {
   }
   group_.assign(nodes_.size(), -1);
   users_.resize(nodes_.size());
+  const std::unordered_map<int, const Node*> symbols = symbol_definitions(graph);
   for (size_t i = 0; i < nodes_.size(); ++i) {
     std::vector<const Node*> defs;
     collect_definitions(*nodes_[i], graph, defs);
+    for (int s : symbols_of(*nodes_[i])) {
+      if (const auto def = symbols.find(s); def != symbols.end() && index_.at(def->second) < i) defs.push_back(def->second);
+    }
     for (const Node* d : defs) {
       std::vector<size_t>& users = users_[index_.at(d)];
       if (users.empty() || users.back() != i) users.push_back(i);
