@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "ir/op.h"
+#include "ir/symbols.h"
 
 namespace tenon::ir {
 
@@ -259,6 +260,8 @@ std::string Graph::unique_name(std::string_view hint) {
 
 namespace {
 
+void copy_all(const Graph& from, Graph& to, Node* before, std::unordered_map<const Value*, Value*>& map);
+
 void copy_region(const Graph& from, Graph& to, std::unordered_map<const Value*, Value*>& map, bool keep_names) {
   to.name = from.name;
   to.metadata = from.metadata;
@@ -267,16 +270,14 @@ void copy_region(const Graph& from, Graph& to, std::unordered_map<const Value*, 
     copy->set_dim_values(input->dim_values());
     map[input] = copy;
   }
-  copy_nodes(from, to, nullptr, map);
+  copy_all(from, to, nullptr, map);
   for (size_t i = 0; i < from.outputs().size(); ++i) {
     auto it = map.find(from.outputs()[i]);
     to.add_output(it == map.end() ? from.outputs()[i] : it->second, from.output_name(static_cast<int>(i)));
   }
 }
 
-}  // namespace
-
-void copy_nodes(const Graph& from, Graph& to, Node* before, std::unordered_map<const Value*, Value*>& map) {
+void copy_all(const Graph& from, Graph& to, Node* before, std::unordered_map<const Value*, Value*>& map) {
   std::vector<Value*> inputs;
   for (const auto& node : from.nodes()) {
     inputs.clear();
@@ -298,11 +299,19 @@ void copy_nodes(const Graph& from, Graph& to, Node* before, std::unordered_map<c
   }
 }
 
+}  // namespace
+
+void copy_nodes(const Graph& from, Graph& to, Node* before, std::unordered_map<const Value*, Value*>& map) {
+  copy_all(from, to, before, map);
+  separate_symbols(map);
+}
+
 std::unique_ptr<Graph> Graph::clone() const {
   auto copy = std::make_unique<Graph>(dims_);
   if (parent_) copy->names_ = names_;
   std::unordered_map<const Value*, Value*> map;
   copy_region(*this, *copy, map, parent_ == nullptr);
+  if (parent_) separate_symbols(map);
   return copy;
 }
 

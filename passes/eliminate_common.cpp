@@ -1,7 +1,8 @@
 #include <unordered_map>
 
-#include "passes/passes.h"
 #include "ir/op.h"
+#include "ir/symbols.h"
+#include "passes/passes.h"
 
 namespace tenon::passes {
 namespace {
@@ -103,8 +104,13 @@ Result<bool> run(Graph& graph, PassContext& context, const Scope* outer) {
         scope.nodes.emplace(std::move(key), node);
       } else if (same_types(*first, *node)) {
         if (!context.take_rewrite()) return changed;
-        for (int i = 0; i < node->num_outputs(); ++i) graph.replace_all_uses(node->output(i), first->output(i));
+        ir::SymbolMap rebound;
+        for (int i = 0; i < node->num_outputs(); ++i) {
+          ir::collect_rebound(*node->output(i), node->output(i)->type(), first->output(i)->type(), rebound);
+          graph.replace_all_uses(node->output(i), first->output(i));
+        }
         graph.erase(node);
+        ir::replace_symbols(graph, rebound);
         changed = true;
       }
     }

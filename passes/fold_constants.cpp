@@ -2,6 +2,7 @@
 #include <chrono>
 
 #include "ir/evaluate.h"
+#include "ir/symbols.h"
 #include "passes/passes.h"
 #include "passes/patch.h"
 
@@ -75,7 +76,11 @@ bool foldable(const Node& node, const PassContext& context) {
     input_bytes += static_cast<int64_t>(tensor->bytes());
   }
   for (const Value* output : node.outputs()) {
-    if (!output->type().is_ranked_tensor() || !output->tensor().is_static()) return false;
+    if (!output->type().is_ranked_tensor()) return false;
+    if (!output->tensor().is_static()) {  // NonZero of a constant: its result tells
+      if (input_bytes > kSmallBytes) return false;
+      continue;
+    }
     Dim count = output->tensor().count();
     auto bytes = count.is_const() ? storage_bytes(output->dtype(), count.value()) : std::nullopt;
     if (!bytes || *bytes > static_cast<uint64_t>(context.max_fold_bytes)) return false;
@@ -106,7 +111,7 @@ class Folder {
 
  private:
   Result<bool> fold(Node& node) {
-    if (changed_ && node.num_regions() == 0 && node.num_inputs() > 0) TENON_RETURN_IF_ERROR(ir::infer_node(node));
+    if (changed_ && node.num_regions() == 0 && node.num_inputs() > 0) TENON_RETURN_IF_ERROR(ir::infer_again(node));
     Result<bool> done = node.is("If")             ? inline_branch(node)
                         : dim_values_known(node)  ? fold_dim_values(node)
                         : foldable(node, context_) ? evaluate(node)
@@ -151,7 +156,15 @@ class Folder {
       auto it = map.find(output);
       values.push_back(it == map.end() ? output : it->second);
     }
-    return patch.replace(context_, values);
+    // The copies take the names of the nodes they are copies of, once those are gone.
+    std::vector<std::pair<Value*, std::string>> names;
+    for (const auto& inner : branch.nodes())
+      for (const Value* output : inner->outputs())
+        if (std::ranges::find(values, map[output]) == values.end()) names.emplace_back(map[output], output->name());
+    TENON_ASSIGN_OR_RETURN(bool done, patch.replace(context_, values));
+    if (done)
+      for (auto& [value, name] : names) ir::rename_value(*value, std::move(name));
+    return done;
   }
 
   PassContext& context_;

@@ -1,10 +1,12 @@
 #include "ir/op.h"
+#include "ir/symbols.h"
 #include "passes/passes.h"
 
 namespace tenon::passes {
 namespace {
 
 struct Known {
+  const ir::Value* value;
   ir::Type type;
   std::optional<std::vector<ir::Dim>> dim_values;
   bool operator==(const Known&) const = default;
@@ -13,7 +15,7 @@ struct Known {
 std::vector<Known> known(ir::Graph& graph) {
   std::vector<Known> out;
   ir::walk(graph, [&](ir::Node& node) {
-    for (const ir::Value* output : node.outputs()) out.push_back({output->type(), output->dim_values()});
+    for (const ir::Value* output : node.outputs()) out.push_back({output, output->type(), output->dim_values()});
   });
   return out;
 }
@@ -23,6 +25,9 @@ std::vector<Known> known(ir::Graph& graph) {
 Result<bool> infer(ir::Graph& graph, PassContext&) {
   std::vector<Known> before = known(graph);
   TENON_RETURN_IF_ERROR(ir::infer_graph(graph));
+  ir::SymbolMap rebound;
+  for (const Known& row : before) ir::collect_rebound(*row.value, row.type, row.value->type(), rebound);
+  ir::replace_symbols(graph, rebound);
   return before != known(graph);
 }
 

@@ -1,5 +1,7 @@
 #include "passes/patch.h"
 
+#include "ir/symbols.h"
+
 namespace tenon::passes {
 
 using ir::Node;
@@ -71,19 +73,22 @@ void refine(Value& to, const Value& from) {
 Result<bool> Patch::replace(PassContext& context, std::span<Value* const> values) {
   TENON_RETURN_IF_ERROR(check(values));
   if (!context.take_rewrite()) return false;
+  ir::SymbolMap rebound;
   for (int i = 0; i < node_->num_outputs(); ++i) {
     Value* from = node_->output(i);
     Value* to = static_cast<size_t>(i) < values.size() ? values[static_cast<size_t>(i)] : nullptr;
     if (!to) continue;
     refine(*to, *from);
     if (to->unused() && to->def() && to->graph() == &graph_) {
-      to->set_name(from->name());
+      ir::rename_value(*to, from->name());
       if (to->def_index() == 0) to->def()->set_name(node_->name());
     }
+    ir::collect_rebound(*from, from->type(), to->type(), rebound);
     graph_.replace_all_uses(from, to);
   }
   graph_.erase(node_);
   node_ = nullptr;
+  ir::replace_symbols(graph_, rebound);
   return true;
 }
 

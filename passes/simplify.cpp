@@ -2,6 +2,7 @@
 
 #include <unordered_map>
 
+#include "ir/symbols.h"
 #include "passes/passes.h"
 #include "passes/patch.h"
 
@@ -54,7 +55,7 @@ class Simplifier {
   /// `next` becomes the first new node, so that rules see those too.
   Result<bool> simplify_node(Node& node, Node*& next) {
     const auto* rules = rules_of(node.op_name());
-    if (changed_ && node.num_regions() == 0 && node.num_inputs() > 0) TENON_RETURN_IF_ERROR(ir::infer_node(node));
+    if (changed_ && node.num_regions() == 0 && node.num_inputs() > 0) TENON_RETURN_IF_ERROR(ir::infer_again(node));
     if (!rules || !only_first_used(node)) return false;
     for (const Rule* rule : *rules) {
       Patch patch(node);
