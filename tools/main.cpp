@@ -18,6 +18,7 @@ int run(int argc, char** argv) {
   add_run(app, status);
   add_verify(app, status);
   add_bench(app, status);
+  add_eval(app, status);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
