@@ -40,14 +40,16 @@ ir::Value* dropout_mask(const Call& call, ir::Builder& builder) {
   return builder.make("Cast", {ones}, {{"to", int64_t{info(call.in(0)->dtype()).onnx}}});
 }
 
-/// Inference: dropout keeps everything. A training mode that is true, or known only at run time, stays a Dropout.
+bool is_constant_zero(const ir::Value* value) {
+  const Tensor* t = ir::constant_of(value);
+  return t != nullptr && t->size() == 1 && t->dtype() != DType::kString && t->at_double(0) == 0;
+}
+
+/// Inference: dropout keeps everything, and so does training with a ratio of 0.
 Status dropout_inference(Call& call, ir::Builder& builder, Outputs& outputs) {
   if (!call.has(0)) return error(Code::kInvalidModel, "the input is missing");
-  if (call.version >= 12 && call.has(2)) {
-    const Tensor* training = ir::constant_of(call.in(2));
-    if (training == nullptr || training->size() != 1 || training->dtype() != DType::kBool) return {};
-    if (training->at_int(0) != 0) return {};
-  }
+  const bool may_train = call.version >= 12 && call.has(2) && !is_constant_zero(call.in(2));
+  if (may_train && !(call.has(1) && is_constant_zero(call.in(1)))) return unsupported(call, "training mode");
   std::vector<ir::Value*> out = {builder.make("Identity", {call.in(0)})};
   if (call.output_used(1)) out.push_back(dropout_mask(call, builder));
   outputs = std::move(out);

@@ -1,0 +1,185 @@
+// The built command: exit statuses, messages, JSON.
+
+#include <sys/wait.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+
+#include <gmock/gmock.h>
+#include <nlohmann/json.hpp>
+
+#include "frontend/onnx/import.h"
+#include "frontend/onnx/proto.h"
+
+namespace tenon {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+std::string slurp(const fs::path& file) {
+  std::ifstream in(file, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+/// A folder with y = relu(x) + 1 for x of [N, 3], and a data set.
+class Cli : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::string pattern = (fs::temp_directory_path() / "tenon-cli-XXXXXX").string();
+    folder_ = ::mkdtemp(pattern.data());
+    onnx::ModelProto m;
+    m.set_ir_version(8);
+    m.add_opset_import()->set_version(17);
+    auto& g = *m.mutable_graph();
+    g.set_name("g");
+    auto& x = *g.add_input();
+    x.set_name("x");
+    x.mutable_type()->mutable_tensor_type()->set_elem_type(onnx::TensorProto::FLOAT);
+    auto& shape = *x.mutable_type()->mutable_tensor_type()->mutable_shape();
+    shape.add_dim()->set_dim_param("N");
+    shape.add_dim()->set_dim_value(3);
+    auto& one = *g.add_initializer();
+    one.set_name("one");
+    one.set_data_type(onnx::TensorProto::FLOAT);
+    one.add_float_data(1);
+    auto& relu = *g.add_node();
+    relu.set_op_type("Relu");
+    relu.add_input("x");
+    relu.add_output("r");
+    auto& add = *g.add_node();
+    add.set_op_type("Add");
+    add.add_input("r");
+    add.add_input("one");
+    add.add_output("y");
+    g.add_output()->set_name("y");
+    std::ofstream out(model(), std::ios::binary);
+    m.SerializeToOstream(&out);
+    write_data(4);
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  void write_data(float last) {
+    fs::create_directories(folder_ / "test_data_set_0");
+    const auto put = [&](const char* file, std::initializer_list<float> v) {
+      ASSERT_TRUE(frontend::write_tensor(Tensor::from<float>({1, 3}, v), "t", folder_ / "test_data_set_0" / file).ok());
+    };
+    put("input_0.pb", {-1, 2, 3});
+    put("output_0.pb", {1, 3, last});
+  }
+
+  fs::path model() const { return folder_ / "model.onnx"; }
+
+  int tenon(const std::string& arguments) {
+    const fs::path out = folder_ / "stdout", err = folder_ / "stderr";
+    const std::string command = fmt::format("'{}/bin/tenon' {} >'{}' 2>'{}'", TENON_BINARY_DIR, arguments, out.string(), err.string());
+    const int status = std::system(command.c_str());
+    out_ = slurp(out);
+    err_ = slurp(err);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  }
+
+  fs::path folder_;
+  std::string out_, err_;
+};
+
+TEST_F(Cli, VersionAndHelp) {
+  EXPECT_EQ(tenon("--version"), 0);
+  EXPECT_THAT(out_, StartsWith("tenon "));
+  for (const char* command : {"inspect", "check", "optimize", "compile", "run", "verify", "bench"}) {
+    EXPECT_EQ(tenon(fmt::format("{} --help", command)), 0) << command;
+    EXPECT_THAT(out_, HasSubstr("Examples:")) << command;
+  }
+}
+
+TEST_F(Cli, UsageErrorsExitWith2) {
+  EXPECT_EQ(tenon(""), 2);
+  EXPECT_EQ(tenon("frobnicate"), 2);
+  EXPECT_EQ(tenon("run --nope x"), 2);
+  EXPECT_THAT(err_, StartsWith("error: "));
+  EXPECT_EQ(tenon(fmt::format("run {} --backend abacus", model().string())), 2);
+  EXPECT_THAT(err_, HasSubstr("choose from reference"));
+  EXPECT_EQ(tenon("run /nowhere/model.onnx --backend reference"), 2);
+  EXPECT_THAT(err_, HasSubstr("/nowhere/model.onnx"));
+  EXPECT_EQ(tenon(fmt::format("run {} --backend reference --dim M=2", model().string())), 2);
+  EXPECT_THAT(err_, HasSubstr("it has: N"));
+  EXPECT_EQ(tenon(fmt::format("optimize {} -o x.onnx", model().string())), 2);
+}
+
+TEST_F(Cli, DamagedModelsExitWith2) {
+  const std::string bytes = slurp(model());
+  std::ofstream(folder_ / "cut.onnx", std::ios::binary) << bytes.substr(0, bytes.size() / 2);
+  std::ofstream(folder_ / "empty.onnx", std::ios::binary);
+  for (const char* name : {"cut.onnx", "empty.onnx"})
+    for (const char* command : {"inspect", "check", "optimize", "run"}) {
+      EXPECT_EQ(tenon(fmt::format("{} {}", command, (folder_ / name).string())), 2) << command << " " << name;
+      EXPECT_THAT(err_, StartsWith("error: "));
+    }
+}
+
+TEST_F(Cli, VerifyReportsInJson) {
+  EXPECT_EQ(tenon(fmt::format("verify {} --backend reference,cpu --json -", folder_.string())), 0) << out_ << err_;
+  const json good = json::parse(out_);
+  EXPECT_EQ(good["passed"], 2);
+  EXPECT_EQ(good["failed"], 0);
+  EXPECT_EQ(good["skipped"], 0);
+  ASSERT_EQ(good["cases"].size(), 2u);
+  for (const char* key : {"name", "backend", "status", "message", "max_abs", "max_rel"}) EXPECT_TRUE(good["cases"][0].contains(key)) << key;
+  write_data(5);
+  EXPECT_EQ(tenon(fmt::format("verify {} --backend reference", folder_.string())), 1);
+  EXPECT_THAT(out_, HasSubstr("output y: 1 of 3 elements differ, first at [0, 2]: 4, expected 5"));
+  EXPECT_EQ(tenon(fmt::format("verify {} --backend reference --atol 1.5", folder_.string())), 0);
+  EXPECT_EQ(tenon(fmt::format("verify {} --backend reference --filter 'nothing*'", folder_.string())), 2);
+}
+
+TEST_F(Cli, RunWritesOutputs) {
+  const fs::path out = folder_ / "out";
+  EXPECT_EQ(tenon(fmt::format("run {} --test-data --backend reference --output-dir {}", model().string(), out.string())), 0) << err_;
+  const auto y = frontend::read_value(out / "0_y.npy", ir::TensorType::unranked(DType::kF32));
+  ASSERT_TRUE(y.ok()) << y.status().to_string();
+  EXPECT_EQ(std::get<Tensor>(*y).at_double(2), 4);
+  EXPECT_EQ(tenon(fmt::format("run {} --backend reference --dim N=7", model().string())), 0) << err_;
+  EXPECT_THAT(out_, HasSubstr("f32[7, 3]"));
+}
+
+TEST_F(Cli, InspectOptimizeCheckAndCompile) {
+  EXPECT_EQ(tenon(fmt::format("inspect {} --json -", model().string())), 0) << err_;
+  const json report = json::parse(out_);
+  EXPECT_EQ(report["ops"]["Relu"], 1);
+  EXPECT_EQ(report["parameters"], 1);
+  EXPECT_EQ(report["operations"], 6);  // two for each of three elements
+  EXPECT_EQ(tenon(fmt::format("optimize {} -O0 -o {}", model().string(), (folder_ / "m.tir").string())), 0) << err_;
+  EXPECT_EQ(tenon(fmt::format("run {} --backend reference", (folder_ / "m.tir").string())), 0) << err_;
+  EXPECT_EQ(tenon("optimize --list-passes"), 0);
+  EXPECT_THAT(out_, HasSubstr("decompose"));
+  EXPECT_EQ(tenon(fmt::format("check {}", model().string())), 0) << err_;
+  EXPECT_THAT(out_, HasSubstr("generated"));
+  EXPECT_EQ(tenon(fmt::format("compile {} --emit kernel-ir", model().string())), 0) << err_;
+  EXPECT_THAT(out_, HasSubstr("kernel"));
+}
+
+TEST_F(Cli, BenchReportsInJson) {
+  EXPECT_EQ(tenon(fmt::format("bench {} --backend reference,cpu --rounds 2 --round-ms 5 --json -", model().string())), 0) << err_;
+  const json report = json::parse(out_);
+  ASSERT_EQ(report["results"].size(), 2u);
+  const json& second = report["results"][1];
+  for (const char* key : {"p10", "p50", "p90", "mean", "min"}) EXPECT_GT(second["latency_ms"][key].get<double>(), 0) << key;
+  for (const char* key : {"model", "backend", "threads", "load_ms", "compile_ms", "first_run_ms", "peak_rss_mb"})
+    EXPECT_TRUE(second.contains(key)) << key;
+  EXPECT_EQ(second["ratio"]["vs"], "reference");
+  EXPECT_EQ(second["ratio"]["ci95"].size(), 2u);
+}
+
+TEST_F(Cli, DigitsModelVerifies) {
+  const fs::path digits = fs::path(TENON_SOURCE_DIR) / "models/digits";
+  if (!fs::exists(digits / "model.onnx")) GTEST_SKIP() << digits << " has no model.onnx";
+  EXPECT_EQ(tenon(fmt::format("run {} --backend cpu", (digits / "model.onnx").string())), 0) << err_;
+  EXPECT_EQ(tenon(fmt::format("inspect {} --placement --backend cpu", (digits / "model.onnx").string())), 0) << err_;
+}
+
+}  // namespace
+}  // namespace tenon

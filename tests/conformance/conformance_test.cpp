@@ -1,0 +1,96 @@
+// Folders of models with expected outputs, on every backend. Cases that are known to fail stand in a list beside this file,
+// with the reason; a case that fails and is not listed, or is listed and passes, fails the test. TENON_BLESS=1 rewrites the lists.
+
+#include <cstdlib>
+#include <fstream>
+#include <map>
+
+#include <gtest/gtest.h>
+
+#include "eval/verify.h"
+
+namespace tenon::eval {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Suite {
+  const char* name;
+  const char* backend;
+};
+
+fs::path folder_of(const std::string& suite) {
+  if (suite == "libonnx") return "/usr/share/libonnx-testdata/data";
+  const char* shared = std::getenv("TENON_SHARED");
+  const fs::path root = shared != nullptr ? fs::path(shared) : fs::path(TENON_SOURCE_DIR) / "../shared";
+  return root / (suite == "models" ? "models" : "hf");
+}
+
+fs::path list_of(const Suite& suite) {
+  return fs::path(TENON_SOURCE_DIR) / "tests/conformance" / fmt::format("{}_{}.txt", suite.name, suite.backend);
+}
+
+/// Lines `name  # reason`.
+std::map<std::string, std::string> read_list(const fs::path& file) {
+  std::map<std::string, std::string> out;
+  std::ifstream in(file);
+  for (std::string line; std::getline(in, line);) {
+    const size_t end = line.find("  # ");
+    if (!line.empty() && line[0] != '#') out[line.substr(0, end)] = end == std::string::npos ? "" : line.substr(end + 4);
+  }
+  return out;
+}
+
+void write_list(const fs::path& file, const std::vector<CaseResult>& results) {
+  std::ofstream out(file);
+  for (const CaseResult& r : results) {
+    if (r.status == CaseStatus::kPassed) continue;
+    std::string reason;
+    for (char c : r.message.substr(0, r.message.find(" (/")))
+      if (c == '\n') reason += ';';
+      else reason += c;
+    out << r.name << "  # " << reason.substr(0, 120) << '\n';
+  }
+}
+
+class Conformance : public ::testing::TestWithParam<Suite> {};
+
+TEST_P(Conformance, OnlyListedCasesFail) {
+  const Suite suite = GetParam();
+  const fs::path folder = folder_of(suite.name);
+  if (!fs::exists(folder)) GTEST_SKIP() << folder << " is not there";
+  const backends::Backend* backend = backends::find_backend(suite.backend);
+  ASSERT_NE(backend, nullptr);
+  if (!backend->available().ok()) GTEST_SKIP() << backend->available().to_string();
+  const auto cases = find_cases(folder);
+  ASSERT_TRUE(cases.ok()) << cases.status().to_string();
+
+  VerifyOptions options;
+  options.jobs = 2;
+  options.timeout_s = 120;
+  // As ONNX's own runner compares (onnx/backend/test/runner); real models by the scale of their outputs.
+  if (std::string(suite.name) == "libonnx") options.tolerance = {.rtol = 1e-3, .atol = 1e-7, .scaled_atol = 0};
+  const std::vector<CaseResult> results = verify_cases(*cases, *backend, options, [](const CaseResult&) {});
+  if (const char* bless = std::getenv("TENON_BLESS"); bless != nullptr && *bless == '1') write_list(list_of(suite), results);
+
+  const std::map<std::string, std::string> expected = read_list(list_of(suite));
+  int passed = 0;
+  for (const CaseResult& r : results) {
+    const bool listed = expected.count(r.name) != 0;
+    passed += r.status == CaseStatus::kPassed;
+    if (r.status == CaseStatus::kPassed) {
+      EXPECT_FALSE(listed) << r.name << " passes now: take it off " << list_of(suite);
+    } else {
+      EXPECT_TRUE(listed) << r.name << ": " << r.message;
+    }
+  }
+  fmt::print("{} on {}: {} of {} pass\n", suite.name, suite.backend, passed, results.size());
+}
+
+INSTANTIATE_TEST_SUITE_P(All, Conformance,
+                         ::testing::Values(Suite{"libonnx", "reference"}, Suite{"libonnx", "cpu"}, Suite{"models", "reference"},
+                                           Suite{"models", "cpu"}, Suite{"hf", "reference"}, Suite{"hf", "cpu"}),
+                         [](const auto& info) { return fmt::format("{}_{}", info.param.name, info.param.backend); });
+
+}  // namespace
+}  // namespace tenon::eval
