@@ -21,6 +21,7 @@ std::vector<OpDef> gather_ops();
 std::vector<OpDef> scatter_ops();
 std::vector<OpDef> generate_ops();
 std::vector<OpDef> indexing_ops();
+std::vector<OpDef> fold_ops();
 std::vector<OpDef> matmul_ops();
 std::vector<OpDef> conv_ops();
 std::vector<OpDef> einsum_ops();

@@ -154,11 +154,13 @@ Result<std::vector<Dim>> split_sizes(const Node& node, Dim extent, const std::op
   }
   const int64_t wanted = node.attr_int("num_outputs", parts);
   if (wanted != parts) return error(Code::kInvalidModel, "num_outputs is {}, but there are {} outputs", wanted, parts);
+  // Equal parts but for the last ones, which take what is left.
   const Dim each = ceil_div(extent, Dim(parts));
-  std::vector<Dim> sizes(static_cast<size_t>(parts), each);
-  sizes.back() = extent - each * Dim(parts - 1);
-  if (sizes.back().is_const() && sizes.back().value() < 0)
-    return error(Code::kInvalidModel, "{} elements do not split into {} parts", to_string(extent), parts);
+  std::vector<Dim> sizes;
+  for (int64_t i = 0; i < parts; ++i) {
+    const Dim left = extent - each * Dim(i);
+    sizes.push_back(known_le(each, left) ? each : max(min(left, each), 0));
+  }
   return sizes;
 }
 
@@ -223,7 +225,10 @@ struct SliceSpec {
 // A start or end given as in Python, as a position in [lo, hi]; nullopt when its sign is not known. An extent is never
 // negative, whatever its expression could give.
 std::optional<Dim> slice_position(Dim given, Dim extent, Dim lo, Dim hi) {
+  constexpr int64_t kFar = int64_t{1} << 61;  // beyond every dim, and far from overflow
   if (given.is_const(0) && hi == extent) return given;
+  if (given.is_const() && given.value() >= kFar) return hi;
+  if (given.is_const() && given.value() <= -kFar) return lo;
   if (known_lt(given, 0)) return max(min(given + extent, hi), lo);
   if (known_le(0, given)) return min(given, hi);
   return std::nullopt;

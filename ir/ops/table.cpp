@@ -17,6 +17,7 @@ std::span<const OpFamily> op_families() {
       generate_ops,
       reduce_ops,
       indexing_ops,
+      fold_ops,
       matmul_ops,
       conv_ops,
       einsum_ops,

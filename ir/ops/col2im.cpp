@@ -1,0 +1,113 @@
+#include "ir/ops/body_helpers.h"
+#include "ir/ops/families.h"
+#include "ir/scalar_op.h"
+#include "support/checked.h"
+
+/// Col2Im: columns of blocks added up into an image (the adjoint of im2col), for any number of spatial axes.
+namespace tenon::ir {
+namespace {
+
+struct Window {
+  std::vector<int64_t> image, block, dilations, strides, pads, counts;  // counts: block positions an axis
+};
+
+Result<Window> window_of(const Node& node, std::vector<int64_t> image, std::vector<int64_t> block) {
+  const size_t rank = image.size();
+  Window w{std::move(image), std::move(block), node.attr_ints("dilations"), node.attr_ints("strides"), node.attr_ints("pads"), {}};
+  if (w.dilations.empty()) w.dilations.assign(rank, 1);
+  if (w.strides.empty()) w.strides.assign(rank, 1);
+  if (w.pads.empty()) w.pads.assign(2 * rank, 0);
+  if (w.block.size() != rank || w.dilations.size() != rank || w.strides.size() != rank || w.pads.size() != 2 * rank)
+    return error(Code::kInvalidModel, "image_shape, block_shape, dilations, strides and pads differ in rank");
+  for (size_t i = 0; i < rank; ++i) {
+    constexpr int64_t kMax = int64_t{1} << 40;
+    for (int64_t v : {w.image[i], w.block[i], w.dilations[i], w.strides[i]})
+      if (v < 1 || v > kMax) return error(Code::kInvalidModel, "a size, dilation or stride of {}", v);
+    if (w.pads[i] < 0 || w.pads[rank + i] < 0 || w.pads[i] > kMax || w.pads[rank + i] > kMax)
+      return error(Code::kInvalidModel, "negative or huge pads");
+    const std::optional<int64_t> reach = checked_mul(w.dilations[i], w.block[i] - 1);
+    const int64_t room = reach ? w.image[i] + w.pads[i] + w.pads[rank + i] - *reach - 1 : -1;
+    if (room < 0) return error(Code::kInvalidModel, "a block of {} does not fit an image of {}", w.block[i], w.image[i]);
+    w.counts.push_back(room / w.strides[i] + 1);
+  }
+  return w;
+}
+
+Status infer_col2im(InferContext& c) {
+  const std::optional<std::vector<Dim>> image = c.dim_values(1);
+  const std::optional<std::vector<int64_t>> block = known_ints(c, 2);
+  c.set(0, TensorType::unranked(c.dtype(0)));
+  if (!c.ranked(0) || !image || !block) return {};
+  const std::vector<Dim>& in = c.shape(0);
+  if (in.size() != 3 || block->size() != image->size()) return c.fail("the input is {}, the image of rank {}", to_string(c.in(0)), image->size());
+  Dim points = 1;
+  for (int64_t b : *block) {
+    if (b < 1) return c.fail("a block of {}", b);
+    points = points * Dim(b);
+  }
+  if (in[1].is_const() && points.is_const() && in[1].value() % points.value() != 0)
+    return c.fail("{} rows do not divide into blocks of {}", in[1].value(), points.value());
+  std::vector<Dim> out = {in[0], floor_div(in[1], points)};
+  out.insert(out.end(), image->begin(), image->end());
+  c.set(0, TensorType(c.dtype(0), std::move(out)));
+  return {};
+}
+
+// Adds one row of columns (a place in the block) to an image plane.
+void add_row(const Window& w, const std::vector<int64_t>& place, const Tensor& in, int64_t from, Tensor& out, int64_t plane) {
+  std::vector<int64_t> at(w.counts.size(), 0);
+  int64_t total = 1;
+  for (int64_t n : w.counts) total *= n;
+  for (int64_t k = 0; k < total; ++k) {
+    int64_t offset = 0;
+    bool inside = true;
+    for (size_t i = 0; i < at.size(); ++i) {
+      const int64_t p = at[i] * w.strides[i] + place[i] * w.dilations[i] - w.pads[i];
+      inside = inside && p >= 0 && p < w.image[i];
+      offset = offset * w.image[i] + p;
+    }
+    if (inside) {
+      const Scalar args[] = {load_scalar(out.data(), out.dtype(), plane + offset), load_scalar(in.data(), in.dtype(), from + k)};
+      store_scalar(out.mutable_data(), out.dtype(), plane + offset, eval_scalar(ScalarOp::kAdd, out.dtype(), args));
+    }
+    for (size_t i = at.size(); i-- > 0 && ++at[i] == w.counts[i];) at[i] = 0;
+  }
+}
+
+Status eval_col2im(EvalContext& c) {
+  const Tensor& in = c.tensor(0);
+  TENON_ASSIGN_OR_RETURN(const Window w, window_of(c.node, int_values(c.tensor(1)), int_values(c.tensor(2))));
+  TENON_ASSIGN_OR_RETURN(const int64_t points, element_count(w.block));
+  TENON_ASSIGN_OR_RETURN(const int64_t blocks, element_count(w.counts));
+  TENON_ASSIGN_OR_RETURN(const int64_t pixels, element_count(w.image));
+  if (in.rank() != 3 || in.dim(1) % points != 0 || in.dim(2) != blocks)
+    return error(Code::kInvalidArgument, "an input of {} for {} blocks of {} elements", tenon::to_string(in.shape()), blocks, points);
+  Shape shape = {in.dim(0), in.dim(1) / points};
+  shape.insert(shape.end(), w.image.begin(), w.image.end());
+  TENON_ASSIGN_OR_RETURN(Tensor * out, c.allocate(0, in.dtype(), shape));
+  for (int64_t plane = 0; plane < shape[0] * shape[1]; ++plane) {
+    std::vector<int64_t> place(w.block.size(), 0);
+    for (int64_t p = 0; p < points; ++p) {
+      add_row(w, place, in, (plane * points + p) * blocks, *out, plane * pixels);
+      for (size_t i = place.size(); i-- > 0 && ++place[i] == w.block[i];) place[i] = 0;
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+std::vector<OpDef> fold_ops() {
+  return {
+      {.domain = "",
+       .name = "Col2Im",
+       .inputs = {{"input", "T", kNumeric}, {"image_shape", "I", dtypes(DType::kI64)}, {"block_shape", "I", dtypes(DType::kI64)}},
+       .outputs = {{"output", "T", kNumeric}},
+       .attrs = {{"dilations", AttrKind::kInts}, {"pads", AttrKind::kInts}, {"strides", AttrKind::kInts}},
+       .infer = infer_col2im,
+       .compute = {.eval = eval_col2im},
+       .doc = "Columns of blocks added up into an image (Col2Im)"},
+  };
+}
+
+}  // namespace tenon::ir

@@ -1,0 +1,102 @@
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "tests/ops/op_runner.h"
+
+namespace tenon::ir {
+namespace {
+
+using test::floats;
+using test::ints;
+using test::run_op;
+using test::values;
+using V = std::vector<double>;
+
+const Attr kNo = int64_t{0}, kYes = int64_t{1};
+
+TEST(Reduce, FormulasOverOneAxis) {
+  const Tensor x = floats({2, 2}, {1, -2, 3, 4});
+  const auto reduce = [&](const char* op) { return values(run_op(op, {x, ints({1})}, {{"keepdims", kNo}})); };
+  EXPECT_EQ(reduce("ReduceSum"), (V{-1, 7}));
+  EXPECT_EQ(reduce("ReduceMean"), (V{-0.5, 3.5}));
+  EXPECT_EQ(reduce("ReduceMax"), (V{1, 4}));
+  EXPECT_EQ(reduce("ReduceMin"), (V{-2, 3}));
+  EXPECT_EQ(reduce("ReduceProd"), (V{-2, 12}));
+  EXPECT_EQ(reduce("ReduceL1"), (V{3, 7}));
+  EXPECT_EQ(reduce("ReduceSumSquare"), (V{5, 25}));
+  EXPECT_NEAR(reduce("ReduceL2")[1], 5, 1e-6);
+  EXPECT_NEAR(reduce("ReduceLogSum")[1], std::log(7.0), 1e-6);
+  EXPECT_NEAR(reduce("ReduceLogSumExp")[0], std::log(std::exp(1.0) + std::exp(-2.0)), 1e-6);
+}
+
+TEST(Reduce, AxesAndKeepdims) {
+  const Tensor x = floats({2, 3}, {1, 2, 3, 4, 5, 6});
+  EXPECT_EQ(run_op("ReduceSum", {x}).shape(), (Shape{1, 1}));
+  EXPECT_EQ(run_op("ReduceSum", {x}, {{"keepdims", kNo}}).shape(), Shape{});
+  EXPECT_EQ(values(run_op("ReduceSum", {x, ints({-2})})), (V{5, 7, 9}));
+  EXPECT_EQ(values(run_op("ReduceSum", {x, ints({})}, {{"noop_with_empty_axes", kYes}})), values(x));
+}
+
+TEST(Reduce, EmptySetsGiveTheNeutralElement) {
+  const Tensor x = floats({2, 0}, {});
+  EXPECT_EQ(values(run_op("ReduceSum", {x, ints({1})})), (V{0, 0}));
+  EXPECT_EQ(values(run_op("ReduceProd", {x, ints({1})})), (V{1, 1}));
+  EXPECT_EQ(values(run_op("ReduceMax", {x, ints({1})})), (V{-INFINITY, -INFINITY}));
+  EXPECT_EQ(values(run_op("ReduceLogSumExp", {x, ints({1})})), (V{-INFINITY, -INFINITY}));
+}
+
+TEST(Reduce, LogSumExpDoesNotOverflow) {
+  EXPECT_NEAR(run_op("ReduceLogSumExp", {floats({2}, {1000, 1000})}).at_double(0), 1000 + std::log(2.0), 1e-3);
+}
+
+TEST(Reduce, ArgMaxTies) {
+  const Tensor x = floats({4}, {1, 5, 5, 2});
+  EXPECT_EQ(values(run_op("ArgMax", {x})), (V{1}));
+  EXPECT_EQ(values(run_op("ArgMax", {x}, {{"select_last_index", kYes}})), (V{2}));
+  EXPECT_EQ(values(run_op("ArgMin", {x}, {{"keepdims", kNo}})), (V{0}));
+}
+
+TEST(Indexing, Scatter) {
+  const Tensor x = floats({3}, {1, 2, 3}), updates = floats({2}, {10, 20});
+  EXPECT_EQ(values(run_op("ScatterElements", {x, ints({-1, 0}), updates})), (V{20, 2, 10}));
+  const Attr add = std::string("add");
+  EXPECT_EQ(values(run_op("ScatterElements", {x, ints({1, 1}), updates}, {{"reduction", add}})), (V{1, 32, 3}));
+  EXPECT_EQ(values(run_op("ScatterND", {x, Tensor::from<int64_t>({2, 1}, {2, 1}), updates})), (V{1, 20, 10}));
+  EXPECT_EQ(test::try_op("ScatterElements", {x, ints({3, 0}), updates}).status().code(), Code::kOutOfRange);
+}
+
+TEST(Indexing, CompressNonZeroUnique) {
+  const Tensor x = floats({5}, {2, 0, 3, 2, 0});
+  EXPECT_EQ(values(run_op("Compress", {x, Tensor::from<bool>({3}, {false, true, true})})), (V{0, 3}));
+  EXPECT_EQ(values(run_op("NonZero", {x})), (V{0, 2, 3}));
+  const std::vector<Tensor> unique = test::run_op_n("Unique", {x}, 4, {{"sorted", kNo}});
+  EXPECT_EQ(values(unique[0]), (V{2, 0, 3}));
+  EXPECT_EQ(values(unique[1]), (V{0, 1, 2}));
+  EXPECT_EQ(values(unique[2]), (V{0, 1, 2, 0, 1}));
+  EXPECT_EQ(values(unique[3]), (V{2, 2, 1}));
+  EXPECT_EQ(values(run_op("Unique", {x})), (V{0, 2, 3}));
+}
+
+TEST(Indexing, TopKPrefersLowIndices) {
+  const std::vector<Tensor> top = test::run_op_n("TopK", {floats({5}, {1, 4, 4, NAN, 2}), ints({3})}, 2);
+  EXPECT_EQ(values(top[1]), (V{3, 1, 2}));
+  const std::vector<Tensor> low = test::run_op_n("TopK", {floats({4}, {3, 1, 1, 2}), ints({2})}, 2, {{"largest", kNo}});
+  EXPECT_EQ(values(low[1]), (V{1, 2}));
+  EXPECT_FALSE(test::try_op_n("TopK", {floats({2}, {1, 2}), ints({3})}, 2).ok());
+}
+
+TEST(Indexing, CumSum) {
+  const Tensor x = floats({3}, {1, 2, 3});
+  EXPECT_EQ(values(run_op("CumSum", {x, ints({0})})), (V{1, 3, 6}));
+  EXPECT_EQ(values(run_op("CumSum", {x, ints({0})}, {{"exclusive", kYes}, {"reverse", kYes}})), (V{5, 3, 0}));
+}
+
+TEST(Indexing, Col2ImAddsOverlaps) {
+  // Blocks of 2 at positions 0 and 1 of an image of 3.
+  const Tensor out = run_op("Col2Im", {floats({1, 2, 2}, {1, 2, 3, 4}), ints({3}), ints({2})});
+  EXPECT_EQ(values(out), (V{1, 5, 4}));
+}
+
+}  // namespace
+}  // namespace tenon::ir
