@@ -266,16 +266,11 @@ Result<bool> PlanBuilder::add_view(const Node& node) {
   const Value *from = node.input(0), *to = node.output();
   if (from == nullptr) return false;
   const bool tensors = shape_known(from) && shape_known(to);
-  if (!tensors && !node.is("Identity")) return false;
+  if (!tensors && (!node.is("Identity") || to->type().is_ranked_tensor())) return false;
   TENON_ASSIGN_OR_RETURN(const ValueIdx source, use(from));
-  if (!tensors) bind_symbols(to);
   TENON_ASSIGN_OR_RETURN(const ValueIdx view, define(to, Storage::kAlias));
   PlanValue& value = plan_->values[static_cast<size_t>(view)];
   value.alias_of = source;
-  if (!tensors) {
-    value.ranked = false;
-    value.dims.clear();
-  }
   record(node, Placement::Kind::kView, "view", "");
   return true;
 }
