@@ -92,6 +92,11 @@ Affine IndexAlgebra::recombine(Affine a) {
 }
 
 IndexAlgebra::Range IndexAlgebra::atom_range(int id) {
+  if (const auto found = ranges_.find(id); found != ranges_.end()) return found->second;
+  return ranges_[id] = compute_atom_range(id);
+}
+
+IndexAlgebra::Range IndexAlgebra::compute_atom_range(int id) {
   const ExprNode node = pool_.node(id);
   if (node.kind == ExprKind::kIndex && static_cast<size_t>(node.axis) < extents_.size()) {
     return {Dim(), extents_[static_cast<size_t>(node.axis)] - 1};
@@ -274,21 +279,28 @@ Affine IndexAlgebra::affine(Expr e) {
   return result;
 }
 
+int IndexAlgebra::depth(int id, const std::vector<int>& rank, std::unordered_map<int, int>& known) {
+  if (const auto found = known.find(id); found != known.end()) return found->second;
+  const ExprNode& node = pool_.node(id);
+  int d = -1;
+  if (node.kind == ExprKind::kIndex) {
+    const size_t axis = static_cast<size_t>(node.axis);
+    d = axis < rank.size() ? rank[axis] : node.axis;
+  } else if (node.kind == ExprKind::kLoad || node.kind == ExprKind::kAcc) {
+    d = 1 << 20;
+  }
+  for (int x : node.args) d = std::max(d, depth(x, rank, known));
+  return known[id] = d;
+}
+
 Expr IndexAlgebra::expr(const Affine& a, const std::vector<int>& rank) {
   struct Ranked {
     int rank;
     Affine::Term term;
   };
-  const auto depth = [&](auto&& self, int id) -> int {
-    const ExprNode& node = pool_.node(id);
-    int d = node.kind == ExprKind::kIndex
-                ? (static_cast<size_t>(node.axis) < rank.size() ? rank[static_cast<size_t>(node.axis)] : node.axis)
-                : (node.kind == ExprKind::kLoad || node.kind == ExprKind::kAcc ? 1 << 20 : -1);
-    for (int x : node.args) d = std::max(d, self(self, x));
-    return d;
-  };
+  std::unordered_map<int, int> known;
   std::vector<Ranked> terms;
-  for (const Affine::Term& t : a.terms) terms.push_back({depth(depth, t.atom), t});
+  for (const Affine::Term& t : a.terms) terms.push_back({depth(t.atom, rank, known), t});
   std::stable_sort(terms.begin(), terms.end(), [](const Ranked& x, const Ranked& y) { return x.rank < y.rank; });
   Expr sum;
   if (!a.constant.is_const(0) || terms.empty()) sum = pool_.dim(a.constant);

@@ -57,6 +57,9 @@ class IndexAlgebra {
   std::optional<Division> split(const Affine& a, ir::Dim divisor);
   Affine recombine(Affine a);
   Range atom_range(int id);
+  Range compute_atom_range(int id);
+  /// The greatest rank of an axis below an expression; loads come after all axes.
+  int depth(int id, const std::vector<int>& rank, std::unordered_map<int, int>& known);
   std::optional<bool> compare(ir::ScalarOp op, const Affine& a, const Affine& b);
   ir::Expr simplify_op(const ir::ExprNode& node);
 
@@ -64,6 +67,7 @@ class IndexAlgebra {
   std::vector<ir::Dim> extents_;
   std::unordered_map<int, int> simplified_;
   std::unordered_map<int, Affine> affine_;
+  std::unordered_map<int, Range> ranges_;
 };
 
 }  // namespace tenon::codegen

@@ -13,7 +13,10 @@ using ir::ScalarOp;
 
 namespace {
 
+constexpr size_t kMaxConjuncts = 64;
+
 void conjuncts(ExprPool& pool, int guard, std::vector<int>& out) {
+  if (out.size() > kMaxConjuncts) return;
   const ExprNode& n = pool.node(guard);
   if (n.kind != ExprKind::kOp || n.op != ScalarOp::kAnd) {
     out.push_back(guard);
@@ -57,6 +60,7 @@ std::optional<std::vector<AxisBounds>> bounds_of(IndexAlgebra& algebra, ExprPool
                                                  const std::vector<Dim>& shape) {
   std::vector<int> guards;
   conjuncts(pool, load.args[load.args.size() - 2], guards);
+  if (guards.size() > kMaxConjuncts) return std::nullopt;
   std::vector<Affine> held;
   for (int g : guards) {
     const std::optional<Affine> a = at_least_zero(algebra, pool, g);

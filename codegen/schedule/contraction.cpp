@@ -195,9 +195,10 @@ void choose_blocks(Contraction& c, const Target& target) {
   const int64_t m = std::max<int64_t>(1, c.m.value());
   int64_t block = std::min(m_max, round_up(m, c.tile_rows));
   const Dim others = ir::product(extents_of(c, c.batch_axes)) * ir::ceil_div(c.n, c.tile_lanes);
-  constexpr int64_t kGridWanted = 8;
-  if (others.is_const() && others.value() > 0 && others.value() * ((m + block - 1) / block) < kGridWanted) {
-    const int64_t chunks = (kGridWanted + others.value() - 1) / others.value();
+  // Every block of M packs its tile of B again, so blocks are large; a wide B is not packed at all.
+  const int64_t wanted = c.wide ? 32 : 8;
+  if (others.is_const() && others.value() > 0 && others.value() * ((m + block - 1) / block) < wanted) {
+    const int64_t chunks = (wanted + others.value() - 1) / others.value();
     block = std::min(block, std::max(4 * c.tile_rows, round_up((m + chunks - 1) / chunks, c.tile_rows)));
   }
   c.m_block = std::min(block, round_up(m, c.tile_rows));

@@ -197,6 +197,19 @@ Result<Rows> prepare(Lowering& lowering, std::span<const int> stages) {
   return rows;
 }
 
+/// Whether a quotient may end in a rounding to integers, where one more bit of error can show as a whole step.
+bool rounds(const Rows& rows) {
+  bool found = false;
+  for (Expr e : rows.values()) {
+    visit(e, [&](int, const ExprNode& n) {
+      const bool to_int = n.kind == ExprKind::kCast && !is_float(n.dtype) && is_float(e.pool->node(n.args[0]).dtype);
+      found |= to_int || (n.kind == ExprKind::kOp && (n.op == ScalarOp::kFloor || n.op == ScalarOp::kCeil ||
+                                                      n.op == ScalarOp::kRound || n.op == ScalarOp::kTrunc));
+    });
+  }
+  return found;
+}
+
 /// Writes the passes of one row.
 class RowEmitter {
  public:
@@ -342,7 +355,7 @@ Status schedule_rows(Lowering& lowering, std::span<const int> stages) {
     const int local = writer.builder().add_local("row" + std::to_string(i), rows.row_buffers[i], length.value());
     em.set_buffer(kRowBuffer + static_cast<int>(i), local);
   }
-  em.use_reciprocals(static_cast<int>(rows.axes.size()) - 1);
+  if (!rounds(rows)) em.use_reciprocals(static_cast<int>(rows.axes.size()) - 1);
   // A grid over the rows: the row itself is the unit of the "lanes" here.
   const std::vector<Dim> outer = rows.outer_axes();
   const Dim count = ir::product(outer);
