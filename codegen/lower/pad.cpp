@@ -48,72 +48,99 @@ bool same(IndexAlgebra& algebra, const Affine& a, const Affine& b) {
   return d.is_constant() && d.constant.is_const(0);
 }
 
-/// One axis of the operand: its index, the range of it, and which bounds the guard must keep.
-struct AxisBounds {
-  Affine index;
-  Dim lo, hi;
-  bool below = false, above = false;
+/// One axis of the operand: its index counted from the lowest that occurs, and the stride with which an output axis walks it.
+/// A stride splits it into phase and position, index = stride * position + phase, so that positions lie side by side.
+struct AxisWalk {
+  Dim lo;
+  int64_t stride = 1;
+  Affine phase, position;
+  Dim phases = 1, positions = 1;
 };
 
-/// The operand's axes, when the guard says nothing but that the index is inside.
-std::optional<std::vector<AxisBounds>> bounds_of(IndexAlgebra& algebra, ExprPool& pool, const ExprNode& load,
-                                                 const std::vector<Dim>& shape) {
+constexpr int64_t kMaxStride = 4;
+
+/// The stride of the one output axis in the index, if it has one.
+int64_t stride_of(const Affine& index, const ExprPool& pool, size_t outer) {
+  int64_t stride = 1;
+  int walking = 0;
+  for (const Affine::Term& t : index.terms) {
+    const ExprNode& atom = pool.node(t.atom);
+    if (atom.kind != ExprKind::kIndex || static_cast<size_t>(atom.axis) >= outer) continue;
+    ++walking;
+    if (t.coefficient.is_const()) stride = t.coefficient.value();
+  }
+  return walking == 1 && stride > 1 && stride <= kMaxStride ? stride : 1;
+}
+
+/// Whether a guard says nothing but that the index is inside the operand.
+bool guards_bounds(IndexAlgebra& algebra, ExprPool& pool, const ExprNode& load, const std::vector<Dim>& shape) {
   std::vector<int> guards;
   conjuncts(pool, load.args[load.args.size() - 2], guards);
-  if (guards.size() > kMaxConjuncts) return std::nullopt;
+  if (guards.size() > kMaxConjuncts) return false;
   std::vector<Affine> held;
   for (int g : guards) {
     const std::optional<Affine> a = at_least_zero(algebra, pool, g);
-    if (!a) return std::nullopt;
+    if (!a) return false;
     held.push_back(*a);
   }
   std::vector<char> explained(held.size(), 0);
-  std::vector<AxisBounds> axes;
   for (size_t j = 0; j < shape.size(); ++j) {
-    AxisBounds axis{.index = algebra.affine({&pool, load.args[j]})};
-    const IndexAlgebra::Range range = algebra.range(axis.index);
-    if (!range.lo || !range.hi) return std::nullopt;
-    axis.lo = *range.lo, axis.hi = *range.hi;
-    Affine above = algebra.scale(axis.index, -1);
+    const Affine index = algebra.affine({&pool, load.args[j]});
+    const IndexAlgebra::Range range = algebra.range(index);
+    Affine above = algebra.scale(index, -1);
     above.constant = above.constant + shape[j] - 1;
-    bool below_held = false, above_held = false;
+    bool below_held = algebra.non_negative(index), above_held = range.hi && ir::known_le(*range.hi, shape[j] - 1);
     for (size_t h = 0; h < held.size(); ++h) {
-      const bool is_below = same(algebra, held[h], axis.index), is_above = same(algebra, held[h], above);
+      const bool is_below = same(algebra, held[h], index), is_above = same(algebra, held[h], above);
       below_held |= is_below;
       above_held |= is_above;
       if (is_below || is_above) explained[h] = 1;
     }
-    axis.below = !algebra.non_negative(axis.index);
-    axis.above = !ir::known_le(axis.hi, shape[j] - 1);
-    if ((axis.below && !below_held) || (axis.above && !above_held)) return std::nullopt;
+    if (!below_held || !above_held) return false;
+  }
+  return std::find(explained.begin(), explained.end(), 0) == explained.end();
+}
+
+std::optional<std::vector<AxisWalk>> walks_of(IndexAlgebra& algebra, ExprPool& pool, const ExprNode& load, size_t rank, size_t outer) {
+  std::vector<AxisWalk> axes;
+  for (size_t j = 0; j < rank; ++j) {
+    Affine index = algebra.affine({&pool, load.args[j]});
+    const IndexAlgebra::Range range = algebra.range(index);
+    if (!range.lo || !range.hi) return std::nullopt;
+    AxisWalk axis{.lo = *range.lo, .stride = stride_of(index, pool, outer)};
+    index.constant = index.constant - axis.lo;
+    const Expr at = algebra.expr(index);
+    axis.phase = algebra.affine(ir::mod(at, pool.constant_int(DType::kI64, axis.stride)));
+    axis.position = algebra.affine(ir::floor_div(at, pool.constant_int(DType::kI64, axis.stride)));
+    const IndexAlgebra::Range phases = algebra.range(axis.phase), positions = algebra.range(axis.position);
+    if (!phases.hi || !positions.hi) return std::nullopt;
+    axis.phases = *phases.hi + 1;
+    axis.positions = *positions.hi + 1;
     axes.push_back(std::move(axis));
   }
-  if (std::find(explained.begin(), explained.end(), 0) != explained.end()) return std::nullopt;
   return axes;
 }
 
 bool is_zero(const ExprNode& n) { return n.kind == ExprKind::kConst && n.scalar.f == 0 && n.scalar.i == 0; }
 
-/// The padded operand as a stage: axes in the coordinates of the padded tensor.
-Stage padded_stage(ExprPool& pool, const ExprNode& load, const std::vector<AxisBounds>& axes, const std::vector<Dim>& shape,
+/// The operand as the stage stores it: axes are the phases, then the positions.
+Stage padded_stage(ExprPool& pool, const ExprNode& load, const std::vector<AxisWalk>& axes, const std::vector<Dim>& shape,
                    DType dtype, int64_t slack) {
   Stage s;
-  std::vector<Expr> index;
-  Expr guard;
-  for (size_t j = 0; j < axes.size(); ++j) {
-    const Dim extent = axes[j].hi - axes[j].lo + 1;
+  const auto add_axis = [&](Dim extent) {
     s.shape.push_back(extent);
-    Expr at = pool.dim(axes[j].lo);
-    if (!extent.is_const(1)) {
-      at = pool.index(static_cast<int>(s.axes.size())) + at;
-      s.axes.push_back(extent);
-    }
+    if (extent.is_const(1)) return pool.constant_int(DType::kI64, 0);
+    s.axes.push_back(extent);
+    return pool.index(static_cast<int>(s.axes.size()) - 1);
+  };
+  std::vector<Expr> phase, index;
+  for (const AxisWalk& axis : axes) phase.push_back(add_axis(axis.phases));
+  Expr guard = pool.constant_int(DType::kBool, 1);
+  for (size_t j = 0; j < axes.size(); ++j) {
+    const Expr at = add_axis(axes[j].positions) * pool.constant_int(DType::kI64, axes[j].stride) + phase[j] + pool.dim(axes[j].lo);
+    guard = guard && at >= pool.constant_int(DType::kI64, 0) && at < pool.dim(shape[j]);
     index.push_back(at);
-    const auto require = [&](Expr condition) { guard = guard.valid() ? guard && condition : condition; };
-    if (axes[j].below) require(at >= pool.constant_int(DType::kI64, 0));
-    if (axes[j].above) require(at < pool.dim(shape[j]));
   }
-  if (!guard.valid()) guard = pool.constant_int(DType::kBool, 1);
   s.value = pool.cast(pool.load_guarded(load.operand, load.dtype, index, guard, constant_expr(pool, load.dtype)), dtype);
   s.value = IndexAlgebra(pool, s.axes).simplify(s.value);
   s.dtype = s.acc_dtype = dtype;
@@ -129,19 +156,18 @@ std::optional<Padded> materialise_padding(Lowering& lowering, int stage, Expr fa
   int load_id = factor.id;
   if (factor.node().kind == ExprKind::kCast) load_id = factor.node().args[0];
   const ExprNode load = pool.node(load_id);
-  if (load.kind != ExprKind::kLoad || !load.guarded || !is_zero(pool.node(load.args.back()))) return std::nullopt;
+  if (load.kind != ExprKind::kLoad || (load.guarded && !is_zero(pool.node(load.args.back())))) return std::nullopt;
   IndexAlgebra algebra(pool, s.all_axes());
   const std::vector<Dim> shape = lowering.group.shape_of(load.operand);
-  const auto axes = bounds_of(algebra, pool, load, shape);
+  const auto axes = walks_of(algebra, pool, load, shape.size(), s.axes.size());
   if (!axes) return std::nullopt;
+  const bool strided = std::any_of(axes->begin(), axes->end(), [](const AxisWalk& a) { return a.stride > 1; });
+  if (load.guarded ? !guards_bounds(algebra, pool, load, shape) : !strided) return std::nullopt;
   Stage padded = padded_stage(pool, load, *axes, shape, factor.dtype(), slack);
   if (!ir::product(padded.shape).is_valid()) return std::nullopt;
   std::vector<Expr> index;
-  for (const AxisBounds& axis : *axes) {
-    Affine at = axis.index;
-    at.constant = at.constant - axis.lo;
-    index.push_back(algebra.expr(at));
-  }
+  for (const AxisWalk& axis : *axes) index.push_back(algebra.expr(axis.phase));
+  for (const AxisWalk& axis : *axes) index.push_back(algebra.expr(axis.position));
   const int number = static_cast<int>(lowering.group.stages.size());
   const Expr read = pool.load(kStageOperand + number, factor.dtype(), index);
   const Expr value = substitute(s.value, {{factor.id, read}});

@@ -58,7 +58,10 @@ void choose_wide(Contraction& c) {
   Dim row = 0, column = 0;
   for (const Affine::Term& t : offset.terms) {
     const ExprNode& atom = c.b.pool->node(t.atom);
-    if (atom.kind != ExprKind::kIndex) return;
+    if (atom.kind != ExprKind::kIndex) {
+      if (uses_axis({c.b.pool, t.atom}, c.n_axes[0]) || uses_axis({c.b.pool, t.atom}, c.n_axes[1])) return;
+      continue;
+    }
     if (atom.axis == c.n_axes[0]) row = t.coefficient;
     if (atom.axis == c.n_axes[1]) column = t.coefficient;
   }
@@ -159,7 +162,7 @@ void choose_tile(Contraction& c, const Target& target, int lanes) {
     double efficiency;
   };
   const std::vector<Tile> tiles = target.vector_registers >= 32
-                                      ? std::vector<Tile>{{6, 4, 1.0}, {12, 2, 0.9}, {14, 1, 0.75}}
+                                      ? std::vector<Tile>{{6, 4, 1.0}, {12, 2, 0.8}, {14, 1, 0.7}}
                                       : std::vector<Tile>{{target.has_fma ? 6 : 4, 2, 1.0}, {8, 1, 0.75}};
   double best = 0;
   for (const Tile& t : tiles) {

@@ -9,6 +9,10 @@ using ir::ScalarOp;
 using kir::LoopKind;
 using kir::ValueId;
 
+namespace {
+constexpr int64_t kUnrolledTaps = 4;  // a window's innermost axis
+}
+
 void ContractionEmitter::emit() {
   if (!c_.wide && (!c_.m.is_const() || c_.m.value() > c_.direct_rows)) panel_ = b_.add_local("b_panel", c_.acc_dtype, c_.k_block * c_.tile_lanes);
   if (!c_.a_direct) rows_of_a_ = b_.add_local("a_rows", c_.acc_dtype, c_.m_block * c_.k_block);
@@ -183,7 +187,9 @@ std::vector<ValueId> ContractionEmitter::over_k(
     hi = em_.dim(c_.extents[static_cast<size_t>(number)]);
   }
   if (direct_) em_.hoist(c_.b);
-  return em_.loop(LoopKind::kSerial, lo, hi, 1, carried, [&](ValueId k, std::span<const ValueId> inner) {
+  const std::optional<int64_t> trips = b_.as_constant(hi);
+  const bool unroll = c_.wide && axis + 1 == c_.k_axes.size() && trips && *trips <= kUnrolledTaps;
+  return em_.loop(unroll ? LoopKind::kUnroll : LoopKind::kSerial, lo, hi, 1, carried, [&](ValueId k, std::span<const ValueId> inner) {
     em_.bind(number, k);
     return over_k(axis + 1, lo, hi, inner, body);
   });
