@@ -172,15 +172,16 @@ Expr real(Expr i64) { return i64.pool->cast(i64, DType::kF32); }
 /// Output coordinate to input coordinate (ONNX Resize, coordinate_transformation_mode).
 Expr source_coordinate(ExprPool& p, const Node& node, const Options& o, size_t slot, Dim in, Dim out, Expr scale) {
   Expr x = real(p.index(static_cast<int>(o.axes[slot])));
-  Expr length_in = real(p.dim(in)), length_out = real(p.dim(out));
-  Expr single = length_out <= 1.0;
+  // The resized length is input times scale, not rounded, when the model gives scales (as ONNX's reference computes it).
+  Expr length_in = real(p.dim(in)), single = real(p.dim(out)) <= 1.0;
+  Expr length_out = given(node, 2) ? length_in * scale : real(p.dim(out));
   auto roi = [&](size_t i) { return load_as(p, node, 1, std::vector<Expr>{p.constant_int(DType::kI64, static_cast<int64_t>(i))}, DType::kF32); };
   switch (o.coordinates) {
     case Coordinates::kAsymmetric: return x / scale;
     case Coordinates::kHalfPixel: return (x + 0.5) / scale - 0.5;
     case Coordinates::kTfHalfPixelNn: return (x + 0.5) / scale;
     case Coordinates::kHalfPixelSymmetric: {
-      Expr adjustment = length_out / (scale * length_in);
+      Expr adjustment = real(p.dim(out)) / (scale * length_in);
       return length_in * 0.5 * (1.0 - adjustment) + (x + 0.5) / scale - 0.5;
     }
     case Coordinates::kPytorchHalfPixel: return select(single, real(p, 0), (x + 0.5) / scale - 0.5);
@@ -306,17 +307,17 @@ struct AxisTable {
 
 struct AxisSpec {
   int64_t in, out;
-  double scale, roi_start = 0, roi_end = 1;
+  double scale, length_out, roi_start = 0, roi_end = 1;  // length_out: not rounded
 };
 
 double source_of(const Options& o, const AxisSpec& a, double x) {
-  double in = static_cast<double>(a.in), out = static_cast<double>(a.out);
+  double in = static_cast<double>(a.in), out = a.length_out;
   auto f32 = [](double v) { return static_cast<double>(static_cast<float>(v)); };
   switch (o.coordinates) {
     case Coordinates::kAsymmetric: return f32(x / a.scale);
     case Coordinates::kHalfPixel: return f32(f32((x + 0.5) / a.scale) - 0.5);
     case Coordinates::kTfHalfPixelNn: return f32((x + 0.5) / a.scale);
-    case Coordinates::kHalfPixelSymmetric: return in / 2 * (1 - out / (a.scale * in)) + (x + 0.5) / a.scale - 0.5;
+    case Coordinates::kHalfPixelSymmetric: return in / 2 * (1 - static_cast<double>(a.out) / (a.scale * in)) + (x + 0.5) / a.scale - 0.5;
     case Coordinates::kPytorchHalfPixel: return a.out > 1 ? f32(f32((x + 0.5) / a.scale) - 0.5) : 0;
     case Coordinates::kAlignCorners: return a.out > 1 ? f32(x * (in - 1) / (out - 1)) : 0;
     case Coordinates::kTfCrop:
@@ -403,7 +404,7 @@ Result<std::vector<AxisSpec>> axis_specs(EvalContext& c, const Options& o) {
   double common = by_scales || o.policy == "stretch" ? 0 : common_scale(o, in, sizes);
   std::vector<AxisSpec> specs;
   for (int64_t i = 0; i < n; ++i) {
-    AxisSpec a{in[o.axes[static_cast<size_t>(i)]], 0, 1};
+    AxisSpec a{in[o.axes[static_cast<size_t>(i)]], 0, 1, 0};
     double size = 0;
     if (by_scales) {
       a.scale = c.tensor(2).at_double(i);
@@ -415,6 +416,7 @@ Result<std::vector<AxisSpec>> axis_specs(EvalContext& c, const Options& o) {
     if (!(a.scale > 0) && a.in > 0 && size != 0) return eval_error(c, Code::kInvalidArgument, "scale {} is not positive", a.scale);
     if (!(size >= 0 && size <= 1e9)) return eval_error(c, Code::kInvalidArgument, "output size {} is not possible", size);
     a.out = static_cast<int64_t>(size);
+    a.length_out = by_scales ? a.scale * static_cast<double>(a.in) : size;
     if (a.in == 0 && a.out != 0) return eval_error(c, Code::kInvalidArgument, "an empty axis cannot be enlarged");
     if (o.coordinates == Coordinates::kTfCrop) {
       a.roi_start = c.tensor(1).at_double(i);
