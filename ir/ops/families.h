@@ -33,6 +33,7 @@ std::vector<OpDef> sequence_ops();
 std::vector<OpDef> random_ops();
 std::vector<OpDef> resize_ops();
 std::vector<OpDef> grid_ops();
+std::vector<OpDef> box_ops();
 std::vector<OpDef> attention_ops();
 std::vector<OpDef> string_ops();
 std::vector<OpDef> ml_tree_ops();
