@@ -31,6 +31,7 @@ std::vector<OpDef> recurrent_ops();
 std::vector<OpDef> quantize_ops();
 std::vector<OpDef> sequence_ops();
 std::vector<OpDef> random_ops();
+std::vector<OpDef> signal_ops();
 std::vector<OpDef> resize_ops();
 std::vector<OpDef> grid_ops();
 std::vector<OpDef> box_ops();

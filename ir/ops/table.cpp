@@ -31,6 +31,8 @@ std::span<const OpFamily> op_families() {
       attention_ops,
       contrib_ops,
       sequence_ops,
+      random_ops,
+      signal_ops,
       ml_tree_ops,
       ml_linear_ops,
       ml_feature_ops,
