@@ -1,0 +1,170 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
+
+#include "tests/ops/op_runner.h"
+
+namespace tenon::ir {
+namespace {
+
+using test::Attributes;
+using test::floats;
+using test::run_op;
+using test::run_op_n;
+using test::try_op;
+using test::values;
+using testing::DoubleNear;
+using testing::ElementsAre;
+using testing::ElementsAreArray;
+using testing::Pointwise;
+
+Tensor random_floats(Shape shape, unsigned seed) {
+  std::mt19937 engine(seed);
+  std::uniform_real_distribution<float> uniform(-1, 1);
+  std::vector<float> v(static_cast<size_t>(*element_count(shape)));
+  for (float& x : v) x = uniform(engine);
+  return floats(std::move(shape), std::move(v));
+}
+
+TEST(MatMul, MultipliesAndBroadcastsBatches) {
+  Tensor y = run_op("MatMul", {floats({2, 1, 1, 2}, {1, 2, 3, 4}), floats({3, 2, 1}, {1, 0, 0, 1, 1, 1})});
+  EXPECT_EQ(y.shape(), (Shape{2, 3, 1, 1}));
+  EXPECT_THAT(values(y), ElementsAre(1, 2, 3, 3, 4, 7));
+}
+
+TEST(MatMul, TakesVectorsAsNumPyDoes) {
+  EXPECT_EQ(run_op("MatMul", {floats({2}, {1, 2}), floats({2}, {3, 4})}).shape(), Shape{});
+  Tensor row = run_op("MatMul", {floats({2}, {1, 2}), floats({2, 3}, {1, 2, 3, 4, 5, 6})});
+  EXPECT_EQ(row.shape(), Shape{3});
+  EXPECT_THAT(values(row), ElementsAre(9, 12, 15));
+  Tensor column = run_op("MatMul", {floats({2, 2}, {1, 2, 3, 4}), floats({2}, {1, -1})});
+  EXPECT_THAT(values(column), ElementsAre(-1, -1));
+}
+
+TEST(MatMul, RefusesWhatDoesNotFit) {
+  EXPECT_FALSE(try_op("MatMul", {floats({2, 3}, {1, 2, 3, 4, 5, 6}), floats({2, 2}, {1, 2, 3, 4})}).ok());
+  EXPECT_FALSE(try_op("MatMul", {floats({}, {1}), floats({1, 1}, {1})}).ok());
+}
+
+TEST(Gemm, ScalesTransposesAndAddsTheBias) {
+  Attributes attrs = {{"alpha", 2.0}, {"beta", 0.5}, {"transA", int64_t{1}}, {"transB", int64_t{1}}};
+  Tensor y = run_op("Gemm", {floats({2, 1}, {1, 2}), floats({2, 2}, {1, 2, 3, 4}), floats({2}, {10, 20})}, attrs);
+  EXPECT_THAT(values(y), ElementsAre(2 * 5 + 5, 2 * 11 + 10));
+}
+
+TEST(MatMulInteger, SubtractsZeroPointsByRowAndColumn) {
+  Tensor a = Tensor::from<uint8_t>({2, 2}, {10, 12, 20, 22}), b = Tensor::from<int8_t>({2, 2}, {1, 2, 3, 4});
+  Tensor y = run_op("MatMulInteger", {a, b, Tensor::from<uint8_t>({2}, {10, 20}), Tensor::from<int8_t>({2}, {1, 2})});
+  EXPECT_THAT(values(y), ElementsAre(4, 4, 4, 4));
+}
+
+TEST(Einsum, AgreesWithClosedForms) {
+  Tensor a = floats({2, 2}, {1, 2, 3, 4}), b = floats({2, 2}, {5, 6, 7, 8});
+  auto run = [&](const char* equation, std::vector<Tensor> in) { return run_op("Einsum", in, {{"equation", std::string(equation)}}); };
+  EXPECT_THAT(values(run("ij,jk->ik", {a, b})), ElementsAre(19, 22, 43, 50));
+  EXPECT_THAT(values(run("ij->ji", {a})), ElementsAre(1, 3, 2, 4));
+  EXPECT_THAT(values(run("ii->i", {a})), ElementsAre(1, 4));
+  EXPECT_THAT(values(run("ii", {a})), ElementsAre(5));
+  EXPECT_THAT(values(run("...j->...", {a})), ElementsAre(3, 7));
+  EXPECT_THAT(values(run("i,j", {floats({2}, {1, 2}), floats({2}, {3, 4})})), ElementsAre(3, 4, 6, 8));
+  EXPECT_FALSE(try_op("Einsum", {a}, {{"equation", std::string("ij->iq")}}).ok());
+  EXPECT_FALSE(try_op("Einsum", {a}, {{"equation", std::string("i.j->i")}}).ok());
+}
+
+/// Direct convolution by its definition, over zero-padded input.
+std::vector<double> direct_conv(const Tensor& x, const Tensor& w, int64_t groups, int64_t stride, int64_t dilation, int64_t pad) {
+  int64_t n = x.dim(0), c = x.dim(1), h = x.dim(2), width = x.dim(3), oc = w.dim(0), icg = w.dim(1), k = w.dim(2);
+  int64_t out = (h + 2 * pad - (k - 1) * dilation - 1) / stride + 1, out_w = (width + 2 * pad - (k - 1) * dilation - 1) / stride + 1;
+  std::vector<double> y;
+  for (int64_t b = 0; b < n; ++b)
+    for (int64_t o = 0; o < oc; ++o)
+      for (int64_t i = 0; i < out; ++i)
+        for (int64_t j = 0; j < out_w; ++j) {
+          double sum = 0;
+          for (int64_t ic = 0; ic < icg; ++ic)
+            for (int64_t p = 0; p < k; ++p)
+              for (int64_t q = 0; q < k; ++q) {
+                int64_t r = i * stride + p * dilation - pad, s = j * stride + q * dilation - pad;
+                if (r < 0 || s < 0 || r >= h || s >= width) continue;
+                int64_t channel = o / (oc / groups) * icg + ic;
+                sum += x.at_double(((b * c + channel) * h + r) * width + s) * w.at_double(((o * icg + ic) * k + p) * k + q);
+              }
+          y.push_back(sum);
+        }
+  return y;
+}
+
+TEST(Conv, AgreesWithItsDefinition) {
+  struct Case {
+    int64_t groups, stride, dilation, pad, channels, out;
+  };
+  for (Case t : {Case{1, 1, 1, 0, 3, 4}, Case{1, 2, 1, 1, 3, 4}, Case{2, 1, 2, 2, 4, 6}, Case{4, 2, 1, 1, 4, 4}, Case{4, 1, 1, 1, 4, 8}}) {
+    Tensor x = random_floats({2, t.channels, 7, 6}, 1), w = random_floats({t.out, t.channels / t.groups, 3, 3}, 2);
+    Attributes attrs = {{"group", t.groups}, {"strides", std::vector<int64_t>{t.stride, t.stride}},
+                        {"dilations", std::vector<int64_t>{t.dilation, t.dilation}}, {"pads", std::vector<int64_t>(4, t.pad)}};
+    EXPECT_THAT(values(run_op("Conv", {x, w}, attrs)), Pointwise(DoubleNear(1e-5), direct_conv(x, w, t.groups, t.stride, t.dilation, t.pad)));
+  }
+}
+
+TEST(Conv, SamePaddingKeepsTheSizeAndPutsTheOddElementAsAsked) {
+  Tensor x = floats({1, 1, 4}, {1, 2, 3, 4}), w = floats({1, 1, 2}, {1, 10});
+  EXPECT_THAT(values(run_op("Conv", {x, w}, {{"auto_pad", std::string("SAME_UPPER")}})), ElementsAre(21, 32, 43, 4));
+  EXPECT_THAT(values(run_op("Conv", {x, w}, {{"auto_pad", std::string("SAME_LOWER")}})), ElementsAre(10, 21, 32, 43));
+}
+
+TEST(Conv, RefusesHostileAttributes) {
+  Tensor x = floats({1, 1, 4}, {1, 2, 3, 4}), w = floats({1, 1, 2}, {1, 10});
+  std::vector<int64_t> huge = {INT64_MAX, INT64_MAX};
+  EXPECT_FALSE(try_op("Conv", {x, w}, {{"strides", std::vector<int64_t>{0}}}).ok());
+  EXPECT_FALSE(try_op("Conv", {x, w}, {{"dilations", std::vector<int64_t>{-1}}}).ok());
+  EXPECT_FALSE(try_op("Conv", {x, w}, {{"pads", huge}}).ok());
+  EXPECT_FALSE(try_op("Conv", {x, w}, {{"pads", std::vector<int64_t>{0}}}).ok());
+  EXPECT_FALSE(try_op("Conv", {x, w}, {{"group", int64_t{0}}}).ok());
+  EXPECT_FALSE(try_op("Conv", {x, w}, {{"dilations", std::vector<int64_t>{100}}}).ok());
+  EXPECT_FALSE(try_op("Conv", {x, w}, {{"auto_pad", std::string("BEST")}}).ok());
+}
+
+TEST(ConvTranspose, IsTheAdjointOfConv) {
+  // <Conv(x), y> = <x, ConvTranspose(y)> for every x and y.
+  for (int64_t groups : {1, 2}) {
+    Tensor w = random_floats({4, 4 / groups, 3, 3}, 5), x = random_floats({1, 4, 6, 7}, 6);
+    Attributes attrs = {{"group", groups}, {"strides", std::vector<int64_t>{2, 2}}, {"pads", std::vector<int64_t>{1, 1, 1, 1}}};
+    Tensor forward = run_op("Conv", {x, w}, attrs);
+    Tensor y = random_floats(forward.shape(), 7);
+    attrs.push_back({"output_padding", std::vector<int64_t>{1, 0}});
+    Tensor back = run_op("ConvTranspose", {y, w}, attrs);
+    ASSERT_EQ(back.shape(), x.shape());
+    double left = 0, right = 0;
+    for (int64_t i = 0; i < y.size(); ++i) left += forward.at_double(i) * y.at_double(i);
+    for (int64_t i = 0; i < x.size(); ++i) right += x.at_double(i) * back.at_double(i);
+    EXPECT_NEAR(left, right, 1e-4);
+  }
+}
+
+TEST(QLinearMatMul, RequantisesWithRoundingAndSaturation) {
+  Tensor one = floats({}, {1}), zero = Tensor::scalar<uint8_t>(0);
+  Tensor a = Tensor::from<uint8_t>({1, 1}, {3}), b = Tensor::from<uint8_t>({1, 3}, {1, 2, 200});
+  Tensor y = run_op("QLinearMatMul", {a, one, zero, b, one, zero, floats({}, {2}), Tensor::scalar<uint8_t>(1)});
+  EXPECT_THAT(values(y), ElementsAre(2 + 1, 3 + 1, 255));  // 1.5 and 3 round to even and stay, 300 saturates
+}
+
+TEST(ConvInteger, PaddingCountsAsTheZeroPoint) {
+  Tensor x = Tensor::from<uint8_t>({1, 1, 2}, {5, 6}), w = Tensor::from<uint8_t>({1, 1, 3}, {1, 1, 1});
+  Tensor y = run_op("ConvInteger", {x, w, Tensor::scalar<uint8_t>(5)}, {{"pads", std::vector<int64_t>{1, 1}}});
+  EXPECT_THAT(values(y), ElementsAre(1, 1));
+}
+
+TEST(MatMulNBits, UnpacksNibblesWithZeroPointEight) {
+  std::vector<uint8_t> packed(8, 0x88);
+  packed[0] = 0x9A;  // k = 0 is 10 - 8 = 2, k = 1 is 9 - 8 = 1
+  Attributes attrs = {{"K", int64_t{16}}, {"N", int64_t{1}}, {"bits", int64_t{4}}, {"block_size", int64_t{16}}};
+  std::vector<float> a(16, 1);
+  a[0] = 10;
+  Tensor y = run_op("com.microsoft.MatMulNBits", {floats({1, 16}, a), Tensor::from<uint8_t>({1, 1, 8}, std::span<const uint8_t>(packed)), floats({1}, {0.5F})}, attrs);
+  EXPECT_THAT(values(y), ElementsAre(0.5 * (20 + 1)));
+}
+
+}  // namespace
+}  // namespace tenon::ir

@@ -1,0 +1,52 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/ops/op_runner.h"
+
+namespace tenon::ir {
+namespace {
+
+using test::floats;
+using test::run_op;
+using test::run_op_n;
+using test::try_op;
+using test::values;
+using testing::ElementsAre;
+
+TEST(QuantizeLinear, RoundsHalfToEvenThenShiftsAndSaturates) {
+  Tensor x = floats({6}, {-300, -0.5F, 0.5F, 1.5F, 2.5F, 1000});
+  Tensor y = run_op("QuantizeLinear", {x, floats({}, {1}), Tensor::scalar<int8_t>(1)});
+  EXPECT_EQ(y.dtype(), DType::kI8);
+  EXPECT_THAT(values(y), ElementsAre(-128, 1, 1, 3, 3, 127));
+}
+
+TEST(QuantizeLinear, TakesAScaleForEachAxisPositionOrBlock) {
+  Tensor x = floats({2, 4}, {2, 4, 6, 8, 2, 4, 6, 8});
+  Tensor by_axis = run_op("QuantizeLinear", {x, floats({2}, {1, 2})}, {{"axis", int64_t{0}}});
+  EXPECT_THAT(values(by_axis), ElementsAre(2, 4, 6, 8, 1, 2, 3, 4));
+  Tensor by_block = run_op("QuantizeLinear", {x, floats({2, 2}, {1, 2, 2, 4})}, {{"axis", int64_t{1}}, {"block_size", int64_t{2}}});
+  EXPECT_THAT(values(by_block), ElementsAre(2, 4, 3, 4, 1, 2, 2, 2));
+}
+
+TEST(DequantizeLinear, InvertsTheGrid) {
+  Tensor y = run_op("DequantizeLinear", {Tensor::from<uint8_t>({3}, {0, 128, 255}), floats({}, {0.5F}), Tensor::scalar<uint8_t>(128)});
+  EXPECT_THAT(values(y), ElementsAre(-64, 0, 63.5));
+}
+
+TEST(QuantizeLinear, RefusesScalesThatDoNotFit) {
+  Tensor x = floats({2, 4}, {2, 4, 6, 8, 2, 4, 6, 8});
+  EXPECT_FALSE(try_op("QuantizeLinear", {x, floats({3}, {1, 2, 3})}, {{"axis", int64_t{0}}}).ok());
+  EXPECT_FALSE(try_op("QuantizeLinear", {x, floats({2}, {1, 2})}, {{"axis", int64_t{7}}}).ok());
+  EXPECT_FALSE(try_op("QuantizeLinear", {x, floats({2, 2}, {1, 2, 2, 4})}, {{"block_size", int64_t{-2}}}).ok());
+  EXPECT_FALSE(try_op("QuantizeLinear", {x, floats({}, {1})}, {{"output_dtype", int64_t{1}}}).ok());
+}
+
+TEST(QLinearAdd, AddsRealValues) {
+  Tensor a = Tensor::from<uint8_t>({2}, {10, 20}), b = Tensor::from<uint8_t>({1}, {5});
+  Tensor zero = Tensor::scalar<uint8_t>(0);
+  Tensor y = run_op("com.microsoft.QLinearAdd", {a, floats({}, {0.5F}), zero, b, floats({}, {2}), Tensor::scalar<uint8_t>(1), floats({}, {1}), Tensor::scalar<uint8_t>(3)});
+  EXPECT_THAT(values(y), ElementsAre(5 + 8 + 3, 10 + 8 + 3));
+}
+
+}  // namespace
+}  // namespace tenon::ir
