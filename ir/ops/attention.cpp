@@ -72,6 +72,10 @@ AttentionResult attend(Steps& s, const AttentionSpec& spec) {
   if (spec.sink != nullptr && x != nullptr) {
     Value* sink = s.expand(s.cast(spec.sink, x->dtype()), {q[0], q[1], q[2], 1});
     x = s.slice(s.softmax(s.concat({x, sink}, 3), 3), 3, 0, k[2]);
+  } else if (spec.zero_where_masked && x != nullptr) {
+    std::vector<int64_t> axes = {3};
+    Value* dead = s.builder().make("Equal", {s.reduce("ReduceMax", x, axes), s.like(x, -std::numeric_limits<double>::infinity())});
+    x = s.builder().make("Where", {dead, s.like(x, 0), s.softmax(x, 3)});
   } else {
     x = s.softmax(x, 3);
   }
@@ -221,11 +225,19 @@ Values decompose_attention(Node& node, Builder& b) {
   spec.softcap = node.attr_float("softcap", 0);
   double masked = -std::numeric_limits<double>::infinity();
   spec.biases.push_back(mask_bias(s, s.in(3), type, a.total));
-  if (node.attr_int("is_causal", 0) != 0) spec.biases.push_back(causal_bias(s, type, a.q[2], a.total, a.past, masked));
+  bool causal = node.attr_int("is_causal", 0) != 0;
+  spec.zero_where_masked = node.has_input(3) || node.has_input(6);
+  if (causal && !node.has_input(6)) spec.biases.push_back(causal_bias(s, type, a.q[2], a.total, a.past, masked));
   if (node.has_input(6)) {
+    // With lengths, the last query of a batch entry stands at its last real key.
     Value* lengths = s.reshape(s.in(6), {a.q[0], 1, 1, 1});
-    Value* real = b.make("Less", {s.reshape(positions(s, a.total), {1, 1, 1, a.total}), lengths});
-    spec.biases.push_back(b.make("Where", {real, b.scalar(type, 0), b.scalar(type, masked)}));
+    Value* key = s.reshape(positions(s, a.total), {1, 1, 1, a.total});
+    Value* keep = b.make("Less", {key, lengths});
+    if (causal) {
+      Value* query = s.add(s.reshape(positions(s, a.q[2]), {1, 1, a.q[2], 1}), s.sub(lengths, s.dim_scalar(a.q[2])));
+      keep = b.make("And", {keep, b.make("LessOrEqual", {key, query})});
+    }
+    spec.biases.push_back(b.make("Where", {keep, b.scalar(type, 0), b.scalar(type, masked)}));
   }
   if (node.attrs().has("softmax_precision")) {
     std::optional<DType> precision = dtype_from_onnx(static_cast<int>(node.attr_int("softmax_precision", 1)));
@@ -233,7 +245,7 @@ Values decompose_attention(Node& node, Builder& b) {
   }
   AttentionResult r = attend(s, spec);
   std::vector<Value*> out = {flat ? merge_heads(s, r.y) : r.y, spec.k, spec.v};
-  constexpr int kScores = 0, kBiased = 1, kCapped = 2;
+  constexpr int kScores = 0, kCapped = 1, kBiased = 2;
   int64_t mode = node.attr_int("qk_matmul_output_mode", 0);
   out.push_back(mode == kScores ? r.scores : mode == kBiased ? r.biased : mode == kCapped ? r.capped : r.weights);
   out.resize(static_cast<size_t>(node.num_outputs()));

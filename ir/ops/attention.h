@@ -14,6 +14,7 @@ struct AttentionSpec {
   bool softcap_after_bias = false;
   std::vector<Value*> biases;     // added to the scores, broadcast to [batch, heads, queries, keys]
   Value* sink = nullptr;
+  bool zero_where_masked = false;  // a row whose every key is masked by -inf weighs nothing, rather than NaN
   DType softmax_type = DType::kInvalid;
 };
 struct AttentionResult {

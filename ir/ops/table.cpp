@@ -33,6 +33,7 @@ std::span<const OpFamily> op_families() {
       sequence_ops,
       random_ops,
       signal_ops,
+      string_ops,
       ml_tree_ops,
       ml_linear_ops,
       ml_feature_ops,
