@@ -27,7 +27,7 @@ class RegexParser {
 
  private:
   struct Item {
-    enum Kind { kSet, kCharacter, kCat, kAlt, kRepeat, kBegin, kEnd, kEmpty } kind = kEmpty;
+    enum Kind { kSet, kCharacter, kCat, kAlt, kRepeat, kBegin, kEnd, kWord, kNotWord, kEmpty } kind = kEmpty;
     int set = 0, low = 0, high = 0;  // high < 0: no bound
     std::vector<int> parts;
   };
@@ -151,6 +151,8 @@ class RegexParser {
       if (std::string_view("dDwWsS").find(peek()) != std::string_view::npos) {
         if (std::isupper(static_cast<unsigned char>(peek())) != 0) kind = Item::kCharacter, std::fill(set.bytes.begin() + 0xC0, set.bytes.end(), true);
         add_class(set, text_[at_++]);
+      } else if (peek() == 'b' || peek() == 'B') {
+        return item({text_[at_++] == 'b' ? Item::kWord : Item::kNotWord});
       } else {
         TENON_ASSIGN_OR_RETURN(unsigned char byte, escaped());
         set.bytes[byte] = true;
@@ -230,6 +232,8 @@ class RegexParser {
       case Item::kEmpty: return next;
       case Item::kBegin: return step({Regex::Step::kBegin, 0, next});
       case Item::kEnd: return step({Regex::Step::kEnd, 0, next});
+      case Item::kWord: return step({Regex::Step::kWord, 0, next});
+      case Item::kNotWord: return step({Regex::Step::kNotWord, 0, next});
       case Item::kSet: return step({Regex::Step::kSet, i.set, next});
       case Item::kCharacter: {
         int loop = step({Regex::Step::kSplit, 0, -1, next});
@@ -285,6 +289,11 @@ Result<Regex> Regex::compile(std::string_view pattern) { return RegexParser(patt
 bool Regex::full_match(std::string_view text) const {
   std::vector<int> now, then, stack;
   std::vector<size_t> seen(steps_.size(), SIZE_MAX);
+  auto is_word = [&](size_t i) {
+    if (i >= text.size()) return false;
+    unsigned char ch = static_cast<unsigned char>(text[i]);
+    return ch < 128 && (std::isalnum(ch) != 0 || ch == '_');
+  };
   auto reach = [&](std::vector<int>& states, int from, size_t at) {
     stack.push_back(from);
     while (!stack.empty()) {
@@ -296,7 +305,10 @@ bool Regex::full_match(std::string_view text) const {
       if (step.kind == Step::kSplit) stack.push_back(step.other), stack.push_back(step.next);
       else if (step.kind == Step::kBegin && at == 0) stack.push_back(step.next);
       else if (step.kind == Step::kEnd && at == text.size()) stack.push_back(step.next);
-      else if (step.kind == Step::kSet || step.kind == Step::kMatch) states.push_back(s);
+      else if (step.kind == Step::kWord || step.kind == Step::kNotWord) {
+        bool boundary = (at > 0 && is_word(at - 1)) != is_word(at);
+        if (boundary == (step.kind == Step::kWord)) stack.push_back(step.next);
+      } else if (step.kind == Step::kSet || step.kind == Step::kMatch) states.push_back(s);
     }
   };
   reach(now, start_, 0);

@@ -10,7 +10,7 @@
 namespace tenon::ir {
 
 /// A regular expression in RE2's common syntax: literals, `.`, classes, \d \w \s and their complements, groups,
-/// alternation, * + ? {m,n} (lazy forms too), ^ and $. Matching takes time proportional to pattern × text (Thompson 1968);
+/// alternation, * + ? {m,n} (lazy forms too), ^, $, \b and \B. Matching takes time proportional to pattern × text (Thompson 1968);
 /// nothing recurses on the text.
 class Regex {
  public:
@@ -24,7 +24,7 @@ class Regex {
     std::vector<bool> bytes = std::vector<bool>(256);
   };
   struct Step {
-    enum Kind : uint8_t { kSet, kSplit, kBegin, kEnd, kMatch } kind = kMatch;
+    enum Kind : uint8_t { kSet, kSplit, kBegin, kEnd, kWord, kNotWord, kMatch } kind = kMatch;
     int set = 0;
     int next = -1, other = -1;
   };

@@ -208,7 +208,7 @@ struct Ngrams {
 template <class T>
 Status read_pool(const std::vector<T>& pool, const std::vector<int64_t>& starts, std::map<std::vector<T>, size_t>& out) {
   size_t next = 0;
-  for (size_t n = 0; n < starts.size(); ++n) {
+  for (size_t n = 0; n < starts.size() && !pool.empty(); ++n) {
     int64_t first = starts[n], last = n + 1 < starts.size() ? starts[n + 1] : static_cast<int64_t>(pool.size());
     int64_t length = static_cast<int64_t>(n) + 1;
     if (first < 0 || last < first || last > static_cast<int64_t>(pool.size()) || (last - first) % length != 0)

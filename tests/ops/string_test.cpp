@@ -30,6 +30,7 @@ TEST(Regex, MatchesTheWholeText) {
   EXPECT_TRUE(matches("(?:cat|dog)s?", "dogs"));
   EXPECT_TRUE(matches(R"(^[\w.+-]+@[\w-]+\.[a-z]{2,4}$)", "first.last@example.org"));
   EXPECT_FALSE(matches(R"([^0-9]{3})", "ab1"));
+  EXPECT_TRUE(matches(R"(\bcat\b nap)", "cat nap"));
   EXPECT_TRUE(matches("x{0,2}", ""));
   EXPECT_FALSE(matches("x{0,2}", "xxx"));
   EXPECT_TRUE(matches("a.c", "a\xC3\xA9" "c"));
