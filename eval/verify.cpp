@@ -65,7 +65,15 @@ Status run_case(const Case& one, const backends::Backend& backend, const VerifyO
     Result<std::vector<HostValue>> outputs = session->run(inputs);
     result.run_ms += ms_since(run_start);
     if (!outputs.ok()) return std::move(outputs).status().at(set);
+    std::vector<size_t> matched;
+    if (options.rows) {
+      std::vector<std::string> names;
+      for (size_t i = 0; i < graph->outputs().size(); ++i) names.push_back(graph->output_name(static_cast<int>(i)));
+      const Difference d = match_rows(*options.rows, names, expected, *outputs, options.tolerance, matched);
+      if (!d.ok) return Status(Code::kMismatch, d.message, set);
+    }
     for (const auto& [index, value] : expected) {
+      if (std::find(matched.begin(), matched.end(), index) != matched.end()) continue;
       if (index >= outputs->size()) return Status(Code::kMismatch, fmt::format("output {} is missing", index), set);
       const Difference d = compare(value, (*outputs)[index], options.tolerance);
       result.max_abs = std::max(result.max_abs, d.max_abs);

@@ -7,6 +7,7 @@
 
 #include "backends/backend.h"
 #include "eval/compare.h"
+#include "eval/match_rows.h"
 #include "frontend/onnx/import.h"
 
 namespace tenon::eval {
@@ -34,6 +35,7 @@ struct CaseResult {
 
 struct VerifyOptions {
   Tolerance tolerance;
+  std::optional<RowRule> rows;
   backends::CompileOptions compile;
   backends::SessionOptions session;
   int jobs = 1;              // cases at a time

@@ -15,11 +15,12 @@ constexpr const char* kRule =
     "Examples:\n"
     "  tenon verify models/digits --backend reference,cpu\n"
     "  tenon verify /usr/share/libonnx-testdata/data/node --filter 'test_conv*' --atol 1e-7\n"
+    "  tenon verify detector --match-rows 'scores>=0.3'\n"
     "  tenon verify models --json report.json --jobs 2";
 
 struct Options {
   std::vector<std::string> folders;
-  std::string backend = "cpu", json, filter, target;
+  std::string backend = "cpu", json, filter, target, rows;
   double rtol = 1e-3, atol = 0, scaled_atol = 1e-4, timeout = 600;
   int jobs = 1, threads = 0, opt_level = 3;
   bool no_isolate = false, verbose = false;
@@ -76,6 +77,11 @@ int verify(const Options& o) {
   options.tolerance.atol = o.atol;
   // An absolute tolerance replaces the scaled one unless both are given.
   options.tolerance.scaled_atol = o.atol_given->count() > 0 && o.scaled_given->count() == 0 ? 0 : o.scaled_atol;
+  if (!o.rows.empty()) {
+    Result<eval::RowRule> rule = eval::parse_row_rule(o.rows);
+    if (!rule.ok()) return report(std::move(rule).status().at("--match-rows"));
+    options.rows = *rule;
+  }
   options.compile.opt_level = o.opt_level;
   options.compile.target = o.target;
   options.session.num_threads = o.threads;
@@ -123,6 +129,9 @@ void add_verify(CLI::App& app, int& status) {
   o->atol_given = sub->add_option("--atol", o->atol, "Absolute tolerance; alone, it replaces --scaled-atol");
   o->scaled_given = sub->add_option("--scaled-atol", o->scaled_atol, "Tolerance relative to the largest expected magnitude");
   sub->add_option("--filter", o->filter, "Only cases whose name, or folder's name, matches this glob");
+  sub->add_option("--match-rows", o->rows,
+                  "Compare OUTPUT and all outputs whose shapes start with its shape as rows in any order; only rows with OUTPUT>=T")
+      ->type_name("OUTPUT[>=T]");
   sub->add_option("--jobs", o->jobs, "Cases at a time")->check(CLI::Range(1, 1024));
   sub->add_option("--threads", o->threads, "Threads of a session; 0: all cores");
   sub->add_option("--timeout", o->timeout, "Seconds a case may take");
