@@ -51,7 +51,32 @@ bool row_agrees(const std::vector<Column>& columns, int64_t e, int64_t a, double
   return true;
 }
 
+bool never_increases(const Tensor& t) {
+  const int64_t rows = t.dim(t.rank() - 1);
+  for (int64_t i = 0; i + 1 < t.size(); ++i)
+    if ((i + 1) % rows != 0 && !(t.at_double(i) >= t.at_double(i + 1))) return false;
+  return true;
+}
+
+const Tensor* numeric_tensor(const HostValue& value) {
+  const auto* t = std::get_if<Tensor>(&value);
+  return t != nullptr && t->dtype() != DType::kString ? t : nullptr;
+}
+
 }  // namespace
+
+std::optional<RowRule> ranking_rule(const std::vector<std::string>& names, const std::map<size_t, HostValue>& expected) {
+  for (const auto& [index, value] : expected) {
+    const Tensor* key = numeric_tensor(value);
+    if (key == nullptr || !is_float(key->dtype()) || key->rank() == 0 || key->dim(key->rank() - 1) < 2) continue;
+    const bool leads = std::all_of(expected.begin(), expected.end(), [&](const auto& other) {
+      const Tensor* t = numeric_tensor(other.second);
+      return t != nullptr && starts_with(t->shape(), key->shape());
+    });
+    if (leads && expected.size() > 1 && expected.size() == names.size() && never_increases(*key)) return RowRule{names[index], std::nullopt};
+  }
+  return std::nullopt;
+}
 
 Difference match_rows(const RowRule& rule, const std::vector<std::string>& names, const std::map<size_t, HostValue>& expected,
                       const std::vector<HostValue>& actual, const Tolerance& tolerance, std::vector<size_t>& columns) {
@@ -61,20 +86,16 @@ Difference match_rows(const RowRule& rule, const std::vector<std::string>& names
     out.message = std::move(message);
     return out;
   };
-  const auto tensor = [](const HostValue& value) -> const Tensor* {
-    const auto* t = std::get_if<Tensor>(&value);
-    return t != nullptr && t->dtype() != DType::kString ? t : nullptr;
-  };
   const size_t key_index = static_cast<size_t>(std::find(names.begin(), names.end(), rule.key) - names.begin());
   const auto found = expected.find(key_index);
-  const Tensor* key = found == expected.end() ? nullptr : tensor(found->second);
+  const Tensor* key = found == expected.end() ? nullptr : numeric_tensor(found->second);
   if (key == nullptr || key->rank() == 0 || key_index >= actual.size()) return out;
 
   std::vector<Column> table;
   for (const auto& [index, value] : expected) {
-    const Tensor* e = tensor(value);
+    const Tensor* e = numeric_tensor(value);
     if (e == nullptr || !starts_with(e->shape(), key->shape()) || index >= actual.size()) continue;
-    const Tensor* a = tensor(actual[index]);
+    const Tensor* a = numeric_tensor(actual[index]);
     if (a == nullptr || a->shape() != e->shape() || a->dtype() != e->dtype())
       return fail(fmt::format("output {} has another type or shape than expected", names[index]));
     columns.push_back(index);

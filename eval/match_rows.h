@@ -21,6 +21,10 @@ struct RowRule {
 /// "scores" or "scores>=0.3".
 Result<RowRule> parse_row_rule(const std::string& text);
 
+/// The rule for outputs that are a ranking: a float output of at least two rows that never increases along its last axis in
+/// every batch entry of `expected`, and whose shape begins the shape of every other output. nullopt when they are none.
+std::optional<RowRule> ranking_rule(const std::vector<std::string>& names, const std::map<size_t, HostValue>& expected);
+
 /// Compares the columns of the table and names them in `columns`; the other outputs are the caller's. OK with no columns
 /// when the model has no tensor output of the key's name.
 Difference match_rows(const RowRule& rule, const std::vector<std::string>& names, const std::map<size_t, HostValue>& expected,

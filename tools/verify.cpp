@@ -11,7 +11,9 @@ namespace {
 constexpr const char* kRule =
     "An element a agrees with the expected e when |a - e| <= atol + scaled-atol * S + rtol * |e|, where S is the largest\n"
     "finite |e| of that output. Float types below 32 bits use at least twice (rtol) and once (scaled-atol) their epsilon.\n"
-    "Integers must agree within atol, booleans and strings exactly. NaN agrees with NaN, an infinity with the same one.\n\n"
+    "Integers must agree within atol, booleans and strings exactly. NaN agrees with NaN, an infinity with the same one.\n"
+    "When all outputs begin with the shape of a float output that never increases along its last axis (a ranking), rows\n"
+    "that agree in every output may stand in another order: only where scores tie within the tolerance can they.\n\n"
     "Examples:\n"
     "  tenon verify models/digits --backend reference,cpu\n"
     "  tenon verify /usr/share/libonnx-testdata/data/node --filter 'test_conv*' --atol 1e-7\n"

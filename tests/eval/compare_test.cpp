@@ -57,6 +57,16 @@ TEST(MatchRows, AllowsAnyOrderButNoOtherRows) {
   EXPECT_FALSE(check(table({0.8F, 0.5F, 0.5F, 0.1F}, {1, 2, 3, 4})));
 }
 
+TEST(MatchRows, SeesARankingByItself) {
+  const std::vector<std::string> names = {"scores", "labels"};
+  const auto rule = ranking_rule(names, table({0.9F, 0.5F, 0.5F}, {1, 2, 3}));
+  ASSERT_TRUE(rule.has_value());
+  EXPECT_EQ(rule->key, "scores");
+  EXPECT_FALSE(ranking_rule(names, table({0.5F, 0.9F, 0.5F}, {1, 2, 3})).has_value());  // not sorted
+  EXPECT_FALSE(ranking_rule(names, {{0, f({0.9F, 0.5F})}, {1, f({1, 2, 3})}}).has_value());  // another number of rows
+  EXPECT_FALSE(ranking_rule({"scores"}, {{0, f({0.9F, 0.5F})}}).has_value());  // nothing that could be swapped
+}
+
 TEST(MatchRows, ReadsItsRule) {
   EXPECT_EQ(parse_row_rule("scores>=0.25")->threshold, 0.25);
   EXPECT_FALSE(parse_row_rule("scores")->threshold.has_value());
