@@ -11,8 +11,8 @@
 namespace tenon::runtime {
 namespace {
 
-/// Scalar operations that are worth waking another thread for.
-constexpr int64_t kWorkPerThread = int64_t{1} << 15;
+/// Scalar operations that are worth another thread: some 10 µs of vector code, since waking a sleeping one takes longer.
+constexpr int64_t kWorkPerThread = int64_t{1} << 19;
 
 int threads_for(int64_t work, int64_t grid, int max_threads) {
   if (max_threads <= 1 || grid <= 1) return 1;
@@ -201,7 +201,8 @@ Status Frame::check_facts(const PreparedPlan::Phase& phase) const {
   for (int32_t c : phase.checks) {
     const DimCheck& check = plan_->plan->checks[static_cast<size_t>(c)];
     const int64_t a = dim(check.a), b = dim(check.b);
-    if (check.kind == DimCheck::Kind::kEqual ? a == b : a <= b) continue;
+    if (check.kind == DimCheck::Kind::kLessEqual ? a <= b : a == b) continue;
+    if (check.kind == DimCheck::Kind::kBroadcast && b == 1) continue;
     const DimProgram& program = plan_->plan->dims;
     return error(Code::kInvalidArgument, "the dims {} = {} and {} = {} do not fit", expression(program, check.a), a,
                  expression(program, check.b), b)

@@ -115,7 +115,7 @@ struct PlanIo {
 /// A fact that compilation took for granted and that only run time can know: two dims that must broadcast to one.
 /// Checked when the dims become known, before any step that follows; a failure is kInvalidArgument and names the node.
 struct DimCheck {
-  enum class Kind : uint8_t { kEqual, kLessEqual } kind = Kind::kEqual;
+  enum class Kind : uint8_t { kEqual, kLessEqual, kBroadcast } kind = Kind::kEqual;  // kBroadcast: b is a, or 1
   DimId a = -1, b = -1;
   std::string node;
 };

@@ -84,7 +84,7 @@ Status Preparer::check_dims() {
     if (!in_range(inst.a, i) || !in_range(inst.b, i)) return bad("dim {} uses a later one", i);
   }
   for (const DimCheck& check : plan().checks)
-    if (!is_dim(check.a) || !is_dim(check.b)) return bad("a check reads no dim");
+    if (!is_dim(check.a) || !is_dim(check.b) || check.kind > DimCheck::Kind::kBroadcast) return bad("a check reads no dim");
   return {};
 }
 

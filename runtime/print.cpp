@@ -16,6 +16,15 @@ std::string_view storage_name(Storage storage) {
   return "?";
 }
 
+std::string_view relation(DimCheck::Kind kind) {
+  switch (kind) {
+    case DimCheck::Kind::kEqual: return "==";
+    case DimCheck::Kind::kLessEqual: return "<=";
+    case DimCheck::Kind::kBroadcast: return "broadcasts";
+  }
+  return "?";
+}
+
 class Printer {
  public:
   Printer(const Plan& plan, int depth, std::string& out) : plan_(plan), indent_(static_cast<size_t>(depth) * 2, ' '), depth_(depth), out_(out) {}
@@ -23,7 +32,7 @@ class Printer {
   void run() {
     for (size_t v = 0; v < plan_.values.size(); ++v) print_value(v);
     for (const DimCheck& check : plan_.checks)
-      line("check {} {} {}  ; {}", expression(plan_.dims, check.a), check.kind == DimCheck::Kind::kEqual ? "==" : "<=",
+      line("check {} {} {}  ; {}", expression(plan_.dims, check.a), relation(check.kind),
            expression(plan_.dims, check.b), check.node);
     for (const Step& step : plan_.steps) print_step(step);
     for (const PlanIo& io : plan_.outputs) line("return {} = %{}", io.name, io.value);

@@ -1,6 +1,7 @@
 #include "codegen/plan/dim_facts.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "ir/compute.h"
 #include "ir/op.h"
@@ -15,10 +16,21 @@ using Kind = runtime::DimCheck::Kind;
 
 void add_fact(std::vector<DimFact>& facts, Kind kind, Dim a, Dim b) {
   if (!a.is_valid() || !b.is_valid()) return;
-  if (kind == Kind::kEqual ? ir::known_eq(a, b) : ir::known_le(a, b)) return;
+  if (kind == Kind::kLessEqual ? ir::known_le(a, b) : ir::known_eq(a, b)) return;
   const bool there = std::any_of(facts.begin(), facts.end(),
                                  [&](const DimFact& f) { return f.kind == kind && f.a == a && f.b == b; });
   if (!there) facts.push_back({kind, a, b});
+}
+
+/// The axis that an index runs along; `broadcast` when it is 0 instead where the operand's dim is 1.
+std::optional<size_t> axis_of(const ir::ExprPool& pool, int id, bool& broadcast) {
+  const ir::ExprNode& node = pool.node(id);
+  if (node.kind == ExprKind::kIndex) return static_cast<size_t>(node.axis);
+  if (node.kind != ExprKind::kOp || node.op != ir::ScalarOp::kSelect) return std::nullopt;
+  const ir::ExprNode &zero = pool.node(node.args[1]), &index = pool.node(node.args[2]);
+  if (zero.kind != ExprKind::kConst || zero.scalar.i != 0 || index.kind != ExprKind::kIndex) return std::nullopt;
+  broadcast = true;
+  return static_cast<size_t>(index.axis);
 }
 
 void add_body_facts(const ir::Node& node, const Body& body, std::vector<DimFact>& facts) {
@@ -32,11 +44,11 @@ void add_body_facts(const ir::Node& node, const Body& body, std::vector<DimFact>
     const auto& shape = *operand->tensor().dims;
     if (shape.size() != load.args.size()) continue;
     for (size_t i = 0; i < shape.size(); ++i) {
-      const ir::ExprNode& index = body.pool->node(load.args[i]);
-      if (index.kind != ExprKind::kIndex) continue;
-      const auto axis = static_cast<size_t>(index.axis);
-      if (axis >= body.axes.size() + body.reduce_axes.size()) continue;
-      add_fact(facts, kind, axis < body.axes.size() ? body.axes[axis] : body.reduce_axes[axis - body.axes.size()], shape[i]);
+      bool broadcast = false;
+      const auto axis = axis_of(*body.pool, load.args[i], broadcast);
+      if (!axis || *axis >= body.axes.size() + body.reduce_axes.size()) continue;
+      const Dim extent = *axis < body.axes.size() ? body.axes[*axis] : body.reduce_axes[*axis - body.axes.size()];
+      add_fact(facts, broadcast ? Kind::kBroadcast : kind, extent, shape[i]);
     }
   }
 }
