@@ -88,6 +88,13 @@ void analyze_accesses(const Node& node, const Body& body, FuseInfo& info) {
     access = std::max(access, access_of(body, n, node.input(n.operand)));
     axes = plain_axes(body, n, *node.input(n.operand)->tensor().dims);
   }
+  const ExprNode& root = body.value.node();
+  info.permutes = !info.reduces && loads == 1 && axes && root.kind == ExprKind::kLoad;
+  if (info.permutes) {
+    std::sort(axes->begin(), axes->end());
+    info.permutes = std::adjacent_find(axes->begin(), axes->end()) == axes->end();
+    axes = plain_axes(body, root, *node.input(root.operand)->tensor().dims);
+  }
   const bool in_place = std::all_of(info.inputs.begin(), info.inputs.end(), [](Access a) { return a != Access::kOther; });
   info.elementwise = !info.reduces && in_place;
   if (std::count(info.inputs.begin(), info.inputs.end(), Access::kOther) >= kManyGathers) info.fusable = false;
@@ -260,29 +267,53 @@ bool FuseGroups::makes_cycle(const std::vector<size_t>& members) const {
   return false;
 }
 
+/// The anchor and transposed operands that only it reads: it can read them in place.
+void FuseGroups::take_permuted_operands(size_t anchor, std::vector<size_t>& members) const {
+  members = {anchor};
+  for (const Value* v : nodes_[anchor]->inputs()) {
+    if (v == nullptr || v->def() == nullptr || v->def()->graph() != &graph_ || !v->has_one_use()) continue;
+    const size_t def = index_.at(v->def());
+    if (!info_[def].permutes || group_[def] >= 0) continue;
+    std::vector<size_t> grown = members;
+    grown.push_back(def);
+    if (!makes_cycle(grown)) members = std::move(grown);
+  }
+}
+
+/// An elementwise node over `shape`, or a transposition of the one value that the group gives so far.
+bool FuseGroups::joins_epilogue(size_t node, const std::vector<size_t>& members, const std::vector<Dim>& shape) const {
+  const FuseInfo& info = info_[node];
+  if (!info.fusable || group_[node] >= 0) return false;
+  const bool transposes = info.permutes && outputs(members) == 1 && info.shape.size() == shape.size();
+  if (!transposes && (!info.elementwise || info.shape != shape)) return false;
+  for (int i = 0; i < nodes_[node]->num_inputs(); ++i) {
+    const Value* v = nodes_[node]->input(i);
+    if (v == nullptr || v->def() == nullptr || v->def()->graph() != &graph_) continue;
+    if (std::find(members.begin(), members.end(), index_.at(v->def())) == members.end()) continue;
+    if (transposes ? !v->has_one_use() : info.inputs[static_cast<size_t>(i)] != Access::kIdentity) return false;
+  }
+  return true;
+}
+
 /// Elementwise consumers of a contraction's or window's output, as far as one value comes out at the end.
 void FuseGroups::grow_epilogue(size_t anchor) {
-  std::vector<size_t> members{anchor};
-  size_t best = 1;
+  std::vector<size_t> members;
+  take_permuted_operands(anchor, members);
+  size_t best = members.size();
+  std::vector<Dim> shape = info_[anchor].shape;
   std::vector<char> refused(nodes_.size(), 0);
   while (members.size() < kMaxEpilogueNodes) {
     std::vector<size_t> candidates = outside_users(members);
     std::erase_if(candidates, [&](size_t n) { return refused[n] != 0; });
     if (candidates.empty()) break;
     const size_t n = *std::min_element(candidates.begin(), candidates.end());
-    bool ok = info_[n].fusable && info_[n].elementwise && group_[n] < 0 && info_[n].shape == info_[anchor].shape;
-    for (int i = 0; ok && i < nodes_[n]->num_inputs(); ++i) {
-      const Value* v = nodes_[n]->input(i);
-      if (v == nullptr || v->def() == nullptr || v->def()->graph() != &graph_) continue;
-      const bool from_group = std::find(members.begin(), members.end(), index_.at(v->def())) != members.end();
-      if (from_group) ok = info_[n].inputs[static_cast<size_t>(i)] == Access::kIdentity;
-    }
     std::vector<size_t> grown = members;
     grown.push_back(n);
-    if (!ok || makes_cycle(grown)) {
+    if (!joins_epilogue(n, members, shape) || makes_cycle(grown)) {
       refused[n] = 1;
       continue;
     }
+    shape = info_[n].shape;
     members = std::move(grown);
     if (outputs(members) == 1) best = members.size();
   }

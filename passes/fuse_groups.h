@@ -22,6 +22,7 @@ enum class Access : uint8_t {
 struct FuseInfo {
   bool fusable = false;          // has one body over ranked tensors of dtypes that kernels have
   bool reduces = false, row = false, elementwise = false;
+  bool permutes = false;         // the one operand, its axes in another order (or repeated along new ones)
   std::vector<ir::Dim> shape;    // of the output, without axes of size 1
   std::vector<ir::Dim> rows, along;  // row reductions: shape = rows; the operand's shape is rows ++ along
   std::vector<Access> inputs;
@@ -59,6 +60,8 @@ class FuseGroups {
   size_t outputs(std::span<const size_t> members) const;
   bool makes_cycle(const std::vector<size_t>& members) const;
   void grow_epilogue(size_t anchor);
+  void take_permuted_operands(size_t anchor, std::vector<size_t>& members) const;
+  bool joins_epilogue(size_t node, const std::vector<size_t>& members, const std::vector<ir::Dim>& shape) const;
   void grow_from_inputs(size_t node);
   bool compatible(const Group& producer, size_t value_def, const ir::Value& value, size_t node, Access access) const;
   bool join(int a, int b);

@@ -266,19 +266,37 @@ void normalise(Group& group) {
   }
 }
 
-/// Whether loads with these index arguments read element (axes…) of a stage with the same shape.
-bool is_identity(const ExprNode& load, const Stage& user, const Stage& from, const ExprPool& pool) {
-  if (load.guarded || user.axes != from.axes) return false;
-  int next = 0;
+/// For a load of `from` at plain axes of `user`, each once: the user's axis of every axis of `from`.
+std::optional<std::vector<int>> permutation(const ExprNode& load, const Stage& user, const Stage& from, const ExprPool& pool) {
+  if (load.guarded || user.axes.size() != from.axes.size()) return std::nullopt;
+  std::vector<int> axes;
   for (size_t i = 0; i < load.args.size(); ++i) {
     if (from.shape[i].is_const(1)) continue;
     const ExprNode& index = pool.node(load.args[i]);
-    if (index.kind != ExprKind::kIndex || index.axis != next++) return false;
+    if (index.kind != ExprKind::kIndex || std::find(axes.begin(), axes.end(), index.axis) != axes.end()) return std::nullopt;
+    if (static_cast<size_t>(index.axis) >= user.axes.size() || axes.size() >= from.axes.size()) return std::nullopt;
+    if (user.axes[static_cast<size_t>(index.axis)] != from.axes[axes.size()]) return std::nullopt;
+    axes.push_back(index.axis);
   }
-  return true;
+  return axes.size() == from.axes.size() ? std::optional(axes) : std::nullopt;
 }
 
-/// A map that reads one reduction, in place and alone, becomes the reduction's `post`.
+/// The reduction with its axes in the user's order.
+void permute_axes(Stage& s, const std::vector<int>& order, ExprPool& pool) {
+  const auto rename = [&](Expr e) {
+    return pool.copy(e, [&](const ExprNode& n, std::span<const Expr>) -> Expr {
+      const bool outer = n.kind == ExprKind::kIndex && static_cast<size_t>(n.axis) < order.size();
+      return outer ? pool.index(order[static_cast<size_t>(n.axis)]) : Expr{};
+    });
+  };
+  std::vector<Dim> axes(s.axes.size());
+  for (size_t i = 0; i < order.size(); ++i) axes[static_cast<size_t>(order[i])] = s.axes[i];
+  s.axes = axes;
+  s.value = rename(s.value);
+  s.post = rename(s.post);
+}
+
+/// A map that alone reads one reduction, each element once, becomes the reduction's `post`.
 void fold_epilogues(Group& group) {
   for (size_t u = 0; u < group.stages.size(); ++u) {
     if (group.stages[u].reduces()) continue;
@@ -297,13 +315,18 @@ void fold_epilogues(Group& group) {
         if (group.stages[other].reduces()) collect_operands(group.stages[other].post, used);
         alone = std::find(used.begin(), used.end(), operand) == used.end();
       }
+      std::optional<std::vector<int>> order;
       bool later = false;  // what the map needs must be there when the reduction runs
       visit(user.value, [&](int, const ExprNode& n) {
         if (n.kind != ExprKind::kLoad) return;
-        if (n.operand == operand) alone &= is_identity(n, user, from, *group.pool);
-        else if (n.operand > operand) later = true;
+        if (n.operand > operand) later = true;
+        if (n.operand != operand) return;
+        const std::optional<std::vector<int>> p = permutation(n, user, from, *group.pool);
+        alone &= p && (!order || *order == *p);
+        order = p;
       });
-      if (!alone || later) continue;
+      if (!alone || later || !order) continue;
+      permute_axes(from, *order, *group.pool);
       const Expr result = from.post;
       from.post = group.pool->copy(user.value, [&](const ExprNode& n, std::span<const Expr>) -> Expr {
         return n.kind == ExprKind::kLoad && n.operand == operand ? result : Expr{};
