@@ -40,7 +40,8 @@ using Symbols = std::vector<std::optional<int64_t>>;
 /// Executes one plan over and over: owns its arena, its values and the frames of its bodies.
 class Frame {
  public:
-  Frame(std::shared_ptr<const PreparedPlan> plan, RunContext& context);
+  /// `repeated`: the body of a loop, whose runs follow each other closely.
+  Frame(std::shared_ptr<const PreparedPlan> plan, RunContext& context, bool repeated = false);
   ~Frame();
   Frame(const Frame&) = delete;
   Frame& operator=(const Frame&) = delete;
@@ -75,6 +76,7 @@ class Frame {
   Status evaluate_phase(size_t index);
   Status check_sizes(const PreparedPlan::Phase& phase);
   Status place_arena(size_t index);
+  int choose_threads() const;
   Status allocate_output(int32_t output, std::span<HostValue> outputs);
   Status check_facts(const PreparedPlan::Phase& phase) const;
 
@@ -110,6 +112,8 @@ class Frame {
 
   std::shared_ptr<const PreparedPlan> plan_;
   RunContext& context_;
+  const bool repeated_;
+  int threads_ = 1;                     // that the dispatches of a run may use
   Symbols symbols_;
   std::vector<int64_t> dims_;           // values of the dim program
   std::vector<size_t> bytes_;           // by value, once its dims are known

@@ -269,6 +269,7 @@ void Preparer::make_phases() {
   std::sort(dates.begin(), dates.end());
   dates.erase(std::unique(dates.begin(), dates.end()), dates.end());
   out_->phase_after.assign(plan().steps.size(), -1);
+  for (const Step& step : plan().steps) out_->work_known.push_back(step.work != -1 && date(step.work) == kEntry);
   for (int32_t when : dates) {
     if (when != kEntry) out_->phase_after[static_cast<size_t>(when)] = static_cast<int32_t>(out_->phases.size());
     out_->phases.emplace_back().after_step = when;

@@ -32,6 +32,7 @@ struct PreparedPlan {
   std::vector<int32_t> output_of;                  // by root value: the plan output that owns its memory, or -1
   std::vector<int32_t> first_use, last_use;        // by root value: live range over all its aliases
   std::vector<Phase> phases;                       // the first one is before the first step
+  std::vector<bool> work_known;                    // by step: `work` is known before the first step
   std::vector<int32_t> phase_after;                // by step: the phase that begins after it, or -1
   std::vector<std::vector<ValueIdx>> release_after;  // by step: host values that nobody needs any more
   std::vector<std::vector<std::shared_ptr<const PreparedPlan>>> sub_plans;  // by step

@@ -99,6 +99,21 @@ TEST(Session, ChecksFactsBeforeAnyStep) {
   EXPECT_TRUE(session->run(std::vector<HostValue>{iota(5), iota(5)}).ok());
 }
 
+TEST(Session, ABroadcastDimIsOneOrTheSame) {
+  PlanMaker m;
+  const DimId n = m.d("N"), k = m.d("K");
+  const ValueIdx a = m.input("a", {n}), c = m.value("c", Storage::kArena, {n});
+  m.input("b", {k});
+  m.dispatch("add", add_one, {a, c}, {}, n);
+  m.output("c", c);
+  m.plan->checks.push_back({DimCheck::Kind::kBroadcast, n, k, "add"});
+  auto session = session_of(m);
+  EXPECT_TRUE(session->run(std::vector<HostValue>{iota(5), iota(1)}).ok());
+  EXPECT_TRUE(session->run(std::vector<HostValue>{iota(5), iota(5)}).ok());
+  EXPECT_EQ(session->run(std::vector<HostValue>{iota(1), iota(5)}).status().code(), Code::kInvalidArgument);
+  EXPECT_EQ(session->run(std::vector<HostValue>{iota(5), iota(2)}).status().code(), Code::kInvalidArgument);
+}
+
 TEST(Session, AliasesShareMemoryAndOutputsOwnTheirs) {
   PlanMaker m;
   const DimId n = m.d("N"), two = m.d(2), half = m.op(Op::kFloorDiv, n, two);

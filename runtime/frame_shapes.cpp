@@ -1,0 +1,213 @@
+#include <algorithm>
+
+#include "runtime/arena.h"
+#include "runtime/dim_program.h"
+#include "runtime/frame.h"
+#include "runtime/host_values.h"
+
+// What depends on dims alone: binding symbols, evaluating phases, placing the arena.
+namespace tenon::runtime {
+namespace {
+
+/// Runs of less work than this, a fraction of a millisecond, are over before waking the pool pays.
+constexpr int64_t kWorkOfParallelRun = int64_t{1} << 26;
+
+Status dim_mismatch(size_t axis, int64_t actual, int64_t wanted, std::string_view dim) {
+  const std::string text = std::to_string(wanted);
+  return error(Code::kInvalidArgument, "dim {} is {}, but {} is wanted{}", axis, actual, wanted,
+               dim == text ? "" : fmt::format(" ({})", dim));
+}
+
+}  // namespace
+
+// Dims that are bare symbols take their value from here, unless they have one: then it must be the same.
+Status Frame::bind_shape(ValueIdx v, const HostValue& actual) {
+  const PlanValue& declared = value(v);
+  const auto* tensor = std::get_if<Tensor>(&actual);
+  if (!declared.ranked || tensor == nullptr) return {};
+  if (tensor->shape().size() != declared.dims.size())
+    return error(Code::kInvalidArgument, "{} has rank {}, but rank {} is wanted", describe(actual), tensor->rank(),
+                 declared.dims.size());
+  const DimProgram& program = plan_->plan->dims;
+  for (size_t axis = 0; axis < declared.dims.size(); ++axis) {
+    const DimProgram::Inst& inst = program.insts[static_cast<size_t>(declared.dims[axis])];
+    const int64_t size = tensor->shape()[axis];
+    std::optional<int64_t> wanted;
+    if (inst.op == DimProgram::Op::kConst) wanted = inst.imm;
+    if (inst.op == DimProgram::Op::kSymbol) {
+      auto& symbol = symbols_[static_cast<size_t>(inst.imm)];
+      if (!symbol) symbol = size;
+      wanted = symbol;
+    }
+    if (wanted && *wanted != size) return dim_mismatch(axis, size, *wanted, expression(program, declared.dims[axis]));
+  }
+  return {};
+}
+
+Status Frame::check_shape(ValueIdx v, const HostValue& actual) const {
+  const PlanValue& declared = value(v);
+  const auto* tensor = std::get_if<Tensor>(&actual);
+  if (!declared.ranked || tensor == nullptr) return {};
+  for (size_t axis = 0; axis < declared.dims.size(); ++axis) {
+    const int64_t wanted = dim(declared.dims[axis]), size = tensor->shape()[axis];
+    if (wanted != size) return dim_mismatch(axis, size, wanted, expression(plan_->plan->dims, declared.dims[axis]));
+  }
+  return {};
+}
+
+Status Frame::check_input_shapes() {
+  for (const PlanIo& io : plan_->plan->inputs) {
+    if (!value(io.value).ranked || plan_->phase_of[static_cast<size_t>(io.value)] != 0) continue;
+    Status status = check_shape(io.value, slot(io.value));
+    if (!status.ok()) return std::move(status).at(fmt::format("input {}", io.name));
+  }
+  return {};
+}
+
+Status Frame::begin_phase(size_t index, std::span<HostValue> outputs) {
+  const PreparedPlan::Phase& phase = plan_->phases[index];
+  PhaseState& state = phases_[index];
+  bool same = state.valid;
+  state.key.resize(phase.symbols.size());
+  for (size_t i = 0; i < phase.symbols.size(); ++i) {
+    const auto& symbol = symbols_[static_cast<size_t>(phase.symbols[i])];
+    same &= state.key[i] == symbol;
+    state.key[i] = symbol;
+  }
+  if (!same) {
+    state.valid = false;
+    TENON_RETURN_IF_ERROR(evaluate_phase(index));
+    state.valid = true;
+    if (index == 0) threads_ = choose_threads();
+  }
+  for (int32_t output : phase.outputs) TENON_RETURN_IF_ERROR(allocate_output(output, outputs));
+  return {};
+}
+
+Status Frame::evaluate_phase(size_t index) {
+  const PreparedPlan::Phase& phase = plan_->phases[index];
+  for (DimId d : phase.insts) {
+    TENON_ASSIGN_OR_RETURN(dims_[static_cast<size_t>(d)], evaluate(plan_->plan->dims, d, dims_, symbols_));
+  }
+  TENON_RETURN_IF_ERROR(check_sizes(phase));
+  TENON_RETURN_IF_ERROR(check_facts(phase));
+  return place_arena(index);
+}
+
+int Frame::choose_threads() const {
+  if (repeated_ || context_.max_threads <= 1) return context_.max_threads;
+  int64_t total = 0;
+  for (size_t s = 0; s < plan_->plan->steps.size(); ++s) {
+    const Step& step = plan_->plan->steps[s];
+    if (step.kind == Step::Kind::kIf) continue;  // its branches choose for themselves
+    const bool known = step.kind == Step::Kind::kDispatch && step.work != -1 && plan_->work_known[s];
+    if (step.kind == Step::Kind::kDispatch && !known) return context_.max_threads;
+    if (known) total += std::min(std::max<int64_t>(dim(step.work), 0), kWorkOfParallelRun);
+    if (total >= kWorkOfParallelRun) return context_.max_threads;
+  }
+  return 1;
+}
+
+Status Frame::check_sizes(const PreparedPlan::Phase& phase) {
+  Shape shape;
+  for (ValueIdx v : phase.shapes) {
+    shape.clear();
+    for (DimId d : value(v).dims) shape.push_back(dim(d));
+    const Result<int64_t> count = element_count(shape);
+    const auto bytes = count.ok() ? storage_bytes(value(v).dtype, *count) : std::nullopt;
+    if (!bytes)
+      return error(Code::kOutOfRange, "the shape {} is impossible", to_string(shape))
+          .at(fmt::format("value {}", value(v).name))
+          .with_hint("the inputs' shapes do not fit the model");
+    bytes_[static_cast<size_t>(v)] = *bytes;
+  }
+  for (ValueIdx v : phase.aliases)
+    if (bytes_[static_cast<size_t>(v)] != bytes_[static_cast<size_t>(root(v))])
+      return error(Code::kInvalidArgument, "a tensor of {} bytes cannot be reshaped to one of {}",
+                   bytes_[static_cast<size_t>(root(v))], bytes_[static_cast<size_t>(v)])
+          .at(fmt::format("value {}", value(v).name));
+  return {};
+}
+
+Status Frame::check_facts(const PreparedPlan::Phase& phase) const {
+  for (int32_t c : phase.checks) {
+    const DimCheck& check = plan_->plan->checks[static_cast<size_t>(c)];
+    const int64_t a = dim(check.a), b = dim(check.b);
+    if (check.kind == DimCheck::Kind::kLessEqual ? a <= b : a == b) continue;
+    if (check.kind == DimCheck::Kind::kBroadcast && b == 1) continue;
+    const DimProgram& program = plan_->plan->dims;
+    return error(Code::kInvalidArgument, "the dims {} = {} and {} = {} do not fit", expression(program, check.a), a,
+                 expression(program, check.b), b)
+        .at(check.node)
+        .with_hint("give inputs whose shapes agree");
+  }
+  return {};
+}
+
+Status Frame::place_arena(size_t index) {
+  const PreparedPlan::Phase& phase = plan_->phases[index];
+  PhaseState& state = phases_[index];
+  for (ValueIdx v : plan_->views)
+    if (value(v).storage != Storage::kConstant) clear(slot(v));
+  if (phase.arena.empty()) return {};
+  std::vector<ArenaRequest> requests;
+  requests.reserve(phase.arena.size());
+  for (ValueIdx v : phase.arena) {
+    const auto i = static_cast<size_t>(v);
+    const bool used = plan_->first_use[i] <= plan_->last_use[i];
+    requests.push_back({used ? bytes_[i] : 0, plan_->first_use[i], plan_->last_use[i]});
+  }
+  TENON_ASSIGN_OR_RETURN(ArenaLayout layout, place(requests));
+  const size_t held = state.arena == nullptr ? 0 : state.arena->size();
+  if (state.arena == nullptr || layout.bytes > held) {
+    const size_t others = context_.arena_bytes - held;
+    if (others > context_.max_arena_bytes || layout.bytes > context_.max_arena_bytes - others)
+      return Status(Code::kResourceExhausted,
+                    fmt::format("intermediate values take {} bytes, the limit is {}", layout.bytes + others,
+                                context_.max_arena_bytes),
+                    {}, "make the inputs smaller or raise the session's memory limit");
+    state.arena.reset();
+    context_.arena_bytes = others;
+    TENON_ASSIGN_OR_RETURN(state.arena, allocate(std::max(layout.bytes, kArenaAlignment)));
+    context_.arena_bytes += state.arena->size();
+  }
+  for (size_t i = 0; i < phase.arena.size(); ++i)
+    data_[static_cast<size_t>(phase.arena[i])] = state.arena->data() + layout.offsets[i];
+  return {};
+}
+
+Status Frame::allocate_output(int32_t output, std::span<HostValue> outputs) {
+  const ValueIdx v = root(plan_->plan->outputs[static_cast<size_t>(output)].value);
+  const auto i = static_cast<size_t>(v);
+  HostValue& given = outputs[static_cast<size_t>(output)];
+  auto* tensor = std::get_if<Tensor>(&given);
+  const bool reuse = tensor != nullptr && tensor->dtype() == value(v).dtype && tensor->bytes() == bytes_[i] && tensor->unique();
+  if (reuse && shape_is(*tensor, v)) {
+    slot(v) = given;
+  } else {
+    Shape shape = shape_of(v);
+    if (reuse) {
+      TENON_ASSIGN_OR_RETURN(slot(v), tensor->reshaped(std::move(shape)));
+    } else {
+      TENON_ASSIGN_OR_RETURN(auto memory, allocate(bytes_[i]));
+      TENON_ASSIGN_OR_RETURN(slot(v), Tensor::view(value(v).dtype, std::move(shape), std::move(memory)));
+    }
+  }
+  data_[i] = std::get<Tensor>(slot(v)).mutable_data();
+  return {};
+}
+
+Shape Frame::shape_of(ValueIdx v) const {
+  Shape shape;
+  shape.reserve(value(v).dims.size());
+  for (DimId d : value(v).dims) shape.push_back(dim(d));
+  return shape;
+}
+
+bool Frame::shape_is(const Tensor& tensor, ValueIdx v) const {
+  const auto& dims = value(v).dims;
+  return std::equal(dims.begin(), dims.end(), tensor.shape().begin(), tensor.shape().end(),
+                    [&](DimId d, int64_t size) { return dim(d) == size; });
+}
+
+}  // namespace tenon::runtime
