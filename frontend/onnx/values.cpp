@@ -126,6 +126,9 @@ Result<HostValue> read(const Bytes& bytes, const std::filesystem::path& file, co
   }
   if (const ir::OptionalType* optional = type.as_optional()) {
     TENON_ASSIGN_OR_RETURN(const auto proto, parse<onnx::OptionalProto>(bytes, Message::kOptional));
+    // A full optional may be stored as the sequence that it holds. Both messages start alike; their kinds of element tell.
+    if (proto.elem_type() == onnx::OptionalProto::TENSOR && optional->elem && optional->elem->as_sequence() != nullptr)
+      return read(bytes, file, *optional->elem);
     return reader.optional(proto, optional->elem ? *optional->elem : ir::Type());
   }
   if (type.as_map() != nullptr) return Status(Code::kUnsupported, "maps cannot be read from files");
