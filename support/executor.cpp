@@ -61,15 +61,23 @@ void set_fp_control([[maybe_unused]] uint64_t control) {
 
 }  // namespace
 
-// `ticket` goes up by one for every job that the worker has a part in; kStop ends it.
+// `ticket` goes up by one for every job that the worker has a part in; kStop ends it. Whoever moves `taken` up to the
+// ticket does the part: the worker, or the caller when it is through with its own before the worker has woken up.
 struct alignas(64) ThreadPool::Worker {
   static constexpr uint32_t kStop = ~0u;
   std::atomic<uint32_t> ticket = 0;
+  std::atomic<uint32_t> taken = 0;
   std::thread thread;
 
+  static uint32_t after(uint32_t t) { return t + 1 == kStop ? 0 : t + 1; }
+  static uint32_t before(uint32_t t) { return t == 0 ? kStop - 1 : t - 1; }
   void post(uint32_t next) {
     ticket.store(next, std::memory_order_release);
     ticket.notify_one();
+  }
+  bool take(uint32_t t) {
+    uint32_t previous = before(t);
+    return taken.compare_exchange_strong(previous, t, std::memory_order_acq_rel, std::memory_order_relaxed);
   }
 };
 
@@ -93,6 +101,7 @@ ThreadPool::~ThreadPool() {
 void ThreadPool::work(Worker& self, int index) {
   uint32_t seen = 0;
   while ((seen = wait_for_change(self.ticket, seen)) != Worker::kStop) {
+    if (!self.take(seen)) continue;
     set_fp_control(job_.fp_control);
     run_part(index);
     if (unfinished_.fetch_sub(1, std::memory_order_acq_rel) == 1) unfinished_.notify_one();
@@ -117,10 +126,15 @@ void ThreadPool::parallel_for(int64_t n, RangeFn fn, void* context, int max_thre
   unfinished_.store(parts - 1, std::memory_order_relaxed);
   for (int i = 0; i < parts - 1; ++i) {
     Worker& worker = *workers_[static_cast<size_t>(i)];
-    const uint32_t next = worker.ticket.load(std::memory_order_relaxed) + 1;
-    worker.post(next == Worker::kStop ? 0 : next);
+    worker.post(Worker::after(worker.ticket.load(std::memory_order_relaxed)));
   }
   run_part(0);
+  for (int i = 0; i < parts - 1; ++i) {
+    Worker& worker = *workers_[static_cast<size_t>(i)];
+    if (!worker.take(worker.ticket.load(std::memory_order_relaxed))) continue;
+    run_part(i + 1);
+    unfinished_.fetch_sub(1, std::memory_order_relaxed);
+  }
   for (int left; (left = unfinished_.load(std::memory_order_acquire)) != 0;) wait_for_change(unfinished_, left);
   busy_.store(false, std::memory_order_release);
 }

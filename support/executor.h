@@ -40,8 +40,8 @@ class Executor {
   virtual int num_threads() const = 0;
 };
 
-/// The threads of one process. A call splits its range into contiguous, nearly equal parts; the caller does the first.
-/// Idle threads watch for the next call for about 50 µs, then sleep. A call made while another is running, nested or
+/// The threads of one process. A call splits its range into contiguous, nearly equal parts; the caller does the first,
+/// and then those whose thread has not woken up yet: a busy machine slows a call down, it does not stall it. Idle threads watch for the next call for about 50 µs, then sleep. A call made while another is running, nested or
 /// from another thread, does its whole range on the calling thread: it never waits for strangers, and cannot deadlock.
 /// Workers compute under the caller's floating-point control (rounding, flushing of subnormals). A child made by fork
 /// has no workers and must make its own pool.
