@@ -1,9 +1,13 @@
+#include <algorithm>
+#include <map>
+
 #include "codegen/schedule/schedule.h"
 
 namespace tenon::codegen {
 
 using ir::Dim;
 using ir::Expr;
+using ir::ScalarOp;
 using kir::LoopKind;
 using kir::ValueId;
 
@@ -11,24 +15,116 @@ namespace {
 
 constexpr int64_t kBlock = 8192;  // elements of one grid index on a CPU
 
-/// Equal-shaped maps after merging axes: `axes` are the loops, `values` the elements to store.
+constexpr int kStoreOperand = kStageOperand - 128;  // stands for the output in the expression of its offset
+constexpr size_t kMaxPieces = 64;
+
+/// Equal-shaped maps, or one piece of one, after merging axes: `axes` are the loops, `values` the elements to store and
+/// `store` a load whose argument is the offset in the output.
 struct Map {
   std::vector<int> stages;
   std::vector<Expr> values;
+  Expr store;
   std::vector<Dim> axes;
   size_t lane_axis = 0;
+  Expr offset() const { return {store.pool, store.node().args[0]}; }
 };
 
-Map prepare(Lowering& lowering, std::span<const int> stages) {
+/// The part [lo, hi) of one axis; axis -1: everything.
+struct Piece {
+  int axis = -1;
+  Dim lo = 0, hi = 0;
+};
+
+Map prepare(Lowering& lowering, std::span<const int> stages, const Piece& piece) {
+  ir::ExprPool& pool = *lowering.group.pool;
+  const std::vector<Dim> shape = lowering.stage(stages[0]).axes;
   Map map;
   map.stages.assign(stages.begin(), stages.end());
-  map.axes = lowering.stage(stages[0]).axes;
-  for (int s : stages) map.values.push_back(flatten_loads(lowering.stage(s).value, map.axes, shapes(lowering)));
-  std::vector<Expr*> roots;
+  map.axes = shape;
+  std::vector<Expr> index;
+  for (size_t a = 0; a < shape.size(); ++a) index.push_back(pool.index(static_cast<int>(a)));
+  map.store = pool.load(kStoreOperand, lowering.stage(stages[0]).dtype, index);
+  std::vector<Expr*> roots{&map.store};
+  for (int s : stages) map.values.push_back(lowering.stage(s).value);
   for (Expr& e : map.values) roots.push_back(&e);
-  merge_axes(*lowering.group.pool, roots, map.axes, -1);
+  if (piece.axis >= 0) map.axes[static_cast<size_t>(piece.axis)] = piece.hi - piece.lo;
+  const auto shape_of = shapes(lowering);
+  for (Expr* e : roots) {
+    if (piece.axis >= 0) {
+      *e = pool.copy(*e, [&](const ir::ExprNode& n, std::span<const Expr>) -> Expr {
+        const bool moved = n.kind == ir::ExprKind::kIndex && n.axis == piece.axis;
+        return moved ? pool.index(n.axis) + pool.dim(piece.lo) : Expr{};
+      });
+    }
+    *e = flatten_loads(*e, map.axes, [&](int operand) { return operand == kStoreOperand ? &shape : shape_of(operand); });
+  }
+  merge_axes(pool, roots, map.axes, -1);
   if (map.axes.empty()) map.axes.push_back(1);
   return map;
+}
+
+/// If a comparison of an axis with a dim decides something in `value`: the axis, and where the answer changes.
+std::optional<std::pair<int, Dim>> breakpoint(IndexAlgebra& algebra, ir::ExprPool& pool, const ir::ExprNode& n) {
+  const bool less = n.op == ScalarOp::kLt || n.op == ScalarOp::kGe, greater = n.op == ScalarOp::kGt || n.op == ScalarOp::kLe;
+  if (n.kind != ir::ExprKind::kOp || (!less && !greater) || pool.node(n.args[0]).dtype != DType::kI64) return std::nullopt;
+  // a < b and a >= b change at a - b = 0; a > b and a <= b at a - b = 1.
+  const Affine d = algebra.add(algebra.affine({&pool, n.args[0]}), algebra.affine({&pool, n.args[1]}), -1);
+  if (d.terms.size() != 1 || pool.node(d.terms[0].atom).kind != ir::ExprKind::kIndex) return std::nullopt;
+  const int axis = pool.node(d.terms[0].atom).axis;
+  const Dim at = greater ? Dim(1) - d.constant : Dim() - d.constant;
+  if (d.terms[0].coefficient.is_const(1)) return std::pair(axis, at);
+  // -i + c < 0 is i > c.
+  if (d.terms[0].coefficient.is_const(-1)) return std::pair(axis, greater ? d.constant : d.constant + 1);
+  return std::nullopt;
+}
+
+/// The dims from the smallest to the largest, when that is known for all values of the symbols.
+std::optional<std::vector<Dim>> in_order(std::vector<Dim> dims) {
+  std::vector<Dim> out;
+  while (!dims.empty()) {
+    const auto least = std::find_if(dims.begin(), dims.end(), [&](Dim d) {
+      return std::all_of(dims.begin(), dims.end(), [&](Dim other) { return ir::known_le(d, other); });
+    });
+    if (least == dims.end()) return std::nullopt;
+    out.push_back(*least);
+    dims.erase(least);
+  }
+  return out;
+}
+
+/// Concatenations choose between operands by position along one axis: one piece each needs no choice. One piece when the
+/// value reads one operand only, or when the places are not known to be in order.
+std::vector<Piece> split(Lowering& lowering, int stage) {
+  const Stage& s = lowering.stage(stage);
+  ir::ExprPool& pool = *lowering.group.pool;
+  IndexAlgebra algebra(pool, s.axes);
+  std::map<int, std::vector<Dim>> places;
+  int loads = 0;
+  visit(s.value, [&](int, const ir::ExprNode& n) { loads += n.kind == ir::ExprKind::kLoad ? 1 : 0; });
+  std::vector<ir::ExprNode> nodes;
+  visit(s.value, [&](int, const ir::ExprNode& n) { nodes.push_back(n); });
+  for (const ir::ExprNode& n : nodes) {
+    const auto found = breakpoint(algebra, pool, n);
+    if (!found || !found->second.is_valid()) continue;
+    std::vector<Dim>& at = places[found->first];
+    if (std::find(at.begin(), at.end(), found->second) == at.end()) at.push_back(found->second);
+  }
+  const auto most = std::max_element(places.begin(), places.end(),
+                                     [](const auto& a, const auto& b) { return a.second.size() < b.second.size(); });
+  if (loads < 2 || most == places.end() || most->second.size() + 1 > kMaxPieces) return {Piece{}};
+  std::optional<std::vector<Dim>> ordered = in_order(most->second);
+  if (!ordered) return {Piece{}};
+  std::vector<Dim> at = *ordered;
+  const Dim extent = s.axes[static_cast<size_t>(most->first)];
+  std::vector<Piece> pieces;
+  Dim lo = 0;
+  at.push_back(extent);
+  for (Dim hi : at) {
+    if (!ir::known_le(lo, hi) || !ir::known_le(hi, extent)) return {Piece{}};
+    if (lo != hi) pieces.push_back({most->first, lo, hi});
+    lo = hi;
+  }
+  return pieces.empty() ? std::vector<Piece>{Piece{}} : pieces;
 }
 
 void store_elements(KernelWriter& writer, const Map& map, ValueId offset) {
@@ -41,18 +137,18 @@ Dim element_grid(KernelWriter& writer, const Map& map) {
   Emitter& em = writer.emitter();
   const std::vector<ValueId> index = em.unflatten(em.builder().grid_index(), map.axes);
   for (size_t a = 0; a < map.axes.size(); ++a) em.bind(static_cast<int>(a), index[a]);
-  store_elements(writer, map, em.builder().grid_index());
+  store_elements(writer, map, em.emit(map.offset()));
   return ir::product(map.axes);
 }
 
 Dim row_grid(KernelWriter& writer, const Map& map) {
   Emitter& em = writer.emitter();
-  return emit_row_grid(em, map.axes, map.lane_axis, kBlock, [&](std::span<ValueId> index, ValueId lo, ValueId hi) {
+  return emit_row_grid(em, map.axes, map.lane_axis, kBlock, [&](std::span<ValueId>, ValueId lo, ValueId hi) {
     for (Expr e : map.values) em.hoist(e);
+    em.hoist(map.offset());
     em.loop(LoopKind::kVector, lo, hi, 1, [&](ValueId iv) {
       em.bind(static_cast<int>(map.lane_axis), iv);
-      index[map.lane_axis] = iv;
-      store_elements(writer, map, row_major_offset(em, map.axes, index, map.lane_axis));
+      store_elements(writer, map, em.emit(map.offset()));
     });
   });
 }
@@ -60,13 +156,16 @@ Dim row_grid(KernelWriter& writer, const Map& map) {
 }  // namespace
 
 Status schedule_map(Lowering& lowering, std::span<const int> stages) {
-  Map map = prepare(lowering, stages);
-  map.lane_axis = choose_lane_axis(map.axes);
-  int64_t cost = 0;
-  for (Expr e : map.values) cost += evaluation_cost(e);
-  KernelWriter writer(lowering, "map", map.values, stages);
-  const Dim grid = lowering.gpu() ? element_grid(writer, map) : row_grid(writer, map);
-  writer.finish(grid, ir::product(map.axes) * cost);
+  const std::vector<Piece> pieces = stages.size() == 1 && !lowering.gpu() ? split(lowering, stages[0]) : std::vector<Piece>{Piece{}};
+  for (const Piece& piece : pieces) {
+    Map map = prepare(lowering, stages, piece);
+    map.lane_axis = choose_lane_axis(map.axes);
+    int64_t cost = 0;
+    for (Expr e : map.values) cost += evaluation_cost(e);
+    KernelWriter writer(lowering, "map", map.values, stages);
+    const Dim grid = lowering.gpu() ? element_grid(writer, map) : row_grid(writer, map);
+    writer.finish(grid, ir::product(map.axes) * cost);
+  }
   return {};
 }
 

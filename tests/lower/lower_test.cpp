@@ -59,6 +59,34 @@ TEST(Lower, ExpandBroadcasts) {
   EXPECT_EQ(c.check(c.node("tenon.expand", {c.input(DType::kI64, {n, 1, 5})}, {{"dims", std::vector<Dim>{n, 7, 5}}})), "map");
 }
 
+TEST(Lower, ConcatenationCopiesOperandByOperand) {
+  for (int64_t axis : {0, 1, 2}) {
+    Case c;
+    const Dim n = c.symbol("N", 3), m = c.symbol("M", 0), k = c.symbol("K", 5);
+    std::vector<Value*> inputs;
+    for (Dim d : {n, m, Dim(7), k}) {
+      std::vector<Dim> dims{4, 6, 9};
+      dims[static_cast<size_t>(axis)] = d;
+      inputs.push_back(c.input(DType::kF32, dims));
+    }
+    Node* node = c.node("Concat", inputs, {{"axis", axis}});
+    EXPECT_EQ(c.check(node), "map");
+    const auto lowered = codegen::lower(*node, cpu(512, true));
+    ASSERT_TRUE(lowered.ok());
+    EXPECT_EQ(lowered->kernels.size(), 4u);
+    for (const auto& k : lowered->kernels) EXPECT_EQ(kir::print(k.kernel).find("select"), std::string::npos);
+  }
+}
+
+TEST(Lower, PadReflectsAndFills) {
+  for (const char* mode : {"constant", "edge", "reflect"}) {
+    Case c;
+    ir::Builder b(c.graph);
+    Value* x = c.input(DType::kF32, {3, c.symbol("N", 6), 8});
+    c.check(c.node("Pad", {x, b.ints({0, 2, 1, 0, 1, 3})}, {{"mode", std::string(mode)}}));
+  }
+}
+
 TEST(Lower, MatMul) {
   struct Shape {
     std::vector<Dim> a, b;
