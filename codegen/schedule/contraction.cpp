@@ -15,6 +15,8 @@ using kir::ValueId;
 
 namespace {
 
+constexpr int64_t kPackedRowsBytes = 256 << 10;  // of A, when it has to be packed: on the stack, in the L2 cache
+
 /// The product's two factors. Which is A and which is B: see classify().
 Status factors(const Stage& s, Expr value, Contraction& c) {
   const ExprNode& root = value.node();
@@ -233,6 +235,10 @@ Result<Contraction> prepare(Lowering& lowering, int stage, Expr stage_value, int
     return c;
   }
   c.a_direct = c.a.dtype() == c.acc_dtype && direct_load(c, c.a, c.k_axis, -1);
+  if (!c.a_direct) {
+    const int64_t rows = kPackedRowsBytes / (c.k_block * bits(c.acc_dtype) / 8) / c.tile_rows * c.tile_rows;
+    c.m_block = std::min(c.m_block, std::max(rows, c.tile_rows));
+  }
   c.b_contiguous = direct_load(c, c.b, c.k_axis, c.n_axis) && c.b.dtype() == c.acc_dtype;
   c.direct_rows = c.b_contiguous ? 2 * c.tile_rows : 0;
   return c;
