@@ -78,6 +78,17 @@ std::vector<OpDef> activation_ops() {
       unary("Mish", kFloat16To64, [](Expr x) { return x * tanh(softplus(x)); }),
       unary("Swish", kFloat16To64, [](const Node& n, Expr x) { return x * sigmoid(x * n.attr_float("alpha", 1)); },
             {{"alpha", AttrKind::kFloat, false, "1.0"}}),
+      [] {
+        OpDef op = binary("SwiGLU", kFloat16To64,
+                          [](const Node& n, Expr gate, Expr x) { return gate * sigmoid(gate * n.attr_float("alpha", 1)) * x; },
+                          {{"alpha", AttrKind::kFloat, false, "1.0"}});
+        op.infer = [](InferContext& c) {
+          if (c.ranked(0) && c.ranked(1) && !std::ranges::equal(c.shape(0), c.shape(1), [](Dim a, Dim b) { return !known_ne(a, b); }))
+            return c.fail("the gate is {}, the input {}; they must have one shape", to_string(c.in(0)), to_string(c.in(1)));
+          return infer_as_input(c);
+        };
+        return op;
+      }(),
       unary("ThresholdedRelu", kFloat16To64,
             [](const Node& n, Expr x) { return select(x > n.attr_float("alpha", 1), x, number(x, 0)); },
             {{"alpha", AttrKind::kFloat, false, "1.0"}}),

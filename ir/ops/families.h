@@ -36,6 +36,7 @@ std::vector<OpDef> resize_ops();
 std::vector<OpDef> grid_ops();
 std::vector<OpDef> box_ops();
 std::vector<OpDef> attention_ops();
+std::vector<OpDef> linear_attention_ops();
 std::vector<OpDef> string_ops();
 std::vector<OpDef> ml_tree_ops();
 std::vector<OpDef> ml_linear_ops();

@@ -29,6 +29,7 @@ std::span<const OpFamily> op_families() {
       grid_ops,
       box_ops,
       attention_ops,
+      linear_attention_ops,
       contrib_ops,
       sequence_ops,
       random_ops,

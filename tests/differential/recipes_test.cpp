@@ -417,6 +417,25 @@ void recurrent(Maker& m) {
          op == "LSTM" ? 3 : 2);
 }
 
+void linear_attention(Maker& m) {
+  Random& r = m.random;
+  const int64_t heads = r.between(1, 3), group = r.between(1, 2), size = r.between(1, 5), steps = r.between(1, 4), batch = r.between(1, 2);
+  m.node("LinearAttention",
+         {m.f32({batch, steps, heads * group * size}), m.f32({batch, steps, heads * size}), m.f32({batch, steps, heads * size}),
+          r.chance(0.5) ? m.f32({batch, heads, size, size}) : nullptr, m.f32({batch, steps, r.chance(0.5) ? heads : heads * size}),
+          m.f32({batch, steps, r.chance(0.5) ? heads : 1})},
+         {{"q_num_heads", heads * group}, {"kv_num_heads", heads}, {"update_rule", std::string(r.pick({"gated_delta", "gated", "delta", "linear"}))}}, 2);
+}
+
+void causal_conv(Maker& m) {
+  Random& r = m.random;
+  const int64_t batch = r.between(1, 2), channels = r.between(1, 9), kernel = r.between(1, 4);
+  m.node("CausalConvWithState",
+         {m.f32({batch, channels, r.between(1, 20)}), m.f32({channels, 1, kernel}), r.chance(0.5) ? m.f32({channels}) : nullptr,
+          r.chance(0.5) ? m.f32({batch, channels, kernel - 1}) : nullptr},
+         {{"activation", std::string(r.pick({"none", "silu"}))}}, 2);
+}
+
 const Recipe kRecipes[] = {
     {"MatMul", matmul, 20}, {"Gemm", gemm, 12}, {"Conv", convolution, 24}, {"depthwise Conv", depthwise}, {"ConvTranspose", conv_transpose},
     {"Einsum", einsum}, {"MatMulInteger", matmul_integer}, {"pooling", pool, 14}, {"global pooling", global_pool}, {"LRN", lrn, 3},
@@ -426,6 +445,7 @@ const Recipe kRecipes[] = {
     {"GatherND", gather_nd}, {"Pad", pad, 10}, {"Resize", resize, 14}, {"Expand", expand}, {"Tile", tile}, {"DepthToSpace", depth_to_space},
     {"Reshape", reshape, 8}, {"OneHot", one_hot}, {"Trilu", trilu}, {"NonZero", non_zero}, {"Cast", cast, 40}, {"QuantizeLinear", quantize, 10},
     {"DynamicQuantizeLinear", dynamic_quantize, 3}, {"recurrent", recurrent, 8},
+    {"LinearAttention", linear_attention, 8}, {"CausalConvWithState", causal_conv, 8},
 };
 
 class Recipes : public testing::TestWithParam<Recipe> {};

@@ -121,5 +121,12 @@ TEST(Elementwise, CastsToAndFromStrings) {
   EXPECT_FALSE(test::try_op("Cast", {*Tensor::strings({1}, {"x"})}, {{"to", to_float}}).ok());
 }
 
+TEST(SwiGLU, GatesItsInput) {
+  Tensor y = run_op("SwiGLU", {floats({2}, {2, -1}), floats({2}, {3, 5})}, {{"alpha", 0.5}});
+  EXPECT_NEAR(values(y)[0], 2 / (1 + std::exp(-1.0)) * 3, 1e-6);
+  EXPECT_NEAR(values(y)[1], -1 / (1 + std::exp(0.5)) * 5, 1e-6);
+  EXPECT_FALSE(test::try_op("SwiGLU", {floats({2}, {2, -1}), floats({1}, {3})}).ok());
+}
+
 }  // namespace
 }  // namespace tenon::ir
