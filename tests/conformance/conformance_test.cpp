@@ -1,6 +1,6 @@
 // Folders of models with expected outputs, on every backend. Cases that are known to fail stand in a list beside this file,
 // with the reason; a case that fails and is not listed, or is listed and passes, fails the test. A line that starts with `? ` names a
-// case whose outputs are random: it may do either. TENON_BLESS=1 rewrites the lists and keeps those lines.
+// case whose outputs are random, or hang on the last bit of a float: it may do either. TENON_BLESS=1 rewrites the lists and keeps those lines.
 
 #include <cstdlib>
 #include <fstream>

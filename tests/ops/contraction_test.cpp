@@ -156,6 +156,28 @@ TEST(ConvInteger, PaddingCountsAsTheZeroPoint) {
   EXPECT_THAT(values(y), ElementsAre(1, 1));
 }
 
+TEST(ConvInteger, SumsSignedWeightsOverGroupsAndPadding) {
+  const Tensor x = Tensor::from<uint8_t>({1, 2, 2, 2}, {0, 255, 100, 7, 3, 128, 200, 60});
+  const Tensor w = Tensor::from<int8_t>({2, 1, 3, 3}, {-128, 127, 5, -7, 90, 1, 2, -3, 4, 9, -8, 7, -6, 5, -4, 3, -2, 1});
+  const std::vector<double> xs = values(x), ws = values(w);
+  constexpr int kZero = 128;
+  std::vector<double> want;
+  for (int c = 0; c < 2; ++c)
+    for (int oy = 0; oy < 2; ++oy)
+      for (int ox = 0; ox < 2; ++ox) {
+        double sum = 0;
+        for (int k = 0; k < 9; ++k) {
+          const int iy = oy + k / 3 - 1, ix = ox + k % 3 - 1;
+          if (iy >= 0 && iy < 2 && ix >= 0 && ix < 2) sum += (xs[static_cast<size_t>(c * 4 + iy * 2 + ix)] - kZero) * ws[static_cast<size_t>(c * 9 + k)];
+        }
+        want.push_back(sum);
+      }
+  Tensor y = run_op("ConvInteger", {x, w, Tensor::scalar<uint8_t>(kZero), Tensor::scalar<int8_t>(0)},
+                    {{"pads", std::vector<int64_t>{1, 1, 1, 1}}, {"group", int64_t{2}}});
+  EXPECT_EQ(y.dtype(), DType::kI32);
+  EXPECT_THAT(values(y), ElementsAreArray(want));
+}
+
 TEST(MatMulNBits, UnpacksNibblesWithZeroPointEight) {
   std::vector<uint8_t> packed(8, 0x88);
   packed[0] = 0x9A;  // k = 0 is 10 - 8 = 2, k = 1 is 9 - 8 = 1

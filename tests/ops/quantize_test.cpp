@@ -41,6 +41,21 @@ TEST(QuantizeLinear, RefusesScalesThatDoNotFit) {
   EXPECT_FALSE(try_op("QuantizeLinear", {x, floats({}, {1})}, {{"output_dtype", int64_t{1}}}).ok());
 }
 
+TEST(DynamicQuantizeLinear, WidensTheRangeToHoldZero) {
+  // Scale (4 - -1) / 255, zero point 51; examples of the specification's three kinds of range.
+  std::vector<Tensor> mixed = run_op_n("DynamicQuantizeLinear", {floats({4}, {-1, 0, 1, 4})}, 3);
+  EXPECT_THAT(values(mixed[0]), ElementsAre(0, 51, 102, 255));
+  EXPECT_FLOAT_EQ(static_cast<float>(values(mixed[1])[0]), 5.0F / 255);
+  EXPECT_THAT(values(mixed[2]), ElementsAre(51));
+  std::vector<Tensor> positive = run_op_n("DynamicQuantizeLinear", {floats({2}, {51, 255})}, 3);
+  EXPECT_THAT(values(positive[0]), ElementsAre(51, 255));
+  EXPECT_THAT(values(positive[2]), ElementsAre(0));
+  std::vector<Tensor> negative = run_op_n("DynamicQuantizeLinear", {floats({2}, {-51, -255})}, 3);
+  EXPECT_THAT(values(negative[0]), ElementsAre(204, 0));
+  EXPECT_THAT(values(negative[2]), ElementsAre(255));
+  EXPECT_THAT(values(run_op_n("DynamicQuantizeLinear", {floats({1}, {0})}, 3)[0]), ElementsAre(0));
+}
+
 TEST(QLinearAdd, AddsRealValues) {
   Tensor a = Tensor::from<uint8_t>({2}, {10, 20}), b = Tensor::from<uint8_t>({1}, {5});
   Tensor zero = Tensor::scalar<uint8_t>(0);
