@@ -186,7 +186,7 @@ void compare_outputs(const std::vector<HostValue>& expected, const std::vector<H
 void finish(std::vector<Runner>& runners, ClassificationReport& report) {
   const Runner& first = runners.front();
   for (Runner& r : runners) {
-    r.result.batch_ms = median(r.batch_times);
+    r.result.batch_ms = r.batch_times.empty() ? r.result.first_run_ms : median(r.batch_times);  // one batch is all there is
     r.result.image_ms = median(r.image_times);
     for (size_t i = 0; r.ok() && first.ok() && i < first.result.predictions.size(); ++i)
       r.result.disagreements += r.result.predictions[i].label != first.result.predictions[i].label;
