@@ -446,7 +446,7 @@ TEST(Emitter, DividesLanesExactly) {
       for (int64_t sx : {1, -1})
         for (int64_t sy : {1, -1})
           for (int repeat = 0; repeat < 8; ++repeat) {  // whole vectors of equal magnitude take the fast path
-            a.push_back(static_cast<int64_t>(static_cast<uint64_t>(x) * static_cast<uint64_t>(sx)) + repeat % 2);
+            a.push_back(static_cast<int64_t>(static_cast<uint64_t>(x) * static_cast<uint64_t>(sx) + static_cast<uint64_t>(repeat % 2)));
             d.push_back(static_cast<int64_t>(static_cast<uint64_t>(y) * static_cast<uint64_t>(sy)));
           }
   for (int i = 0; i < 20000; ++i) {
