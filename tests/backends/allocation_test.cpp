@@ -1,38 +1,17 @@
 #include <gtest/gtest.h>
 
-#include <atomic>
-#include <cstdlib>
-#include <new>
-
+#include "../counting_new.h"
 #include "backends/backend.h"
 #include "ir/graph.h"
 #include "ir/parser.h"
 
-// Counts what this program allocates through operator new.
-namespace {
-std::atomic<int64_t> allocations = 0;
-
-void* counted(size_t size, size_t alignment) {
-  ++allocations;
-  void* p = alignment <= alignof(std::max_align_t)
-                ? std::malloc(size)
-                : std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
-  if (p == nullptr) throw std::bad_alloc();
-  return p;
-}
-}  // namespace
-
-void* operator new(size_t size) { return counted(size, 0); }
-void* operator new(size_t size, std::align_val_t alignment) { return counted(size, static_cast<size_t>(alignment)); }
-void operator delete(void* p) noexcept { std::free(p); }
-void operator delete(void* p, size_t) noexcept { std::free(p); }
-void operator delete(void* p, std::align_val_t) noexcept { std::free(p); }
-void operator delete(void* p, size_t, std::align_val_t) noexcept { std::free(p); }
-
 namespace tenon::backends {
 namespace {
 
+using testing_support::allocations;
+
 TEST(Cpu, AWarmRunAllocatesOnlyItsOutputs) {
+  if (!TENON_COUNTS_ALLOCATIONS) GTEST_SKIP() << "a sanitizer owns operator new";
   auto graph = ir::parse_text(R"(graph "g" {
     input %x: f32[B, 3, H, H]
     input %w: f32[8, 3, 3, 3]
