@@ -1,5 +1,6 @@
 #include "backends/vulkan/vulkan.h"
 
+#include <algorithm>
 #include <chrono>
 #include <unordered_map>
 
@@ -30,8 +31,21 @@ bool supports(const DeviceInfo& info, DType d, bool stored) {
   }
 }
 
-/// A dtype that the kernel needs and the device lacks.
+/// Whether the region divides floats with a remainder: its expansion needs a multiply-add with one rounding, which Vulkan
+/// does not promise (Vulkan specification, Precision and Operation of SPIR-V Instructions).
+bool has_float_remainder(const kir::Kernel& kernel, const kir::Region& region) {
+  return std::any_of(region.insts.begin(), region.insts.end(), [&](const auto& inst) {
+    const bool remainder = inst->kind == kir::InstKind::kOp &&
+                           (inst->op == kir::ScalarOp::kRem || inst->op == kir::ScalarOp::kMod || inst->op == kir::ScalarOp::kFloorDiv);
+    if (remainder && is_float(kernel.dtype(inst->operands[0]))) return true;
+    return std::any_of(inst->regions.begin(), inst->regions.end(),
+                       [&](const kir::Region& nested) { return has_float_remainder(kernel, nested); });
+  });
+}
+
+/// What the kernel needs and the device lacks.
 std::optional<std::string> missing(const kir::Kernel& kernel, const DeviceInfo& info) {
+  if (has_float_remainder(kernel, kernel.body)) return "float remainders need a fused multiply-add";
   for (const kir::BufferInfo& buffer : kernel.buffers)
     if (!supports(info, buffer.dtype, true)) return fmt::format("{} has no {} buffers", info.name, name(buffer.dtype));
   for (const kir::ValueInfo& value : kernel.values)

@@ -350,12 +350,41 @@ class Emitter {
     if (from == DType::kBool)
       return m_.value(spv::OpSelect, result, {value, constant(to, {1.0, 1}), constant(to, {0.0, 0})});
     if (is_float(from) && is_float(to)) return m_.value(spv::OpFConvert, result, {value});
-    if (is_float(from))
-      return m_.value(is_signed_int(to) ? spv::OpConvertFToS : spv::OpConvertFToU, result, {value});
+    if (is_float(from)) return float_to_int(value, from, to);
     if (is_float(to))
       return m_.value(is_signed_int(from) ? spv::OpConvertSToF : spv::OpConvertUToF, result, {value});
     if (bits(from) == bits(to)) return value;
+    if (is_signed_int(from) && bits(to) == 64) return sign_extend(value, bits(from));
     return m_.value(is_signed_int(from) ? spv::OpSConvert : spv::OpUConvert, result, {value});
+  }
+
+  // By shifts: Mesa 22.3 folds a comparison of a sign-converted value with a 64-bit constant to a wrong result.
+  Id sign_extend(Id value, int from) {
+    const Id t = int_type(64), distance = int_const(64, 64 - from);
+    const Id raised = m_.value(spv::OpShiftLeftLogical, t, {m_.value(spv::OpUConvert, t, {value}), distance});
+    return m_.value(spv::OpShiftRightArithmetic, t, {raised, distance});
+  }
+
+  // SPIR-V leaves values outside the result type undefined; here they are the minimum of the type that is converted to
+  // first, i32 or i64, which then wraps (ir::cast_scalar).
+  Id float_to_int(Id value, DType from, DType to) {
+    const int width = bits(to) == 64 || to == DType::kU32 ? 64 : 32;
+    const double half = std::ldexp(1.0, width - 1);
+    if (from == DType::kF16) value = m_.value(spv::OpFConvert, float_type(32), {value}), from = DType::kF32;
+    const Id b = bool_type(), t = int_type(width);
+    const Id above = m_.value(spv::OpFOrdGreaterThanEqual, b, {value, constant(from, {-half, 0})});
+    const Id below = m_.value(spv::OpFOrdLessThan, b, {value, constant(from, {half, 0})});
+    const Id fits = m_.value(spv::OpLogicalAnd, b, {above, below});
+    const Id inside = m_.value(spv::OpSelect, type(from), {fits, value, constant(from, {})});
+    const Id converted = m_.value(spv::OpConvertFToS, t, {inside});
+    const Id result = m_.value(spv::OpSelect, t, {fits, converted, int_const(width, width == 64 ? INT64_MIN : INT32_MIN)});
+    if (bits(to) < width) return m_.value(spv::OpUConvert, type(to), {result});
+    if (to != DType::kU64) return result;
+    const Id large = m_.value(spv::OpFOrdGreaterThanEqual, b, {value, constant(from, {half, 0})});
+    const Id small = m_.value(spv::OpFOrdLessThan, b, {value, constant(from, {2 * half, 0})});
+    const Id upper = m_.value(spv::OpLogicalAnd, b, {large, small});
+    const Id safe = m_.value(spv::OpSelect, type(from), {upper, value, constant(from, {half, 0})});
+    return m_.value(spv::OpSelect, t, {upper, m_.value(spv::OpConvertFToU, t, {safe}), result});
   }
 
   Id bitcast(Id value, DType from, DType to) {

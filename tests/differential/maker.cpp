@@ -33,6 +33,18 @@ Result<std::vector<HostValue>> run(const backends::Backend& on, const Maker& mad
   return session->run(made.inputs);
 }
 
+/// Backend and optimisation level of every run that is compared with the reference.
+const std::vector<std::pair<std::string_view, int>>& runs() {
+  static const auto all = [] {
+    std::vector<std::pair<std::string_view, int>> out{{"cpu", 0}, {"cpu", 3}};
+    const Status vulkan = backend("vulkan").available();
+    if (vulkan.ok()) out.emplace_back("vulkan", 3);
+    else fmt::print("vulkan is not compared: {}\n", vulkan.to_string());
+    return out;
+  }();
+  return all;
+}
+
 }  // namespace
 
 Tensor random_tensor(Random& random, DType dtype, const Shape& shape, Fill fill) {
@@ -109,9 +121,9 @@ std::string disagreement(const Maker& made, Tally& tally) {
     return {};
   }
   int dispatches = 0;
-  for (int level : {0, 3}) {
-    const std::string place = fmt::format("{} at O{}", made.text, level);
-    const auto actual = run(backend("cpu"), made, level, &dispatches);
+  for (const auto& [name, level] : runs()) {
+    const std::string place = fmt::format("{} on {} at O{}", made.text, name, level);
+    const auto actual = run(backend(name), made, level, name == "cpu" ? &dispatches : nullptr);
     if (!actual.ok()) return fmt::format("{}: {}", place, actual.status().to_string());
     if (actual->size() != expected->size()) return place + ": another number of outputs";
     for (size_t i = 0; i < expected->size(); ++i) {

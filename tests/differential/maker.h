@@ -82,7 +82,7 @@ struct Tally {
   int hosted = 0;                          // no kernel at O3
 };
 
-/// Runs the graph on the reference and on cpu at O0 and O3. What differs, empty when the values are the same.
+/// Runs the graph on the reference, on cpu at O0 and O3, and on vulkan at O3 where there is a device. What differs, empty when the values are the same.
 std::string disagreement(const Maker& made, Tally& tally);
 
 }  // namespace tenon::differential

@@ -104,6 +104,17 @@ void add_control_flow(std::vector<SampleKernel>& out) {
     });
     return b.op(ScalarOp::kSub, {b.load(local, b.i64(0)), b.load(local, b.i64(5))});
   }));
+  out.push_back(make("wrapped_index", DType::kI32, DType::kI64, [](KernelBuilder& b) {
+    const ValueId i = b.cast(b.load(0, b.grid_index()), DType::kI64);
+    const ValueId negative = b.op(ScalarOp::kLt, {i, b.i64(0)});
+    const ValueId wrapped = b.op(ScalarOp::kSelect, {negative, b.add(b.dim(0), i), i});
+    return wrapped;
+  }));
+  out.push_back(make("index_inside", DType::kI32, DType::kBool, [](KernelBuilder& b) {
+    const ValueId i = b.cast(b.load(0, b.grid_index()), DType::kI64);
+    const ValueId inside = b.op(ScalarOp::kAnd, {b.op(ScalarOp::kGe, {i, b.i64(0)}), b.op(ScalarOp::kLt, {i, b.i64(11)})});
+    return inside;
+  }));
   out.push_back(make("select", DType::kF32, DType::kF32, [](KernelBuilder& b) {
     const ValueId x = b.load(0, b.grid_index()), y = b.load(1, b.grid_index());
     return b.op(ScalarOp::kSelect, {b.op(ScalarOp::kLt, {x, y}), x, y});
