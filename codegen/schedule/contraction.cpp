@@ -209,6 +209,42 @@ void choose_blocks(Contraction& c, const Target& target) {
   c.m_block = std::min(block, round_up(m, c.tile_rows));
 }
 
+/// The output axis and divisor of some quotient in `value` by which the axis, of an extent that it divides, falls into two: the
+/// channels of a grouped convolution are groups × channels of one.
+std::optional<std::pair<int, int64_t>> divided_axis(const Stage& s) {
+  const ir::ExprPool& pool = *s.value.pool;
+  std::optional<std::pair<int, int64_t>> found;
+  visit(s.value, [&](int, const ExprNode& n) {
+    if (found || n.kind != ExprKind::kOp || n.op != ScalarOp::kFloorDiv || n.dtype != DType::kI64) return;
+    const ExprNode &axis = pool.node(n.args[0]), &by = pool.node(n.args[1]);
+    if (axis.kind != ExprKind::kIndex || static_cast<size_t>(axis.axis) >= s.axes.size()) return;
+    const Dim extent = s.axes[static_cast<size_t>(axis.axis)];
+    const std::optional<int64_t> divisor = by.kind == ExprKind::kConst                       ? std::optional(by.scalar.i)
+                                           : by.kind == ExprKind::kDim && by.dim.is_const() ? std::optional(by.dim.value())
+                                                                                             : std::nullopt;
+    if (divisor && *divisor > 1 && extent.is_const() && *divisor < extent.value() && extent.value() % *divisor == 0)
+      found = std::pair(axis.axis, *divisor);
+  });
+  return found;
+}
+
+/// Replaces axis `axis` by extent / inner and inner; row-major order stays.
+void split_axis(Stage& s, int axis, int64_t inner) {
+  ir::ExprPool& pool = *s.value.pool;
+  const auto at = s.axes.begin() + axis;
+  const int64_t outer = at->value() / inner;
+  *at = outer;
+  s.axes.insert(at + 1, Dim(inner));
+  IndexAlgebra algebra(pool, s.all_axes());
+  for (Expr* e : {&s.value, &s.post}) {
+    *e = algebra.simplify(pool.copy(*e, [&](const ExprNode& n, std::span<const Expr>) -> Expr {
+      if (n.kind != ExprKind::kIndex || n.axis < axis) return {};
+      if (n.axis > axis) return pool.index(n.axis + 1);
+      return pool.index(axis) * pool.constant_int(DType::kI64, inner) + pool.index(axis + 1);
+    }));
+  }
+}
+
 Result<Contraction> prepare(Lowering& lowering, int stage, Expr stage_value, int padded) {
   const Stage& s = lowering.stage(stage);
   Contraction c;
@@ -263,7 +299,14 @@ Result<Contraction> prepare_padded(Lowering& lowering, int stage) {
 
 Status schedule_contraction(Lowering& lowering, int stage) {
   if (lowering.gpu()) return error(Code::kUnsupported, "GPU: one element an invocation");
-  TENON_ASSIGN_OR_RETURN(const Contraction c, prepare_padded(lowering, stage));
+  const Stage whole = lowering.stage(stage);
+  if (const auto groups = divided_axis(whole)) split_axis(lowering.stage(stage), groups->first, groups->second);
+  Result<Contraction> prepared = prepare_padded(lowering, stage);
+  if (!prepared.ok()) {
+    lowering.stage(stage) = whole;
+    return std::move(prepared).status();
+  }
+  const Contraction c = std::move(*prepared);
   if (c.padded >= 0) TENON_RETURN_IF_ERROR(schedule_map(lowering, std::span<const int>(&c.padded, 1)));
   const Expr reads[] = {c.a, c.b, c.post};
   KernelWriter writer(lowering, "contraction", reads, std::span<const int>(&stage, 1));

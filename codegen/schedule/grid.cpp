@@ -9,12 +9,14 @@ using ir::ScalarOp;
 using kir::ValueId;
 
 size_t choose_lane_axis(const std::vector<Dim>& axes) {
+  // What a symbol may stand for is unknown: often one, as the size of a batch. It takes the lanes only from very short axes.
+  constexpr int64_t kPresumed = 16;
   const size_t last = axes.size() - 1;
   if (!axes[last].is_const() || axes[last].value() >= 8) return last;
   size_t best = last;
   int64_t longest = axes[last].value() * 4;
   for (size_t i = last; i-- > 0;) {
-    const int64_t size = axes[i].is_const() ? axes[i].value() : 1 << 20;
+    const int64_t size = axes[i].is_const() ? axes[i].value() : kPresumed;
     if (size <= longest) continue;
     best = i;
     longest = size;

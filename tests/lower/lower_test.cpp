@@ -150,6 +150,43 @@ TEST(Lower, ConvOfSymbolicImages) {
                  {{"pads", std::vector<int64_t>{1, 1, 1, 1}}, {"strides", std::vector<int64_t>{2, 2}}}));
 }
 
+TEST(Lower, GroupedConvIsABatchOfContractions) {
+  for (const int64_t stride : {1, 2}) {
+    Case c;
+    const Dim n = c.symbol("N", 2);
+    Node* node = c.node("Conv", {c.input(DType::kF32, {n, 8, 7, 7}), c.input(DType::kF32, {12, 2, 3, 3}), c.input(DType::kF32, {12})},
+                        {{"pads", std::vector<int64_t>{1, 1, 1, 1}}, {"strides", std::vector<int64_t>{stride, stride}}, {"group", int64_t{4}}});
+    c.check(node);
+    const auto lowered = codegen::lower(*node, cpu(256, true));
+    ASSERT_TRUE(lowered.ok());
+    EXPECT_EQ(lowered->implementation.substr(0, 11), "contraction") << stride;
+  }
+}
+
+/// The bounds of all vector loops in the text of a kernel.
+std::vector<std::string> vector_bounds(const std::string& text) {
+  std::vector<std::string> out;
+  for (size_t at = text.find("for vector"); at != std::string::npos; at = text.find("for vector", at + 1)) {
+    const size_t to = text.find(" to ", at) + 4;
+    out.push_back(text.substr(to, text.find(' ', to) - to));
+  }
+  return out;
+}
+
+TEST(Lower, LanesDoNotRunOverABatchOfUnknownSize) {
+  Case c;
+  const Dim n = c.symbol("N", 1);
+  Node* node = c.node("Conv", {c.input(DType::kF32, {n, 24, 5, 5}), c.input(DType::kF32, {24, 1, 3, 3})},
+                      {{"pads", std::vector<int64_t>{1, 1, 1, 1}}, {"group", int64_t{24}}});
+  c.check(node);
+  const auto lowered = codegen::lower(*node, cpu(256, true));
+  ASSERT_TRUE(lowered.ok());
+  const std::string text = kir::print(lowered->kernels.back().kernel);
+  const std::vector<std::string> bounds = vector_bounds(text);
+  ASSERT_EQ(bounds.size(), 1u) << text;
+  EXPECT_NE(text.find(bounds[0] + " = const i64 24"), std::string::npos) << text;
+}
+
 TEST(Lower, ConvIntegerSubtractsZeroPoints) {
   Case c;
   c.check(c.node("ConvInteger", {c.input(DType::kU8, {1, 3, 8, 9}), c.input(DType::kI8, {4, 3, 3, 3}), c.input(DType::kU8, {}),
