@@ -1,6 +1,6 @@
 #include <gtest/gtest.h>
 
-#include "../counting_new.h"
+#include "tests/counting_new.h"
 #include "backends/backend.h"
 #include "ir/graph.h"
 #include "ir/parser.h"

@@ -1,6 +1,6 @@
 #include <gtest/gtest.h>
 
-#include "../counting_new.h"
+#include "tests/counting_new.h"
 #include "plan_maker.h"
 #include "runtime/session.h"
 
