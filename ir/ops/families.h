@@ -29,6 +29,7 @@ std::vector<OpDef> pooling_ops();
 std::vector<OpDef> normalization_ops();
 std::vector<OpDef> recurrent_ops();
 std::vector<OpDef> quantize_ops();
+std::vector<OpDef> quantized_matmul_ops();
 std::vector<OpDef> sequence_ops();
 std::vector<OpDef> random_ops();
 std::vector<OpDef> signal_ops();

@@ -24,6 +24,7 @@ std::span<const OpFamily> op_families() {
       pooling_ops,
       normalization_ops,
       quantize_ops,
+      quantized_matmul_ops,
       recurrent_ops,
       resize_ops,
       grid_ops,

@@ -150,6 +150,31 @@ TEST(QLinearMatMul, RequantisesWithRoundingAndSaturation) {
   EXPECT_THAT(values(y), ElementsAre(2 + 1, 3 + 1, 255));  // 1.5 and 3 round to even and stay, 300 saturates
 }
 
+TEST(MatMulIntegerToFloat, ScalesByColumnAndAddsTheBias) {
+  const Tensor a = Tensor::from<uint8_t>({1, 2}, {12, 7}), b = Tensor::from<int8_t>({2, 2}, {3, -4, 5, 6});
+  Tensor y = run_op("com.microsoft.MatMulIntegerToFloat", {a, b, floats({}, {0.5F}), floats({2}, {2, 4}), Tensor::scalar<uint8_t>(10),
+                                                           Tensor::from<int8_t>({2}, {1, 0}), floats({2}, {100, 200})});
+  EXPECT_THAT(values(y), ElementsAre((2 * 2 - 3 * 4) * 1 + 100, (2 * -4 - 3 * 6) * 2 + 200));
+  EXPECT_FALSE(try_op("com.microsoft.MatMulIntegerToFloat", {a, b, floats({}, {1}), floats({3}, {1, 2, 3})}).ok());
+  EXPECT_FALSE(try_op("com.microsoft.MatMulIntegerToFloat", {a, b, floats({2}, {1, 2}), floats({}, {1})}).ok());
+}
+
+TEST(DynamicQuantizeMatMul, QuantisesItsInputByItsRange) {
+  Tensor y = run_op("com.microsoft.DynamicQuantizeMatMul", {floats({1, 2}, {0, 255}), Tensor::from<int8_t>({2, 1}, {3, 2}), floats({}, {0.5F})});
+  EXPECT_THAT(values(y), ElementsAre(255));
+}
+
+TEST(QGemm, AddsCInUnitsOfTheProduct) {
+  const Tensor a = Tensor::from<uint8_t>({2, 1}, {3, 4}), b = Tensor::from<int8_t>({2, 2}, {1, 2, 3, 4});
+  const std::vector<Tensor> in = {a, floats({}, {0.5F}), Tensor::scalar<uint8_t>(1), b, floats({}, {0.25F}), Tensor::scalar<int8_t>(0), Tensor::from<int32_t>({2}, {8, 16})};
+  const Attributes turned = {{"transA", int64_t{1}}, {"alpha", 2.0}};
+  EXPECT_THAT(values(run_op("com.microsoft.QGemm", in, turned)), ElementsAre((2 * 1 + 3 * 3 + 8) * 0.25, (2 * 2 + 3 * 4 + 16) * 0.25));
+  std::vector<Tensor> requantised = in;
+  requantised.push_back(floats({}, {0.5F}));
+  requantised.push_back(Tensor::scalar<uint8_t>(250));
+  EXPECT_THAT(values(run_op("com.microsoft.QGemm", requantised, turned)), ElementsAre(255, 255));  // 9.5 and 16 beyond 250 saturate
+}
+
 TEST(ConvInteger, PaddingCountsAsTheZeroPoint) {
   Tensor x = Tensor::from<uint8_t>({1, 1, 2}, {5, 6}), w = Tensor::from<uint8_t>({1, 1, 3}, {1, 1, 1});
   Tensor y = run_op("ConvInteger", {x, w, Tensor::scalar<uint8_t>(5)}, {{"pads", std::vector<int64_t>{1, 1}}});
