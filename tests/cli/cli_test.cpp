@@ -181,5 +181,17 @@ TEST_F(Cli, DigitsModelVerifies) {
   EXPECT_EQ(tenon(fmt::format("inspect {} --placement --backend cpu", (digits / "model.onnx").string())), 0) << err_;
 }
 
+TEST_F(Cli, EverySpirvModuleOfTheDigitsModelIsValid) {
+  if (std::system("spirv-val --version > /dev/null 2>&1") != 0) GTEST_SKIP() << "spirv-val is not installed (Debian: spirv-tools)";
+  const fs::path modules = folder_ / "spirv";
+  ASSERT_EQ(tenon(fmt::format("compile {}/models/digits/model.onnx --emit spirv -o {}", TENON_SOURCE_DIR, modules.string())), 0) << err_;
+  int count = 0;
+  for (const auto& entry : fs::directory_iterator(modules)) {
+    EXPECT_EQ(std::system(fmt::format("spirv-val --target-env vulkan1.2 {}", entry.path().string()).c_str()), 0) << entry.path();
+    ++count;
+  }
+  EXPECT_GT(count, 10);
+}
+
 }  // namespace
 }  // namespace tenon

@@ -22,6 +22,7 @@ struct Suite {
 
 fs::path folder_of(const std::string& suite) {
   if (suite == "libonnx") return "/usr/share/libonnx-testdata/data";
+  if (suite == "digits") return fs::path(TENON_SOURCE_DIR) / "models/digits";
   const char* shared = std::getenv("TENON_SHARED");
   const fs::path root = shared != nullptr ? fs::path(shared) : fs::path(TENON_SOURCE_DIR) / "../shared";
   return root / (suite == "models" ? "models" : "hf");
@@ -96,9 +97,12 @@ TEST_P(Conformance, OnlyListedCasesFail) {
   fmt::print("{} on {}: {} of {} pass\n", suite.name, suite.backend, passed, results.size());
 }
 
+void PrintTo(const Suite& suite, std::ostream* out) { *out << suite.name << " on " << suite.backend; }
+
 INSTANTIATE_TEST_SUITE_P(All, Conformance,
-                         ::testing::Values(Suite{"libonnx", "reference"}, Suite{"libonnx", "cpu"}, Suite{"models", "reference"},
-                                           Suite{"models", "cpu"}, Suite{"hf", "reference"}, Suite{"hf", "cpu"}),
+                         ::testing::Values(Suite{"digits", "reference"}, Suite{"digits", "cpu"}, Suite{"digits", "vulkan"},
+                                           Suite{"libonnx", "reference"}, Suite{"libonnx", "cpu"}, Suite{"models", "reference"},
+                                           Suite{"models", "cpu"}, Suite{"hf", "reference"}, Suite{"hf", "cpu"}, Suite{"hf", "vulkan"}),
                          [](const auto& info) { return fmt::format("{}_{}", info.param.name, info.param.backend); });
 
 }  // namespace
