@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "ir/ops/body_helpers.h"
 #include "ir/ops/decompose.h"
 #include "ir/ops/families.h"
 
@@ -161,11 +162,15 @@ Result<std::vector<Value*>> decompose_dynamic_quantize(Node& node, Builder& b) {
 
 // ---- com.microsoft: arithmetic on quantised tensors with one scale each
 
+/// Element less zero point: inputs i (data) and i + 2 (zero point, optional).
+Expr levels(ExprPool& p, const Node& node, int i, std::span<const Expr> at) {
+  Expr x = load_as(p, node, i, at, DType::kI32);
+  return node.has_input(i + 2) ? x - load_single(p, node, i + 2, DType::kI32) : x;
+}
+
 /// A quantised tensor as f32: inputs i (data), i + 1 (scale), i + 2 (zero point, optional).
 Expr dequantized(ExprPool& p, const Node& node, int i, std::span<const Expr> at) {
-  Expr x = load_as(p, node, i, at, DType::kI32);
-  if (node.has_input(i + 2)) x = x - load_single(p, node, i + 2, DType::kI32);
-  return p.cast(x, DType::kF32) * load_single(p, node, i + 1, DType::kF32);
+  return p.cast(levels(p, node, i, at), DType::kF32) * load_single(p, node, i + 1, DType::kF32);
 }
 
 Expr requantized(ExprPool& p, const Node& node, Expr real, int scale, DType to) {
@@ -196,16 +201,25 @@ Status infer_qlinear_binary(InferContext& c) {
   return {};
 }
 
-template <ScalarOp kOp>
-Result<std::vector<Body>> qlinear_binary_body(const Node& node) {
-  Body body;
+Result<std::vector<Body>> qlinear_add_body(const Node& node) {
+  Body body = start_body(node, ComputeKind::kElementwise);
   ExprPool& p = *body.pool;
-  body.dtype = node.output(0)->dtype();
-  body.axes = out_dims(node);
   Expr a = dequantized(p, node, 0, broadcast_indices(p, dims_of(node, 0), body.axes.size()));
   Expr b = dequantized(p, node, 3, broadcast_indices(p, dims_of(node, 3), body.axes.size()));
-  std::vector<Expr> args = {a, b};
-  body.value = requantized(p, node, p.op(kOp, args), 6, body.dtype);
+  body.value = requantized(p, node, a + b, 6, body.dtype);
+  return std::vector<Body>{std::move(body)};
+}
+
+/// The product of the levels is exact; one factor, A_scale B_scale / C_scale, scales it, as the specification has it.
+Result<std::vector<Body>> qlinear_mul_body(const Node& node) {
+  Body body = start_body(node, ComputeKind::kElementwise);
+  ExprPool& p = *body.pool;
+  Expr product = levels(p, node, 0, broadcast_indices(p, dims_of(node, 0), body.axes.size())) *
+                 levels(p, node, 3, broadcast_indices(p, dims_of(node, 3), body.axes.size()));
+  Expr factor = load_single(p, node, 1, DType::kF32) * load_single(p, node, 4, DType::kF32) / load_single(p, node, 6, DType::kF32);
+  Expr zero;
+  if (node.has_input(7)) zero = load_single(p, node, 7, DType::kI32);
+  body.value = quantize_expr(p.cast(product, DType::kF32) * factor, zero, body.dtype);
   return std::vector<Body>{std::move(body)};
 }
 
@@ -388,8 +402,8 @@ std::vector<OpDef> quantize_ops() {
        .outputs = {{"y", "T2", kByte}, {"y_scale", "F", kFloat}, {"y_zero_point", "T2", kByte}},
        .infer = infer_dynamic_quantize, .compute = {.decompose = decompose_dynamic_quantize},
        .doc = "Quantises with the tensor's own range (ONNX DynamicQuantizeLinear)."},
-      qlinear_binary("QLinearAdd", qlinear_binary_body<ScalarOp::kAdd>, "Quantised A + B (ONNX Runtime contrib ops)."),
-      qlinear_binary("QLinearMul", qlinear_binary_body<ScalarOp::kMul>, "Quantised A * B (ONNX Runtime contrib ops)."),
+      qlinear_binary("QLinearAdd", qlinear_add_body, "Quantised A + B (ONNX Runtime contrib ops)."),
+      qlinear_binary("QLinearMul", qlinear_mul_body, "Quantised A * B (ONNX Runtime contrib ops)."),
       {.domain = "com.microsoft", .name = "QLinearSigmoid", .inputs = qlinear_unary_inputs(), .outputs = {{"Y", "T", kBytes}},
        .infer = infer_qlinear_unary, .compute = {.body = qlinear_unary_body},
        .doc = "Quantised sigmoid (ONNX Runtime contrib ops)."},

@@ -63,5 +63,11 @@ TEST(QLinearAdd, AddsRealValues) {
   EXPECT_THAT(values(y), ElementsAre(5 + 8 + 3, 10 + 8 + 3));
 }
 
+TEST(QLinearMul, RoundsTheExactProductOnce) {
+  Tensor y = run_op("com.microsoft.QLinearMul", {Tensor::from<int8_t>({1}, {60}), floats({}, {0.5F}), Tensor::scalar<int8_t>(10), Tensor::from<int8_t>({2}, {1, -3}),
+                                                 floats({}, {0.25F}), Tensor::scalar<int8_t>(2), floats({}, {25}), Tensor::scalar<int8_t>(9)});
+  EXPECT_THAT(values(y), ElementsAre(9, 8));  // -0.25 and -1.25
+}
+
 }  // namespace
 }  // namespace tenon::ir
