@@ -11,8 +11,9 @@ using kir::ValueId;
 size_t choose_lane_axis(const std::vector<Dim>& axes) {
   // What a symbol may stand for is unknown: often one, as the size of a batch. It takes the lanes only from very short axes.
   constexpr int64_t kPresumed = 16;
+  constexpr int64_t kShort = 5;  // from here on part of a vector in place beats whole vectors that are gathered
   const size_t last = axes.size() - 1;
-  if (!axes[last].is_const() || axes[last].value() >= 8) return last;
+  if (!axes[last].is_const() || axes[last].value() >= kShort) return last;
   size_t best = last;
   int64_t longest = axes[last].value() * 4;
   for (size_t i = last; i-- > 0;) {

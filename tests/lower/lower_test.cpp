@@ -173,10 +173,11 @@ std::vector<std::string> vector_bounds(const std::string& text) {
   return out;
 }
 
-TEST(Lower, LanesDoNotRunOverABatchOfUnknownSize) {
+/// The lanes of a depthwise convolution over `size` × `size` positions of 24 channels and a batch of unknown size.
+void expect_lanes_of_depthwise(int64_t size, int64_t lanes) {
   Case c;
   const Dim n = c.symbol("N", 1);
-  Node* node = c.node("Conv", {c.input(DType::kF32, {n, 24, 5, 5}), c.input(DType::kF32, {24, 1, 3, 3})},
+  Node* node = c.node("Conv", {c.input(DType::kF32, {n, 24, size, size}), c.input(DType::kF32, {24, 1, 3, 3})},
                       {{"pads", std::vector<int64_t>{1, 1, 1, 1}}, {"group", int64_t{24}}});
   c.check(node);
   const auto lowered = codegen::lower(*node, cpu(256, true));
@@ -184,7 +185,12 @@ TEST(Lower, LanesDoNotRunOverABatchOfUnknownSize) {
   const std::string text = kir::print(lowered->kernels.back().kernel);
   const std::vector<std::string> bounds = vector_bounds(text);
   ASSERT_EQ(bounds.size(), 1u) << text;
-  EXPECT_NE(text.find(bounds[0] + " = const i64 24"), std::string::npos) << text;
+  EXPECT_NE(text.find(bounds[0] + " = const i64 " + std::to_string(lanes) + "\n"), std::string::npos) << text;
+}
+
+TEST(Lower, LanesDoNotRunOverABatchOfUnknownSize) {
+  expect_lanes_of_depthwise(3, 24);  // channels: rows are too short
+  expect_lanes_of_depthwise(7, 7);
 }
 
 TEST(Lower, ConvIntegerSubtractsZeroPoints) {
