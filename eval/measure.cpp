@@ -12,6 +12,7 @@
 #include <nlohmann/json.hpp>
 
 #include "eval/inputs.h"
+#include "eval/model.h"
 
 namespace tenon::eval {
 using Clock = std::chrono::steady_clock;
@@ -67,7 +68,10 @@ class Worker {
         const auto run_start = Clock::now();
         const Result<std::vector<HostValue>> outputs = session_->run(inputs_);
         samples.push_back(ms_since(run_start));
-        if (!outputs.ok()) return;
+        if (!outputs.ok()) {
+          write_line(out, json(outputs.status().to_string()).dump(-1, ' ', false, json::error_handler_t::replace));
+          return;
+        }
       } while (ms_since(start) < options_.round_ms);
       if (!write_line(out, samples.dump())) return;
     }
@@ -76,8 +80,12 @@ class Worker {
  private:
   Status prepare(json& report) {
     auto start = Clock::now();
-    TENON_ASSIGN_OR_RETURN(graph_, frontend::import_onnx(subject_.model, subject_.import));
+    frontend::ImportOptions import = subject_.import;
+    std::vector<std::string> absent;
+    if (subject_.skip_absent) import.absent = &absent;
+    TENON_ASSIGN_OR_RETURN(graph_, load_model(subject_.model, import));
     report["load_ms"] = ms_since(start);
+    report["absent"] = absent;
     start = Clock::now();
     TENON_ASSIGN_OR_RETURN(executable_, subject_.backend->compile(*graph_, options_.compile));
     TENON_ASSIGN_OR_RETURN(session_, executable_->create_session({.num_threads = subject_.threads}));
@@ -138,6 +146,7 @@ Status read_report(const Child& child, Measurement& out) {
   if (!line) return error(Code::kInternal, "the process that runs the model ended early");
   try {
     const json report = json::parse(*line);
+    out.absent = report.value("absent", std::vector<std::string>());
     out.load_ms = report.value("load_ms", 0.0);
     out.compile_ms = report.value("compile_ms", 0.0);
     out.first_run_ms = report.value("first_run_ms", 0.0);
@@ -152,7 +161,9 @@ Status run_round(const Child& child, Measurement& out) {
   const std::optional<std::string> line = write_line(child.to, "run") ? read_line(child.from) : std::nullopt;
   if (!line) return error(Code::kInternal, "the process that runs the model ended early");
   try {
-    out.rounds.push_back(json::parse(*line).get<std::vector<double>>());
+    const json samples = json::parse(*line);
+    if (samples.is_string()) return Status(Code::kInternal, samples.get<std::string>());
+    out.rounds.push_back(samples.get<std::vector<double>>());
   } catch (const json::exception& e) {
     return error(Code::kInternal, "cannot read the samples of a run: {}", e.what());
   }

@@ -13,10 +13,11 @@ namespace tenon::eval {
 
 /// One program to measure: a model on a backend with a number of threads.
 struct Subject {
-  std::filesystem::path model;
+  std::filesystem::path model;  // .onnx or .tir
   frontend::ImportOptions import;
   const backends::Backend* backend = nullptr;
   int threads = 1;
+  bool skip_absent = false; //  leave out dims and shapes that the model does not have, instead of failing
 };
 
 struct MeasureOptions {
@@ -29,7 +30,8 @@ struct MeasureOptions {
 };
 
 struct Measurement {
-  Status status;
+  Status status;                            // where it fails, no figure below means anything
+  std::vector<std::string> absent;          // names of dims and inputs that were left out
   std::vector<std::vector<double>> rounds;  // ms of each run
   double load_ms = 0, compile_ms = 0, first_run_ms = 0, peak_rss_mb = 0;
   std::vector<double> all() const;

@@ -18,6 +18,7 @@ constexpr const char* kExamples =
 struct Options {
   ModelOptions model;
   std::string json;
+  std::string target = "host";
   int level = 3;
   bool verbose = false;
 };
@@ -44,15 +45,16 @@ Row place(const ir::Node& node, const codegen::Target& target) {
   return row;
 }
 
-Status check(const Options& o) {
+Status check(Options& o) {
+  TENON_ASSIGN_OR_RETURN(const codegen::Target target, codegen::cpu_target(o.target, false));
   TENON_ASSIGN_OR_RETURN(const auto graph, load(o.model));
-  const size_t nodes = graph->num_nodes();
+  const size_t nodes = count_nodes(*graph);
   TENON_RETURN_IF_ERROR(passes::run_pipeline(*graph, {.level = o.level}));
   std::vector<Row> rows;
   ir::walk(*graph, [&](ir::Node& node) {
     const ir::Node* owner = node.graph()->parent();
     if (structural(node) || (owner != nullptr && owner->is("tenon.fused"))) return;
-    rows.push_back(place(node, {}));
+    rows.push_back(place(node, target));
   });
   std::map<std::string, int> totals;
   Table table({"node", "op", "runs", "how, or why not generated"});
@@ -64,7 +66,7 @@ Status check(const Options& o) {
   }
   if (o.json != "-") {
     if (o.verbose || totals.count("host") != 0) table.print();
-    fmt::print("{} nodes, {} after optimisation\n", nodes, rows.size());
+    fmt::print("{} nodes, {} kernels and calls after -O{}\n", nodes, rows.size(), o.level);
     for (const auto& [kind, n] : totals)
       fmt::print("{:<13} {:5}  {:5.1f} %\n", kind, n, 100.0 * n / static_cast<double>(rows.size()));
     fmt::print("reference     runs all of it\n");
@@ -78,7 +80,8 @@ void add_check(CLI::App& app, int& status) {
   auto o = std::make_shared<Options>();
   CLI::App* sub = app.add_subcommand("check", "Show what is generated, what runs on the host and why, before anything is compiled");
   add_model_options(*sub, o->model);
-  sub->add_option("-O", o->level, "Optimisation level")->check(CLI::Range(0, 3));
+  sub->add_option("-O", o->level, "Optimisation level")->check(CLI::Range(0, 3).description(""))->type_name("0..3");
+  add_target(*sub, o->target);
   sub->add_flag("-v,--verbose", o->verbose, "List every node, not only those on the host");
   sub->add_option("--json", o->json, "Write results to a file, or - for stdout")->type_name("PATH");
   sub->footer(kExamples);

@@ -5,11 +5,13 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
+#include <set>
 
-#include "ir/parser.h"
+#include "eval/model.h"
 
 namespace tenon::tools {
 
@@ -20,12 +22,33 @@ int report(const Status& status) {
 }
 
 void add_model_options(CLI::App& app, ModelOptions& options) {
-  app.add_option("model", options.path, "Model file (.onnx or .tir)")->required();
-  app.add_option("--dim", options.dims, "Bind a symbolic dim: NAME=N. Repeatable")->type_name("NAME=N")->allow_extra_args(false);
-  app.add_option("--shape", options.shapes, "Bind an input's shape: INPUT=1x3x224x224; -1 keeps a dim. Repeatable")
-      ->type_name("INPUT=DxD…")
-      ->allow_extra_args(false);
+  app.add_option("MODEL", options.path, "Model: .onnx, .tir, or a folder with model.onnx")->required()->type_name("");
+  add_dim_options(app, options.dims, options.shapes);
 }
+
+void add_dim_options(CLI::App& app, std::vector<std::string>& dims, std::vector<std::string>& shapes) {
+  add_list(app, "--dim", dims, "NAME=N", "Give a symbolic dim a size. Repeatable");
+  add_list(app, "--shape", shapes, "INPUT=DxD...", "Give an input a shape, as 1x3x224x224; -1 keeps a dim. Repeatable");
+}
+
+CLI::Option* add_list(CLI::App& app, const std::string& name, std::vector<std::string>& values, const char* type, const char* help) {
+  return app.add_option(name, values, help)->type_name(type)->default_str("")->allow_extra_args(false);
+}
+
+void add_target(CLI::App& app, std::string& target) {
+  app.add_option("--target", target, "CPU to compile for: host, x86-64-v2, x86-64-v3, x86-64-v4")->type_name("CPU");
+}
+
+CLI::Validator non_negative() {
+  return {[](std::string& text) {
+            double value = 0;
+            const bool ok = CLI::detail::lexical_cast(text, value) && std::isfinite(value) && value >= 0;
+            return ok ? std::string() : fmt::format("'{}' is not a number of 0 or more", text);
+          },
+          ""};
+}
+
+CLI::Validator thread_count() { return CLI::Range(0, kMaxThreads).description(""); }
 
 std::vector<std::string> split(const std::string& text, char separator) {
   std::vector<std::string> out;
@@ -51,11 +74,12 @@ Status bad_option(const char* option, const std::string& text, const char* form)
 
 }  // namespace
 
-Result<std::vector<int>> parse_ints(const std::string& text, const char* option) {
+Result<std::vector<int>> parse_ints(const std::string& text, const char* option, int low, int high) {
   std::vector<int> out;
   for (const std::string& part : split(text, ',')) {
     const auto value = number<int>(part);
-    if (!value || *value < 0) return bad_option(option, text, "N[,N…]");
+    if (!value || *value < low || *value > high)
+      return Status(Code::kInvalidArgument, fmt::format("'{}' is not a number from {} to {}", part, low, high), option, "write N or N,N");
     out.push_back(*value);
   }
   return out;
@@ -84,29 +108,31 @@ Result<frontend::ImportOptions> import_options(const ModelOptions& options) {
   return out;
 }
 
-namespace {
-
-Result<std::unique_ptr<ir::Graph>> load_tir(const ModelOptions& options) {
-  if (!options.dims.empty() || !options.shapes.empty())
-    return Status(Code::kUnsupported, "--dim and --shape bind names of ONNX models only", options.path, "edit the types in the text");
-  constexpr std::streamsize kMaxBytes = std::streamsize{1} << 30;
-  std::error_code ec;
-  if (!std::filesystem::is_regular_file(options.path, ec)) return Status(Code::kNotFound, "no such file", options.path);
-  if (std::filesystem::file_size(options.path, ec) > static_cast<uintmax_t>(kMaxBytes))
-    return Status(Code::kResourceExhausted, "larger than 1 GiB", options.path);
-  std::ifstream in(options.path, std::ios::binary);
-  const std::string text((std::istreambuf_iterator<char>(in)), {});
-  Result<std::unique_ptr<ir::Graph>> graph = ir::parse_text(text);
-  if (!graph.ok()) return std::move(graph).status().at(options.path);
-  return graph;
+Result<std::unique_ptr<ir::Graph>> load(ModelOptions& options) {
+  TENON_ASSIGN_OR_RETURN(const frontend::ImportOptions import, import_options(options));
+  TENON_ASSIGN_OR_RETURN(const std::filesystem::path file, eval::find_model(options.path));
+  options.path = file.string();
+  return eval::load_model(file, import);
 }
 
-}  // namespace
+std::string unbound_dims(const ir::Graph& graph) {
+  std::set<int> symbols;
+  for (const ir::Value* input : graph.inputs())
+    if (input->type().is_tensor() && input->type().tensor().ranked())
+      for (const ir::Dim& dim : *input->type().tensor().dims)
+        if (dim.is_symbol()) symbols.insert(dim.symbol_id());
+  std::vector<std::string> names;
+  for (int id : symbols) names.push_back(graph.dims().symbol_name(id));
+  return fmt::format("{}", fmt::join(names, ", "));
+}
 
-Result<std::unique_ptr<ir::Graph>> load(const ModelOptions& options) {
-  TENON_ASSIGN_OR_RETURN(const frontend::ImportOptions import, import_options(options));
-  if (std::filesystem::path(options.path).extension() == ".tir") return load_tir(options);
-  return frontend::import_onnx(options.path, import);
+size_t count_nodes(ir::Graph& graph) {
+  size_t count = 0;
+  ir::walk(graph, [&](ir::Node& node) {
+    const ir::Node* owner = node.graph()->parent();
+    if (!node.is("Constant") && (owner == nullptr || !owner->is("tenon.fused"))) ++count;
+  });
+  return count;
 }
 
 std::string backend_names() {
@@ -134,9 +160,15 @@ Status write_json(const nlohmann::json& json, const std::string& path) {
     std::fwrite(text.data(), 1, text.size(), stdout);
     return {};
   }
+  return write_file(path, text);
+}
+
+Status write_file(const std::filesystem::path& path, std::string_view bytes) {
+  errno = 0;
   std::ofstream out(path, std::ios::binary | std::ios::trunc);
-  if (!out.write(text.data(), static_cast<std::streamsize>(text.size())).flush())
-    return Status(Code::kIo, "cannot write", path, "check the folder and the space left");
+  if (!out.write(bytes.data(), static_cast<std::streamsize>(bytes.size())).flush())
+    return Status(Code::kIo, fmt::format("cannot write: {}", std::strerror(errno != 0 ? errno : EIO)), path.string(),
+                  "check the folder and the space left");
   return {};
 }
 
@@ -157,7 +189,8 @@ size_t width_of(const std::string& text) {
 }
 
 bool looks_numeric(const std::string& cell) {
-  return cell.empty() || (cell.find_first_of("0123456789") == 0) || (cell.size() > 1 && cell[0] == '-') || cell == "-";
+  if (cell.find(',') < cell.find('[')) return false;  // a list, unlike "1.2 [1.1, 1.3]"
+  return cell.empty() || cell == "failed" || (cell.find_first_of("0123456789") == 0) || (cell.size() > 1 && cell[0] == '-') || cell == "-";
 }
 
 }  // namespace
@@ -183,6 +216,7 @@ void Table::print(std::FILE* out) const {
       line += right[c] ? pad + row[c] : row[c] + (c + 1 < row.size() ? pad : "");
       if (c + 1 < row.size()) line += "  ";
     }
+    line.erase(line.find_last_not_of(' ') + 1);
     fmt::print(out, "{}\n", line);
   }
 }

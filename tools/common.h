@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
@@ -27,17 +28,31 @@ struct ModelOptions {
   std::vector<std::string> shapes;  // INPUT=1x3x224x224
 };
 void add_model_options(CLI::App& app, ModelOptions& options);
+void add_dim_options(CLI::App& app, std::vector<std::string>& dims, std::vector<std::string>& shapes);
+/// An option that is given once for every value.
+CLI::Option* add_list(CLI::App& app, const std::string& name, std::vector<std::string>& values, const char* type, const char* help);
+void add_target(CLI::App& app, std::string& target);
+/// Checks of numbers: finite and not negative; a number of threads, where 0 is all cores.
+inline constexpr int kMaxThreads = 1024;
+CLI::Validator non_negative();
+CLI::Validator thread_count();
 Result<frontend::ImportOptions> import_options(const ModelOptions& options);
-Result<std::unique_ptr<ir::Graph>> load(const ModelOptions& options);
+/// Loads what eval::find_model finds, and leaves its path in `options`.
+Result<std::unique_ptr<ir::Graph>> load(ModelOptions& options);
+/// Names of the symbolic dims of the inputs, "batch, length"; empty when there are none.
+std::string unbound_dims(const ir::Graph& graph);
+/// Nodes with those of regions, without constants and without the parts of fused nodes.
+size_t count_nodes(ir::Graph& graph);
 
 /// "a,b" to backends; an unknown or unavailable one is an error that lists the choices.
 Result<std::vector<const backends::Backend*>> backends_of(const std::string& names);
 std::string backend_names();
 
 /// Writes JSON to a file, or to stdout for "-".
+Status write_file(const std::filesystem::path& path, std::string_view bytes);
 Status write_json(const nlohmann::json& json, const std::string& path);
 std::vector<std::string> split(const std::string& text, char separator);
-Result<std::vector<int>> parse_ints(const std::string& text, const char* option);
+Result<std::vector<int>> parse_ints(const std::string& text, const char* option, int low, int high);
 std::string human_bytes(double bytes);
 std::string human_count(double count);
 

@@ -1,5 +1,4 @@
 #include <filesystem>
-#include <fstream>
 #include <set>
 
 #include "codegen/kernel_ir.h"
@@ -14,7 +13,7 @@ namespace {
 
 constexpr const char* kExamples =
     "Equal kernels are written once. llvm, asm and kernel-ir are text and go to stdout without -o; obj is one file; spirv is a folder with\n"
-    "one module a kernel.\n\n"
+    "one module a kernel (SPIR-V 1.5, for Vulkan 1.2). What runs on the host has no kernel: see tenon check.\n\n"
     "Examples:\n"
     "  tenon compile model.onnx --emit kernel-ir\n"
     "  tenon compile model.onnx --emit asm --target x86-64-v3 -o model.s\n"
@@ -22,15 +21,9 @@ constexpr const char* kExamples =
 
 struct Options {
   ModelOptions model;
-  std::string output, emit = "kernel-ir", target = "host";
+  std::string output, emit = "kernel-ir", target;
   int level = 3;
 };
-
-Status write_file(const std::filesystem::path& path, std::string_view bytes) {
-  std::ofstream out(path, std::ios::binary | std::ios::trunc);
-  if (!out.write(bytes.data(), static_cast<std::streamsize>(bytes.size())).flush()) return Status(Code::kIo, "cannot write", path.string());
-  return {};
-}
 
 /// The distinct kernels of a graph, in order.
 std::vector<kir::Kernel> lower_graph(ir::Graph& graph, const codegen::Target& target) {
@@ -51,6 +44,7 @@ Status write_spirv(const std::vector<kir::Kernel>& kernels, const std::string& f
   if (folder.empty()) return Status(Code::kInvalidArgument, "SPIR-V modules need a folder", "--emit spirv", "name it with -o");
   std::error_code ec;
   std::filesystem::create_directories(folder, ec);
+  if (ec) return Status(Code::kIo, "cannot make the folder: " + ec.message(), folder, "name another with -o");
   for (size_t i = 0; i < kernels.size(); ++i) {
     Result<std::vector<uint32_t>> words = codegen::spirv::emit(kernels[i]);
     if (!words.ok()) return std::move(words).status().at(kernels[i].name);
@@ -60,10 +54,19 @@ Status write_spirv(const std::vector<kir::Kernel>& kernels, const std::string& f
   return {};
 }
 
-Status compile(const Options& o) {
+Status check_options(const Options& o) {
+  if (std::filesystem::path(o.output).extension() == ".tenon")
+    return Status(Code::kUnsupported, "compiled models cannot be written", o.output, "choose code with --emit, or use tenon run");
+  if (o.emit == "spirv" && !o.target.empty())
+    return Status(Code::kInvalidArgument, "names a CPU, and SPIR-V is for GPUs", "--target", "leave it out");
+  return {};
+}
+
+Status compile(Options& o) {
+  TENON_RETURN_IF_ERROR(check_options(o));
   codegen::Target target;
   if (o.emit != "spirv") {
-    TENON_ASSIGN_OR_RETURN(target, codegen::cpu_target(o.target, false));
+    TENON_ASSIGN_OR_RETURN(target, codegen::cpu_target(o.target.empty() ? "host" : o.target, false));
   } else {
     target.kind = codegen::Target::Kind::kGpu;
   }
@@ -95,10 +98,10 @@ void add_compile(CLI::App& app, int& status) {
   auto o = std::make_shared<Options>();
   CLI::App* sub = app.add_subcommand("compile", "Write the code that a model compiles to");
   add_model_options(*sub, o->model);
-  sub->add_option("--emit", o->emit, "What to write")->check(CLI::IsMember({"llvm", "asm", "obj", "kernel-ir", "spirv"}));
-  sub->add_option("--target", o->target, "CPU target: host, x86-64-v2, x86-64-v3, x86-64-v4");
-  sub->add_option("-o,--output", o->output, "File or folder to write");
-  sub->add_option("-O", o->level, "Optimisation level")->check(CLI::Range(0, 3));
+  sub->add_option("--emit", o->emit, "What to write")->type_name("")->check(CLI::IsMember({"llvm", "asm", "obj", "kernel-ir", "spirv"}));
+  add_target(*sub, o->target);
+  sub->add_option("-o,--output", o->output, "File or folder to write")->type_name("OUT");
+  sub->add_option("-O", o->level, "Optimisation level")->check(CLI::Range(0, 3).description(""))->type_name("0..3");
   sub->footer(kExamples);
   sub->callback([o, &status] {
     const Status result = compile(*o);

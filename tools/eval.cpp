@@ -164,12 +164,12 @@ void add_eval(CLI::App& app, int& status) {
   sub->add_option("--output", o->run.output, "The output that holds the scores; else the first [batch, classes]");
   sub->add_option("--scale", o->run.scale, "An input element is pixel x scale + offset");
   sub->add_option("--offset", o->run.offset, "See --scale");
-  sub->add_option("--batch", o->run.batch, "Images a run, unless the model fixes it")->check(CLI::Range(1, 1 << 20));
+  sub->add_option("--batch", o->run.batch, "Images a run, unless the model fixes it")->check(CLI::Range(1, 1 << 20).description(""))->type_name("N");
   sub->add_option("--limit", o->run.limit, "Images used, from the start; 0: all")->check(CLI::NonNegativeNumber);
   sub->add_option("--singles", o->run.singles, "Images timed one by one")->check(CLI::NonNegativeNumber);
-  sub->add_option("--threads", o->run.session.num_threads, "Threads of a session; 0: all cores")->check(CLI::Range(0, 1024));
-  sub->add_option("-O", o->run.compile.opt_level, "Optimisation level")->check(CLI::Range(0, 3));
-  sub->add_option("--target", o->run.compile.target, "CPU target: host, x86-64-v2, x86-64-v3, x86-64-v4");
+  sub->add_option("--threads", o->run.session.num_threads, "Threads of a session; 0: all cores")->type_name("N")->check(thread_count());
+  sub->add_option("-O", o->run.compile.opt_level, "Optimisation level")->check(CLI::Range(0, 3).description(""))->type_name("0..3");
+  add_target(*sub, o->run.compile.target);
   sub->add_option("--show", o->show, "Images to print as characters, with predictions")->check(CLI::NonNegativeNumber);
   sub->add_option("--json", o->json, "Write results to a file, or - for stdout")->type_name("PATH");
   sub->footer(kHelp);

@@ -8,7 +8,8 @@ namespace tenon::tools {
 namespace {
 
 constexpr const char* kExamples =
-    "Operations and memory are estimates with symbolic dims at 1 unless bound.\n\n"
+    "Operations (an addition or a multiplication is one) and memory are estimates with symbolic dims at 1 unless bound. Placement counts\n"
+    "the nodes of the model that each kernel covers; nodes that were folded away count nowhere.\n\n"
     "Examples:\n"
     "  tenon inspect model.onnx --dim batch=8\n"
     "  tenon inspect model.onnx --placement --backend cpu\n"
@@ -52,6 +53,8 @@ void print_summary(const ir::Graph& graph, const std::map<std::string, int>& ops
   for (const auto& [n, op] : sorted) table.add({op, std::to_string(-n)});
   table.add({"all", std::to_string(total)});
   table.print();
+  const std::string unbound = unbound_dims(graph);
+  if (!unbound.empty()) fmt::print("\nwith {} at 1 (bind with --dim NAME=N):", unbound);
   fmt::print("\nparameters   {} ({})\n", human_count(cost.parameters), human_bytes(cost.parameter_bytes));
   fmt::print("operations   {}{}\n", human_count(cost.flops),
              cost.uncounted > 0 ? fmt::format(", {} nodes not counted", cost.uncounted) : std::string());
@@ -95,7 +98,7 @@ nlohmann::json placement_json(const std::vector<backends::Placement>& placement)
   return {{"nodes", rows}, {"totals", totals}};
 }
 
-Status inspect(const Options& o) {
+Status inspect(Options& o) {
   TENON_ASSIGN_OR_RETURN(const auto graph, load(o.model));
   const bool text = o.json != "-";
   nlohmann::json json;
@@ -126,9 +129,9 @@ void add_inspect(CLI::App& app, int& status) {
   CLI::App* sub = app.add_subcommand("inspect", "Show inputs, outputs, ops, parameters, operations, memory; or where nodes run");
   add_model_options(*sub, o->model);
   sub->add_flag("--placement", o->placement, "How each node runs on a backend, and the shares in percent");
-  sub->add_option("--backend", o->backend, "Backends for --placement, separated by commas");
-  sub->add_option("-O", o->opt_level, "Optimisation level")->check(CLI::Range(0, 3));
-  sub->add_option("--target", o->target, "CPU target: host, x86-64-v2, x86-64-v3, x86-64-v4");
+  sub->add_option("--backend", o->backend, "Backends for --placement, separated by commas")->type_name("NAME,...");
+  sub->add_option("-O", o->opt_level, "Optimisation level")->check(CLI::Range(0, 3).description(""))->type_name("0..3");
+  add_target(*sub, o->target);
   sub->add_option("--json", o->json, "Write results to a file, or - for stdout")->type_name("PATH");
   sub->footer(kExamples);
   sub->callback([o, &status] {

@@ -1,3 +1,5 @@
+#include <system_error>
+
 #include "tools/common.h"
 
 namespace {
@@ -24,8 +26,16 @@ int run(int argc, char** argv) {
   } catch (const CLI::ParseError& e) {
     if (e.get_exit_code() == 0) return app.exit(e);
     const auto chosen = app.get_subcommands();
+    if (chosen.empty() && argc > 1 && argv[1][0] != '-') {
+      fmt::print(stderr, "error: there is no command '{}' (command line): see tenon --help\n", argv[1]);
+      return kFailure;
+    }
     const std::string help = chosen.empty() ? "tenon --help" : "tenon " + chosen.front()->get_name() + " --help";
     fmt::print(stderr, "error: {} (command line): see {}\n", e.what(), help);
+    return kFailure;
+  }
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
+    fmt::print(stderr, "error: cannot write the output (stdout): check where it goes and the space left\n");
     return kFailure;
   }
   return status;
@@ -36,6 +46,8 @@ int run(int argc, char** argv) {
 int main(int argc, char** argv) {
   try {
     return run(argc, argv);
+  } catch (const std::system_error& e) {
+    fmt::print(stderr, "error: {} (tenon): check the files named and the space left\n", e.what());
   } catch (const std::bad_alloc&) {
     fmt::print(stderr, "error: out of memory (tenon): give it more, or smaller inputs\n");
   } catch (const std::exception& e) {

@@ -1,6 +1,6 @@
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
+#include <limits>
 
 #include "ir/printer.h"
 #include "passes/pass.h"
@@ -41,7 +41,7 @@ Status check_names(const std::vector<std::string>& names, const char* option) {
   return {};
 }
 
-Status optimize(const Options& o) {
+Status optimize(Options& o) {
   if (o.list) {
     list_passes();
     return {};
@@ -51,7 +51,7 @@ Status optimize(const Options& o) {
   TENON_RETURN_IF_ERROR(check_names(o.disable, "--disable"));
   const std::string extension = std::filesystem::path(o.output).extension().string();
   if (!o.output.empty() && o.output != "-" && extension != ".tir")
-    return Status(Code::kUnsupported, fmt::format("cannot write '{}' files", extension), o.output, "name an output that ends in .tir");
+    return Status(Code::kUnsupported, extension.empty() ? std::string("the output has no ending") : fmt::format("cannot write '{}' files", extension), o.output, "name an output that ends in .tir, or - for stdout");
   TENON_ASSIGN_OR_RETURN(const auto graph, load(o.model));
   passes::PipelineOptions options;
   options.level = o.level;
@@ -61,7 +61,7 @@ Status optimize(const Options& o) {
   options.verify_each = o.verify_each;
   options.max_rewrites = o.max_rewrites;
   std::vector<passes::PassTime> times;
-  const size_t before = graph->num_nodes();
+  const size_t before = count_nodes(*graph);
   TENON_RETURN_IF_ERROR(passes::run_pipeline(*graph, options, &times));
   if (o.times) {
     Table table({"pass", "ms", "changed"});
@@ -69,7 +69,7 @@ Status optimize(const Options& o) {
     table.print(stderr);
   }
   if (o.output.empty()) {
-    fmt::print("{} nodes before, {} after\n", before, graph->num_nodes());
+    fmt::print("{} nodes before, {} after -O{} (constants not counted; name a file with -o to keep the graph)\n", before, count_nodes(*graph), o.level);
     return {};
   }
   const std::string text = ir::to_text(*graph, {.full = o.output != "-"});
@@ -77,9 +77,7 @@ Status optimize(const Options& o) {
     std::fwrite(text.data(), 1, text.size(), stdout);
     return {};
   }
-  std::ofstream out(o.output, std::ios::binary | std::ios::trunc);
-  if (!out.write(text.data(), static_cast<std::streamsize>(text.size())).flush()) return Status(Code::kIo, "cannot write", o.output);
-  return {};
+  return write_file(o.output, text);
 }
 
 }  // namespace
@@ -88,12 +86,12 @@ void add_optimize(CLI::App& app, int& status) {
   auto o = std::make_shared<Options>();
   CLI::App* sub = app.add_subcommand("optimize", "Run the passes and write the graph that results");
   add_model_options(*sub, o->model);
-  sub->get_option("model")->required(false);
+  sub->get_option("MODEL")->required(false);
   sub->add_option("-o,--output", o->output, "Graph to write: OUT.tir, or - for stdout (large constants abridged)")->type_name("OUT");
-  sub->add_option("-O", o->level, "Optimisation level")->check(CLI::Range(0, 3));
-  sub->add_option("--print-after", o->print_after, "Print the graph after this pass, or all. Repeatable")->allow_extra_args(false);
-  sub->add_option("--disable", o->disable, "Leave out this pass. Repeatable")->allow_extra_args(false);
-  sub->add_option("--max-rewrites", o->max_rewrites, "Stop rewriting after this many; -1: no limit");
+  sub->add_option("-O", o->level, "Optimisation level")->check(CLI::Range(0, 3).description(""))->type_name("0..3");
+  add_list(*sub, "--print-after", o->print_after, "PASS", "Print the graph after this pass, or all. Repeatable");
+  add_list(*sub, "--disable", o->disable, "PASS", "Leave out this pass. Repeatable");
+  sub->add_option("--max-rewrites", o->max_rewrites, "Stop rewriting after this many; -1: no limit")->type_name("N")->check(CLI::Range(int64_t{-1}, std::numeric_limits<int64_t>::max()).description(""));
   sub->add_flag("--list-passes", o->list, "List the passes in order and end");
   sub->add_flag("--verify-each", o->verify_each, "Verify the graph after every pass");
   sub->add_flag("--times", o->times, "Print the time of every pass");

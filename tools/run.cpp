@@ -1,6 +1,6 @@
 #include <chrono>
 #include <filesystem>
-#include <fstream>
+#include <set>
 
 #include "eval/inputs.h"
 #include "frontend/onnx/npy.h"
@@ -11,7 +11,8 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr const char* kExamples =
-    "Inputs that are not given are random with a fixed seed, symbolic dims 1 unless bound.\n\n"
+    "Inputs that are not given are random with a fixed seed, symbolic dims 1 unless bound: floats in [-1, 1), integers and booleans 0 or 1.\n"
+    "--test-data reads input_0.pb, input_1.pb, … of test_data_set_0. The time is that of one first run; tenon bench measures.\n\n"
     "Examples:\n"
     "  tenon run model.onnx --dim batch=2\n"
     "  tenon run model.onnx --input image=photo.npy --output-dir out\n"
@@ -20,13 +21,28 @@ constexpr const char* kExamples =
 struct Options {
   ModelOptions model;
   std::vector<std::string> inputs;
-  std::string backend = "cpu", output_dir, format = "npy", target;
+  std::string backend = "cpu", output_dir, format = "npy", target, json;
   int threads = 0, opt_level = 3;
   uint64_t seed = 0;
   bool test_data = false;
 };
 
+Result<HostValue> read_file(const fs::path& file, const ir::Value& input) {
+  std::error_code ec;
+  const std::string ending = file.extension().string();
+  if (fs::is_regular_file(file, ec) && (fs::file_size(file, ec) == 0 || ending == ".npz"))
+    return Status(Code::kInvalidArgument, ending == ".npz" ? "an archive of arrays cannot be read" : "the file is empty", file.string(),
+                  "give a .npy or .pb file");
+  Result<HostValue> value = frontend::read_value(file, input.type());
+  if (value.ok()) return value;
+  Status status = std::move(value).status();
+  // The hint of a damaged file speaks of models.
+  return Status(status.code(), status.what(), status.where(),
+                fmt::format("input {} wants {}: give a .npy or .pb file of it, little-endian", input.name(), ir::to_string(input.type())));
+}
+
 Status read_given(const Options& o, const ir::Graph& graph, std::vector<HostValue>& values) {
+  std::set<size_t> seen;
   for (const std::string& text : o.inputs) {
     const size_t eq = text.find('=');
     if (eq == std::string::npos) return Status(Code::kInvalidArgument, fmt::format("'{}' is not of the form NAME=FILE", text), "--input");
@@ -38,7 +54,8 @@ Status read_given(const Options& o, const ir::Graph& graph, std::vector<HostValu
     if (index == names.size())
       return Status(Code::kInvalidArgument, fmt::format("the model has no input '{}'", name), "--input",
                     fmt::format("choose from {}", fmt::join(names, ", ")));
-    TENON_ASSIGN_OR_RETURN(values[index], frontend::read_value(text.substr(eq + 1), graph.inputs()[index]->type()));
+    if (!seen.insert(index).second) return Status(Code::kInvalidArgument, fmt::format("input '{}' is given twice", name), "--input");
+    TENON_ASSIGN_OR_RETURN(values[index], read_file(text.substr(eq + 1), *graph.inputs()[index]));
   }
   return {};
 }
@@ -60,7 +77,7 @@ Result<std::vector<HostValue>> inputs_of(const Options& o, const ir::Graph& grap
 
 std::string preview(const HostValue& value) {
   const auto* t = std::get_if<Tensor>(&value);
-  if (t == nullptr) return eval::describe(value);
+  if (t == nullptr) return {};
   std::string text;
   constexpr int64_t kShown = 6;
   for (int64_t i = 0; i < std::min(t->size(), kShown); ++i) {
@@ -69,7 +86,7 @@ std::string preview(const HostValue& value) {
     else if (is_float(t->dtype())) text += fmt::format("{:.6g}", t->at_double(i));
     else text += fmt::format("{}", t->at_int(i));
   }
-  return fmt::format("{}  {}{}", eval::describe(value), text, t->size() > kShown ? ", …" : "");
+  return t->size() > kShown ? text + ", …" : text;
 }
 
 /// A name as a file name: anything but letters, digits, dots, dashes and underscores becomes an underscore.
@@ -79,10 +96,20 @@ std::string file_name(std::string name) {
   return name.empty() || name.front() == '.' ? "_" + name : name;
 }
 
-Status write_outputs(const Options& o, const ir::Graph& graph, const std::vector<HostValue>& outputs) {
+Status make_folder(const std::string& folder) {
   std::error_code ec;
-  fs::create_directories(o.output_dir, ec);
-  if (ec) return Status(Code::kIo, "cannot make the folder: " + ec.message(), o.output_dir);
+  fs::create_directories(folder, ec);
+  if (ec || !fs::is_directory(folder)) return Status(Code::kIo, "cannot make the folder: " + ec.message(), folder, "name another with --output-dir");
+  return {};
+}
+
+nlohmann::json to_json(const std::string& name, const HostValue& value) {
+  nlohmann::json row = {{"name", name}, {"type", eval::describe(value)}};
+  if (const auto* t = std::get_if<Tensor>(&value)) row.update({{"dtype", std::string(tenon::name(t->dtype()))}, {"shape", t->shape()}});
+  return row;
+}
+
+Status write_outputs(const Options& o, const ir::Graph& graph, const std::vector<HostValue>& outputs) {
   for (size_t i = 0; i < outputs.size(); ++i) {
     const std::string& name = graph.output_name(static_cast<int>(i));
     const auto* tensor = std::get_if<Tensor>(&outputs[i]);
@@ -94,16 +121,24 @@ Status write_outputs(const Options& o, const ir::Graph& graph, const std::vector
     }
     Result<std::string> bytes = frontend::format_npy(*tensor);
     if (!bytes.ok()) return std::move(bytes).status().at(fmt::format("output {}", name)).with_hint("write it with --format pb");
-    std::ofstream out(file, std::ios::binary | std::ios::trunc);
-    if (!out.write(bytes->data(), static_cast<std::streamsize>(bytes->size())).flush()) return Status(Code::kIo, "cannot write", file.string());
+    TENON_RETURN_IF_ERROR(write_file(file, *bytes));
   }
   return {};
 }
 
-Status run(const Options& o) {
+void show(const ir::Graph& graph, const std::vector<HostValue>& inputs, const std::vector<HostValue>& outputs) {
+  Table table({"", "name", "type", "values"});
+  for (size_t i = 0; i < inputs.size(); ++i) table.add({"in", graph.inputs()[i]->name(), eval::describe(inputs[i]), preview(inputs[i])});
+  for (size_t i = 0; i < outputs.size(); ++i)
+    table.add({"out", graph.output_name(static_cast<int>(i)), eval::describe(outputs[i]), preview(outputs[i])});
+  table.print();
+}
+
+Status run(Options& o) {
   TENON_ASSIGN_OR_RETURN(const auto chosen, backends_of(o.backend));
   if (chosen.size() != 1) return Status(Code::kInvalidArgument, "one backend, please", "--backend", "tenon bench compares several");
   TENON_ASSIGN_OR_RETURN(const auto graph, load(o.model));
+  if (!o.output_dir.empty()) TENON_RETURN_IF_ERROR(make_folder(o.output_dir));
   TENON_ASSIGN_OR_RETURN(const std::vector<HostValue> inputs, inputs_of(o, *graph));
   backends::CompileOptions compile;
   compile.opt_level = o.opt_level;
@@ -113,10 +148,15 @@ Status run(const Options& o) {
   const auto start = std::chrono::steady_clock::now();
   TENON_ASSIGN_OR_RETURN(const std::vector<HostValue> outputs, session->run(inputs));
   const double took = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
-  for (size_t i = 0; i < inputs.size(); ++i) fmt::print("in   {}  {}\n", graph->inputs()[i]->name(), preview(inputs[i]));
-  for (size_t i = 0; i < outputs.size(); ++i) fmt::print("out  {}  {}\n", graph->output_name(static_cast<int>(i)), preview(outputs[i]));
-  fmt::print("{} in {:.3f} ms\n", chosen[0]->name(), took);
-  return o.output_dir.empty() ? Status() : write_outputs(o, *graph, outputs);
+  if (!o.output_dir.empty()) TENON_RETURN_IF_ERROR(write_outputs(o, *graph, outputs));
+  if (o.json != "-") show(*graph, inputs, outputs);
+  const std::string unbound = o.test_data || o.inputs.size() == inputs.size() ? std::string() : unbound_dims(*graph);
+  if (o.json != "-") fmt::print("{} in {:.3f} ms, the first run{}\n", chosen[0]->name(), took, unbound.empty() ? "" : fmt::format("; random inputs, {} at 1 (bind with --dim NAME=N)", unbound));
+  if (o.json.empty()) return {};
+  nlohmann::json ins = nlohmann::json::array(), outs = nlohmann::json::array();
+  for (size_t i = 0; i < inputs.size(); ++i) ins.push_back(to_json(graph->inputs()[i]->name(), inputs[i]));
+  for (size_t i = 0; i < outputs.size(); ++i) outs.push_back(to_json(graph->output_name(static_cast<int>(i)), outputs[i]));
+  return write_json({{"model", o.model.path}, {"backend", chosen[0]->name()}, {"first_run_ms", took}, {"inputs", ins}, {"outputs", outs}}, o.json);
 }
 
 }  // namespace
@@ -125,15 +165,16 @@ void add_run(CLI::App& app, int& status) {
   auto o = std::make_shared<Options>();
   CLI::App* sub = app.add_subcommand("run", "Run a model once and show, or write, its outputs");
   add_model_options(*sub, o->model);
-  sub->add_option("--input", o->inputs, "NAME=FILE, a .npy or .pb file. Repeatable")->type_name("NAME=FILE")->allow_extra_args(false);
+  add_list(*sub, "--input", o->inputs, "NAME=FILE", "Read an input from a .npy or .pb file. Repeatable");
   sub->add_flag("--test-data", o->test_data, "Read inputs from test_data_set_0 beside the model");
-  sub->add_option("--output-dir", o->output_dir, "Write outputs to this folder")->type_name("DIR");
+  sub->add_option("--output-dir", o->output_dir, "Write outputs to this folder, made if need be, as 0_NAME.npy, 1_NAME.npy, ...")->type_name("DIR");
   sub->add_option("--format", o->format, "Format of written outputs")->check(CLI::IsMember({"npy", "pb"}));
-  sub->add_option("--backend", o->backend, "Backend");
-  sub->add_option("--threads", o->threads, "Threads; 0: all cores");
-  sub->add_option("--seed", o->seed, "Seed of random inputs");
-  sub->add_option("-O", o->opt_level, "Optimisation level")->check(CLI::Range(0, 3));
-  sub->add_option("--target", o->target, "CPU target: host, x86-64-v2, x86-64-v3, x86-64-v4");
+  sub->add_option("--backend", o->backend, "Backend: " + backend_names())->type_name("NAME");
+  sub->add_option("--threads", o->threads, "Threads; 0: all cores")->type_name("N")->check(thread_count());
+  sub->add_option("--seed", o->seed, "Seed of random inputs")->type_name("N");
+  sub->add_option("-O", o->opt_level, "Optimisation level")->check(CLI::Range(0, 3).description(""))->type_name("0..3");
+  add_target(*sub, o->target);
+  sub->add_option("--json", o->json, "Write names, types and the time to a file, or - for stdout")->type_name("PATH");
   sub->footer(kExamples);
   sub->callback([o, &status] {
     const Status result = run(*o);

@@ -46,7 +46,12 @@ nlohmann::json to_json(const std::vector<eval::CaseResult>& results) {
 Result<std::vector<eval::Case>> collect(const Options& o) {
   std::vector<eval::Case> cases;
   for (const std::string& folder : o.folders) {
-    TENON_ASSIGN_OR_RETURN(auto found, eval::find_cases(folder));
+    const std::filesystem::path path(folder);
+    std::error_code ec;
+    const bool is_model = path.filename() == "model.onnx" && std::filesystem::is_regular_file(path, ec);
+    if (!is_model && std::filesystem::is_regular_file(path, ec))
+      return Status(Code::kInvalidArgument, "this is a file", folder, "give a folder that holds model.onnx and test_data_set_0");
+    TENON_ASSIGN_OR_RETURN(auto found, eval::find_cases(!is_model ? path : path.has_parent_path() ? path.parent_path() : "."));
     for (eval::Case& one : found)
       if (o.filter.empty() || eval::glob_match(o.filter, one.name) || eval::glob_match(o.filter, one.folder.filename().string()))
         cases.push_back(std::move(one));
@@ -125,20 +130,20 @@ int verify(const Options& o) {
 void add_verify(CLI::App& app, int& status) {
   auto o = std::make_shared<Options>();
   CLI::App* sub = app.add_subcommand("verify", "Run folders of model.onnx + test_data_set_* and compare with their outputs");
-  sub->add_option("folders", o->folders, "Folders, searched recursively")->required();
-  sub->add_option("--backend", o->backend, "Backends, separated by commas");
-  sub->add_option("--rtol", o->rtol, "Relative tolerance");
-  o->atol_given = sub->add_option("--atol", o->atol, "Absolute tolerance; alone, it replaces --scaled-atol");
-  o->scaled_given = sub->add_option("--scaled-atol", o->scaled_atol, "Tolerance relative to the largest expected magnitude");
-  sub->add_option("--filter", o->filter, "Only cases whose name, or folder's name, matches this glob");
+  sub->add_option("DIR", o->folders, "Folders, searched recursively, or models in such folders")->required()->type_name("")->default_str("");
+  sub->add_option("--backend", o->backend, "Backends, separated by commas")->type_name("NAME,...");
+  sub->add_option("--rtol", o->rtol, "Relative tolerance")->check(non_negative());
+  o->atol_given = sub->add_option("--atol", o->atol, "Absolute tolerance; alone, it replaces --scaled-atol")->check(non_negative());
+  o->scaled_given = sub->add_option("--scaled-atol", o->scaled_atol, "Tolerance relative to the largest expected magnitude")->check(non_negative());
+  sub->add_option("--filter", o->filter, "Only cases whose name, or folder's name, matches this glob")->type_name("GLOB");
   sub->add_option("--match-rows", o->rows,
                   "Compare OUTPUT and all outputs whose shapes start with its shape as rows in any order; only rows with OUTPUT>=T")
       ->type_name("OUTPUT[>=T]");
-  sub->add_option("--jobs", o->jobs, "Cases at a time")->check(CLI::Range(1, 1024));
-  sub->add_option("--threads", o->threads, "Threads of a session; 0: all cores");
-  sub->add_option("--timeout", o->timeout, "Seconds a case may take");
-  sub->add_option("-O", o->opt_level, "Optimisation level")->check(CLI::Range(0, 3));
-  sub->add_option("--target", o->target, "CPU target: host, x86-64-v2, x86-64-v3, x86-64-v4");
+  sub->add_option("--jobs", o->jobs, "Cases at a time")->check(CLI::Range(1, 1024).description(""))->type_name("N");
+  sub->add_option("--threads", o->threads, "Threads of a session; 0: all cores")->type_name("N")->check(thread_count());
+  sub->add_option("--timeout", o->timeout, "Seconds a case may take")->check(CLI::Range(1e-3, 1e9).description(""));
+  sub->add_option("-O", o->opt_level, "Optimisation level")->check(CLI::Range(0, 3).description(""))->type_name("0..3");
+  add_target(*sub, o->target);
   sub->add_option("--json", o->json, "Write results to a file, or - for stdout")->type_name("PATH");
   sub->add_flag("--no-isolate", o->no_isolate, "Run cases in this process, not in a child process each");
   sub->add_flag("-v,--verbose", o->verbose, "Also list cases that pass");

@@ -14,6 +14,8 @@ struct ImportOptions {
   /// Overrides of symbolic dims by name, and of whole input shapes ("input=1x3x224x224", -1 keeps a dim).
   std::vector<std::pair<std::string, int64_t>> dims;
   std::vector<std::pair<std::string, std::vector<int64_t>>> shapes;
+  /// Where given, overrides of names that the model does not have are left out and their names added here; else they are errors.
+  std::vector<std::string>* absent = nullptr;
   int max_nesting = 64;             // of regions and function calls
   int64_t max_nodes = 4'000'000;    // after inlining of functions
 };

@@ -60,7 +60,10 @@ void Importer::read_metadata(ir::Graph& graph) {
 Status Importer::declare_dims() {
   for (const auto& input : model_.graph().input())
     for (const auto& dim : input.type().tensor_type().shape().dim()) dims_->declare(dim.dim_param());
-  for (const auto& [name, value] : options_.dims) TENON_RETURN_IF_ERROR(dims_->bind(name, value).at("--dim"));
+  for (const auto& [name, value] : options_.dims) {
+    if (options_.absent != nullptr && !dims_->declared(name)) options_.absent->push_back(name);
+    else TENON_RETURN_IF_ERROR(dims_->bind(name, value).at("--dim"));
+  }
   // A shape given for one input binds its symbols wherever they occur.
   for (const auto& [name, shape] : options_.shapes) {
     const onnx::ValueInfoProto* found = nullptr;
@@ -68,6 +71,10 @@ Status Importer::declare_dims() {
     for (const auto& input : model_.graph().input()) {
       inputs.push_back(input.name());
       if (input.name() == name) found = &input;
+    }
+    if (found == nullptr && options_.absent != nullptr) {
+      options_.absent->push_back(name);
+      continue;
     }
     if (found == nullptr)
       return error(Code::kInvalidArgument, "--shape: the model has no input '{}'; it has: {}", name, fmt::join(inputs, ", "));

@@ -18,6 +18,7 @@ class DimNames {
   /// A dim_param of the inputs. Only such names may occur in expressions.
   void declare(std::string_view param);
   /// Binds a declared name to a number. kInvalidArgument lists the names when it is unknown, or says that it is bound to another.
+  bool declared(std::string_view param) const { return declared_.count(param) != 0; }
   Status bind(std::string_view param, int64_t value);
 
   /// An expression over declared names ("past + sequence") when the text reads as one, else the symbol of that name. Empty

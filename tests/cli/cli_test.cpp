@@ -110,6 +110,59 @@ TEST_F(Cli, UsageErrorsExitWith2) {
   EXPECT_EQ(tenon(fmt::format("optimize {} -o x.onnx", model().string())), 2);
 }
 
+TEST_F(Cli, FoldersStandForTheirModel) {
+  for (const char* command : {"inspect", "check", "optimize", "compile", "run", "bench --rounds 1 --round-ms 1"})
+    EXPECT_EQ(tenon(fmt::format("{} {}", command, folder_.string())), 0) << command << err_;
+  EXPECT_EQ(tenon(fmt::format("verify {}", model().string())), 0) << err_;
+  fs::create_directories(folder_ / "other");
+  std::ofstream(folder_ / "other" / "a.onnx");
+  EXPECT_EQ(tenon(fmt::format("inspect {}", (folder_ / "other").string())), 2);
+  EXPECT_THAT(err_, HasSubstr("the folder has a.onnx"));
+}
+
+TEST_F(Cli, NumbersOutOfRangeExitWith2) {
+  const std::string m = model().string(), f = folder_.string();
+  for (const std::string& arguments :
+       {"verify " + f + " --rtol -1", "verify " + f + " --atol nan", "verify " + f + " --threads -2", "verify " + f + " --timeout -1",
+        "run " + m + " --threads -1", "bench " + m + " --threads 1,-1", "bench " + m + " --round-ms nan", "optimize " + m + " -O4",
+        "compile " + m + " -o m.tenon", "compile " + m + " --emit spirv --target host -o x"}) {
+    EXPECT_EQ(tenon(arguments), 2) << arguments;
+    EXPECT_THAT(err_, StartsWith("error: ")) << arguments;
+  }
+}
+
+TEST_F(Cli, OutputThatCannotBeWrittenIsAnError) {
+  if (!fs::exists("/dev/full")) GTEST_SKIP() << "there is no /dev/full";
+  const std::string command = fmt::format("'{}/bin/tenon' inspect {} >/dev/full 2>/dev/null", TENON_BINARY_DIR, model().string());
+  const int status = std::system(command.c_str());
+  EXPECT_EQ(WIFEXITED(status) ? WEXITSTATUS(status) : -1, 2);
+}
+
+TEST_F(Cli, BenchHasNoFiguresForWhatFailed) {
+  std::ofstream(folder_ / "empty.onnx", std::ios::binary);
+  const std::string both = fmt::format("bench {} {} --rounds 1 --round-ms 1", model().string(), (folder_ / "empty.onnx").string());
+  EXPECT_EQ(tenon(both), 2);
+  EXPECT_THAT(out_, HasSubstr("failed"));
+  EXPECT_THAT(err_, HasSubstr("the file is empty"));
+  EXPECT_EQ(tenon(both + " --json -"), 2);
+  const json results = json::parse(out_)["results"];
+  ASSERT_EQ(results.size(), 2u);
+  EXPECT_TRUE(results[0].contains("latency_ms"));
+  EXPECT_FALSE(results[1].contains("latency_ms"));
+  EXPECT_THAT(results[1]["error"].get<std::string>(), HasSubstr("the file is empty"));
+}
+
+TEST_F(Cli, BenchBindsDimsWhereModelsHaveThem) {
+  std::string bytes = slurp(model());
+  bytes.replace(bytes.find("\x12\x01N"), 3, "\x12\x01M");  // dim_param, field 2
+  std::ofstream(folder_ / "renamed.onnx", std::ios::binary) << bytes;
+  const std::string both = fmt::format("bench {} {} --rounds 1 --round-ms 1", model().string(), (folder_ / "renamed.onnx").string());
+  EXPECT_EQ(tenon(both + " --dim N=4"), 0) << err_;
+  EXPECT_EQ(tenon(both + " --dim N=4 --dim M=2"), 0) << err_;
+  EXPECT_EQ(tenon(both + " --dim K=4"), 2);
+  EXPECT_THAT(err_, HasSubstr("no model has a symbolic dim 'K'"));
+}
+
 TEST_F(Cli, DamagedModelsExitWith2) {
   const std::string bytes = slurp(model());
   std::ofstream(folder_ / "cut.onnx", std::ios::binary) << bytes.substr(0, bytes.size() / 2);
