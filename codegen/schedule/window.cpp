@@ -15,6 +15,8 @@ using kir::ValueId;
 namespace {
 
 constexpr int64_t kUnrollTrips = 8;
+constexpr int64_t kWorthLanes = 32;
+constexpr int64_t kFewElements = 4;
 constexpr int64_t kOperationsPerGridIndex = 64 << 10;
 
 /// A reduction with merged axes: `axes` of the output (first `outer` ones), then those reduced over.
@@ -24,6 +26,8 @@ struct Window {
   std::vector<Dim> axes;
   size_t outer;
   bool fma = false;
+  std::vector<size_t> order;  // the reduce axes from the outermost loop to the innermost
+  bool lanes_inside = false;  // the innermost one runs in lanes, which combine
 
   std::vector<Dim> outer_axes() const { return {axes.begin(), axes.begin() + static_cast<int64_t>(outer)}; }
   Dim trips() const { return ir::product(std::span(axes).subspan(outer)); }
@@ -39,6 +43,7 @@ Window prepare(Lowering& lowering, int stage) {
   const ir::ExprNode& root = w.value.node();
   w.fma = lowering.target.has_fma && s.combiner == Combiner::kAdd && root.kind == ExprKind::kOp &&
           root.op == ScalarOp::kMul && (root.dtype == DType::kF32 || root.dtype == DType::kF64);
+  for (size_t a = w.outer; a < w.axes.size(); ++a) w.order.push_back(a);
   return w;
 }
 
@@ -70,21 +75,51 @@ std::vector<ValueId> step(Emitter& em, const Window& w, std::span<const ValueId>
   return {b.op(combine_op(w.stage->combiner), {carried[0], em.emit(w.value)})};
 }
 
-/// Loops over the reduce axes from `axis` on; returns the carried values.
-std::vector<ValueId> reduce(Emitter& em, const Window& w, size_t axis, std::span<const ValueId> carried,
+/// Few output elements, many each: the reduce axis that memory runs along goes into lanes. The position of an arg reduction
+/// depends on the order, so it keeps it.
+void choose_lanes_inside(ir::ExprPool& pool, Window& w) {
+  if (w.stage->is_arg()) return;
+  IndexAlgebra algebra(pool, w.axes);
+  std::vector<int> offsets;
+  visit(w.value, [&](int, const ir::ExprNode& n) {
+    if (n.kind == ExprKind::kLoad) offsets.push_back(n.args[0]);
+  });
+  const auto is_run = [&](size_t axis) {
+    const Dim extent = w.axes[axis];
+    if (extent.is_const() ? extent.value() < kWorthLanes : w.outer > 0) return false;
+    return std::any_of(offsets.begin(), offsets.end(), [&](int id) {
+      const Affine offset = algebra.affine({&pool, id});
+      return std::any_of(offset.terms.begin(), offset.terms.end(), [&](const Affine::Term& t) {
+        const ir::ExprNode& atom = pool.node(t.atom);
+        return atom.kind == ExprKind::kIndex && static_cast<size_t>(atom.axis) == axis && t.coefficient.is_const(1);
+      });
+    });
+  };
+  const auto run = std::find_if(w.order.rbegin(), w.order.rend(), is_run);
+  if (run == w.order.rend()) return;
+  w.lanes_inside = true;
+  std::rotate(std::prev(run.base()), run.base(), w.order.end());
+}
+
+/// Loops over the reduce axes from the one at `depth` on; returns the carried values.
+std::vector<ValueId> reduce(Emitter& em, const Window& w, size_t depth, std::span<const ValueId> carried,
                             std::vector<ValueId>& reduce_index) {
-  if (axis == w.axes.size()) return step(em, w, carried, reduce_index);
+  if (depth == w.order.size()) return step(em, w, carried, reduce_index);
+  const size_t axis = w.order[depth];
   const Dim extent = w.axes[axis];
-  const bool unroll = extent.is_const() && extent.value() <= kUnrollTrips && axis + 1 == w.axes.size();
+  const bool innermost = depth + 1 == w.order.size(), lanes = innermost && w.lanes_inside;
+  const bool unroll = extent.is_const() && extent.value() <= kUnrollTrips && innermost;
+  std::vector<Combiner> combiners;
+  if (lanes) combiners.push_back(w.stage->combiner);
   em.hoist(w.value);
-  return em.loop(unroll ? LoopKind::kUnroll : LoopKind::kSerial, em.builder().i64(0), em.dim(extent), 1, carried,
+  return em.loop(lanes ? LoopKind::kVector : unroll ? LoopKind::kUnroll : LoopKind::kSerial, em.builder().i64(0), em.dim(extent), 1, carried,
                  [&](ValueId iv, std::span<const ValueId> inner) {
                    em.bind(static_cast<int>(axis), iv);
                    reduce_index.push_back(iv);
-                   std::vector<ValueId> yields = reduce(em, w, axis + 1, inner, reduce_index);
+                   std::vector<ValueId> yields = reduce(em, w, depth + 1, inner, reduce_index);
                    reduce_index.pop_back();
                    return yields;
-                 });
+                 }, combiners);
 }
 
 /// The finished element for the outer axes that are bound.
@@ -93,7 +128,7 @@ ValueId element(Emitter& em, const Window& w) {
   std::vector<ValueId> inits{constant(b, w.stage->acc_dtype, ir::identity(w.stage->combiner, w.stage->acc_dtype))};
   if (w.stage->is_arg()) inits.push_back(b.i64(0));
   std::vector<ValueId> reduce_index;
-  const std::vector<ValueId> result = reduce(em, w, w.outer, inits, reduce_index);
+  const std::vector<ValueId> result = reduce(em, w, 0, inits, reduce_index);
   em.bind_acc(result.back());
   return em.emit(w.post);
 }
@@ -107,7 +142,7 @@ Dim element_grid(KernelWriter& writer, const Window& w, int stage) {
   return ir::product(outer);
 }
 
-Dim row_grid(KernelWriter& writer, const Window& w, int stage, const Target& target, int64_t cost) {
+Dim row_grid(KernelWriter& writer, Window& w, int stage, const Target& target, int64_t cost) {
   Emitter& em = writer.emitter();
   std::vector<Dim> outer = w.outer_axes();
   const bool scalar = outer.empty();
@@ -116,14 +151,16 @@ Dim row_grid(KernelWriter& writer, const Window& w, int stage, const Target& tar
   const int natural = target.lanes(std::max(bits(w.stage->acc_dtype), 32));
   const Dim trips = w.trips();
   const bool long_sum = !trips.is_const() || trips.value() > 64;
-  const bool wide = long_sum && (!outer[lane_axis].is_const() || outer[lane_axis].value() >= natural * 4);
+  if (!outer[lane_axis].is_const() || outer[lane_axis].value() <= kFewElements) choose_lanes_inside(em.pool(), w);
+  const bool serial = scalar || w.lanes_inside;
+  const bool wide = !serial && long_sum && (!outer[lane_axis].is_const() || outer[lane_axis].value() >= natural * 4);
   const int width = wide ? natural * 4 : 0;
   const int64_t one = std::max<int64_t>(1, cost * (trips.is_const() ? std::max<int64_t>(1, trips.value()) : 256));
   const int64_t unit = natural * 4;
   const int64_t block = std::max<int64_t>(1, kOperationsPerGridIndex / one / unit) * unit;
   return emit_row_grid(em, outer, lane_axis, block, [&](std::span<ValueId> index, ValueId lo, ValueId hi) {
     em.hoist(w.value);
-    em.loop(scalar ? LoopKind::kSerial : LoopKind::kVector, lo, hi, 1, [&](ValueId iv) {
+    em.loop(serial ? LoopKind::kSerial : LoopKind::kVector, lo, hi, 1, [&](ValueId iv) {
       if (!scalar) em.bind(static_cast<int>(lane_axis), iv);
       index[lane_axis] = iv;
       const ValueId value = element(em, w);
@@ -135,7 +172,7 @@ Dim row_grid(KernelWriter& writer, const Window& w, int stage, const Target& tar
 }  // namespace
 
 Status schedule_window(Lowering& lowering, int stage) {
-  const Window w = prepare(lowering, stage);
+  Window w = prepare(lowering, stage);
   const int64_t cost = evaluation_cost(w.value);
   const Expr reads[] = {w.value, w.post};
   KernelWriter writer(lowering, "window", reads, std::span<const int>(&stage, 1));

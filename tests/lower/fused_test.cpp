@@ -217,6 +217,21 @@ TEST(LowerFused, ReductionsOfEveryAxis) {
   }
 }
 
+TEST(LowerFused, ReductionsOfTransposedRowsRunInLanesAlongMemory) {
+  for (Combiner combiner : {Combiner::kAdd, Combiner::kMul, Combiner::kMin, Combiner::kMax, Combiner::kArgMax}) {
+    Fused f({{DType::kF32, {-1, 40, 33}}}, 1);
+    ir::Builder builder(*f.region);
+    Value* turned = builder.make("Transpose", {f.in[0]}, {{"perm", std::vector<int64_t>{0, 2, 1}}});
+    ASSERT_TRUE(builder.status().ok()) << builder.status().to_string();
+    f.output(f.reduce(combiner, turned, {1, 2}));
+    f.check(1e-4);
+    const auto lowered = codegen::lower(*f.node, cpu(512, true));
+    ASSERT_TRUE(lowered.ok());
+    const std::string text = kir::print(lowered->kernels.back().kernel);
+    EXPECT_EQ(text.find("combine") != std::string::npos, combiner != Combiner::kArgMax) << text;
+  }
+}
+
 TEST(LowerFused, MatMulWithEpilogueAndPrologue) {
   for (int64_t m : {1, 4, 29}) {
     Fused f({{kF32, {m, 20}}, {kF32, {20, 33}}, {kF32, {33}}, {kF32, {m, 33}}}, 1);
