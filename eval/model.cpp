@@ -41,6 +41,7 @@ Result<std::unique_ptr<ir::Graph>> load_tir(const fs::path& path, const frontend
 }  // namespace
 
 Result<fs::path> find_model(const fs::path& path) {
+  if (path.empty()) return Status(Code::kInvalidArgument, "the path of the model is empty", {}, "name a file or a folder");
   std::error_code ec;
   const fs::file_status status = fs::status(path, ec);
   if (status.type() == fs::file_type::not_found) return Status(Code::kNotFound, "no such file or folder", path.string(), "check the path");

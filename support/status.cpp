@@ -32,7 +32,11 @@ const std::string& Status::where() const { return rep_ ? rep_->where : kEmpty; }
 const std::string& Status::hint() const { return rep_ ? rep_->hint : kEmpty; }
 
 Status&& Status::at(std::string_view place) && {
-  if (rep_) rep_->where = rep_->where.empty() ? std::string(place) : fmt::format("{}: {}", place, rep_->where);
+  // Layers that see the same node name it once.
+  const auto begins = [&](const std::string& where) {
+    return where.starts_with(place) && (where.size() == place.size() || where.compare(place.size(), 2, ": ") == 0);
+  };
+  if (rep_ && !begins(rep_->where)) rep_->where = rep_->where.empty() ? std::string(place) : fmt::format("{}: {}", place, rep_->where);
   return std::move(*this);
 }
 

@@ -50,7 +50,7 @@ class [[nodiscard]] Status {
   const std::string& where() const;
   const std::string& hint() const;
 
-  /// Adds an outer place: `where` becomes "place: old where". Does nothing on success.
+  /// Adds an outer place: `where` becomes "place: old where", unless it begins with place already. Does nothing on success.
   Status&& at(std::string_view place) &&;
   Status&& with_hint(std::string_view hint) &&;
   std::string to_string() const;

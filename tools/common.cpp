@@ -36,7 +36,7 @@ CLI::Option* add_list(CLI::App& app, const std::string& name, std::vector<std::s
 }
 
 void add_target(CLI::App& app, std::string& target) {
-  app.add_option("--target", target, "CPU to compile for: host, x86-64-v2, x86-64-v3, x86-64-v4")->type_name("CPU");
+  app.add_option("--target", target, "CPU to compile for: host, x86-64-v2, x86-64-v3, x86-64-v4; to read the code, also aarch64")->type_name("CPU");
 }
 
 CLI::Validator non_negative() {

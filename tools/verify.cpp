@@ -46,6 +46,7 @@ nlohmann::json to_json(const std::vector<eval::CaseResult>& results) {
 Result<std::vector<eval::Case>> collect(const Options& o) {
   std::vector<eval::Case> cases;
   for (const std::string& folder : o.folders) {
+    if (folder.empty()) return Status(Code::kInvalidArgument, "the path of a folder is empty", "DIR", "name a folder");
     const std::filesystem::path path(folder);
     std::error_code ec;
     const bool is_model = path.filename() == "model.onnx" && std::filesystem::is_regular_file(path, ec);
