@@ -69,7 +69,7 @@ void print_failure(const eval::CaseResult& r) {
   std::string text;
   for (char c : r.message)
     if (c != '\n') text += c;
-    else if (text.size() > 1) text += ';';
+    else if (text.size() > 1 && text.back() != ':') text += ';';
   if (text.size() > kMax) text = text.substr(0, kMax) + " …";
   fmt::print("FAIL  {}  {}\n", r.name, text);
 }
@@ -142,7 +142,7 @@ void add_verify(CLI::App& app, int& status) {
       ->type_name("OUTPUT[>=T]");
   sub->add_option("--jobs", o->jobs, "Cases at a time")->check(CLI::Range(1, 1024).description(""))->type_name("N");
   sub->add_option("--threads", o->threads, "Threads of a session; 0: all cores")->type_name("N")->check(thread_count());
-  sub->add_option("--timeout", o->timeout, "Seconds a case may take")->check(CLI::Range(1e-3, 1e9).description(""));
+  sub->add_option("--timeout", o->timeout, "What a case may take")->check(CLI::Range(1e-3, 1e9).description(""))->type_name("SECONDS");
   sub->add_option("-O", o->opt_level, "Optimisation level")->check(CLI::Range(0, 3).description(""))->type_name("0..3");
   add_target(*sub, o->target);
   sub->add_option("--json", o->json, "Write results to a file, or - for stdout")->type_name("PATH");
