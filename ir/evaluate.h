@@ -9,6 +9,7 @@
 
 #include "ir/graph.h"
 #include "ir/op.h"
+#include "support/memory.h"
 #include "support/status.h"
 #include "support/tensor.h"
 
@@ -17,8 +18,8 @@
 namespace tenon::ir {
 
 struct EvalOptions {
-  int64_t max_bytes = int64_t{1} << 36;     // of one output, and of all live values together
-  int64_t max_loop_trips = int64_t{1} << 24;  // of one Loop or Scan
+  int64_t max_bytes = static_cast<int64_t>(default_memory_limit());  // of one output, and of all live values together
+  int64_t max_loop_trips = int64_t{1} << 21;  // of one Loop or Scan
   std::optional<std::chrono::steady_clock::time_point> deadline;
   /// evaluate_node: dims that are known beside those of the inputs, by symbol id.
   std::span<const std::optional<int64_t>> symbols;

@@ -12,6 +12,9 @@
 namespace tenon::ir {
 namespace {
 
+constexpr size_t kMaxAxes = 64;  // masks and blocks hold so many
+/// Terms of one output beyond which a few bytes of a model (a window of 2^40, labels that no operand spans) would run for hours.
+constexpr int64_t kMaxTerms = int64_t{1} << 33;
 constexpr int64_t kLaneReduction = 32;  // from this many terms on, a block's lanes are terms of one sum
 
 bool is_arg(Combiner c) { return c >= Combiner::kArgMin; }
@@ -33,7 +36,12 @@ Result<std::vector<int64_t>> extents_of(const Body& body, std::span<const std::o
       extents.push_back(value);
     }
   }
+  if (extents.size() > kMaxAxes)
+    return error(Code::kUnsupported, "{} axes at once; {} are supported", extents.size(), kMaxAxes);
   TENON_RETURN_IF_ERROR(element_count(extents).status());
+  TENON_ASSIGN_OR_RETURN(const int64_t terms, element_count(std::span(extents).subspan(body.axes.size())));
+  if (terms > kMaxTerms)
+    return error(Code::kResourceExhausted, "one output is a reduction of {} terms, the limit is {}", terms, kMaxTerms);
   return extents;
 }
 
@@ -143,6 +151,7 @@ class Reducer {
       std::vector<int64_t> term(reduce_axes_.size(), 0);
       const int64_t count = BoxWalker(reduce_axes_, extents_).count();
       for (int64_t position = 0; position < count; ++position) {
+        if ((position & 0xfff) == 0xfff) TENON_RETURN_IF_ERROR(check_deadline(limits_));
         for (size_t k = 0; k < term.size(); ++k) block.value[static_cast<size_t>(reduce_axes_[k])] = term[k];
         program_.run(block, reduce_mask_);
         sums.add_lanes(lanes_of<T>(program_.result()), n, position);
@@ -166,6 +175,7 @@ class Reducer {
       program_.run(block, out_mask_, reduce_mask_);
       sum.reset(first, 1);
       for (BoxWalker terms(reduce_axes_, extents_); terms.next(block);) {
+        TENON_RETURN_IF_ERROR(check_deadline(limits_));
         program_.run(block, reduce_mask_);
         const T* lanes = lanes_of<T>(program_.result());
         for (int l = 0; l < block.n; ++l) sum.add(0, lanes[l], terms.position() + l);

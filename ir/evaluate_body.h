@@ -5,13 +5,14 @@
 #include <span>
 
 #include "ir/compute.h"
+#include "support/memory.h"
 #include "support/status.h"
 #include "support/tensor.h"
 
 namespace tenon::ir {
 
 struct BodyLimits {
-  int64_t max_bytes = int64_t{1} << 36;
+  int64_t max_bytes = static_cast<int64_t>(default_memory_limit());
   std::optional<std::chrono::steady_clock::time_point> deadline;
 };
 

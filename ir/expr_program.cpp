@@ -453,6 +453,14 @@ Result<ExprProgram> ExprProgram::compile(Expr root, std::span<const int64_t> ext
     // Args precede their users, so asking in order keeps the recursion shallow.
     compiler.affine(static_cast<int>(id));
   }
+  // The same for instructions: what the root reaches and is not read as a sum of axes will be one.
+  std::vector<char> reached(nodes, 0);
+  reached.back() = 1;
+  for (size_t id = nodes; id-- > 0;)
+    if (reached[id])
+      for (int a : root.pool->node(static_cast<int>(id)).args) reached[static_cast<size_t>(a)] = 1;
+  for (size_t id = 0; id < nodes; ++id)
+    if (reached[id] && !compiler.affine(static_cast<int>(id))) TENON_RETURN_IF_ERROR(compiler.reg(static_cast<int>(id)).status());
   TENON_RETURN_IF_ERROR(compiler.reg(root.id).status());
   program.registers_.resize(program.instrs_.size());
   return program;

@@ -1,7 +1,5 @@
 #include "runtime/arena.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <limits>
 #include <numeric>
@@ -63,12 +61,6 @@ Result<ArenaLayout> place(std::span<const ArenaRequest> requests) {
     placed.insert(at, entry);
   }
   return layout;
-}
-
-size_t default_arena_limit() {
-  const long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGE_SIZE);
-  if (pages <= 0 || page <= 0) return size_t{1} << 40;
-  return static_cast<size_t>(pages) / 10 * 8 * static_cast<size_t>(page);
 }
 
 }  // namespace tenon::runtime

@@ -27,7 +27,4 @@ struct ArenaLayout {
 /// 2020). kResourceExhausted when the total does not fit size_t.
 Result<ArenaLayout> place(std::span<const ArenaRequest> requests);
 
-/// Most that sessions take for their arenas unless told otherwise: 80 % of the machine's memory.
-size_t default_arena_limit();
-
 }  // namespace tenon::runtime

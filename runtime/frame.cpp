@@ -18,6 +18,11 @@ int threads_for(int64_t work, int64_t grid, int max_threads) {
   return static_cast<int>(std::clamp<int64_t>(work / kWorkPerThread, 1, max_threads));
 }
 
+/// Scalar operations of one grid index that nothing could interrupt, some ten seconds of them.
+constexpr int64_t kMaxWorkPerIndex = int64_t{1} << 34;
+/// Scalar operations between two looks at the deadline and the cancel flag.
+constexpr int64_t kWorkPerPart = int64_t{1} << 32;
+
 Status index_error(std::string_view where) {
   return Status(Code::kOutOfRange, "an index is outside its tensor", std::string(where), "check the input values");
 }
@@ -63,6 +68,7 @@ Status Frame::run(std::span<const Operand> inputs, const Symbols& symbols, std::
   symbols_ = symbols;
   symbols_.resize(std::max(symbols_.size(), static_cast<size_t>(std::max(p.dims.num_symbols, 0))));
   outputs_ = outputs;
+  output_bytes_ = 0;
   Status status = bind_inputs(inputs);
   if (status.ok()) status = begin_phase(0, outputs);
   if (status.ok()) status = check_input_shapes();
@@ -134,19 +140,30 @@ Status Frame::dispatch(const Step& step) {
   void* const* pointers = pointers_.data();
   const int64_t* arguments = arguments_.data();
   const int threads = threads_for(step.work == -1 ? -1 : dim(step.work), grid, threads_);
+  const int64_t work = step.work == -1 ? 0 : std::max<int64_t>(dim(step.work), 0);
+  if (work / grid > kMaxWorkPerIndex)
+    return error(Code::kResourceExhausted, "one of {} parts takes {} operations, the limit is {}", grid, work / grid,
+                 kMaxWorkPerIndex)
+        .at(step.node)
+        .with_hint("make the reduction or the window smaller");
+  const int64_t part = work <= kWorkPerPart ? grid : std::max<int64_t>(grid / (work / kWorkPerPart), threads);
   std::atomic<int32_t> failed = 0;
-  if (threads == 1) {
-    failed = kernel.fn(pointers, arguments, 0, grid);
-  } else {
-    context_.executor->parallel_for(
-        grid,
-        [&](int64_t begin, int64_t end, int) {
-          if (const int32_t code = kernel.fn(pointers, arguments, begin, end); code != 0)
-            failed.store(code, std::memory_order_relaxed);
-        },
-        threads);
+  for (int64_t first = 0; first < grid; first += part) {
+    if (first > 0) TENON_RETURN_IF_ERROR(context_.interrupted());
+    const int64_t count = std::min(part, grid - first);
+    if (threads == 1) {
+      failed = kernel.fn(pointers, arguments, first, first + count);
+    } else {
+      context_.executor->parallel_for(
+          count,
+          [&](int64_t begin, int64_t end, int) {
+            if (const int32_t code = kernel.fn(pointers, arguments, first + begin, first + end); code != 0)
+              failed.store(code, std::memory_order_relaxed);
+          },
+          threads);
+    }
+    if (failed != 0) return index_error(step.node);
   }
-  if (failed != 0) return index_error(step.node);
   return {};
 }
 

@@ -120,6 +120,7 @@ class Frame {
   std::vector<HostValue> slots_;        // by value: what it holds, or a cached view of it
   std::vector<std::byte*> data_;        // by root value
   std::vector<bool> lent_inputs_;       // by value
+  size_t output_bytes_ = 0;             // taken by outputs of the run in progress
   std::vector<PhaseState> phases_;
   std::vector<std::unique_ptr<StepState>> states_;
   std::vector<void*> pointers_;         // scratch of dispatch

@@ -179,6 +179,13 @@ Status Frame::place_arena(size_t index) {
 Status Frame::allocate_output(int32_t output, std::span<HostValue> outputs) {
   const ValueIdx v = root(plan_->plan->outputs[static_cast<size_t>(output)].value);
   const auto i = static_cast<size_t>(v);
+  const size_t others = context_.arena_bytes + output_bytes_;
+  if (others > context_.max_arena_bytes || bytes_[i] > context_.max_arena_bytes - others)
+    return Status(Code::kResourceExhausted,
+                  fmt::format("{} bytes of output beside {} bytes are more than the limit of {}", bytes_[i], others,
+                              context_.max_arena_bytes),
+                  {}, "make the inputs smaller or raise the session's memory limit");
+  output_bytes_ += bytes_[i];
   HostValue& given = outputs[static_cast<size_t>(output)];
   auto* tensor = std::get_if<Tensor>(&given);
   const bool reuse = tensor != nullptr && tensor->dtype() == value(v).dtype && tensor->bytes() == bytes_[i] && tensor->unique();

@@ -4,6 +4,7 @@
 
 #include "runtime/arena.h"
 #include "runtime/frame.h"
+#include "support/memory.h"
 
 namespace tenon::runtime {
 
@@ -26,7 +27,7 @@ Result<std::unique_ptr<Session>> Session::create(std::shared_ptr<const PreparedP
   context.executor = options.executor != nullptr ? options.executor : &default_pool();
   context.max_threads = context.executor->num_threads();
   if (options.num_threads > 0) context.max_threads = std::min(context.max_threads, options.num_threads);
-  context.max_arena_bytes = options.max_arena_bytes != 0 ? options.max_arena_bytes : default_arena_limit();
+  context.max_arena_bytes = options.max_arena_bytes != 0 ? options.max_arena_bytes : default_memory_limit();
   context.max_loop_trips = options.max_loop_trips;
   context.device = options.device;
   impl->frame = std::make_unique<Frame>(std::move(plan), context);

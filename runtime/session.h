@@ -18,7 +18,7 @@ struct SessionOptions {
   Executor* executor = nullptr;            // null: the default pool
   std::shared_ptr<Device> device;          // runs the dispatches; null: the CPU
   size_t max_arena_bytes = 0;              // 0: 80 % of the machine's memory. A run that needs more fails before it starts.
-  int64_t max_loop_trips = 100'000'000;    // of one Loop
+  int64_t max_loop_trips = int64_t{1} << 21;    // of one Loop
 };
 
 struct RunOptions {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <unordered_set>
 
 #include "codegen/lower/group.h"
 
@@ -131,15 +132,21 @@ ValueId Emitter::lookup(int id) {
 
 void Emitter::hoist(Expr e) {
   if (mask_ >= 0) return;
-  if (lookup(e.id) >= 0) return;
-  const ExprNode node = e.node();
-  if (node.kind == ExprKind::kConst || node.kind == ExprKind::kIndex || node.kind == ExprKind::kDim) return;
-  if (available(e.id)) {
-    emit(e);
-    return;
+  std::unordered_set<int> seen;  // shared parts once: walking every path to them takes time exponential in their depth
+  std::vector<int> stack = {e.id};
+  while (!stack.empty()) {
+    const int id = stack.back();
+    stack.pop_back();
+    if (!seen.insert(id).second || lookup(id) >= 0) continue;
+    const ExprNode node = pool_.node(id);
+    if (node.kind == ExprKind::kConst || node.kind == ExprKind::kIndex || node.kind == ExprKind::kDim) continue;
+    if (available(id)) {
+      emit({&pool_, id});
+      continue;
+    }
+    if (by_reciprocal(node) && available(node.args[1])) reciprocal(node.args[1]);
+    stack.insert(stack.end(), node.args.rbegin(), node.args.rend());
   }
-  if (by_reciprocal(node) && available(node.args[1])) reciprocal(node.args[1]);
-  for (int a : node.args) hoist({&pool_, a});
 }
 
 ValueId Emitter::emit(Expr e) {

@@ -23,6 +23,7 @@ namespace {
 
 constexpr size_t kMaxRegionNodes = 512;
 constexpr int kMaxPoolNodes = 1 << 16;
+constexpr int kMaxDepth = 4000;
 
 bool kernel_dtype(DType d) {
   switch (d) {
@@ -55,6 +56,7 @@ class GroupBuilder {
     }
     for (const auto& [inner, outer] : outputs) TENON_RETURN_IF_ERROR(add_output(inner, outer));
     if (!status_.ok()) return status_;
+    TENON_RETURN_IF_ERROR(check_depth());
     return std::move(group_);
   }
 
@@ -104,6 +106,17 @@ class GroupBuilder {
     return {};
   }
 
+  /// What follows walks expressions by recursion.
+  Status check_depth() const {
+    std::vector<int> depth(static_cast<size_t>(pool_.size()), 0);
+    for (int id = 0; id < pool_.size(); ++id) {
+      int& own = depth[static_cast<size_t>(id)];
+      for (int a : pool_.node(id).args) own = std::max(own, depth[static_cast<size_t>(a)] + 1);
+      if (own > kMaxDepth) return error(Code::kUnsupported, "an expression is more than {} deep", kMaxDepth);
+    }
+    return {};
+  }
+
   int operand_of(const Value* v) {
     const auto [it, fresh] = operand_.emplace(v, static_cast<int>(group_.operands.size()));
     if (fresh) group_.operands.push_back({v, *v->tensor().dims, v->dtype()});
@@ -117,6 +130,7 @@ class GroupBuilder {
 
   /// Element of any value at `index` (one i64 each axis), read only where `guard`, when valid, holds.
   Expr element(const Value* v, std::span<const Expr> index, Expr guard, Expr other, DType dtype) {
+    if (!status_.ok()) return pool_.constant(dtype, 0);
     if (pool_.size() > kMaxPoolNodes) return fail(error(Code::kUnsupported, "the group's expressions grow too large"), dtype);
     if (const auto outer = formal_.find(v); outer != formal_.end()) v = outer->second;
     if (v == nullptr) return fail(error(Code::kInternal, "an absent input is read"), dtype);
@@ -131,8 +145,15 @@ class GroupBuilder {
       const int stage = stage_of(v);
       return load(kStageOperand + stage, v->dtype(), index, guard, other);
     }
-    const Expr value = inline_expr(source->second, source->second.body.value, index, guard);
-    return guard.valid() ? ir::select(guard, value, other) : value;
+    // A value that several paths reach is made once: copying it for each path would double the work at every join.
+    std::vector<int> key = {guard.id, guard.valid() ? other.id : -1};
+    for (const Expr& i : index) key.push_back(i.id);
+    auto& made = elements_[v];
+    if (const auto found = made.find(key); found != made.end()) return found->second;
+    Expr value = inline_expr(source->second, source->second.body.value, index, guard);
+    if (guard.valid()) value = ir::select(guard, value, other);
+    elements_[v].emplace(std::move(key), value);
+    return value;
   }
 
   Expr load(int operand, DType dtype, std::span<const Expr> index, Expr guard, Expr other) {
@@ -233,6 +254,7 @@ class GroupBuilder {
   Status status_;
   std::unordered_map<const Value*, const Value*> formal_;
   std::map<const Value*, Source> bodies_;
+  std::unordered_map<const Value*, std::map<std::vector<int>, Expr>> elements_;  // by guard, other and index
   std::unordered_map<const Value*, int> operand_, stage_;
 };
 

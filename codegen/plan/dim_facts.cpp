@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <unordered_set>
 
 #include "ir/compute.h"
 #include "ir/op.h"
@@ -33,24 +34,78 @@ std::optional<size_t> axis_of(const ir::ExprPool& pool, int id, bool& broadcast)
   return static_cast<size_t>(index.axis);
 }
 
+/// The axes that an expression depends on.
+void collect_axes(const ir::ExprPool& pool, int root, std::unordered_set<int>& axes) {
+  std::vector<int> stack = {root};
+  std::unordered_set<int> seen;
+  while (!stack.empty()) {
+    const int id = stack.back();
+    stack.pop_back();
+    if (!seen.insert(id).second) continue;
+    const ir::ExprNode& node = pool.node(id);
+    if (node.kind == ExprKind::kIndex) axes.insert(node.axis);
+    stack.insert(stack.end(), node.args.begin(), node.args.end());
+  }
+}
+
+Dim extent_of(const Body& body, size_t axis) {
+  return axis < body.axes.size() ? body.axes[axis] : body.reduce_axes[axis - body.axes.size()];
+}
+
+/// The largest value of an index that only grows with its axes: a sum of products and quotients of them and of dims.
+std::optional<Dim> largest(const Body& body, int id) {
+  const ir::ExprNode& node = body.pool->node(id);
+  if (node.kind == ExprKind::kConst && node.scalar.i >= 0) return Dim(node.scalar.i);
+  if (node.kind == ExprKind::kDim) return node.dim;
+  if (node.kind == ExprKind::kIndex && static_cast<size_t>(node.axis) < body.axes.size() + body.reduce_axes.size())
+    return extent_of(body, static_cast<size_t>(node.axis)) - 1;
+  if (node.kind != ExprKind::kOp || node.args.size() != 2) return std::nullopt;
+  const auto a = largest(body, node.args[0]), b = largest(body, node.args[1]);
+  if (!a || !b) return std::nullopt;
+  if (node.op == ir::ScalarOp::kAdd) return *a + *b;
+  const ir::ExprKind right = body.pool->node(node.args[1]).kind;
+  if (right != ExprKind::kConst && right != ExprKind::kDim) return std::nullopt;
+  if (node.op == ir::ScalarOp::kMul) return *a * *b;
+  if (node.op == ir::ScalarOp::kFloorDiv) return floor_div(*a, *b);
+  return std::nullopt;
+}
+
+void add_load_facts(const Body& body, const ir::ExprNode& load, const std::vector<Dim>& shape, std::vector<DimFact>& facts) {
+  const ir::ExprPool& pool = *body.pool;
+  // Movements may read a part of an axis, unless a guard says which; the others read all of it.
+  const Kind kind = body.kind == ir::ComputeKind::kMovement && !load.guarded ? Kind::kLessEqual : Kind::kEqual;
+  std::unordered_set<int> guarded;  // axes along which the guard decides what is read
+  if (load.guarded) collect_axes(pool, load.args[shape.size()], guarded);
+  for (size_t i = 0; i < shape.size(); ++i) {
+    if (!guarded.empty()) {
+      std::unordered_set<int> read;
+      collect_axes(pool, load.args[i], read);
+      if (std::any_of(read.begin(), read.end(), [&](int a) { return guarded.contains(a); })) continue;
+    }
+    bool broadcast = false;
+    const auto axis = axis_of(pool, load.args[i], broadcast);
+    if (axis && *axis < body.axes.size() + body.reduce_axes.size()) {
+      add_fact(facts, broadcast ? Kind::kBroadcast : kind, extent_of(body, *axis), shape[i]);
+    } else if (body.kind == ir::ComputeKind::kContraction) {
+      if (const auto last = largest(body, load.args[i])) add_fact(facts, Kind::kLessEqual, *last + 1, shape[i]);
+    }
+  }
+}
+
 void add_body_facts(const ir::Node& node, const Body& body, std::vector<DimFact>& facts) {
-  // Movements may read a part of an axis; the others read all of it.
-  const Kind kind = body.kind == ir::ComputeKind::kMovement ? Kind::kLessEqual : Kind::kEqual;
   for (int id = 0; id < body.pool->size(); ++id) {
     const ir::ExprNode& load = body.pool->node(id);
-    if (load.kind != ExprKind::kLoad || load.guarded) continue;
+    if (load.kind != ExprKind::kLoad) continue;
     const ir::Value* operand = node.input(load.operand);
     if (operand == nullptr || !operand->type().is_ranked_tensor()) continue;
     const auto& shape = *operand->tensor().dims;
-    if (shape.size() != load.args.size()) continue;
-    for (size_t i = 0; i < shape.size(); ++i) {
-      bool broadcast = false;
-      const auto axis = axis_of(*body.pool, load.args[i], broadcast);
-      if (!axis || *axis >= body.axes.size() + body.reduce_axes.size()) continue;
-      const Dim extent = *axis < body.axes.size() ? body.axes[*axis] : body.reduce_axes[*axis - body.axes.size()];
-      add_fact(facts, broadcast ? Kind::kBroadcast : kind, extent, shape[i]);
-    }
+    if (load.args.size() != shape.size() + (load.guarded ? 2 : 0)) continue;
+    add_load_facts(body, load, shape, facts);
   }
+  // The first of no elements is none: an arg reduction needs one.
+  const bool arg = body.combiner >= ir::Combiner::kArgMin && !body.reduce_axes.empty();
+  for (const Dim& extent : body.reduce_axes)
+    if (arg) add_fact(facts, Kind::kLessEqual, 1, extent);
 }
 
 void add_node_facts(const ir::Node& node, std::vector<DimFact>& facts) {

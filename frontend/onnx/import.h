@@ -17,7 +17,7 @@ struct ImportOptions {
   /// Where given, overrides of names that the model does not have are left out and their names added here; else they are errors.
   std::vector<std::string>* absent = nullptr;
   int max_nesting = 64;             // of regions and function calls
-  int64_t max_nodes = 4'000'000;    // after inlining of functions
+  int64_t max_nodes = 2'000'000;    // after inlining of functions
 };
 
 /// Reads an ONNX model: any IR version 3 to 13, opset 1 to 28, normalised to the newest form of every op. Initializers and

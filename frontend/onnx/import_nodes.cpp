@@ -8,6 +8,10 @@ namespace tenon::frontend {
 
 using onnx::AttributeProto;
 
+namespace {
+constexpr size_t kMaxPrefix = 512;
+}
+
 Status Importer::import_nodes(const Nodes& nodes, ir::Graph& graph, Scope& scope, const Frame& frame, const Hints& hints) {
   TENON_ASSIGN_OR_RETURN(const std::vector<int> order,
                          order_nodes(nodes, [&](const std::string& name) { return scope.find(name) != nullptr; }));
@@ -209,7 +213,8 @@ Status Importer::import_call(const onnx::NodeProto& proto, const Functions::Entr
                                                  proto.output_size(), f.input_size(), f.output_size()));
   Frame inner;
   inner.opsets = &function.opsets;
-  inner.prefix = name + "/";
+  // Calls of calls with long names would take memory by their product.
+  inner.prefix = name.size() <= kMaxPrefix ? name + "/" : fmt::format("call_{}/", unnamed_++);
   inner.function = &function;
   inner.caller = &frame;
   inner.depth = frame.depth + 1;

@@ -23,7 +23,7 @@ Result<std::unique_ptr<ir::Graph>> Importer::run() {
   TENON_RETURN_IF_ERROR(check_model(model_));
   TENON_ASSIGN_OR_RETURN(opsets_, read_opsets(model_.opset_import()));
   TENON_ASSIGN_OR_RETURN(functions_, Functions::read(model_));
-  TENON_RETURN_IF_ERROR(check_supported(model_, opsets_, functions_, options_.max_nesting));
+  TENON_RETURN_IF_ERROR(check_supported(model_, opsets_, functions_, options_));
   graph_ = std::make_unique<ir::Graph>();
   dims_ = std::make_unique<DimNames>(graph_->dims());
   read_metadata(*graph_);
@@ -194,7 +194,10 @@ ir::Value* Importer::Scope::find(const std::string& name) const {
 
 std::string Importer::unique(const std::string& name) {
   std::string out = name;
-  for (int i = 1; !names_.insert(out).second; ++i) out = fmt::format("{}.{}", name, i);
+  // Counting on from the last suffix: starting anew for each of many equal names takes quadratic time.
+  if (!names_.insert(out).second)
+    do out = fmt::format("{}.{}", name, ++suffixes_[name]);
+    while (!names_.insert(out).second);
   return out;
 }
 

@@ -44,7 +44,7 @@ class Functions {
 };
 
 /// Lists everything in the model that the op table and the normaliser lack, in one error; OK when there is nothing.
-Status check_supported(const onnx::ModelProto& model, const Opsets& opsets, const Functions& functions, int max_nesting);
+Status check_supported(const onnx::ModelProto& model, const Opsets& opsets, const Functions& functions, const ImportOptions& options);
 
 /// The graphs that an op's node carries, in the order of its regions.
 std::vector<std::string_view> region_attributes(std::string_view domain, std::string_view op);
@@ -111,6 +111,7 @@ class Importer {
   std::unique_ptr<ir::Graph> graph_;
   std::unique_ptr<DimNames> dims_;
   std::unordered_set<std::string> names_;
+  std::unordered_map<std::string, int64_t> suffixes_;  // last one given to a name that came again
   std::unordered_set<const ir::Value*> named_;
   std::vector<ir::Value*> initializers_;
   std::vector<std::string> unsupported_;  // found while building; reported together

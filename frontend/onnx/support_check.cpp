@@ -124,14 +124,54 @@ class Survey {
   std::map<std::string, Missing> missing_;
 };
 
+/// How many nodes there are once functions are inlined, before any is: a few functions that call each other twice make 2^n.
+class InlinedSize {
+ public:
+  InlinedSize(const Functions& functions, const ImportOptions& options) : functions_(functions), options_(options) {}
+
+  Result<int64_t> nodes(const Nodes& nodes, int depth) {
+    if (depth > options_.max_nesting)
+      return error(Code::kResourceExhausted, "calls and subgraphs are nested more than {} deep", options_.max_nesting);
+    int64_t total = nodes.size();
+    const auto add = [&](const Result<int64_t>& more) -> Status {
+      if (!more.ok()) return more.status();
+      total += *more;
+      return total <= options_.max_nodes ? Status()
+                                         : error(Code::kResourceExhausted, "more than {} nodes once functions are inlined", options_.max_nodes);
+    };
+    for (const onnx::NodeProto& node : nodes) {
+      if (const Functions::Entry* f = functions_.find(node)) TENON_RETURN_IF_ERROR(add(function(*f, depth + 1)));
+      for (const onnx::AttributeProto& a : node.attribute()) {
+        if (a.has_g()) TENON_RETURN_IF_ERROR(add(this->nodes(a.g().node(), depth + 1)));
+        for (const onnx::GraphProto& g : a.graphs()) TENON_RETURN_IF_ERROR(add(this->nodes(g.node(), depth + 1)));
+      }
+    }
+    return total;
+  }
+
+ private:
+  Result<int64_t> function(const Functions::Entry& f, int depth) {
+    // Zero while it is being counted: a function that calls itself is reported where it is called.
+    const auto [it, fresh] = counts_.emplace(&f, 0);
+    if (!fresh) return it->second;
+    TENON_ASSIGN_OR_RETURN(const int64_t count, nodes(f.proto->node(), depth));
+    return counts_[&f] = count;
+  }
+
+  const Functions& functions_;
+  const ImportOptions& options_;
+  std::map<const Functions::Entry*, int64_t> counts_;
+};
+
 }  // namespace
 
-Status check_supported(const onnx::ModelProto& model, const Opsets& opsets, const Functions& functions, int max_nesting) {
-  Survey survey(functions, max_nesting);
+Status check_supported(const onnx::ModelProto& model, const Opsets& opsets, const Functions& functions, const ImportOptions& options) {
+  Survey survey(functions, options.max_nesting);
   TENON_RETURN_IF_ERROR(survey.nodes(model.graph().node(), opsets, 0));
   for (const auto& [id, function] : functions.all())
     TENON_RETURN_IF_ERROR(survey.nodes(function.proto->node(), function.opsets, 0).at(fmt::format("function {}", function.proto->name())));
-  return survey.report();
+  TENON_RETURN_IF_ERROR(survey.report());
+  return InlinedSize(functions, options).nodes(model.graph().node(), 0).status();
 }
 
 std::vector<std::string_view> region_attributes(std::string_view domain, std::string_view op) {

@@ -118,6 +118,30 @@ TEST(Hostile, DeepNestingIsRefused) {
   EXPECT_NE(result.status().to_string().find("nested"), std::string::npos) << result.status().to_string();
 }
 
+TEST(Hostile, FunctionsThatDoubleAreRefusedBeforeTheyAreInlined) {
+  Model m;
+  Model::import_opset(m.proto, "local", 1);
+  m.input("x", DType::kF32, {"N"});
+  for (int i = 0; i < 50; ++i) {
+    auto& f = *m.proto.add_functions();
+    f.set_name(fmt::format("F{}", i));
+    f.set_domain("local");
+    Model::import_opset(f, "", 21);
+    Model::import_opset(f, "local", 1);
+    f.add_input("a");
+    f.add_output("b");
+    const std::string inner = i == 0 ? "Neg" : fmt::format("F{}", i - 1);
+    for (const auto& [from, to] : {std::pair{"a", "t"}, std::pair{"t", "b"}})
+      add_node(f, inner, {from}, {to}).set_domain(i == 0 ? "" : "local");
+  }
+  m.node("F49", {"x"}, {"y"}, "local");
+  m.output("y");
+  const std::string bytes = m.bytes();
+  const auto result = import_onnx_bytes(std::as_bytes(std::span(bytes.data(), bytes.size())));
+  ASSERT_FALSE(result.ok());
+  EXPECT_NE(result.status().to_string().find("inlined"), std::string::npos) << result.status().to_string();
+}
+
 TEST(Hostile, EmptyFilesFoldersAndDevices) {
   TemporaryFolder folder;
   EXPECT_FALSE(import_onnx(folder.write("empty.onnx", "")).ok());

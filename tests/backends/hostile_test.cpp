@@ -1,0 +1,80 @@
+// Models and inputs that would read past a tensor, run for ever or overflow the stack: a named error or a result on every backend.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "backends/backend.h"
+#include "ir/graph.h"
+#include "ir/parser.h"
+
+namespace tenon::backends {
+namespace {
+
+using ::testing::HasSubstr;
+
+Result<std::vector<HostValue>> run(std::string_view backend, const std::string& text, const std::vector<HostValue>& inputs) {
+  TENON_ASSIGN_OR_RETURN(const auto graph, ir::parse_text(text));
+  TENON_ASSIGN_OR_RETURN(const auto executable, find_backend(backend)->compile(*graph, {}));
+  TENON_ASSIGN_OR_RETURN(const auto session, executable->create_session({}));
+  return session->run(inputs);
+}
+
+Tensor zeros(Shape shape) { return *Tensor::zeros(DType::kF32, std::move(shape)); }
+
+TEST(HostileModels, ConcatenatedDimsThatDisagreeAreErrors) {
+  const std::string text = R"(graph "g" {
+  input %a: f32[A, B]
+  input %b: f32[C, D]
+  %y: f32[A + C, B] = Concat(%a, %b) {axis = 0}
+  output %y
+})";
+  for (std::string_view backend : {"reference", "cpu"}) {
+    EXPECT_TRUE(run(backend, text, {zeros({2, 3}), zeros({1, 3})}).ok()) << backend;
+    EXPECT_FALSE(run(backend, text, {zeros({2, 3}), zeros({3, 2})}).ok()) << backend;
+  }
+}
+
+TEST(HostileModels, ChannelsThatWeightsReadBeyondAreErrors) {
+  const std::string text = R"(graph "g" {
+  input %x: f32[1, C, 8, 8]
+  input %w: f32[4, 3, 3, 3]
+  %y: f32[1, 4, 6, 6] = Conv(%x, %w) {group = 2}
+  output %y
+})";
+  for (std::string_view backend : {"reference", "cpu"}) {
+    EXPECT_TRUE(run(backend, text, {zeros({1, 6, 8, 8}), zeros({4, 3, 3, 3})}).ok()) << backend;
+    EXPECT_FALSE(run(backend, text, {zeros({1, 3, 8, 8}), zeros({4, 3, 3, 3})}).ok()) << backend;
+  }
+}
+
+TEST(HostileModels, ChainsThatDoubleTheirPathsCompile) {
+  std::string text = "graph \"g\" {\n  input %v0: f32[N]\n";
+  constexpr int kLength = 300;
+  for (int i = 0; i < kLength; ++i) text += fmt::format("  %v{}: f32[N] = Add(%v{}, %v{})\n", i + 1, i, i);
+  text += fmt::format("  output %v{}\n}}", kLength);
+  for (std::string_view backend : {"reference", "cpu"}) EXPECT_TRUE(run(backend, text, {zeros({4})}).ok()) << backend;
+}
+
+TEST(HostileModels, SumsOfThousandsOfOperandsDoNotOverflowTheStack) {
+  std::string text = "graph \"g\" {\n  input %x: f32[N]\n  %y: f32[N] = Sum(%x";
+  for (int i = 0; i < 40'000; ++i) text += ", %x";
+  text += ")\n  output %y\n}";
+  for (std::string_view backend : {"reference", "cpu"}) {
+    const auto out = run(backend, text, {Tensor::from<float>({1}, {1})});
+    ASSERT_TRUE(out.ok()) << backend << out.status().to_string();
+    EXPECT_EQ(std::get<Tensor>((*out)[0]).at_double(0), 40'001) << backend;
+  }
+}
+
+TEST(HostileModels, WindowsOfManyTermsAreRefused) {
+  const std::string text = R"(graph "g" {
+  input %x: f32[1, 1, 8, 8]
+  %y: f32[1, 1, 1, 1] = AveragePool(%x) {kernel_shape = [1073741824, 1073741824], pads = [536870912, 536870912, 536870912, 536870912], strides = [1073741824, 1073741824]}
+  output %y
+})";
+  for (std::string_view backend : {"reference", "cpu"})
+    EXPECT_THAT(run(backend, text, {zeros({1, 1, 8, 8})}).status().to_string(), HasSubstr("the limit is")) << backend;
+}
+
+}  // namespace
+}  // namespace tenon::backends
