@@ -16,7 +16,7 @@ all: configure
 demo: configure
 	cmake --build --preset $(PRESET) -j $(JOBS) --target tenon
 	$(TENON) verify models/digits --backend reference,cpu
-	$(TENON) eval models/digits/model.onnx --dataset $(DIGITS)/test-images.idx3-ubyte,$(DIGITS)/test-labels.idx1-ubyte --show 6
+	$(TENON) eval models/digits/model.onnx --dataset $(DIGITS)/test-images.idx3-ubyte,$(DIGITS)/test-labels.idx1-ubyte --show 3
 
 test: all
 	ctest --preset $(PRESET) -j $(JOBS)
