@@ -270,10 +270,10 @@ Result<uint64_t> Stream::parameters(std::span<const uint64_t> addresses, std::sp
   const DeviceBuffer& block = *blocks_[block_];
   if (used_ + bytes > block.size()) return error(Code::kResourceExhausted, "a kernel has {} parameters", dims.size());
   std::byte* at = block.host() + used_;
-  std::memcpy(at, addresses.data(), addresses.size_bytes());
-  std::memcpy(at + addresses.size_bytes(), dims.data(), dims.size_bytes());
+  at = std::ranges::copy(std::as_bytes(addresses), at).out;
+  at = std::ranges::copy(std::as_bytes(dims), at).out;
   const uint64_t check_code = check_code_->address();
-  std::memcpy(at + addresses.size_bytes() + dims.size_bytes(), &check_code, sizeof check_code);
+  std::memcpy(at, &check_code, sizeof check_code);
   const uint64_t address = block.address() + used_;
   used_ += bytes;
   return address;
