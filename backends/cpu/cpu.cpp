@@ -4,45 +4,18 @@
 #include <unordered_map>
 
 #include "backends/cpu/openblas.h"
+#include "backends/planned.h"
 #include "codegen/llvm/jit.h"
 #include "codegen/plan/build.h"
 #include "passes/pass.h"
-#include "runtime/session.h"
 #include "support/cpu_count.h"
 
 namespace tenon::backends {
 namespace {
 
-class CpuSession final : public Session {
+class CpuExecutable final : public PlannedExecutable {
  public:
-  CpuSession(std::shared_ptr<const Executable> owner, std::unique_ptr<runtime::Session> session)
-      : owner_(std::move(owner)), session_(std::move(session)) {}
-  Result<std::vector<HostValue>> run(std::span<const HostValue> inputs) override { return session_->run(inputs); }
-  size_t arena_bytes() const override { return session_->arena_bytes(); }
-
- private:
-  std::shared_ptr<const Executable> owner_;  // keeps code and graph alive
-  std::unique_ptr<runtime::Session> session_;
-};
-
-class CpuExecutable final : public Executable, public std::enable_shared_from_this<CpuExecutable> {
- public:
-  Result<std::unique_ptr<Session>> create_session(const SessionOptions& options) const override {
-    runtime::SessionOptions inner;
-    inner.num_threads = options.num_threads;
-    inner.executor = options.executor;
-    inner.max_arena_bytes = options.max_arena_bytes;
-    TENON_ASSIGN_OR_RETURN(auto session, runtime::Session::create(plan, inner));
-    return std::unique_ptr<Session>(std::make_unique<CpuSession>(shared_from_this(), std::move(session)));
-  }
-  const std::vector<Placement>& placement() const override { return rows; }
-  const CompileStats& stats() const override { return figures; }
-
-  std::unique_ptr<ir::Graph> graph;  // host calls evaluate its nodes
   std::unique_ptr<codegen::CpuJit> jit;
-  std::shared_ptr<const runtime::PreparedPlan> plan;
-  std::vector<Placement> rows;
-  CompileStats figures;
 };
 
 class Stopwatch {

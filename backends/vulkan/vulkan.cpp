@@ -4,10 +4,10 @@
 #include <chrono>
 #include <unordered_map>
 
+#include "backends/planned.h"
 #include "backends/vulkan/session_device.h"
 #include "codegen/plan/build.h"
 #include "passes/pass.h"
-#include "runtime/session.h"
 
 namespace tenon::backends {
 namespace {
@@ -54,37 +54,15 @@ std::optional<std::string> missing(const kir::Kernel& kernel, const DeviceInfo& 
   return std::nullopt;
 }
 
-class VulkanSession final : public Session {
+class VulkanExecutable final : public PlannedExecutable {
  public:
-  VulkanSession(std::shared_ptr<const Executable> owner, std::unique_ptr<runtime::Session> session)
-      : owner_(std::move(owner)), session_(std::move(session)) {}
-  Result<std::vector<HostValue>> run(std::span<const HostValue> inputs) override { return session_->run(inputs); }
-  size_t arena_bytes() const override { return session_->arena_bytes(); }
+  std::shared_ptr<const Pipelines> pipelines;
 
  private:
-  std::shared_ptr<const Executable> owner_;  // keeps pipelines and graph alive
-  std::unique_ptr<runtime::Session> session_;
-};
-
-class VulkanExecutable final : public Executable, public std::enable_shared_from_this<VulkanExecutable> {
- public:
-  Result<std::unique_ptr<Session>> create_session(const SessionOptions& options) const override {
-    runtime::SessionOptions inner;
-    inner.num_threads = options.num_threads;
-    inner.executor = options.executor;
-    inner.max_arena_bytes = options.max_arena_bytes;
-    TENON_ASSIGN_OR_RETURN(inner.device, SessionDevice::create(*device(), pipelines));
-    TENON_ASSIGN_OR_RETURN(auto session, runtime::Session::create(plan, inner));
-    return std::unique_ptr<Session>(std::make_unique<VulkanSession>(shared_from_this(), std::move(session)));
+  Result<std::shared_ptr<runtime::Device>> create_device() const override {
+    TENON_ASSIGN_OR_RETURN(std::shared_ptr<runtime::Device> made, SessionDevice::create(*device(), pipelines));
+    return made;
   }
-  const std::vector<Placement>& placement() const override { return rows; }
-  const CompileStats& stats() const override { return figures; }
-
-  std::unique_ptr<ir::Graph> graph;  // host calls evaluate its nodes
-  std::shared_ptr<const Pipelines> pipelines;
-  std::shared_ptr<const runtime::PreparedPlan> plan;
-  std::vector<Placement> rows;
-  CompileStats figures;
 };
 
 double elapsed_ms(std::chrono::steady_clock::time_point since) {
