@@ -131,6 +131,7 @@ struct OpDef {
   int num_regions = 0;
   bool side_effects = false;  // random: not merged, not folded
   std::string_view doc;       // one line, with the ONNX section
+  std::string_view host = {}; // for an op with `eval` alone: why no kernel can compute it; empty when none does yet
 };
 
 /// The op of this domain and name, null when there is none. "ai.onnx" is the same as "".

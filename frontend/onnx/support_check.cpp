@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "frontend/onnx/importer.h"
+#include "frontend/onnx/op_versions.h"
 
 namespace tenon::frontend {
 
@@ -58,8 +59,6 @@ const Functions::Entry* Functions::find(const onnx::NodeProto& node) const {
 
 namespace {
 
-constexpr int64_t kNewestOpset = 28;
-
 /// Missing ops with the nodes that use them.
 struct Missing {
   std::string what;
@@ -102,8 +101,14 @@ class Survey {
     if (found == opsets.end() && domain.empty())
       return Status(Code::kInvalidModel, "the model imports no opset for ai.onnx", node.name());
     const int64_t version = found == opsets.end() ? 1 : found->second;
-    if (domain.empty() && version > kNewestOpset)
-      add("opset", fmt::format("opset {} (the newest known is {})", version, kNewestOpset), node);
+    const std::span<const int64_t> versions = op_versions(domain, node.op_type());
+    if (!versions.empty() && version < versions[0])
+      return Status(Code::kInvalidModel,
+                    fmt::format("{} exists from opset {}, and the model imports opset {}", node.op_type(), versions[0], version),
+                    node.name(), "import a newer opset");
+    const int64_t newest = newest_opset(domain).value_or(version);
+    if (version > newest)
+      add(domain + '\0' + "opset", fmt::format("opset {} of {} (the newest known is {})", version, domain.empty() ? "ai.onnx" : domain, newest), node);
     else if (ir::find_op(domain, node.op_type()) == nullptr && !has_replacement(domain, node.op_type(), version))
       add(domain + '\0' + node.op_type(),
           fmt::format("{}{}{} of opset {}", domain, domain.empty() ? "" : ".", node.op_type(), version), node);

@@ -397,11 +397,13 @@ std::vector<OpDef> map_ops() {
   return {
       {.domain = "ai.onnx.ml", .name = "ZipMap", .inputs = {{"X", "F", kMlFloat}}, .outputs = {{.name = "Z", .any = true}},
        .attrs = {{"classlabels_int64s", AttrKind::kInts}, {"classlabels_strings", AttrKind::kStrings}},
-       .infer = infer_zip_map, .compute = {.eval = eval_zip_map}, .doc = "A map from label to score for each row (ai.onnx.ml ZipMap)."},
+       .infer = infer_zip_map, .compute = {.eval = eval_zip_map}, .doc = "A map from label to score for each row (ai.onnx.ml ZipMap).",
+       .host = "maps are values of the host"},
       {.domain = "ai.onnx.ml", .name = "DictVectorizer", .inputs = {{.name = "X", .any = true}}, .outputs = {{"Y", "T", kAnyTensor}},
        .attrs = {{"int64_vocabulary", AttrKind::kInts}, {"string_vocabulary", AttrKind::kStrings}},
        .infer = infer_dict_vectorizer, .compute = {.eval = eval_dict_vectorizer},
-       .doc = "A map's values in the vocabulary's order (ai.onnx.ml DictVectorizer)."},
+       .doc = "A map's values in the vocabulary's order (ai.onnx.ml DictVectorizer).",
+       .host = "maps are values of the host"},
   };
 }
 
@@ -423,10 +425,12 @@ std::vector<OpDef> encoder_ops() {
   return {
       {.domain = "ai.onnx.ml", .name = "LabelEncoder", .inputs = {{"X", "T1", kAnyTensor}}, .outputs = {{"Y", "T2", kAnyTensor}},
        .attrs = label_attrs, .infer = infer_label_encoder, .compute = {.eval = eval_label_encoder},
-       .doc = "Maps keys to values (ai.onnx.ml LabelEncoder)."},
+       .doc = "Maps keys to values (ai.onnx.ml LabelEncoder).",
+       .host = "hash look-ups, also of strings"},
       {.domain = "ai.onnx.ml", .name = "CategoryMapper", .inputs = {{"X", "T1", kStringOrInt}}, .outputs = {{"Y", "T2", kStringOrInt}},
        .attrs = mapper, .infer = infer_category_mapper, .compute = {.eval = eval_category_mapper},
-       .doc = "Maps strings to ints or back (ai.onnx.ml CategoryMapper)."},
+       .doc = "Maps strings to ints or back (ai.onnx.ml CategoryMapper).",
+       .host = "hash look-ups, also of strings"},
       {.domain = "ai.onnx.ml", .name = "OneHotEncoder", .inputs = {{"X", "T", kMlInputs | dtypes(DType::kString)}},
        .outputs = {{"Y", "F", kMlFloat}}, .attrs = one_hot, .infer = infer_one_hot_encoder, .compute = {.eval = eval_one_hot_encoder},
        .doc = "1 at the element's category, on a new last axis (ai.onnx.ml OneHotEncoder)."},
