@@ -13,6 +13,7 @@
 #include <nlohmann/json.hpp>
 
 #include "eval/inputs.h"
+#include "eval/round_off.h"
 
 namespace tenon::eval {
 namespace fs = std::filesystem;
@@ -102,6 +103,12 @@ Status run_case(const Case& one, const backends::Backend& backend, const VerifyO
           result = std::move(ranked);
           result.message = fmt::format("rows of {} that tie are in another order", rule->key);
         }
+      }
+    }
+    if (agrees.code() == Code::kMismatch && options.round_off_samples > 0) {
+      if (auto within = within_round_off(*graph, inputs, expected, *outputs, options.round_off_samples); within.ok() && *within) {
+        agrees = Status();
+        result.message = std::move(**within);
       }
     }
     if (!agrees.ok()) return std::move(agrees).at(set);

@@ -36,6 +36,7 @@ struct CaseResult {
 struct VerifyOptions {
   Tolerance tolerance;
   std::optional<RowRule> rows;
+  int round_off_samples = 8;  // of a case that differs: see eval/round_off.h; 0: none
   backends::CompileOptions compile;
   backends::SessionOptions session;
   int jobs = 1;              // cases at a time

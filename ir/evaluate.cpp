@@ -203,6 +203,7 @@ class Evaluator {
       inputs[static_cast<size_t>(i)] = *value;
     }
     TENON_RETURN_IF_ERROR(run_node(node, inputs, outputs, frame, observed));
+    if (observed && options_.alter) TENON_RETURN_IF_ERROR(options_.alter(node, outputs));
     if (observed && options_.observe) options_.observe(node, outputs);
     for (int i = 0; i < node.num_outputs(); ++i) {
       const Value* output = node.output(i);

@@ -27,6 +27,8 @@ struct EvalOptions {
   std::function<const HostValue*(const Value* value)> outer;
   /// Called after each node of the graph and its regions (not of decompositions), with its outputs.
   std::function<void(const Node& node, std::span<const HostValue> outputs)> observe;
+  /// Called before `observe` for the same nodes; may put other values of the same type and shape in the place of the outputs.
+  std::function<Status(const Node& node, std::span<HostValue> outputs)> alter;
 };
 
 /// Runs one node on concrete values: `eval` when its op has one, else its bodies, else its decomposition. Inputs that are

@@ -13,7 +13,9 @@ constexpr const char* kRule =
     "finite |e| of that output. Float types below 32 bits use at least twice (rtol) and once (scaled-atol) their epsilon.\n"
     "Integers must agree within atol, booleans and strings exactly. NaN agrees with NaN, an infinity with the same one.\n"
     "When all outputs begin with the shape of a float output that never increases along its last axis (a ranking), rows\n"
-    "that agree in every output may stand in another order: only where scores tie within the tolerance can they.\n\n"
+    "that agree in every output may stand in another order: only where scores tie within the tolerance can they.\n"
+    "A case that still differs passes as ill-conditioned, and is listed, when each output is no further off (in its norm) than\n"
+    "twice what the model's own output moves in --round-off runs whose every operation rounds by chance 1 ulp up or down.\n\n"
     "Examples:\n"
     "  tenon verify models/digits --backend reference,cpu\n"
     "  tenon verify /usr/share/libonnx-testdata/data/node --filter 'test_conv*' --atol 1e-7\n"
@@ -24,7 +26,7 @@ struct Options {
   std::vector<std::string> folders;
   std::string backend = "cpu", json, filter, target, rows;
   double rtol = 1e-3, atol = 0, scaled_atol = 1e-4, timeout = 600;
-  int jobs = 1, threads = 0, opt_level = 3;
+  int jobs = 1, threads = 0, opt_level = 3, round_off = 8;
   bool no_isolate = false, verbose = false;
   CLI::Option* atol_given = nullptr;
   CLI::Option* scaled_given = nullptr;
@@ -90,6 +92,7 @@ int verify(const Options& o) {
     if (!rule.ok()) return report(std::move(rule).status().at("--match-rows"));
     options.rows = *rule;
   }
+  options.round_off_samples = o.round_off;
   options.compile.opt_level = o.opt_level;
   options.compile.target = o.target;
   options.session.num_threads = o.threads;
@@ -108,9 +111,10 @@ int verify(const Options& o) {
       progress.clear();
       (r.status == eval::CaseStatus::kPassed ? passed : r.status == eval::CaseStatus::kFailed ? failed : skipped) += 1;
       if (!quiet && r.status == eval::CaseStatus::kFailed) print_failure(r);
+      if (!quiet && !o.verbose && r.status == eval::CaseStatus::kPassed && !r.message.empty()) fmt::print("ok    {}  {}\n", r.name, r.message);
       if (!quiet && o.verbose && r.status == eval::CaseStatus::kPassed)
-        fmt::print("ok    {}  max_abs {:.3g}, max_rel {:.3g}, compile {:.0f} ms, {} runs {:.1f} ms\n", r.name, r.max_abs, r.max_rel,
-                   r.compile_ms, r.data_sets, r.run_ms);
+        fmt::print("ok    {}  max_abs {:.3g}, max_rel {:.3g}, compile {:.0f} ms, {} runs {:.1f} ms{}{}\n", r.name, r.max_abs, r.max_rel,
+                   r.compile_ms, r.data_sets, r.run_ms, r.message.empty() ? "" : "; ", r.message);
       if (!quiet) std::fflush(stdout);
       progress.show(fmt::format("[{}/{}] {}", passed + failed + skipped, cases->size(), r.name));
     });
@@ -140,6 +144,9 @@ void add_verify(CLI::App& app, int& status) {
   sub->add_option("--match-rows", o->rows,
                   "Compare OUTPUT and all outputs whose shapes start with its shape as rows in any order; only rows with OUTPUT>=T")
       ->type_name("OUTPUT[>=T]");
+  sub->add_option("--round-off", o->round_off, "Runs with random rounding of a case that differs; 0: none")
+      ->check(CLI::Range(0, 1000).description(""))
+      ->type_name("N");
   sub->add_option("--jobs", o->jobs, "Cases at a time")->check(CLI::Range(1, 1024).description(""))->type_name("N");
   sub->add_option("--threads", o->threads, "Threads of a session; 0: all cores")->type_name("N")->check(thread_count());
   sub->add_option("--timeout", o->timeout, "What a case may take")->check(CLI::Range(1e-3, 1e9).description(""))->type_name("SECONDS");
