@@ -43,6 +43,7 @@ std::vector<OpDef> ml_tree_ops();
 std::vector<OpDef> ml_linear_ops();
 std::vector<OpDef> ml_feature_ops();
 std::vector<OpDef> contrib_ops();
+std::vector<OpDef> optimizer_ops();
 
 using OpFamily = std::vector<OpDef> (*)();
 std::span<const OpFamily> op_families();

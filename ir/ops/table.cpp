@@ -39,6 +39,7 @@ std::span<const OpFamily> op_families() {
       ml_tree_ops,
       ml_linear_ops,
       ml_feature_ops,
+      optimizer_ops,
   };
   return kFamilies;
 }
