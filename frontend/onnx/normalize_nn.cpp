@@ -10,7 +10,8 @@ namespace {
 using namespace rules;
 using Outputs = std::optional<std::vector<ir::Value*>>;
 
-/// BatchNormalization below 9 with spatial = 0: statistics for each element of an example, y = (x - mean) / sqrt(var + eps) * scale + bias.
+/// BatchNormalization below 9 with spatial = 0: statistics for each element of an example, y = (x - mean) / sqrt(var +
+/// eps) * scale + bias.
 Status batch_norm_elements(Call& call, ir::Builder& builder, Outputs& outputs) {
   for (size_t i = 0; i < 5; ++i)
     if (!call.has(i)) return error(Code::kInvalidModel, "input {} is missing", i);
@@ -22,7 +23,8 @@ Status batch_norm_elements(Call& call, ir::Builder& builder, Outputs& outputs) {
   return builder.status();
 }
 
-/// Below 14 there was no training_mode: using the statistics' outputs meant training, which gave other outputs than today's.
+/// Below 14 there was no training_mode: using the statistics' outputs meant training, which gave other outputs than
+/// today's.
 Status batch_norm_old(Call& call, ir::Builder& builder, Outputs& outputs) {
   for (size_t i = 1; i < call.used.size(); ++i)
     if (call.used[i]) return unsupported(call, "training outputs (mean, variance)");
@@ -45,11 +47,11 @@ bool is_constant_zero(const ir::Value* value) {
   return t != nullptr && t->size() == 1 && t->dtype() != DType::kString && t->at_double(0) == 0;
 }
 
-/// Inference: dropout keeps everything, and so does training with a ratio of 0.
+/// Inference: dropout keeps everything, and so does training with a ratio of 0. What may train stays as it is.
 Status dropout_inference(Call& call, ir::Builder& builder, Outputs& outputs) {
   if (!call.has(0)) return error(Code::kInvalidModel, "the input is missing");
   const bool may_train = call.version >= 12 && call.has(2) && !is_constant_zero(call.in(2));
-  if (may_train && !(call.has(1) && is_constant_zero(call.in(1)))) return unsupported(call, "training mode");
+  if (may_train && !(call.has(1) && is_constant_zero(call.in(1)))) return {};
   std::vector<ir::Value*> out = {builder.make("Identity", {call.in(0)})};
   if (call.output_used(1)) out.push_back(dropout_mask(call, builder));
   outputs = std::move(out);
@@ -64,7 +66,8 @@ Status drop_output_sequence(Call& call, ir::Builder&, Outputs&) {
 /// GlobalLpPool and LpPool of opset 1 had a float `p`.
 Status integer_p(Call& call, ir::Builder&, Outputs&) {
   const double p = call.real("p", 2);
-  if (p != std::floor(p) || p < 1 || p > 1e6) return unsupported(call, fmt::format("p = {}, which is no positive integer", p));
+  if (p != std::floor(p) || p < 1 || p > 1e6)
+    return unsupported(call, fmt::format("p = {}, which is no positive integer", p));
   call.attrs.set("p", static_cast<int64_t>(p));
   return {};
 }
@@ -96,7 +99,8 @@ ir::Value* floats(ir::Builder& builder, const std::vector<float>& values) {
 Status to_asymmetric_resize(Call& call, ir::Builder& builder, ir::Value* scales, Outputs& outputs) {
   std::string mode = call.text("mode", "nearest");
   if (mode == "bilinear" || mode == "trilinear") mode = "linear";
-  if (call.in(0) == nullptr || scales == nullptr) return error(Code::kInvalidModel, "the input or the scales are missing");
+  if (call.in(0) == nullptr || scales == nullptr)
+    return error(Code::kInvalidModel, "the input or the scales are missing");
   ir::Value* inputs[] = {call.in(0), nullptr, scales};
   outputs = builder.make_n("Resize", inputs, 1,
                            {{"mode", mode},
@@ -110,7 +114,8 @@ Status upsample(Call& call, ir::Builder& builder, Outputs& outputs) {
   if (const auto* list = call.reals("scales"))
     scales = floats(builder, {list->begin(), list->end()});
   else if (call.attrs.has("height_scale") && call.attrs.has("width_scale"))
-    scales = floats(builder, {1, 1, static_cast<float>(call.real("height_scale", 1)), static_cast<float>(call.real("width_scale", 1))});
+    scales = floats(builder, {1, 1, static_cast<float>(call.real("height_scale", 1)),
+                              static_cast<float>(call.real("width_scale", 1))});
   return to_asymmetric_resize(call, builder, scales, outputs);
 }
 

@@ -1,52 +1,35 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
-#include <numbers>
 #include <random>
 
 #include "ir/ops/families.h"
 #include "ir/ops/nn_helpers.h"
+#include "support/philox.h"
 
 namespace tenon::ir {
 namespace {
 
 constexpr DTypeSet kReal = kFloat16To64;
 
-/// splitmix64 (Steele, Lea and Flood 2014): the same numbers on every machine for one seed.
-class Generator {
- public:
-  explicit Generator(uint64_t seed) : state_(seed) {}
-  uint64_t next() {
-    uint64_t z = state_ += 0x9e3779b97f4a7c15;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
-    return z ^ (z >> 31);
-  }
-  double uniform() { return static_cast<double>(next() >> 11) * 0x1p-53; }  // [0, 1)
-  double normal() {                                                        // Box and Muller 1958
-    double radius = std::sqrt(-2 * std::log(1 - uniform()));
-    return radius * std::cos(2 * std::numbers::pi * uniform());
-  }
-
- private:
-  uint64_t state_;
-};
+uint64_t index(int64_t i) { return static_cast<uint64_t>(i); }
 
 /// From the attribute seed; without one, every run differs.
-Generator generator_of(const Node& node) {
+RandomStream stream_of(const Node& node) {
   if (const Attr* seed = node.attrs().find("seed")) {
-    if (const double* value = std::get_if<double>(seed)) return Generator(std::bit_cast<uint64_t>(*value));
-    if (const int64_t* value = std::get_if<int64_t>(seed)) return Generator(static_cast<uint64_t>(*value));
+    if (const double* value = std::get_if<double>(seed)) return RandomStream(std::bit_cast<uint64_t>(*value));
+    if (const int64_t* value = std::get_if<int64_t>(seed)) return RandomStream(static_cast<uint64_t>(*value));
   }
   std::random_device device;
-  return Generator((static_cast<uint64_t>(device()) << 32) ^ device());
+  return RandomStream((static_cast<uint64_t>(device()) << 32) ^ device());
 }
 
 Result<DType> dtype_attr(InferContext& c, DType fallback, DTypeSet allowed) {
   if (!c.node().attrs().has("dtype")) return fallback;
   int64_t code = c.node().attr_int("dtype", 1);
   std::optional<DType> dtype = code > 0 && code < 100 ? dtype_from_onnx(static_cast<int>(code)) : std::nullopt;
-  if (!dtype || (allowed & dtype_bit(*dtype)) == 0) return c.fail("attribute dtype is {}, which is not possible here", code);
+  if (!dtype || (allowed & dtype_bit(*dtype)) == 0)
+    return c.fail("attribute dtype is {}, which is not possible here", code);
   return *dtype;
 }
 
@@ -70,9 +53,10 @@ Status fill(EvalContext& c, const Shape& shape) {
   bool normal = c.node.op().name == "RandomNormal" || c.node.op().name == "RandomNormalLike";
   double mean = c.node.attr_float("mean", 0), scale = c.node.attr_float("scale", 1);
   double low = c.node.attr_float("low", 0), high = c.node.attr_float("high", 1);
-  TENON_ASSIGN_OR_RETURN(Tensor* out, c.allocate(0, dtype, shape));
-  Generator g = generator_of(c.node);
-  for (int64_t i = 0; i < out->size(); ++i) out->set_double(i, normal ? mean + scale * g.normal() : low + (high - low) * g.uniform());
+  TENON_ASSIGN_OR_RETURN(Tensor * out, c.allocate(0, dtype, shape));
+  const RandomStream random = stream_of(c.node);
+  for (int64_t i = 0; i < out->size(); ++i)
+    out->set_double(i, normal ? mean + scale * random.normal(index(i)) : low + (high - low) * random.uniform(index(i)));
   return {};
 }
 
@@ -89,9 +73,9 @@ Status infer_bernoulli(InferContext& c) {
 
 Status eval_bernoulli(EvalContext& c) {
   const Tensor& p = c.tensor(0);
-  TENON_ASSIGN_OR_RETURN(Tensor* out, c.allocate(0, c.node.output(0)->dtype(), p.shape()));
-  Generator g = generator_of(c.node);
-  for (int64_t i = 0; i < p.size(); ++i) out->set_double(i, g.uniform() < p.at_double(i) ? 1 : 0);
+  TENON_ASSIGN_OR_RETURN(Tensor * out, c.allocate(0, c.node.output(0)->dtype(), p.shape()));
+  const RandomStream random = stream_of(c.node);
+  for (int64_t i = 0; i < p.size(); ++i) out->set_double(i, random.uniform(index(i)) < p.at_double(i) ? 1 : 0);
   return {};
 }
 
@@ -107,17 +91,20 @@ Status infer_multinomial(InferContext& c) {
 /// Inverse of the cumulated probabilities exp(x - max).
 Status eval_multinomial(EvalContext& c) {
   const Tensor& x = c.tensor(0);
-  if (x.rank() != 2 || x.dim(1) == 0) return eval_error(c, Code::kInvalidArgument, "the input must be [batch, classes]");
+  if (x.rank() != 2 || x.dim(1) == 0)
+    return eval_error(c, Code::kInvalidArgument, "the input must be [batch, classes]");
   int64_t samples = c.node.attr_int("sample_size", 1), classes = x.dim(1);
-  TENON_ASSIGN_OR_RETURN(Tensor* out, c.allocate(0, c.node.output(0)->dtype(), {x.dim(0), samples}));
-  Generator g = generator_of(c.node);
+  TENON_ASSIGN_OR_RETURN(Tensor * out, c.allocate(0, c.node.output(0)->dtype(), {x.dim(0), samples}));
+  const RandomStream random = stream_of(c.node);
   std::vector<double> cumulated(static_cast<size_t>(classes));
   for (int64_t r = 0; r < x.dim(0); ++r) {
     double top = -INFINITY, total = 0;
     for (int64_t j = 0; j < classes; ++j) top = std::max(top, x.at_double(r * classes + j));
-    for (int64_t j = 0; j < classes; ++j) cumulated[static_cast<size_t>(j)] = total += std::exp(x.at_double(r * classes + j) - top);
+    for (int64_t j = 0; j < classes; ++j)
+      cumulated[static_cast<size_t>(j)] = total += std::exp(x.at_double(r * classes + j) - top);
+    if (!(total > 0)) return eval_error(c, Code::kInvalidArgument, "no class of batch entry {} has a probability", r);
     for (int64_t i = 0; i < samples; ++i) {
-      auto at = std::upper_bound(cumulated.begin(), cumulated.end(), g.uniform() * total);
+      auto at = std::upper_bound(cumulated.begin(), cumulated.end(), random.uniform(index(r * samples + i)) * total);
       out->set_int(r * samples + i, std::min<int64_t>(at - cumulated.begin(), classes - 1));
     }
   }
@@ -134,15 +121,16 @@ Status eval_dropout(EvalContext& c) {
   const Tensor& x = c.tensor(0);
   double ratio = c.has(1) && c.tensor(1).size() > 0 ? c.tensor(1).at_double(0) : 0.5;
   bool training = c.has(2) && c.tensor(2).size() > 0 && c.tensor(2).at_int(0) != 0;
-  if (training && !(ratio >= 0 && ratio < 1)) return eval_error(c, Code::kInvalidArgument, "ratio {} is outside [0, 1)", ratio);
-  TENON_ASSIGN_OR_RETURN(Tensor* out, c.allocate(0, x.dtype(), x.shape()));
+  if (training && !(ratio >= 0 && ratio < 1))
+    return eval_error(c, Code::kInvalidArgument, "ratio {} is outside [0, 1)", ratio);
+  TENON_ASSIGN_OR_RETURN(Tensor * out, c.allocate(0, x.dtype(), x.shape()));
   Tensor* mask = nullptr;
   if (c.node.num_outputs() > 1) {
     TENON_ASSIGN_OR_RETURN(mask, c.allocate(1, DType::kBool, x.shape()));
   }
-  Generator g = training ? generator_of(c.node) : Generator(0);
+  const RandomStream random = training ? stream_of(c.node) : RandomStream(0);
   for (int64_t i = 0; i < x.size(); ++i) {
-    bool keep = !training || g.uniform() >= ratio;
+    bool keep = !training || random.uniform(index(i)) >= ratio;
     out->set_double(i, keep ? x.at_double(i) / (training ? 1 - ratio : 1) : 0);
     if (mask != nullptr) mask->set_int(i, keep);
   }
@@ -154,9 +142,14 @@ OpDef random(std::string_view name, std::vector<AttrDef> attrs, std::string_view
   attrs.push_back({"dtype", AttrKind::kInt});
   attrs.push_back({"seed", AttrKind::kFloat});
   if (!like) attrs.push_back({"shape", AttrKind::kInts, true});
-  OpDef def{.domain = "", .name = name, .outputs = {{"output", "T", kReal}}, .attrs = std::move(attrs),
-            .infer = like ? infer_random_like : infer_random, .compute = {.eval = like ? eval_random_like : eval_random},
-            .side_effects = true, .doc = doc};
+  OpDef def{.domain = "",
+            .name = name,
+            .outputs = {{"output", "T", kReal}},
+            .attrs = std::move(attrs),
+            .infer = like ? infer_random_like : infer_random,
+            .compute = {.eval = like ? eval_random_like : eval_random},
+            .side_effects = true,
+            .doc = doc};
   if (like) def.inputs = {{"input", "T1", kAnyTensor}};
   return def;
 }
@@ -172,19 +165,36 @@ std::vector<OpDef> random_ops() {
       random("RandomNormalLike", normal, "Normal random numbers of the input's shape (ONNX RandomNormalLike)."),
       random("RandomUniform", uniform, "Uniform random numbers (ONNX RandomUniform)."),
       random("RandomUniformLike", uniform, "Uniform random numbers of the input's shape (ONNX RandomUniformLike)."),
-      {.domain = "", .name = "Bernoulli", .inputs = {{"input", "T1", kReal}}, .outputs = {{"output", "T2", kNumeric | kBool}},
+      {.domain = "",
+       .name = "Bernoulli",
+       .inputs = {{"input", "T1", kReal}},
+       .outputs = {{"output", "T2", kNumeric | kBool}},
        .attrs = {{"dtype", AttrKind::kInt}, {"seed", AttrKind::kFloat}},
-       .infer = infer_bernoulli, .compute = {.eval = eval_bernoulli}, .side_effects = true,
+       .infer = infer_bernoulli,
+       .compute = {.eval = eval_bernoulli},
+       .side_effects = true,
        .doc = "1 with the input's probability (ONNX Bernoulli)."},
-      {.domain = "", .name = "Multinomial", .inputs = {{"input", "T1", kReal}}, .outputs = {{"output", "T2", dtypes(DType::kI32, DType::kI64)}},
-       .attrs = {{"dtype", AttrKind::kInt, false, "6"}, {"sample_size", AttrKind::kInt, false, "1"}, {"seed", AttrKind::kFloat}},
-       .infer = infer_multinomial, .compute = {.eval = eval_multinomial}, .side_effects = true,
+      {.domain = "",
+       .name = "Multinomial",
+       .inputs = {{"input", "T1", kReal}},
+       .outputs = {{"output", "T2", dtypes(DType::kI32, DType::kI64)}},
+       .attrs = {{"dtype", AttrKind::kInt, false, "6"},
+                 {"sample_size", AttrKind::kInt, false, "1"},
+                 {"seed", AttrKind::kFloat}},
+       .infer = infer_multinomial,
+       .compute = {.eval = eval_multinomial},
+       .side_effects = true,
        .doc = "Class numbers drawn by log probabilities (ONNX Multinomial)."},
-      {.domain = "", .name = "Dropout",
-       .inputs = {{"data", "T", kReal}, {"ratio", "T1", kReal, true}, {"training_mode", "T2", kBool, true}},
-       .outputs = {{"output", "T", kReal}, {"mask", "T2", kBool, true}},
+      {.domain = "",
+       .name = "Dropout",
+       .inputs = {{"data", "T", kReal | kFloat8},
+                  {"ratio", "T1", kReal | kFloat8, true},
+                  {"training_mode", "T2", kBool, true}},
+       .outputs = {{"output", "T", kReal | kFloat8}, {"mask", "T2", kBool, true}},
        .attrs = {{"seed", AttrKind::kInt}},
-       .infer = infer_dropout, .compute = {.eval = eval_dropout}, .side_effects = true,
+       .infer = infer_dropout,
+       .compute = {.eval = eval_dropout},
+       .side_effects = true,
        .doc = "Zeroes elements at random in training mode (ONNX Dropout)."},
   };
 }
