@@ -5,6 +5,7 @@
 #include <unordered_map>
 
 #include "ir/ops/families.h"
+#include "support/axis.h"
 
 namespace tenon::ir {
 
@@ -262,9 +263,7 @@ Result<std::vector<Dim>> broadcast(std::span<const std::vector<Dim>> shapes) {
 }
 
 Result<int64_t> normalize_axis(int64_t axis, int64_t rank, std::string_view attribute) {
-  if (axis < -rank || axis >= rank)
-    return error(Code::kInvalidModel, "{} {} is outside [-{}, {})", attribute, axis, rank, rank);
-  return axis < 0 ? axis + rank : axis;
+  return tenon::normalize_axis(axis, rank, attribute);
 }
 
 Result<Type> merge_types(const Type& a, const Type& b, const std::function<Dim(int axis)>& fresh) {

@@ -1,5 +1,6 @@
 #include "passes/passes.h"
 #include "passes/patch.h"
+#include "passes/rewrite.h"
 
 namespace tenon::passes {
 namespace {
@@ -21,20 +22,10 @@ class Decomposer {
   explicit Decomposer(PassContext& context) : context_(context) {}
 
   Result<bool> run(Graph& graph) {
-    bool changed = false;
-    for (Node* node = graph.first(); node;) {
-      for (const auto& region : node->regions()) {
-        TENON_ASSIGN_OR_RETURN(bool inner, run(*region));
-        changed |= inner;
-      }
-      Node* next = node->next();
-      if (wanted(*node)) {
-        TENON_ASSIGN_OR_RETURN(bool done, replace(*node, next));
-        changed |= done;
-      }
-      node = next;
-    }
-    return changed;
+    return rewrite_nodes(graph, [&](Node& node, Node*& next) -> Result<bool> {
+      if (!wanted(node)) return false;
+      return replace(node, next);
+    });
   }
 
  private:

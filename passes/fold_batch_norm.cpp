@@ -3,6 +3,7 @@
 
 #include "passes/passes.h"
 #include "passes/patch.h"
+#include "passes/rewrite.h"
 
 namespace tenon::passes {
 namespace {
@@ -158,20 +159,10 @@ Result<bool> fold(Node& node, PassContext& context) {
 }  // namespace
 
 Result<bool> fold_batch_norm(ir::Graph& graph, PassContext& context) {
-  bool changed = false;
-  for (Node* node = graph.first(); node;) {
-    Node* next = node->next();
-    for (const auto& region : node->regions()) {
-      TENON_ASSIGN_OR_RETURN(bool inner, fold_batch_norm(*region, context));
-      changed |= inner;
-    }
-    if (node->is("BatchNormalization") || node->is("Mul") || node->is("Add")) {
-      TENON_ASSIGN_OR_RETURN(bool done, fold(*node, context));
-      changed |= done;
-    }
-    node = next;
-  }
-  return changed;
+  return rewrite_nodes(graph, [&](Node& node, Node*&) -> Result<bool> {
+    if (!node.is("BatchNormalization") && !node.is("Mul") && !node.is("Add")) return false;
+    return fold(node, context);
+  });
 }
 
 }  // namespace tenon::passes

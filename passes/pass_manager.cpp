@@ -15,6 +15,7 @@ std::span<const PassInfo> pipeline() {
       {"eliminate-common", "equal nodes become one", 1, eliminate_common},
       {"eliminate-dead", "nodes whose results nobody uses", 1, eliminate_dead},
       {"fold-batch-norm", "scales and shifts per channel go into the weights before them", 2, fold_batch_norm},
+      {"raise", "what exporters spell out in simpler ops: Gelu, LayerNormalization, Softmax …", 2, raise},
       {"decompose", "ops that are defined by simpler ones become those", 0, decompose},
       {"infer", "types of what decompose made", 1, infer},
       {"fold-constants", "what decompose made of constants", 1, fold_constants},

@@ -11,6 +11,7 @@ Result<bool> eliminate_dead(ir::Graph& graph, PassContext& context);
 Result<bool> eliminate_common(ir::Graph& graph, PassContext& context);
 Result<bool> simplify(ir::Graph& graph, PassContext& context);
 Result<bool> fold_batch_norm(ir::Graph& graph, PassContext& context);
+Result<bool> raise(ir::Graph& graph, PassContext& context);
 Result<bool> decompose(ir::Graph& graph, PassContext& context);
 Result<bool> fuse(ir::Graph& graph, PassContext& context);
 

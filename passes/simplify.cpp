@@ -5,6 +5,7 @@
 #include "ir/symbols.h"
 #include "passes/passes.h"
 #include "passes/patch.h"
+#include "passes/rewrite.h"
 
 namespace tenon::passes {
 namespace {
@@ -37,18 +38,7 @@ class Simplifier {
   explicit Simplifier(PassContext& context) : context_(context) {}
 
   Result<bool> run(Graph& graph) {
-    bool changed = false;
-    for (Node* node = graph.first(); node;) {
-      for (const auto& region : node->regions()) {
-        TENON_ASSIGN_OR_RETURN(bool inner, run(*region));
-        changed |= inner;
-      }
-      Node* next = node->next();
-      TENON_ASSIGN_OR_RETURN(bool done, simplify_node(*node, next));
-      changed |= done;
-      node = next;
-    }
-    return changed;
+    return rewrite_nodes(graph, [&](Node& node, Node*& next) { return simplify_node(node, next); });
   }
 
  private:

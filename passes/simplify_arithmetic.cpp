@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "passes/facts.h"
 #include "passes/simplify_rules.h"
 
 namespace tenon::passes {
@@ -10,18 +11,6 @@ using ir::Dim;
 using ir::Node;
 using ir::Value;
 
-/// The value of all elements of a constant, when they are equal.
-std::optional<double> splat(const Value* value) {
-  const Tensor* tensor = ir::constant_of(value);
-  if (!tensor || tensor->size() == 0) return std::nullopt;
-  DTypeClass cls = info(tensor->dtype()).cls;
-  if (cls == DTypeClass::kString || cls == DTypeClass::kComplex) return std::nullopt;
-  double first = tensor->at_double(0);
-  for (int64_t i = 1; i < tensor->size(); ++i)
-    if (tensor->at_double(i) != first) return std::nullopt;
-  return first;
-}
-
 /// `value` where it can stand for the node: the same type, so that nothing was broadcast.
 Value* if_same_type(const Node& node, Value* value) {
   return value && value->type() == node.output()->type() ? value : nullptr;
@@ -29,13 +18,13 @@ Value* if_same_type(const Node& node, Value* value) {
 
 template <int kNeutral>
 Value* drop_right(Node& node, Builder&) {
-  return splat(node.input(1)) == kNeutral ? if_same_type(node, node.input(0)) : nullptr;
+  return number_of(node.input(1)) == kNeutral ? if_same_type(node, node.input(0)) : nullptr;
 }
 
 template <int kNeutral>
 Value* drop_either(Node& node, Builder& b) {
   if (Value* value = drop_right<kNeutral>(node, b)) return value;
-  return splat(node.input(0)) == kNeutral ? if_same_type(node, node.input(1)) : nullptr;
+  return number_of(node.input(0)) == kNeutral ? if_same_type(node, node.input(1)) : nullptr;
 }
 
 Value* drop_identity(Node& node, Builder&) { return node.input(0); }
@@ -91,7 +80,7 @@ Value* simplify_cast(Node& node, Builder& b) {
 
 // ---- Arithmetic on dims that ends in a condition: Where(Equal(shape, -1), ones, shape)
 
-const std::optional<std::vector<Dim>> dims_of(const Value* value) {
+std::optional<std::vector<Dim>> known_dims(const Value* value) {
   if (!value || !is_int(value->dtype())) return std::nullopt;
   if (value->dim_values()) return value->dim_values();
   auto ints = ir::constant_of(value) && ir::constant_of(value)->size() <= 4096 ? ir::constant_ints(value) : std::nullopt;
@@ -103,7 +92,7 @@ const std::optional<std::vector<Dim>> dims_of(const Value* value) {
 Dim at(const std::vector<Dim>& list, size_t i) { return list.size() == 1 ? list[0] : list[i]; }
 
 Value* compare_dims(Node& node, Builder& b) {
-  auto x = dims_of(node.input(0)), y = dims_of(node.input(1));
+  auto x = known_dims(node.input(0)), y = known_dims(node.input(1));
   const ir::Type& type = node.output()->type();
   if (!x || !y || !type.is_ranked_tensor() || !type.tensor().is_static() || type.tensor().rank() > 1) return nullptr;
   auto count = static_cast<size_t>(type.tensor().count().value());
@@ -134,7 +123,7 @@ Value* compare_dims(Node& node, Builder& b) {
 
 Value* select_dims(Node& node, Builder& b) {
   auto condition = ir::constant_ints(node.input(0));
-  auto x = dims_of(node.input(1)), y = dims_of(node.input(2));
+  auto x = known_dims(node.input(1)), y = known_dims(node.input(2));
   const ir::Type& type = node.output()->type();
   if (!condition || !x || !y || node.output()->dtype() != DType::kI64 || !type.is_ranked_tensor() ||
       type.tensor().rank() > 1)
@@ -152,7 +141,7 @@ Value* select_dims(Node& node, Builder& b) {
 }
 
 Value* select_constant(Node& node, Builder&) {
-  auto condition = splat(node.input(0));
+  auto condition = number_of(node.input(0));
   return condition ? if_same_type(node, node.input(*condition != 0 ? 1 : 2)) : nullptr;
 }
 

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "passes/facts.h"
 #include "passes/simplify_rules.h"
 
 namespace tenon::passes {
@@ -9,9 +10,6 @@ using ir::Builder;
 using ir::Dim;
 using ir::Node;
 using ir::Value;
-
-bool ranked(const Value* value) { return value && value->type().is_ranked_tensor(); }
-const std::vector<Dim>& dims_of(const Value* value) { return *value->tensor().dims; }
 
 /// The input, when it has the output's type and `node` moves nothing.
 Value* if_same_shape(const Node& node) {
@@ -23,25 +21,7 @@ bool all_equal(const Value* value, int64_t wanted) {
   return ints && std::ranges::all_of(*ints, [&](int64_t v) { return v == wanted; });
 }
 
-const Node* def_of(const Value* value, std::string_view op) {
-  return value && value->def() && value->def()->is(op) ? value->def() : nullptr;
-}
-
 // ---- Transpose
-
-/// The permutation with its default, nullopt when it is none of the operand's axes.
-std::optional<std::vector<int64_t>> permutation(const Node& node) {
-  if (!ranked(node.input(0))) return std::nullopt;
-  int64_t rank = node.input(0)->tensor().rank();
-  std::vector<int64_t> perm = node.attr_ints("perm");
-  if (!node.attrs().has("perm"))
-    for (int64_t i = 0; i < rank; ++i) perm.push_back(rank - 1 - i);
-  std::vector<int64_t> sorted = perm;
-  std::ranges::sort(sorted);
-  for (int64_t i = 0; i < static_cast<int64_t>(sorted.size()); ++i)
-    if (sorted[static_cast<size_t>(i)] != i) return std::nullopt;
-  return static_cast<int64_t>(perm.size()) == rank ? std::optional(perm) : std::nullopt;
-}
 
 /// Axes longer than 1 keep their order: only the shape changes.
 bool moves_only_ones(const std::vector<int64_t>& perm, const std::vector<Dim>& from) {

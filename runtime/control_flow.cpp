@@ -3,6 +3,7 @@
 #include "runtime/frame.h"
 #include "runtime/frame_state.h"
 #include "runtime/host_values.h"
+#include "support/axis.h"
 
 namespace tenon::runtime {
 namespace {
@@ -85,8 +86,7 @@ Result<Tensor> Frame::stacked(size_t index, size_t which, size_t output) {
     shape.push_back(size);
   }
   if (!declared.ranked) shape.push_back(0);
-  const auto rank = static_cast<int64_t>(shape.size());
-  if (axis >= -rank && axis < rank) shape[static_cast<size_t>(axis < 0 ? axis + rank : axis)] = 0;
+  if (const auto at = normalize_axis(axis, std::ssize(shape)); at.ok()) shape[static_cast<size_t>(*at)] = 0;
   return Tensor::empty(declared.dtype != DType::kInvalid ? declared.dtype : inner.dtype, std::move(shape));
 }
 
@@ -130,7 +130,7 @@ Status Frame::fill_slices(size_t index, size_t first, int64_t step_number, int64
   for (size_t k = 0; k < st.in.size(); ++k) {
     TENON_ASSIGN_OR_RETURN(const HostValue* scanned, host_value(step.inputs[first + k]));
     const Tensor& source = std::get<Tensor>(*scanned);
-    const int64_t axis = step.scan_input_axes[k] < 0 ? step.scan_input_axes[k] + source.rank() : step.scan_input_axes[k];
+    TENON_ASSIGN_OR_RETURN(const int64_t axis, normalize_axis(step.scan_input_axes[k], source.rank()));
     auto* slice = std::get_if<Tensor>(&st.in[k]);
     if (step_number == 0 || slice == nullptr || !slice->unique()) {
       Shape shape = source.shape();
@@ -155,11 +155,11 @@ Status Frame::run_scan(size_t index) {
   int64_t length = -1;
   for (size_t k = 0; k < scans; ++k) {
     const auto* source = std::get_if<Tensor>(st.operands[states + k].value);
-    const int64_t rank = source == nullptr ? 0 : source->rank(), axis = step.scan_input_axes[k];
-    if (axis < -rank || axis >= rank)
+    const auto axis = normalize_axis(step.scan_input_axes[k], source == nullptr ? 0 : source->rank());
+    if (!axis.ok())
       return error(Code::kInvalidModel, "scan input {} is {}, which has no axis {}", k,
-                   describe(*st.operands[states + k].value), axis);
-    const int64_t size = source->dim(axis < 0 ? axis + rank : axis);
+                   describe(*st.operands[states + k].value), step.scan_input_axes[k]);
+    const int64_t size = source->dim(*axis);
     if (length != -1 && size != length)
       return error(Code::kInvalidModel, "scan inputs have lengths {} and {}", length, size);
     length = size;

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "runtime/host_values.h"
+#include "support/axis.h"
 #include "support/checked.h"
 
 namespace tenon::runtime {
@@ -60,10 +61,8 @@ Status Stack::append(const HostValue& value) {
   return {};
 }
 
-Result<Tensor> Stack::join(int64_t axis, bool reversed) const {
-  const auto rank = static_cast<int64_t>(shape_.size()) + 1;
-  if (axis < -rank || axis >= rank) return error(Code::kInvalidModel, "axis {} is outside [{}, {})", axis, -rank, rank);
-  if (axis < 0) axis += rank;
+Result<Tensor> Stack::join(int64_t scan_axis, bool reversed) const {
+  TENON_ASSIGN_OR_RETURN(const int64_t axis, normalize_axis(scan_axis, std::ssize(shape_) + 1));
   Shape flat = shape_;
   flat.insert(flat.begin(), count_);
   Tensor source;

@@ -34,7 +34,11 @@ inline std::vector<HostValue> random_inputs(const ir::Graph& graph, unsigned see
   return out;
 }
 
-/// The same shapes and, within float32's rounding of a few steps, the same values.
+/// What two orders of computing the same may differ by: of float32, the rounding of sums of some length; of the half
+/// types, that of the about six steps that a rewrite rounds once where there were many.
+inline double tolerance(DType dtype) { return dtype == DType::kF16 ? 6 * 0x1p-11 : dtype == DType::kBF16 ? 6 * 0x1p-8 : 1e-4; }
+
+/// The same shapes and, within rounding, the same values.
 inline void expect_same(const std::vector<HostValue>& a, const std::vector<HostValue>& b, const std::string& where) {
   ASSERT_EQ(a.size(), b.size()) << where;
   for (size_t k = 0; k < a.size(); ++k) {
@@ -47,7 +51,7 @@ inline void expect_same(const std::vector<HostValue>& a, const std::vector<HostV
       double p = x.at_double(i), q = y.at_double(i);
       if (std::isnan(p) && std::isnan(q)) continue;
       if (p == q) continue;
-      ASSERT_NEAR(p, q, 1e-4 * std::max({1.0, std::abs(p), std::abs(q)})) << where << ", output " << k << "[" << i << "]";
+      ASSERT_NEAR(p, q, tolerance(x.dtype()) * std::max({1.0, std::abs(p), std::abs(q)})) << where << ", output " << k << "[" << i << "]";
     }
   }
 }
