@@ -60,6 +60,10 @@ std::optional<double> flops(const ir::Node& node, const Symbols& symbols) {
     const auto outer = extent(body.axes, symbols), inner = extent(body.reduce_axes, symbols);
     if (!outer || !inner) return std::nullopt;
     const double each = operations(body.value) + (body.reduce_axes.empty() ? 0 : 1);
+    if (body.scatter) {
+      out += *inner * each;
+      continue;
+    }
     out += *outer * (*inner * each + operations(body.post));
   }
   return out;

@@ -377,7 +377,7 @@ std::string dims_text(const std::vector<Dim>& dims) {
   return "[" + text + "]";
 }
 
-constexpr std::string_view kKindNames[] = {"elementwise", "movement", "reduce", "contraction"};
+constexpr std::string_view kKindNames[] = {"elementwise", "movement", "reduce", "contraction", "scan", "scatter"};
 constexpr std::string_view kCombinerNames[] = {"add", "mul",     "min",     "max",          "and",
                                                "or",  "arg_min", "arg_max", "arg_min_last", "arg_max_last"};
 
@@ -388,8 +388,14 @@ std::string to_string(const Body& body) {
   if (!body.reduce_axes.empty())
     text += fmt::format(" {} {} over {}", kCombinerNames[static_cast<size_t>(body.combiner)], name(body.acc_dtype),
                         dims_text(body.reduce_axes));
+  if (body.scan)
+    text += fmt::format(" {} {} along {}{}{}", kCombinerNames[static_cast<size_t>(body.combiner)], name(body.acc_dtype),
+                        body.scan->axis, body.scan->exclusive ? " exclusive" : "", body.scan->reverse ? " reverse" : "");
   text += "\n" + expr_lines(body.value);
   if (body.post.valid()) text += " post\n" + expr_lines(body.post);
+  if (!body.scatter) return text;
+  text += " init\n" + expr_lines(body.scatter->init);
+  for (const Expr& e : body.scatter->target) text += " target\n" + expr_lines(e);
   return text;
 }
 

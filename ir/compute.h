@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <unordered_map>
@@ -137,6 +138,23 @@ enum class ComputeKind : uint8_t {
   kMovement,     // no reduce axes; operands read at other indices (transpose, slice, pad, gather, reshape, resize)
   kReduce,       // reduce axes, one factor
   kContraction,  // reduce axes, kAdd, `value` is a product of (expressions over) two loads
+  kScan,         // running combinations along one axis: see Scan
+  kScatter,      // elements written where data says: see Scatter
+};
+
+/// out[… i …] = value(… 0 …) ∘ … ∘ value(… i …) along `axis`, ∘ being the body's combiner; `exclusive`: without the last
+/// term, so that the first element is the combiner's identity; `reverse`: from the axis' end.
+struct Scan {
+  int axis = 0;
+  bool exclusive = false, reverse = false;
+};
+
+/// out = init; then, for r… over the reduce axes in row-major order, out[target(r…)] = out[target(r…)] ∘ value(r…). `init` is
+/// over the output's axes; `target`, an index each of them, and the body's `value` are over the reduce axes alone.
+struct Scatter {
+  Expr init;
+  std::vector<Expr> target;
+  bool replaces = false;  // ∘ is "the later one", not the body's combiner
 };
 
 /// One output tensor: axes and element expression.
@@ -150,6 +168,8 @@ struct Body {
   DType acc_dtype = DType::kInvalid; // accumulator: f32 for f16/bf16/f32 (the interpreter uses f64 for floats), f64, i32, i64 …
   Expr value;                        // dtype acc_dtype when there are reduce axes, else dtype
   Expr post;                         // over kAcc (i64 for arg reductions), output indices and loads; invalid: cast of kAcc to dtype
+  std::optional<Scan> scan;          // kScan: `value` and the sums have acc_dtype
+  std::optional<Scatter> scatter;    // kScatter: `value` has acc_dtype, or dtype where it replaces
 };
 
 std::string to_string(const Body& body);

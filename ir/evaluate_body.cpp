@@ -234,6 +234,7 @@ Status check_deadline(const BodyLimits& limits) {
 
 Result<Tensor> evaluate_body(const Body& body, std::span<const Tensor* const> operands,
                              std::span<const std::optional<int64_t>> symbols, const BodyLimits& limits) {
+  if (body.scan || body.scatter) return error(Code::kUnsupported, "an element of a scan or a scatter is no function of its index");
   TENON_ASSIGN_OR_RETURN(std::vector<int64_t> extents, extents_of(body, symbols));
   const int rank = static_cast<int>(body.axes.size());
   Shape shape(extents.begin(), extents.begin() + rank);

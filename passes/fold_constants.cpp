@@ -59,7 +59,7 @@ bool cheap(const Node& node) {
   auto bodies = node.op().compute.body(node);
   if (!bodies.ok()) return false;
   for (const ir::Body& body : *bodies) {
-    Dim work = product(body.axes) * product(body.reduce_axes);
+    const Dim outer = product(body.axes), inner = product(body.reduce_axes), work = body.scatter ? outer + inner : outer * inner;
     if (!work.is_const() || work.value() > kMaxWork) return false;
   }
   return true;

@@ -131,6 +131,7 @@ FuseInfo analyze_for_fusion(const Node& node) {
   Result<std::vector<Body>> bodies = node.op().compute.body(node);
   if (!bodies.ok() || bodies->empty()) return info;
   const Body& body = (*bodies)[0];
+  if (body.scan || body.scatter) return info;  // kernels of their own
   for (int id = 0; id < body.pool->size(); ++id) {
     if (!kernel_dtype(body.pool->node(id).dtype)) return info;
   }

@@ -17,6 +17,7 @@ using ir::ExprNode;
 using ir::ExprPool;
 using ir::Graph;
 using ir::Node;
+using ir::Scatter;
 using ir::Value;
 
 namespace {
@@ -35,7 +36,8 @@ bool kernel_dtype(DType d) {
   }
 }
 
-bool reduces(const Body& body) { return !body.reduce_axes.empty(); }
+/// A tensor of its own, which others load: anything but a map.
+bool is_stage(const Body& body) { return !body.reduce_axes.empty() || body.scan || body.scatter; }
 
 /// Inlines the bodies of a node or region on demand, from its outputs.
 class GroupBuilder {
@@ -141,7 +143,7 @@ class GroupBuilder {
         return fail(error(Code::kUnsupported, "operand {} cannot be read", v->name()), dtype);
       return load(operand_of(v), v->dtype(), index, guard, other);
     }
-    if (reduces(source->second.body)) {
+    if (is_stage(source->second.body)) {
       const int stage = stage_of(v);
       return load(kStageOperand + stage, v->dtype(), index, guard, other);
     }
@@ -216,6 +218,11 @@ class GroupBuilder {
     s.acc_dtype = body.acc_dtype;
     s.dtype = body.dtype;
     s.value = inline_expr(source, body.value, index, {});
+    s.scan = body.scan;
+    if (body.scatter) {
+      s.scatter.emplace(Scatter{inline_expr(source, body.scatter->init, index, {}), {}, body.scatter->replaces});
+      for (const Expr& e : body.scatter->target) s.scatter->target.push_back(inline_expr(source, e, index, {}));
+    }
     if (s.reduces()) {
       const DType result = s.is_arg() ? DType::kI64 : body.acc_dtype;
       s.post = body.post.valid() ? inline_expr(source, body.post, index, {}) : pool_.cast(pool_.acc(0, result), body.dtype);
@@ -270,7 +277,8 @@ void normalise(Group& group) {
     for (size_t i = 0; i < outer + s.reduce_axes.size(); ++i) {
       const Dim d = i < outer ? s.axes[i] : s.reduce_axes[i - outer];
       const bool last_reduce = s.reduces() && all_unit && i + 1 == outer + s.reduce_axes.size();
-      const bool keep = !d.is_const(1) || last_reduce;  // a reduction keeps one axis at least
+      const bool scanned = s.scan && i == static_cast<size_t>(s.scan->axis);
+      const bool keep = !d.is_const(1) || last_reduce || scanned;  // a reduction keeps one axis at least
       renumbered.push_back(keep ? next++ : -1);
       if (keep) (i < outer ? axes : reduce_axes).push_back(d);
     }
@@ -281,8 +289,8 @@ void normalise(Group& group) {
         return axis < 0 ? group.pool->constant_int(DType::kI64, 0) : group.pool->index(axis);
       });
     };
-    s.value = rename(s.value);
-    if (s.reduces()) s.post = rename(s.post);
+    for (Expr* e : s.roots()) *e = rename(*e);
+    if (s.scan) s.scan->axis = renumbered[static_cast<size_t>(s.scan->axis)];
     s.axes = axes;
     s.reduce_axes = reduce_axes;
   }
@@ -321,7 +329,7 @@ void permute_axes(Stage& s, const std::vector<int>& order, ExprPool& pool) {
 /// A map that alone reads one reduction, each element once, becomes the reduction's `post`.
 void fold_epilogues(Group& group) {
   for (size_t u = 0; u < group.stages.size(); ++u) {
-    if (group.stages[u].reduces()) continue;
+    if (group.stages[u].reduces() || group.stages[u].ordered()) continue;
     std::vector<int> operands;
     collect_operands(group.stages[u].value, operands);
     for (int operand : operands) {
@@ -332,9 +340,7 @@ void fold_epilogues(Group& group) {
       bool alone = true;
       for (size_t other = 0; other < group.stages.size() && alone; ++other) {
         if (other == u) continue;
-        std::vector<int> used;
-        collect_operands(group.stages[other].value, used);
-        if (group.stages[other].reduces()) collect_operands(group.stages[other].post, used);
+        const std::vector<int> used = group.stages[other].operands();
         alone = std::find(used.begin(), used.end(), operand) == used.end();
       }
       std::optional<std::vector<int>> order;
@@ -372,10 +378,7 @@ void compact(Group& group) {
   const std::function<void(size_t)> place = [&](size_t s) {
     if (seen[s]) return;
     seen[s] = 1;
-    std::vector<int> operands;
-    collect_operands(group.stages[s].value, operands);
-    if (group.stages[s].reduces()) collect_operands(group.stages[s].post, operands);
-    for (int o : operands) {
+    for (int o : group.stages[s].operands()) {
       if (o >= kStageOperand) place(static_cast<size_t>(o - kStageOperand));
     }
     order.push_back(static_cast<int>(s));
@@ -397,14 +400,27 @@ void compact(Group& group) {
       return group.pool->load_guarded(operand, n.dtype, args.first(args.size() - 2), args[args.size() - 2], args.back());
     });
   };
-  for (Stage& s : stages) {
-    s.value = rename(s.value);
-    if (s.reduces()) s.post = rename(s.post);
-  }
+  for (Stage& s : stages)
+    for (Expr* e : s.roots()) *e = rename(*e);
   group.stages = std::move(stages);
 }
 
 }  // namespace
+
+std::vector<Expr*> Stage::roots() {
+  std::vector<Expr*> out{&value};
+  if (reduces()) out.push_back(&post);
+  if (!scatter) return out;
+  out.push_back(&scatter->init);
+  for (Expr& e : scatter->target) out.push_back(&e);
+  return out;
+}
+
+std::vector<int> Stage::operands() const {
+  std::vector<int> out;
+  for (const Expr* e : const_cast<Stage*>(this)->roots()) collect_operands(*e, out);
+  return out;
+}
 
 void visit(Expr e, const std::function<void(int id, const ExprNode& node)>& fn) {
   std::vector<char> needed(static_cast<size_t>(e.id) + 1, 0);

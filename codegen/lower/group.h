@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "codegen/lower/lower.h"
@@ -19,24 +20,33 @@ struct Operand {
   DType dtype;
 };
 
-/// One computed tensor of a group: a map (no reduce axes) or a reduction, with producers without reductions inlined.
+/// One computed tensor of a group: a map (no reduce axes), a reduction, a scan or a scatter, with producers that are maps
+/// inlined.
 struct Stage {
   std::vector<ir::Dim> axes, reduce_axes;  // kIndex numbers axes, then reduce axes
   ir::Combiner combiner = ir::Combiner::kAdd;
   DType acc_dtype = DType::kInvalid, dtype = DType::kInvalid;
   ir::Expr value;                          // of acc_dtype when reducing, else of dtype
   ir::Expr post;                           // reductions only: from kAcc to dtype
+  std::optional<ir::Scan> scan;
+  std::optional<ir::Scatter> scatter;      // its targets index `shape`
   const ir::Value* output = nullptr;       // the value that it defines for others, if any
   std::vector<ir::Dim> shape;              // of the tensor; `axes` lacks those of size 1
   int64_t slack = 0;                       // elements that its temporary has behind the tensor
 
-  bool reduces() const { return !reduce_axes.empty(); }
+  bool reduces() const { return !reduce_axes.empty() && !scatter; }
+  /// Its elements depend on one another: a scan or a scatter.
+  bool ordered() const { return scan || scatter; }
   bool is_arg() const { return combiner >= ir::Combiner::kArgMin; }
   std::vector<ir::Dim> all_axes() const {
     std::vector<ir::Dim> all = axes;
     all.insert(all.end(), reduce_axes.begin(), reduce_axes.end());
     return all;
   }
+  /// Its expressions.
+  std::vector<ir::Expr*> roots();
+  /// Operand numbers that they load.
+  std::vector<int> operands() const;
 };
 
 /// What a node computes: stages in order of dependence, over one expression pool. Index arguments of loads are those of

@@ -10,9 +10,7 @@ namespace {
 
 bool has_dependences(const Group& group) {
   return std::any_of(group.stages.begin(), group.stages.end(), [](const Stage& s) {
-    std::vector<int> used;
-    collect_operands(s.value, used);
-    if (s.reduces()) collect_operands(s.post, used);
+    const std::vector<int> used = s.operands();
     return std::any_of(used.begin(), used.end(), [](int o) { return o >= kStageOperand; });
   });
 }
@@ -53,11 +51,19 @@ Status lower_reduction(Lowering& lowering, int stage) {
   return last;
 }
 
+Status lower_ordered(Lowering& lowering, int stage) {
+  const bool scan = lowering.stage(stage).scan.has_value(), alone = lowering.group.stages.size() == 1;
+  TENON_RETURN_IF_ERROR(scan ? schedule_scan(lowering, stage) : schedule_scatter(lowering, stage));
+  if (alone) lowering.out.implementation = scan ? "scan" : "scatter";
+  return {};
+}
+
 /// Every stage in kernels of its own, through temporaries.
 Status lower_stages(Lowering& lowering) {
   const int count = static_cast<int>(lowering.group.stages.size());  // schedules may add stages of their own
   for (int s = 0; s < count; ++s) {
     if (lowering.stage(s).reduces()) TENON_RETURN_IF_ERROR(lower_reduction(lowering, s));
+    else if (lowering.stage(s).ordered()) TENON_RETURN_IF_ERROR(lower_ordered(lowering, s));
     else TENON_RETURN_IF_ERROR(schedule_map(lowering, std::span<const int>(&s, 1)));
   }
   return {};
@@ -66,6 +72,9 @@ Status lower_stages(Lowering& lowering) {
 Status lower_group(Lowering& lowering) {
   std::vector<int> all;
   for (int s = 0; s < static_cast<int>(lowering.group.stages.size()); ++s) all.push_back(s);
+  const bool any_ordered = std::any_of(lowering.group.stages.begin(), lowering.group.stages.end(),
+                                       [](const Stage& s) { return s.ordered(); });
+  if (any_ordered) return lower_stages(lowering);
   const bool any_reduction = std::any_of(lowering.group.stages.begin(), lowering.group.stages.end(),
                                          [](const Stage& s) { return s.reduces(); });
   if (!any_reduction && !has_dependences(lowering.group)) return lower_maps(lowering, all);

@@ -102,6 +102,12 @@ void add_body_facts(const ir::Node& node, const Body& body, std::vector<DimFact>
     if (load.args.size() != shape.size() + (load.guarded ? 2 : 0)) continue;
     add_load_facts(body, load, shape, facts);
   }
+  // A scatter along an axis of its updates may not leave the output's.
+  for (size_t i = 0; body.scatter && i < body.axes.size(); ++i) {
+    const ir::ExprNode& index = body.pool->node(body.scatter->target[i].id);
+    if (index.kind == ExprKind::kIndex)
+      add_fact(facts, Kind::kLessEqual, extent_of(body, static_cast<size_t>(index.axis)), body.axes[i]);
+  }
   // The first of no elements is none: an arg reduction needs one.
   const bool arg = body.combiner >= ir::Combiner::kArgMin && !body.reduce_axes.empty();
   for (const Dim& extent : body.reduce_axes)

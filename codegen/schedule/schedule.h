@@ -67,6 +67,10 @@ ir::Expr row_major_position(ir::ExprPool& pool, std::span<const ir::Dim> extents
 Status schedule_map(Lowering& lowering, std::span<const int> stages);
 Status schedule_rows(Lowering& lowering, std::span<const int> stages);
 Status schedule_contraction(Lowering& lowering, int stage);
+/// The axis of a scan in order, the others in parallel.
+Status schedule_scan(Lowering& lowering, int stage);
+/// A copy of what there is before, then the updates: in parallel along axes that lead to different elements, in order along the others.
+Status schedule_scatter(Lowering& lowering, int stage);
 /// Any reduction; never refuses what kernels can express.
 Status schedule_window(Lowering& lowering, int stage);
 

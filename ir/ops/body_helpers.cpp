@@ -59,6 +59,12 @@ Expr load_only(Body& body, const Node& node, int operand) {
   return load_at(body, node, operand, std::vector<Expr>(input_dims(node, operand).size(), i64(*body.pool, 0)));
 }
 
+Expr position(Expr index, Dim extent) {
+  ExprPool& pool = *index.pool;
+  const Expr wide = pool.cast(index, DType::kI64), n = pool.dim(extent);
+  return pool.checked_index(select(wide < 0.0, wide + n, wide), n);
+}
+
 Expr load_broadcast(Body& body, const Node& node, int operand, std::span<const Expr> at, std::span<const Dim> dims) {
   ExprPool& pool = *body.pool;
   const std::vector<Dim>& shape = input_dims(node, operand);

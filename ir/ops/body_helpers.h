@@ -31,6 +31,9 @@ Expr load_at(Body& body, const Node& node, int operand, std::span<const Expr> at
 /// The one element of input `operand`, whatever its rank.
 Expr load_only(Body& body, const Node& node, int operand);
 
+/// A Python index as a position: negative ones count from the end; others outside fail the run.
+Expr position(Expr index, Dim extent);
+
 /// f16 and bf16 expressions are computed in f32 and rounded once.
 inline DType compute_dtype(DType d) { return d == DType::kF16 || d == DType::kBF16 ? DType::kF32 : d; }
 

@@ -14,13 +14,6 @@ Status infer_unranked(InferContext& c) {
   return {};
 }
 
-// A Python index as a position: negative ones count from the end; others outside fail the run.
-Expr position(Expr index, Dim extent) {
-  ExprPool& pool = *index.pool;
-  const Expr wide = pool.cast(index, DType::kI64), n = pool.dim(extent);
-  return pool.checked_index(select(wide < 0.0, wide + n, wide), n);
-}
-
 // ---- Gather
 
 void gather_dim_values(InferContext& c) {

@@ -260,6 +260,20 @@ Status infer_cumulative(InferContext& c) {
   return infer_as_input(c);
 }
 
+template <Combiner kCombiner>
+Result<std::vector<Body>> cumulative_body(const Node& node) {
+  InferContext c(const_cast<Node&>(node));  // reads only
+  const std::optional<std::vector<int64_t>> given = known_ints(c, 1);
+  if (!given || given->size() != 1) return error(Code::kUnsupported, "the axis is known only at run time");
+  Body body = start_body(node, ComputeKind::kScan);
+  TENON_ASSIGN_OR_RETURN(const int64_t axis, normalize_axis(given->front(), std::ssize(body.axes)));
+  body.combiner = kCombiner;
+  body.acc_dtype = compute_dtype(body.dtype);
+  body.scan = Scan{static_cast<int>(axis), node.attr_int("exclusive", 0) != 0, node.attr_int("reverse", 0) != 0};
+  body.value = body.pool->cast(load_at(body, node, 0, axis_indices(*body.pool, body.axes.size())), body.acc_dtype);
+  return one_body(std::move(body));
+}
+
 template <ScalarOp kOp>
 Status eval_cumulative(EvalContext& c) {
   const Tensor& x = c.tensor(0);
@@ -284,14 +298,14 @@ Status eval_cumulative(EvalContext& c) {
   return {};
 }
 
-OpDef cumulative(std::string_view name, EvalFn eval, std::string_view doc) {
+OpDef cumulative(std::string_view name, BodyFn body, EvalFn eval, std::string_view doc) {
   return {.domain = "",
           .name = name,
           .inputs = {{"x", "T", kNumeric}, {"axis", "T2", kIndex}},
           .outputs = {{"y", "T", kNumeric}},
           .attrs = {{"exclusive", AttrKind::kInt, false, "0"}, {"reverse", AttrKind::kInt, false, "0"}},
           .infer = infer_cumulative,
-          .compute = {.eval = eval},
+          .compute = {.body = body, .eval = eval},
           .doc = doc};
 }
 
@@ -331,8 +345,10 @@ std::vector<OpDef> indexing_ops() {
        .infer = infer_top_k,
        .compute = {.eval = eval_top_k},
        .doc = "The K largest or smallest elements along an axis; ties go to the lower index (TopK)"},
-      cumulative("CumSum", eval_cumulative<ScalarOp::kAdd>, "Running sums along an axis (CumSum)"),
-      cumulative("CumProd", eval_cumulative<ScalarOp::kMul>, "Running products along an axis (CumProd)"),
+      cumulative("CumSum", cumulative_body<Combiner::kAdd>, eval_cumulative<ScalarOp::kAdd>,
+                 "Running sums along an axis (CumSum)"),
+      cumulative("CumProd", cumulative_body<Combiner::kMul>, eval_cumulative<ScalarOp::kMul>,
+                 "Running products along an axis (CumProd)"),
   };
 }
 

@@ -43,6 +43,19 @@ Status infer_scatter(InferContext& c) {
   return infer_as_input(c);
 }
 
+/// `body` writes input 2 at `updates`, the indices of its elements, to `target`.
+Status scatter(Body& body, const Node& node, std::span<const Expr> updates, std::vector<Expr> target) {
+  TENON_ASSIGN_OR_RETURN(const Reduction reduction, reduction_of(node));
+  constexpr Combiner kCombiners[] = {Combiner::kAdd, Combiner::kAdd, Combiner::kMul, Combiner::kMin, Combiner::kMax};
+  const bool replaces = reduction == Reduction::kNone;
+  body.combiner = kCombiners[static_cast<size_t>(reduction)];
+  body.acc_dtype = replaces ? body.dtype : compute_dtype(body.dtype);
+  const Expr init = load_at(body, node, 0, axis_indices(*body.pool, body.axes.size()));
+  body.scatter = Scatter{init, std::move(target), replaces};
+  body.value = body.pool->cast(load_at(body, node, 2, updates), body.acc_dtype);
+  return {};
+}
+
 // ---- ScatterElements
 
 Status infer_scatter_elements(InferContext& c) {
@@ -51,6 +64,21 @@ Status infer_scatter_elements(InferContext& c) {
     if (!axis.ok()) return c.fail_text(axis.status().what());
   }
   return infer_scatter(c);
+}
+
+Result<std::vector<Body>> scatter_elements_body(const Node& node) {
+  Body body = start_body(node, ComputeKind::kScatter);
+  const std::vector<Dim>& indices = input_dims(node, 1);
+  const size_t rank = body.axes.size();
+  if (rank == 0 || indices.size() != rank || input_dims(node, 2).size() != rank)
+    return error(Code::kUnsupported, "the ranks do not fit");  // eval says how
+  TENON_ASSIGN_OR_RETURN(const int64_t axis, normalize_axis(node.attr_int("axis", 0), std::ssize(body.axes)));
+  body.reduce_axes = indices;
+  const std::vector<Expr> updates = axis_indices(*body.pool, rank, rank);
+  std::vector<Expr> target = updates;
+  target[static_cast<size_t>(axis)] = position(load_at(body, node, 1, updates), body.axes[static_cast<size_t>(axis)]);
+  TENON_RETURN_IF_ERROR(scatter(body, node, updates, std::move(target)));
+  return one_body(std::move(body));
 }
 
 Status eval_scatter_elements(EvalContext& c) {
@@ -77,6 +105,28 @@ Status eval_scatter_elements(EvalContext& c) {
 }
 
 // ---- ScatterND
+
+Result<std::vector<Body>> scatter_nd_body(const Node& node) {
+  Body body = start_body(node, ComputeKind::kScatter);
+  const std::vector<Dim>& indices = input_dims(node, 1);
+  const bool known = !indices.empty() && indices.back().is_const();
+  const int64_t depth = known ? indices.back().value() : 0, rank = std::ssize(body.axes);
+  if (depth < 1 || depth > rank || std::ssize(input_dims(node, 2)) != std::ssize(indices) - 1 + rank - depth)
+    return error(Code::kUnsupported, "the length of the index tuples is not known, or does not fit");
+  const size_t tuple_rank = indices.size() - 1;
+  body.reduce_axes.assign(indices.begin(), indices.end() - 1);
+  body.reduce_axes.insert(body.reduce_axes.end(), body.axes.begin() + depth, body.axes.end());
+  const std::vector<Expr> updates = axis_indices(*body.pool, body.reduce_axes.size(), body.axes.size());
+  std::vector<Expr> tuple(updates.begin(), updates.begin() + static_cast<int64_t>(tuple_rank)), target;
+  tuple.emplace_back();
+  for (int64_t k = 0; k < depth; ++k) {
+    tuple.back() = i64(*body.pool, k);
+    target.push_back(position(load_at(body, node, 1, tuple), body.axes[static_cast<size_t>(k)]));
+  }
+  target.insert(target.end(), updates.begin() + static_cast<int64_t>(tuple_rank), updates.end());
+  TENON_RETURN_IF_ERROR(scatter(body, node, updates, std::move(target)));
+  return one_body(std::move(body));
+}
 
 Status eval_scatter_nd(EvalContext& c) {
   const Tensor &data = c.tensor(0), &indices = c.tensor(1), &updates = c.tensor(2);
@@ -119,6 +169,26 @@ Status infer_tensor_scatter(InferContext& c) {
   return infer_as_input(c);
 }
 
+Result<std::vector<Body>> tensor_scatter_body(const Node& node) {
+  Body body = start_body(node, ComputeKind::kMovement);
+  ExprPool& pool = *body.pool;
+  TENON_ASSIGN_OR_RETURN(const int64_t given, normalize_axis(node.attr_int("axis", -2), std::ssize(body.axes)));
+  const auto axis = static_cast<size_t>(given);
+  if (input_dims(node, 1).size() != body.axes.size()) return error(Code::kUnsupported, "the ranks do not fit");
+  const Dim extent = body.axes[axis], length = input_dims(node, 1)[axis], room = extent - length + 1;
+  std::vector<Expr> at = axis_indices(pool, body.axes.size());
+  const Expr batch[] = {at[0]}, old = load_at(body, node, 0, at);
+  const bool circular = node.attr_string("mode", "linear") == "circular";
+  // No start fits an update that is longer than the axis: there is less than one place for it.
+  const Expr start = pool.checked_index(node.has_input(2) ? load_at(body, node, 2, batch) : i64(pool, 0),
+                                        pool.dim(circular ? min(extent, extent * room) : room));
+  const Expr from = at[axis] - start;
+  at[axis] = circular ? mod(from, pool.dim(extent)) : from;
+  const Expr inside = at[axis] >= i64(pool, 0) && at[axis] < pool.dim(length);
+  body.value = pool.load_guarded(1, body.dtype, at, inside, old);
+  return one_body(std::move(body));
+}
+
 Status eval_tensor_scatter(EvalContext& c) {
   const Tensor &cache = c.tensor(0), &update = c.tensor(1);
   TENON_ASSIGN_OR_RETURN(const int64_t axis, normalize_axis(c.node.attr_int("axis", -2), cache.rank()));
@@ -156,7 +226,7 @@ std::vector<OpDef> scatter_ops() {
        .outputs = {{"output", "T"}},
        .attrs = {{"axis", AttrKind::kInt, false, "0"}, {"reduction", AttrKind::kString, false, "none"}},
        .infer = infer_scatter_elements,
-       .compute = {.eval = eval_scatter_elements},
+       .compute = {.body = scatter_elements_body, .eval = eval_scatter_elements},
        .doc = "Data with elements replaced whose place on an axis is an index (ScatterElements)"},
       {.domain = "",
        .name = "ScatterND",
@@ -164,7 +234,7 @@ std::vector<OpDef> scatter_ops() {
        .outputs = {{"output", "T"}},
        .attrs = {{"reduction", AttrKind::kString, false, "none"}},
        .infer = infer_scatter,
-       .compute = {.eval = eval_scatter_nd},
+       .compute = {.body = scatter_nd_body, .eval = eval_scatter_nd},
        .doc = "Data with slices replaced at tuples of indices (ScatterND)"},
       {.domain = "",
        .name = "TensorScatter",
@@ -172,7 +242,7 @@ std::vector<OpDef> scatter_ops() {
        .outputs = {{"present_cache", "T"}},
        .attrs = {{"mode", AttrKind::kString, false, "linear"}, {"axis", AttrKind::kInt, false, "-2"}},
        .infer = infer_tensor_scatter,
-       .compute = {.eval = eval_tensor_scatter},
+       .compute = {.body = tensor_scatter_body, .eval = eval_tensor_scatter},
        .doc = "A cache with a run of its sequence axis replaced (TensorScatter)"},
   };
 }

@@ -117,6 +117,8 @@ struct Accumulator {
     if (take) best = v, position = at;
     ++at;
   }
+  /// What was added so far, for one that starts anew from it.
+  void restart(ir::Scalar from) { best = from; }
   ir::Scalar result() const { return body.combiner >= ir::Combiner::kArgMin ? ir::Scalar{0, position} : best; }
 };
 
@@ -133,6 +135,44 @@ void for_each_index(const std::vector<int64_t>& extents, const std::function<voi
   }
 }
 
+/// Row by row along the axis.
+void evaluate_scan(const ir::Body& body, const std::vector<int64_t>& extents, Evaluator& evaluator, Tensor& out) {
+  const auto axis = static_cast<size_t>(body.scan->axis);
+  std::vector<int64_t> rows = extents;
+  rows[axis] = 1;
+  for_each_index(rows, [&](std::vector<int64_t> at) {
+    Accumulator acc(body);
+    for (int64_t i = 0; i < extents[axis]; ++i) {
+      at[axis] = body.scan->reverse ? extents[axis] - 1 - i : i;
+      int64_t flat = 0;
+      for (size_t k = 0; k < at.size(); ++k) flat = flat * extents[k] + at[k];
+      const ir::Scalar before = acc.result();
+      acc.add(evaluator.eval(body.value, at));
+      const ir::Scalar value = body.scan->exclusive ? before : acc.result();
+      ir::store_scalar(out.mutable_data(), out.dtype(), flat, ir::cast_scalar(value, body.acc_dtype, body.dtype));
+    }
+  });
+}
+
+/// `out` holds what there is before. One update after the other.
+void evaluate_updates(const ir::Body& body, const std::vector<int64_t>& extents, const std::vector<int64_t>& updates,
+                      Evaluator& evaluator, Tensor& out) {
+  for_each_index(updates, [&](const std::vector<int64_t>& at) {
+    std::vector<int64_t> all(extents.size(), 0);
+    all.insert(all.end(), at.begin(), at.end());
+    int64_t flat = 0;
+    for (size_t k = 0; k < extents.size(); ++k) flat = flat * extents[k] + evaluator.eval(body.scatter->target[k], all).i;
+    ir::Scalar value = evaluator.eval(body.value, all);
+    if (!body.scatter->replaces) {
+      Accumulator acc(body);
+      acc.restart(ir::cast_scalar(ir::load_scalar(out.data(), out.dtype(), flat), out.dtype(), body.acc_dtype));
+      acc.add(value);
+      value = ir::cast_scalar(acc.result(), body.acc_dtype, body.dtype);
+    }
+    ir::store_scalar(out.mutable_data(), out.dtype(), flat, value);
+  });
+}
+
 Status evaluate_plain(const ir::Node& node, Instance& instance) {
   const auto symbols = symbols_of(*node.graph(), instance);
   TENON_ASSIGN_OR_RETURN(const std::vector<ir::Body> bodies, node.op().compute.body(node));
@@ -144,9 +184,12 @@ Status evaluate_plain(const ir::Node& node, Instance& instance) {
     TENON_ASSIGN_OR_RETURN(Tensor out, Tensor::empty(body.dtype, shape_of(*node.output(static_cast<int>(o)), symbols)));
     Evaluator evaluator(node, instance, symbols);
     int64_t flat = 0;
-    for_each_index(outer, [&](const std::vector<int64_t>& at) {
+    if (body.scan) evaluate_scan(body, outer, evaluator, out);
+    else for_each_index(outer, [&](const std::vector<int64_t>& at) {
       ir::Scalar value;
-      if (reduce.empty()) {
+      if (body.scatter) {
+        value = evaluator.eval(body.scatter->init, at);
+      } else if (reduce.empty()) {
         value = evaluator.eval(body.value, at);
       } else {
         Accumulator acc(body);
@@ -160,6 +203,7 @@ Status evaluate_plain(const ir::Node& node, Instance& instance) {
       }
       ir::store_scalar(out.mutable_data(), out.dtype(), flat++, value);
     });
+    if (body.scatter) evaluate_updates(body, outer, reduce, evaluator, out);
     instance.tensors[node.output(static_cast<int>(o))] = out;
   }
   return {};

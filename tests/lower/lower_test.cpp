@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include <random>
+
 #include "harness.h"
 #include "ir/op.h"
 
@@ -84,6 +86,93 @@ TEST(Lower, PadReflectsAndFills) {
     ir::Builder b(c.graph);
     Value* x = c.input(DType::kF32, {3, c.symbol("N", 6), 8});
     c.check(c.node("Pad", {x, b.ints({0, 2, 1, 0, 1, 3})}, {{"mode", std::string(mode)}}));
+  }
+}
+
+TEST(Lower, RunningSumsAlongEveryAxis) {
+  for (int64_t axis : {0, 1, 2}) {
+    for (int64_t options = 0; options < 4; ++options) {
+      Case c;
+      ir::Builder b(c.graph);
+      Value* x = c.input(axis == 1 ? DType::kI32 : DType::kF32, {c.symbol("N", 5), 1, c.symbol("M", 37)});
+      EXPECT_EQ(c.check(c.node("CumSum", {x, b.constant(Tensor::scalar<int64_t>(axis))},
+                               {{"exclusive", options & 1}, {"reverse", options >> 1}})), "scan");
+    }
+  }
+}
+
+TEST(Lower, RunningSumsOfNothingAndOfOneRow) {
+  for (int64_t n : {0, 1, 19}) {
+    Case c;
+    ir::Builder b(c.graph);
+    c.check(c.node("CumSum", {c.input(DType::kF16, {c.symbol("N", n)}), b.constant(Tensor::scalar<int64_t>(0))}), 1e-2);
+    Case d;
+    ir::Builder e(d.graph);
+    d.check(d.node("CumProd", {d.input(DType::kF32, {4, d.symbol("N", n), 20}), e.constant(Tensor::scalar<int64_t>(-2))}));
+  }
+}
+
+/// Indices in -extent ... extent - 1, several of them equal.
+Tensor some_indices(DType dtype, Shape shape, int64_t extent, uint64_t seed) {
+  Tensor t = *Tensor::empty(dtype, std::move(shape));
+  std::mt19937_64 random(seed);
+  for (int64_t i = 0; i < t.size(); ++i) t.set_int(i, static_cast<int64_t>(random() % static_cast<uint64_t>(2 * extent)) - extent);
+  return t;
+}
+
+TEST(Lower, ScatterElementsKeepsTheOrderOfUpdates) {
+  for (const char* reduction : {"none", "add", "mul", "min", "max"}) {
+    for (int64_t axis : {0, 1, 2}) {
+      Case c;
+      const Dim n = c.symbol("N", 6);
+      Value* x = c.input(DType::kF32, {n, 7, 33});
+      Value* at = c.input(DType::kI64, {3, 5, 20});
+      c.instance.tensors[at] = some_indices(DType::kI64, {3, 5, 20}, axis == 0 ? 6 : axis == 1 ? 7 : 33, 3);
+      Node* node = c.node("ScatterElements", {x, at, c.input(DType::kF32, {3, 5, 20})},
+                          {{"axis", axis}, {"reduction", std::string(reduction)}});
+      EXPECT_EQ(c.check(node), "scatter");
+    }
+  }
+}
+
+TEST(Lower, ScatterNDOfSlicesAndOfElements) {
+  for (const char* reduction : {"none", "add"}) {
+    for (int64_t depth : {1, 2, 3}) {
+      Case c;
+      Value* x = c.input(DType::kF16, {4, c.symbol("N", 4), 40});
+      const Dim k = c.symbol("K", 9);
+      Value* at = c.input(DType::kI64, {k, depth});
+      c.instance.tensors[at] = some_indices(DType::kI64, {9, depth}, 4, 5);
+      std::vector<Dim> updates{k, 4, 40};
+      if (depth == 1) updates[1] = *c.graph.dims().find_symbol("N");
+      if (depth == 2) updates = {k, 40};
+      if (depth == 3) updates = {k};
+      EXPECT_EQ(c.check(c.node("ScatterND", {x, at, c.input(DType::kF16, updates)}, {{"reduction", std::string(reduction)}}), 1e-2), "scatter");
+    }
+  }
+}
+
+TEST(Lower, ScatterOfOneTupleAndOfNone) {
+  Case c;
+  Value* at = c.input(DType::kI64, {2});
+  c.instance.tensors[at] = some_indices(DType::kI64, {2}, 3, 7);
+  c.check(c.node("ScatterND", {c.input(DType::kBool, {3, 3}), at, c.input(DType::kBool, {})}));
+  Case d;
+  const Dim none = d.symbol("K", 0);
+  d.check(d.node("ScatterND", {d.input(DType::kI32, {3, 3}), d.input(DType::kI64, {none, 1}), d.input(DType::kI32, {none, 3})}));
+}
+
+TEST(Lower, TensorScatterIsAChoiceByPosition) {
+  for (const char* mode : {"linear", "circular"}) {
+    Case c;
+    const Dim n = c.symbol("N", 9);
+    Value* at = c.input(DType::kI64, {2});
+    Tensor starts = *Tensor::empty(DType::kI64, {2});
+    starts.set_int(0, 4);
+    starts.set_int(1, mode[0] == 'c' ? 8 : 0);
+    c.instance.tensors[at] = starts;
+    Node* node = c.node("TensorScatter", {c.input(DType::kF32, {2, 3, n, 8}), c.input(DType::kF32, {2, 3, 5, 8}), at}, {{"mode", std::string(mode)}});
+    EXPECT_EQ(c.check(node), "map");
   }
 }
 

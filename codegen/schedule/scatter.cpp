@@ -1,0 +1,146 @@
+#include <algorithm>
+
+#include "codegen/schedule/schedule.h"
+
+namespace tenon::codegen {
+
+using ir::Dim;
+using ir::Expr;
+using ir::ExprKind;
+using kir::LoopKind;
+using kir::ValueId;
+
+namespace {
+
+constexpr int kStoreOperand = kStageOperand - 128;  // stands for the output in the expression of its offset
+constexpr int64_t kOperationsPerGridIndex = 64 << 10;
+
+/// The updates: first `parallel` axes, along which all targets differ, then those that keep their order.
+struct Updates {
+  const Stage* stage;
+  Expr value, store;  // the argument of `store` is the offset in the output
+  std::vector<Dim> axes;
+  size_t parallel = 0;
+
+  std::vector<Dim> parallel_axes() const { return {axes.begin(), axes.begin() + static_cast<int64_t>(parallel)}; }
+  Dim serial_trips() const { return ir::product(std::span(axes).subspan(parallel)); }
+};
+
+/// Axes of the updates that are an output axis each: what differs there goes to different elements.
+std::vector<bool> leads_apart(const Stage& s) {
+  std::vector<bool> apart(s.reduce_axes.size(), false);
+  for (Expr e : s.scatter->target)
+    if (e.node().kind == ExprKind::kIndex) apart[static_cast<size_t>(e.node().axis) - s.axes.size()] = true;
+  return apart;
+}
+
+Updates prepare(Lowering& lowering, int stage) {
+  const Stage& s = lowering.stage(stage);
+  ir::ExprPool& pool = *lowering.group.pool;
+  Updates u{.stage = &s, .value = {}, .store = {}, .axes = {}};
+  const std::vector<bool> apart = leads_apart(s);
+  std::vector<int> number(s.reduce_axes.size());
+  for (const bool wanted : {true, false}) {
+    for (size_t i = 0; i < apart.size(); ++i) {
+      if (apart[i] != wanted) continue;
+      number[i] = static_cast<int>(u.axes.size());
+      u.axes.push_back(s.reduce_axes[i]);
+    }
+    if (wanted) u.parallel = u.axes.size();
+  }
+  const auto shape_of = shapes(lowering);
+  const auto flat = [&](Expr e) {
+    const Expr renamed = pool.copy(e, [&](const ir::ExprNode& n, std::span<const Expr>) -> Expr {
+      return n.kind == ExprKind::kIndex ? pool.index(number[static_cast<size_t>(n.axis) - s.axes.size()]) : Expr{};
+    });
+    return flatten_loads(renamed, u.axes, [&](int operand) { return operand == kStoreOperand ? &s.shape : shape_of(operand); });
+  };
+  u.value = flat(s.value);
+  u.store = flat(pool.load(kStoreOperand, s.dtype, s.scatter->target));
+  Expr* roots[] = {&u.value, &u.store};
+  u.parallel = static_cast<size_t>(merge_axes(pool, roots, u.axes, static_cast<int>(u.parallel)));
+  return u;
+}
+
+/// The updates from serial axis `axis` on, in order.
+void update(KernelWriter& writer, const Updates& u, int stage, size_t axis) {
+  Emitter& em = writer.emitter();
+  kir::KernelBuilder& b = em.builder();
+  const Stage& s = *u.stage;
+  if (axis < u.axes.size()) {
+    em.hoist(u.value);
+    em.loop(LoopKind::kSerial, b.i64(0), em.dim(u.axes[axis]), 1, [&](ValueId iv) {
+      em.bind(static_cast<int>(axis), iv);
+      update(writer, u, stage, axis + 1);
+    });
+    return;
+  }
+  const int out = writer.output(stage);
+  const ValueId offset = em.emit({&em.pool(), u.store.node().args[0]});
+  ValueId value = em.emit(u.value);
+  if (!s.scatter->replaces) {
+    const ValueId old = b.cast(em.load_buffer(out, offset), s.acc_dtype);
+    value = b.cast(b.op(combine_op(s.combiner), {old, value}), s.dtype);
+  }
+  em.store_buffer(out, offset, value);
+}
+
+Dim element_grid(KernelWriter& writer, const Updates& u, int stage) {
+  Emitter& em = writer.emitter();
+  const std::vector<Dim> parallel = u.parallel_axes();
+  const std::vector<ValueId> index = em.unflatten(em.builder().grid_index(), parallel);
+  for (size_t a = 0; a < parallel.size(); ++a) em.bind(static_cast<int>(a), index[a]);
+  update(writer, u, stage, u.parallel);
+  return ir::product(parallel);
+}
+
+Dim row_grid(KernelWriter& writer, const Updates& u, int stage, int lanes) {
+  Emitter& em = writer.emitter();
+  const std::vector<Dim> parallel = u.parallel_axes();
+  if (parallel.empty()) {
+    update(writer, u, stage, 0);
+    return 1;
+  }
+  const size_t lane_axis = choose_lane_axis(parallel);
+  const Dim trips = u.serial_trips();
+  const int64_t one = evaluation_cost(u.value) * (trips.is_const() ? std::max<int64_t>(1, trips.value()) : 256);
+  const int64_t block = std::max<int64_t>(1, kOperationsPerGridIndex / one / lanes) * lanes;
+  return emit_row_grid(em, parallel, lane_axis, block, [&](std::span<ValueId>, ValueId lo, ValueId hi) {
+    em.hoist(u.value);
+    em.loop(LoopKind::kVector, lo, hi, 1, [&](ValueId iv) {
+      em.bind(static_cast<int>(lane_axis), iv);
+      update(writer, u, stage, u.parallel);
+    });
+  });
+}
+
+/// What the output holds before the updates.
+Status initialise(Lowering& lowering, int stage) {
+  const BindingRef memory = lowering.storage(kStageOperand + stage);
+  const auto init = static_cast<int>(lowering.group.stages.size());
+  Stage s = lowering.stage(stage);
+  s.value = s.scatter->init;
+  s.reduce_axes.clear();
+  s.scatter.reset();
+  lowering.group.stages.push_back(std::move(s));
+  if (const int* temporary = std::get_if<int>(&memory)) {
+    lowering.temporary_of.resize(lowering.group.stages.size(), -1);
+    lowering.temporary_of.back() = *temporary;
+  }
+  return schedule_map(lowering, std::span<const int>(&init, 1));
+}
+
+}  // namespace
+
+Status schedule_scatter(Lowering& lowering, int stage) {
+  TENON_RETURN_IF_ERROR(initialise(lowering, stage));
+  const Updates u = prepare(lowering, stage);
+  const Expr reads[] = {u.value, {u.store.pool, u.store.node().args[0]}};
+  KernelWriter writer(lowering, "scatter", reads, std::span<const int>(&stage, 1));
+  const Dim grid = lowering.gpu() ? element_grid(writer, u, stage)
+                                  : row_grid(writer, u, stage, lowering.target.lanes(std::max(bits(u.stage->dtype), 32)));
+  writer.finish(grid, ir::product(u.axes) * (evaluation_cost(u.value) + evaluation_cost(u.store)));
+  return {};
+}
+
+}  // namespace tenon::codegen
