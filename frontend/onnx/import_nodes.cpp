@@ -45,7 +45,8 @@ Status Importer::import_node(const onnx::NodeProto& proto, ir::Graph& graph, Sco
     unsupported_.push_back(fmt::format("{} (node {})", status.what(), name));
   }
   if (!outputs) {
-    Result<std::vector<ir::Value*>> emitted = emit(*call, regions, graph, scope, frame);
+    const bool batched_scan = call->domain.empty() && call->op == "Scan" && call->version < 9;
+    Result<std::vector<ir::Value*>> emitted = batched_scan ? emit_batched_scan(*call, *regions[0], graph, scope, frame) : emit(*call, regions, graph, scope, frame);
     if (!emitted.ok()) return std::move(emitted).status().at(place());
     outputs = std::move(emitted).value();
   }

@@ -93,6 +93,9 @@ class Importer {
   Result<const onnx::AttributeProto*> resolve_attribute(const onnx::AttributeProto& a, const Frame& frame);
   Result<std::vector<ir::Value*>> emit(const Call& call, const std::vector<const onnx::GraphProto*>& regions, ir::Graph& graph,
                                        const Scope& scope, const Frame& frame);
+  /// Scan of opset 8, which runs each example of a batch by itself: a Scan over the batch around one over the steps.
+  Result<std::vector<ir::Value*>> emit_batched_scan(const Call& call, const onnx::GraphProto& body, ir::Graph& graph, const Scope& scope,
+                                                    const Frame& frame);
   Status bind_outputs(const onnx::NodeProto& proto, const std::vector<ir::Value*>& outputs, Scope& scope, const Frame& frame,
                       const Hints& hints);
   Status import_outputs(const google::protobuf::RepeatedPtrField<onnx::ValueInfoProto>& outputs, ir::Graph& graph, const Scope& scope);

@@ -50,6 +50,7 @@ struct NormalizeRule {
 std::span<const NormalizeRule> math_rules();
 std::span<const NormalizeRule> nn_rules();
 std::span<const NormalizeRule> tensor_rules();
+std::span<const NormalizeRule> experimental_rules();
 
 /// Brings a call to the newest form of its op. kUnsupported when an old form has no newer equivalent.
 Status normalize(Call& call, ir::Builder& builder, std::optional<std::vector<ir::Value*>>& outputs);

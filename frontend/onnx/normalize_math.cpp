@@ -1,5 +1,7 @@
 // Elementwise, reduction and matrix ops: old forms to the newest.
 
+#include <limits>
+
 #include "frontend/onnx/normalize.h"
 
 namespace tenon::frontend {
@@ -44,10 +46,12 @@ Status prelu_channels(Call& call, ir::Builder& builder, Outputs&) {
   return builder.status();
 }
 
+/// Clip below 11. The bounds of opset 6 default to the finite range of f32, those of opset 1 to none.
 Status clip_bounds(Call& call, ir::Builder& builder, Outputs&) {
-  const bool has_min = call.attrs.has("min"), has_max = call.attrs.has("max");
-  if (has_min) call.set_input(1, scalar_like(builder, call.in(0), call.real("min", 0)));
-  if (has_max) call.set_input(2, scalar_like(builder, call.in(0), call.real("max", 0)));
+  constexpr double kLargest = std::numeric_limits<float>::max();
+  const bool bounded = call.version >= 6;
+  if (bounded || call.attrs.has("min")) call.set_input(1, scalar_like(builder, call.in(0), call.real("min", -kLargest)));
+  if (bounded || call.attrs.has("max")) call.set_input(2, scalar_like(builder, call.in(0), call.real("max", kLargest)));
   call.attrs.erase("min");
   call.attrs.erase("max");
   return builder.status();
@@ -86,25 +90,15 @@ Status topk_input(Call& call, ir::Builder& builder, Outputs&) {
   return builder.status();
 }
 
-/// Affine (removed in opset 7's experimental clean-up): alpha * x + beta.
-Status affine(Call& call, ir::Builder& builder, Outputs& outputs) {
-  ir::Value* x = call.in(0);
-  if (x == nullptr) return error(Code::kInvalidModel, "the input is missing");
-  ir::Value* scaled = builder.make("Mul", {x, scalar_like(builder, x, call.real("alpha", 1))});
-  outputs = {builder.make("Add", {scaled, scalar_like(builder, x, call.real("beta", 0))})};
-  return builder.status();
-}
-
-/// ImageScaler (experimental): x * scale + bias[channel].
-Status image_scaler(Call& call, ir::Builder& builder, Outputs& outputs) {
-  ir::Value* x = call.in(0);
-  const auto* bias = call.reals("bias");
-  if (x == nullptr || bias == nullptr) return error(Code::kInvalidModel, "the input or the bias is missing");
-  const std::vector<float> values(bias->begin(), bias->end());
-  ir::Value* b = builder.constant(
-      Tensor::from<float>({static_cast<int64_t>(values.size()), 1, 1}, std::span<const float>(values)));
-  ir::Value* scaled = builder.make("Mul", {x, scalar_like(builder, x, call.real("scale", 1))});
-  outputs = {builder.make("Add", {scaled, b})};
+/// OneHot below 11: negative indices name no class, where today they count from the end.
+Status one_hot_indices(Call& call, ir::Builder& builder, Outputs&) {
+  ir::Value *indices = call.in(0), *depth = call.in(1);
+  if (indices == nullptr || depth == nullptr || is_unsigned_int(indices->dtype())) return {};
+  const int64_t i64 = info(DType::kI64).onnx;
+  indices = builder.make("Cast", {indices}, {{"to", i64}});
+  depth = builder.make("Reshape", {builder.make("Cast", {depth}, {{"to", i64}}), builder.ints(std::span<const int64_t>())});
+  ir::Value* negative = builder.make("Less", {indices, builder.scalar(DType::kI64, 0)});
+  call.inputs[0] = builder.make("Where", {negative, depth, indices});
   return builder.status();
 }
 
@@ -142,8 +136,7 @@ constexpr NormalizeRule kRules[] = {
     {"", "Softmax LogSoftmax Hardmax", 13, softmax_flat},
     {"", "Selu", 6, selu_defaults},
     {"", "TopK", 10, topk_input},
-    {"", "Affine", kAnyVersion, affine, true},
-    {"", "ImageScaler", kAnyVersion, image_scaler, true},
+    {"", "OneHot", 11, one_hot_indices},
     {"", "DFT", 20, dft_axis},
     {"ai.onnx.ml", "LabelEncoder", 2, label_encoder},
 };

@@ -11,6 +11,23 @@ using Outputs = std::optional<std::vector<ir::Value*>>;
 Status squeeze_axes(Call& call, ir::Builder& builder, Outputs&) { return axes_to_input(call, builder, "axes", 1); }
 Status reshape_shape(Call& call, ir::Builder& builder, Outputs&) { return axes_to_input(call, builder, "shape", 1); }
 
+/// Numbers of a constant of any dtype.
+std::optional<std::vector<int64_t>> constant_numbers(const ir::Value* value) {
+  const Tensor* t = value == nullptr ? nullptr : ir::constant_of(value);
+  if (t == nullptr || t->dtype() == DType::kString || t->size() > 4096) return std::nullopt;
+  std::vector<int64_t> out;
+  for (int64_t i = 0; i < t->size(); ++i) out.push_back(t->at_int(i));
+  return out;
+}
+
+/// The sizes of Split-1 may be an input of the data's type.
+Status split_1(Call& call, ir::Builder& builder, Outputs&) {
+  if (!call.has(1)) return {};
+  if (const auto sizes = constant_numbers(call.in(1))) call.inputs[1] = builder.ints(*sizes);
+  else call.inputs[1] = builder.make("Cast", {call.in(1)}, {{"to", int64_t{info(DType::kI64).onnx}}});
+  return builder.status();
+}
+
 Status split_sizes(Call& call, ir::Builder& builder, Outputs&) { return axes_to_input(call, builder, "split", 1); }
 
 /// Below 18 the number of outputs was the node's own.
@@ -55,8 +72,7 @@ Status concat_axis(Call& call, ir::Builder&, Outputs&) {
 /// Tile-1: `tiles` repeats along `axis`.
 Status tile_repeats(Call& call, ir::Builder& builder, Outputs&) {
   const std::optional<int64_t> rank = rank_of(call.in(0));
-  const auto tiles = call.has(1) ? ir::constant_ints(call.in(1)) : std::nullopt;
-  const auto axis = call.has(2) ? ir::constant_ints(call.in(2)) : std::nullopt;
+  const auto tiles = constant_numbers(call.in(1)), axis = constant_numbers(call.in(2));
   if (!rank || !tiles || !axis || tiles->size() != 1 || axis->size() != 1)
     return unsupported(call, "tiles or axis that are not constant");
   TENON_ASSIGN_OR_RETURN(const int64_t at, ir::normalize_axis((*axis)[0], *rank));
@@ -71,13 +87,10 @@ Status scatter(Call& call, ir::Builder&, Outputs&) {
   return {};
 }
 
-Status scan_8(Call& call, ir::Builder&, Outputs&) {
-  return unsupported(call, "the batched form of Scan; convert the model to opset 9 or later");
-}
-
 constexpr NormalizeRule kRules[] = {
     {"", "Squeeze Unsqueeze", 13, squeeze_axes},
     {"", "Reshape", 5, reshape_shape},
+    {"", "Split", 2, split_1},
     {"", "Split", 13, split_sizes},
     {"", "Split", 18, split_count},
     {"", "Slice", 10, slice_inputs},
@@ -86,7 +99,6 @@ constexpr NormalizeRule kRules[] = {
     {"", "Concat", 4, concat_axis},
     {"", "Tile", 6, tile_repeats},
     {"", "Scatter", kAnyVersion, scatter, true},
-    {"", "Scan", 9, scan_8},
 };
 
 }  // namespace

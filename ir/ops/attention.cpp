@@ -174,6 +174,10 @@ Result<AttentionDims> attention_dims(const Node& node) {
 }
 
 Status infer_attention(InferContext& c) {
+  for (std::string_view side : {"left_window_size", "right_window_size"}) {
+    const int64_t size = c.node().attr_int(side, -1);
+    if (size < -1 || size > INT32_MAX) return c.fail("{} is {}", side, size);
+  }
   int outputs = c.node().num_outputs();
   for (int i = 0; i < 6; ++i)
     if (c.has(i) && i != 3 && !c.ranked(i)) {
@@ -205,6 +209,24 @@ Value* mask_bias(Steps& s, Value* mask, DType type, Dim total) {
   return s.concat({mask, s.expand(b.scalar(type, masked), d)}, static_cast<int64_t>(d.size()) - 1);
 }
 
+/// Which keys a query sees: up to its own position when causal, and within a window of which -1 leaves a side open. Null: all.
+struct Visibility {
+  bool causal;
+  int64_t left, right;
+
+  bool bounded() const { return causal || left >= 0 || right >= 0; }
+  Value* of(Steps& s, Value* key, Value* query) const {
+    Builder& b = s.builder();
+    Value* keep = nullptr;
+    const auto also = [&](Value* term) { keep = keep == nullptr ? term : b.make("And", {keep, term}); };
+    const auto moved = [&](int64_t by) { return s.add(query, b.scalar(DType::kI64, static_cast<double>(by))); };
+    if (causal) also(b.make("LessOrEqual", {key, query}));
+    if (left >= 0) also(b.make("GreaterOrEqual", {key, moved(-left)}));
+    if (right >= 0) also(b.make("LessOrEqual", {key, moved(right)}));
+    return keep;
+  }
+};
+
 Values decompose_attention(Node& node, Builder& b) {
   TENON_RETURN_IF_ERROR(require_ranked_inputs(node));
   TENON_ASSIGN_OR_RETURN(AttentionDims a, attention_dims(node));
@@ -225,19 +247,23 @@ Values decompose_attention(Node& node, Builder& b) {
   spec.softcap = node.attr_float("softcap", 0);
   double masked = -std::numeric_limits<double>::infinity();
   spec.biases.push_back(mask_bias(s, s.in(3), type, a.total));
-  bool causal = node.attr_int("is_causal", 0) != 0;
-  spec.zero_where_masked = node.has_input(3) || node.has_input(6);
-  if (causal && !node.has_input(6)) spec.biases.push_back(causal_bias(s, type, a.q[2], a.total, a.past, masked));
+  const Visibility visible{node.attr_int("is_causal", 0) != 0, node.attr_int("left_window_size", -1), node.attr_int("right_window_size", -1)};
+  spec.zero_where_masked = node.has_input(3) || node.has_input(6) || visible.left >= 0;
+  const auto keep_only = [&](Value* keep) { spec.biases.push_back(b.make("Where", {keep, b.scalar(type, 0), b.scalar(type, masked)})); };
+  if (visible.bounded() && !node.has_input(6)) {
+    Value* query = s.reshape(s.add(positions(s, a.q[2]), s.dim_scalar(a.past)), {a.q[2], 1});
+    keep_only(visible.of(s, s.reshape(positions(s, a.total), {1, a.total}), query));
+  }
   if (node.has_input(6)) {
     // With lengths, the last query of a batch entry stands at its last real key.
     Value* lengths = s.reshape(s.in(6), {a.q[0], 1, 1, 1});
     Value* key = s.reshape(positions(s, a.total), {1, 1, 1, a.total});
     Value* keep = b.make("Less", {key, lengths});
-    if (causal) {
+    if (visible.bounded()) {
       Value* query = s.add(s.reshape(positions(s, a.q[2]), {1, 1, a.q[2], 1}), s.sub(lengths, s.dim_scalar(a.q[2])));
-      keep = b.make("And", {keep, b.make("LessOrEqual", {key, query})});
+      keep = b.make("And", {keep, visible.of(s, key, query)});
     }
-    spec.biases.push_back(b.make("Where", {keep, b.scalar(type, 0), b.scalar(type, masked)}));
+    keep_only(keep);
   }
   if (node.attrs().has("softmax_precision")) {
     std::optional<DType> precision = dtype_from_onnx(static_cast<int>(node.attr_int("softmax_precision", 1)));
@@ -325,8 +351,9 @@ std::vector<OpDef> attention_ops() {
                   {"nonpad_kv_seqlen", "I", dtypes(DType::kI64), true}},
        .outputs = {{"Y", "T1", kFloat16To64}, {"present_key", "T1", kFloat16To64, true}, {"present_value", "T2", kFloat16To64, true},
                    {"qk_matmul_output", "T1", kFloat16To64, true}},
-       .attrs = {{"is_causal", AttrKind::kInt, false, "0"}, {"kv_num_heads", AttrKind::kInt}, {"q_num_heads", AttrKind::kInt},
-                 {"qk_matmul_output_mode", AttrKind::kInt, false, "0"}, {"scale", AttrKind::kFloat}, {"softcap", AttrKind::kFloat, false, "0"},
+       .attrs = {{"is_causal", AttrKind::kInt, false, "0"}, {"kv_num_heads", AttrKind::kInt}, {"left_window_size", AttrKind::kInt, false, "-1"},
+                 {"q_num_heads", AttrKind::kInt}, {"qk_matmul_output_mode", AttrKind::kInt, false, "0"},
+                 {"right_window_size", AttrKind::kInt, false, "-1"}, {"scale", AttrKind::kFloat}, {"softcap", AttrKind::kFloat, false, "0"},
                  {"softmax_precision", AttrKind::kInt}},
        .infer = infer_attention, .compute = {.decompose = decompose_attention},
        .doc = "Scaled dot-product attention with masks, caches and grouped heads (ONNX Attention)."},

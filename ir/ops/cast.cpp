@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "ir/ops/body_helpers.h"
+#include "ir/ops/cast.h"
 #include "ir/ops/families.h"
 #include "ir/scalar_op.h"
 #include "support/float_types.h"
@@ -93,6 +94,25 @@ Result<Scalar> parse_scalar(const std::string& text, DType to) {
   return cast_scalar({value, 0}, DType::kF64, to);
 }
 
+}  // namespace
+
+Status cast_element(const Tensor& in, int64_t i, Tensor& out, int64_t o) {
+  const DType from = in.dtype(), to = out.dtype();
+  if (from == DType::kString && to == DType::kString) {
+    out.mutable_strings()[static_cast<size_t>(o)] = in.string_values()[static_cast<size_t>(i)];
+  } else if (to == DType::kString) {
+    out.mutable_strings()[static_cast<size_t>(o)] = scalar_text(from, load_scalar(in.data(), from, i));
+  } else if (from == DType::kString) {
+    TENON_ASSIGN_OR_RETURN(const Scalar value, parse_scalar(in.string_values()[static_cast<size_t>(i)], to));
+    store_scalar(out.mutable_data(), to, o, value);
+  } else {
+    store_scalar(out.mutable_data(), to, o, cast_scalar(load_scalar(in.data(), from, i), from, to));
+  }
+  return {};
+}
+
+namespace {
+
 Scalar convert(const Node& node, Scalar value, DType from, DType to) {
   if (to == DType::kF8E8M0 && from != to) {
     const std::string mode = node.attr_string("round_mode", "up");
@@ -112,15 +132,10 @@ Status eval_cast(EvalContext& c) {
     return {};
   }
   TENON_ASSIGN_OR_RETURN(Tensor * out, c.allocate(0, to, in.shape()));
+  const bool text = from == DType::kString || to == DType::kString;
   for (int64_t i = 0; i < in.size(); ++i) {
-    if (to == DType::kString) {
-      out->mutable_strings()[static_cast<size_t>(i)] = scalar_text(from, load_scalar(in.data(), from, i));
-    } else if (from == DType::kString) {
-      TENON_ASSIGN_OR_RETURN(const Scalar value, parse_scalar(in.string_values()[static_cast<size_t>(i)], to));
-      store_scalar(out->mutable_data(), to, i, value);
-    } else {
-      store_scalar(out->mutable_data(), to, i, convert(c.node, load_scalar(in.data(), from, i), from, to));
-    }
+    if (text) TENON_RETURN_IF_ERROR(cast_element(in, i, *out, i));
+    else store_scalar(out->mutable_data(), to, i, convert(c.node, load_scalar(in.data(), from, i), from, to));
   }
   return {};
 }

@@ -52,7 +52,13 @@ std::optional<Dim> range_length(InferContext& c) {
   return Dim(static_cast<int64_t>(std::fmax(length, 0)));
 }
 
+/// Half-precision elements are computed in f32 unless stash_type is their own type, which then rounds every step.
+bool stashes_narrow(const Node& node) { return node.attr_int("stash_type", 1) == info(node.output(0)->dtype()).onnx; }
+
 Status infer_range(InferContext& c) {
+  const int64_t stash = c.node().attr_int("stash_type", 1);
+  if (stash != info(DType::kF32).onnx && compute_dtype(c.dtype(0)) != c.dtype(0) && stash != info(c.dtype(0)).onnx)
+    return c.fail("stash_type {} is neither float nor the type of the input", stash);
   for (int i = 0; i < 3; ++i)
     if (c.ranked(i) && known_ne(product(c.shape(i)), 1)) return c.fail("input {} is {}, not a scalar", i, to_string(c.in(i)));
   if (const Tensor* delta = c.constant(2); delta != nullptr && delta->size() == 1 && delta->at_double(0) == 0)
@@ -72,8 +78,9 @@ Result<std::vector<Body>> range_body(const Node& node) {
   Body body = start_body(node, ComputeKind::kElementwise);
   ExprPool& pool = *body.pool;
   const DType dtype = compute_dtype(body.dtype);
+  const auto stashed = [&](Expr e) { return stashes_narrow(node) ? pool.cast(pool.cast(e, body.dtype), dtype) : e; };
   const Expr start = pool.cast(load_only(body, node, 0), dtype), delta = pool.cast(load_only(body, node, 2), dtype);
-  body.value = pool.cast(start + pool.cast(pool.index(0), dtype) * delta, body.dtype);
+  body.value = pool.cast(start + stashed(stashed(pool.cast(pool.index(0), dtype)) * delta), body.dtype);
   return one_body(std::move(body));
 }
 
@@ -125,6 +132,7 @@ std::vector<OpDef> generate_ops() {
        .name = "Range",
        .inputs = {{"start", "T", kNumeric}, {"limit", "T", kNumeric}, {"delta", "T", kNumeric}},
        .outputs = {{"output", "T", kNumeric}},
+       .attrs = {{"stash_type", AttrKind::kInt, false, "1"}},
        .infer = infer_range,
        .compute = {.body = range_body},
        .doc = "start, start + delta, … before limit (Range)"},

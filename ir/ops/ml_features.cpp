@@ -4,6 +4,7 @@
 #include <unordered_map>
 
 #include "ir/ops/families.h"
+#include "ir/ops/cast.h"
 #include "ir/ops/ml_common.h"
 
 namespace tenon::ir {
@@ -381,11 +382,13 @@ Status eval_dict_vectorizer(EvalContext& c) {
   std::vector<int64_t> ints = c.node.attr_ints("int64_vocabulary");
   std::vector<std::string> strings = c.node.attr_strings("string_vocabulary");
   auto fill = [&](const auto& entries, const auto& vocabulary) -> Status {
-    DType dtype = entries.empty() ? DType::kF32 : entries.begin()->second.dtype();
+    const DType dtype = c.node.output(0)->dtype();
     TENON_ASSIGN_OR_RETURN(Tensor* out, c.allocate(0, dtype, {1, static_cast<int64_t>(vocabulary.size())}));
     for (size_t i = 0; i < vocabulary.size(); ++i) {
       auto at = entries.find(vocabulary[i]);
-      if (at != entries.end() && at->second.size() > 0) store_key(*out, static_cast<int64_t>(i), key_at(at->second, 0));
+      if (at == entries.end() || at->second.size() == 0) continue;
+      if (at->second.dtype() != dtype) return eval_error(c, Code::kInvalidArgument, "the map holds {}, not {}", name(at->second.dtype()), name(dtype));
+      store_key(*out, static_cast<int64_t>(i), key_at(at->second, 0));
     }
     return {};
   };
@@ -393,8 +396,63 @@ Status eval_dict_vectorizer(EvalContext& c) {
   return entries.index() == 0 ? fill(std::get<0>(entries), ints) : fill(std::get<1>(entries), strings);
 }
 
+Result<DType> cast_map_type(const Node& node) {
+  const std::string to = node.attr_string("cast_to", "TO_FLOAT");
+  if (to == "TO_FLOAT") return DType::kF32;
+  if (to == "TO_INT64") return DType::kI64;
+  if (to == "TO_STRING") return DType::kString;
+  return error(Code::kInvalidModel, "attribute cast_to is \"{}\"", to);
+}
+
+/// Columns of the sparse form; 0 for the dense one.
+Result<int64_t> cast_map_columns(const Node& node) {
+  const std::string form = node.attr_string("map_form", "DENSE");
+  if (form == "DENSE") return 0;
+  const int64_t columns = node.attr_int("max_map", 1);
+  if (form != "SPARSE") return error(Code::kInvalidModel, "attribute map_form is \"{}\"", form);
+  if (columns < 1 || columns > INT32_MAX) return error(Code::kInvalidModel, "attribute max_map is {}; it must be positive", columns);
+  return columns;
+}
+
+Status infer_cast_map(InferContext& c) {
+  const MapType* map = c.in(0).as_map();
+  if (map == nullptr || map->key != DType::kI64) return c.fail("the input must be a map with keys of int64");
+  const Result<DType> dtype = cast_map_type(c.node());
+  const Result<int64_t> columns = cast_map_columns(c.node());
+  for (const Status& s : {dtype.status(), columns.status()})
+    if (!s.ok()) return c.fail_text(s.what());
+  c.set(0, tensor_of(*dtype, {1, *columns > 0 ? Dim(*columns) : c.fresh_dim(0, 1)}));
+  return {};
+}
+
+/// The specification leaves the shape and what stands at absent keys open: [1, columns] and zeros, "0" among strings.
+Status eval_cast_map(EvalContext& c) {
+  const auto* held = std::get_if<std::shared_ptr<MapValue>>(&c.inputs[0]);
+  if (held == nullptr || *held == nullptr || (*held)->entries.index() != 0)
+    return eval_error(c, Code::kInvalidArgument, "the input must be a map with keys of int64");
+  const std::map<int64_t, Tensor>& entries = std::get<0>((*held)->entries);
+  TENON_ASSIGN_OR_RETURN(const DType dtype, cast_map_type(c.node));
+  TENON_ASSIGN_OR_RETURN(const int64_t columns, cast_map_columns(c.node));
+  const bool dense = columns == 0;
+  TENON_ASSIGN_OR_RETURN(Tensor* out, c.allocate(0, dtype, {1, dense ? static_cast<int64_t>(entries.size()) : columns}));
+  if (dtype == DType::kString && !dense) out->mutable_strings().assign(static_cast<size_t>(columns), "0");
+  int64_t next = 0;
+  for (const auto& [key, value] : entries) {
+    if (value.size() != 1) return eval_error(c, Code::kInvalidArgument, "the value of key {} is not one element", key);
+    if (!dense && (key < 0 || key >= columns)) return eval_error(c, Code::kOutOfRange, "key {} is outside [0, {})", key, columns);
+    TENON_RETURN_IF_ERROR(cast_element(value, 0, *out, dense ? next++ : key));
+  }
+  return {};
+}
+
 std::vector<OpDef> map_ops() {
   return {
+      {.domain = "ai.onnx.ml", .name = "CastMap", .inputs = {{.name = "X", .any = true}},
+       .outputs = {{"Y", "T2", dtypes(DType::kF32, DType::kI64, DType::kString)}},
+       .attrs = {{"cast_to", AttrKind::kString, false, "TO_FLOAT"}, {"map_form", AttrKind::kString, false, "DENSE"},
+                 {"max_map", AttrKind::kInt, false, "1"}},
+       .infer = infer_cast_map, .compute = {.eval = eval_cast_map}, .doc = "A map's values in the order of its keys (ai.onnx.ml CastMap).",
+       .host = "maps are values of the host"},
       {.domain = "ai.onnx.ml", .name = "ZipMap", .inputs = {{"X", "F", kMlFloat}}, .outputs = {{.name = "Z", .any = true}},
        .attrs = {{"classlabels_int64s", AttrKind::kInts}, {"classlabels_strings", AttrKind::kStrings}},
        .infer = infer_zip_map, .compute = {.eval = eval_zip_map}, .doc = "A map from label to score for each row (ai.onnx.ml ZipMap).",
