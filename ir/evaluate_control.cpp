@@ -102,7 +102,7 @@ Status evaluate_loop(EvalContext& c, const EvalOptions& options) {
   }
   std::move(state.begin(), state.end(), c.outputs.begin());
   for (size_t i = 0; i < scans; ++i) {
-    TENON_ASSIGN_OR_RETURN(c.outputs[carried + i], stack(stacks[i], 0, false, body.outputs()[1 + carried + i]->type()));
+    TENON_ASSIGN_OR_RETURN(c.outputs[carried + i], stack(stacks[i], 0, false, body.outputs()[1 + carried + i]->type(), c.symbols));
   }
   return {};
 }
@@ -143,20 +143,24 @@ Status evaluate_scan(EvalContext& c, const EvalOptions& options) {
   std::move(state.begin(), state.end(), c.outputs.begin());
   for (size_t i = 0; i < scans; ++i) {
     TENON_ASSIGN_OR_RETURN(c.outputs[states + i], stack(stacks[i], entry(out_axes, i), entry(out_directions, i) != 0,
-                                                        body.outputs()[states + i]->type()));
+                                                        body.outputs()[states + i]->type(), c.symbols));
   }
   return {};
 }
 
 }  // namespace
 
-Result<Tensor> stack(std::span<const Tensor> parts, int64_t axis, bool reverse, const Type& fallback) {
+Result<Tensor> stack(std::span<const Tensor> parts, int64_t axis, bool reverse, const Type& fallback,
+                     std::span<const std::optional<int64_t>> symbols) {
   if (parts.empty()) {
     Shape shape = {0};
     if (fallback.is_ranked_tensor()) {
       TENON_ASSIGN_OR_RETURN(const int64_t at, normalize_axis(axis, fallback.tensor().rank() + 1, "scan_output_axes"));
       shape.clear();
-      for (const Dim& d : *fallback.tensor().dims) shape.push_back(d.is_const() ? d.value() : 0);
+      for (const Dim& d : *fallback.tensor().dims) {
+        const Result<int64_t> known = evaluate(d, symbols);
+        shape.push_back(known.ok() ? *known : 0);
+      }
       shape.insert(shape.begin() + at, 0);
     }
     return Tensor::zeros(fallback.dtype(), std::move(shape));

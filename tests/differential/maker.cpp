@@ -12,7 +12,8 @@ namespace {
 double special_value(Random& random, DType dtype) {
   const double large = dtype == DType::kF16 ? 6e4 : 1e30;
   return random.pick({std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity(),
-                      -std::numeric_limits<double>::infinity(), 0.0, -0.0, 1.0, -1.0, large, -large, 1e-40, -1e-7, 0.5, -2.5});
+                      -std::numeric_limits<double>::infinity(), 0.0, -0.0, 1.0, -1.0, large, -large, 1e-40, -1e-7, 0.5,
+                      -2.5});
 }
 
 constexpr eval::Tolerance kTolerance{.rtol = 2e-5, .atol = 0, .scaled_atol = 4e-6};
@@ -23,7 +24,8 @@ const backends::Backend& backend(std::string_view name) {
   return *found;
 }
 
-Result<std::vector<HostValue>> run(const backends::Backend& on, const Maker& made, int level, int* dispatches = nullptr) {
+Result<std::vector<HostValue>> run(const backends::Backend& on, const Maker& made, int level,
+                                   int* dispatches = nullptr) {
   backends::CompileOptions options;
   options.opt_level = level;
   options.compile_threads = 1;
@@ -38,8 +40,10 @@ const std::vector<std::pair<std::string_view, int>>& runs() {
   static const auto all = [] {
     std::vector<std::pair<std::string_view, int>> out{{"cpu", 0}, {"cpu", 3}};
     const Status vulkan = backend("vulkan").available();
-    if (vulkan.ok()) out.emplace_back("vulkan", 3);
-    else fmt::print("vulkan is not compared: {}\n", vulkan.to_string());
+    if (vulkan.ok())
+      out.emplace_back("vulkan", 3);
+    else
+      fmt::print("vulkan is not compared: {}\n", vulkan.to_string());
     return out;
   }();
   return all;
@@ -51,8 +55,10 @@ Tensor random_tensor(Random& random, DType dtype, const Shape& shape, Fill fill)
   Tensor out = std::move(Tensor::zeros(dtype, shape)).value();
   for (int64_t i = 0; i < out.size(); ++i) {
     if (is_float(dtype)) {
-      if (fill == Fill::kSpecial && random.chance(0.3)) out.set_double(i, special_value(random, dtype));
-      else out.set_double(i, fill == Fill::kPositive ? random.real(0.1, 4) : random.real(-4, 4));
+      if (fill == Fill::kSpecial && random.chance(0.3))
+        out.set_double(i, special_value(random, dtype));
+      else
+        out.set_double(i, fill == Fill::kPositive ? random.real(0.1, 4) : random.real(-4, 4));
     } else if (dtype == DType::kBool) {
       out.set_int(i, random.between(0, 1));
     } else {
@@ -85,14 +91,21 @@ ir::Value* Maker::ints(std::vector<int64_t> values) {
 
 void Maker::node(std::string_view op, const std::vector<ir::Value*>& in,
                  const std::vector<std::pair<std::string_view, ir::Attr>>& attrs, int outputs) {
+  for (ir::Value* v : step(op, in, attrs, outputs)) output(v);
+}
+
+std::vector<ir::Value*> Maker::step(std::string_view op, const std::vector<ir::Value*>& in,
+                                    const std::vector<std::pair<std::string_view, ir::Attr>>& attrs, int outputs,
+                                    const std::function<void(ir::Node& node)>& fill_regions) {
   const ir::OpDef* def = ir::find_op(op);
   if (def == nullptr) {
     status = error(Code::kNotFound, "there is no op {}", op);
-    return;
+    return std::vector<ir::Value*>(static_cast<size_t>(outputs), nullptr);
   }
   ir::Node* made = graph->create(*def, in, outputs);
-  made->set_name("node");
-  text = std::string(op) + "(";
+  made->set_name(fmt::format("node{}", ops.size()));
+  ops.emplace(op);
+  text += std::string(op) + "(";
   for (const ir::Value* v : in) text += (v == nullptr ? std::string("_") : ir::to_string(v->type())) + " ";
   text += ")";
   for (const auto& [name, value] : attrs) {
@@ -103,9 +116,12 @@ void Maker::node(std::string_view op, const std::vector<ir::Value*>& in,
     if (const auto* s = std::get_if<std::string>(&value)) text += "=" + *s;
   }
   text += " shapes";
-  for (const HostValue& v : inputs) text += " " + to_string(std::get<Tensor>(v).shape());
-  status = ir::infer_node(*made);
-  for (ir::Value* v : made->outputs()) graph->add_output(v);
+  for (const HostValue& v : inputs)
+    if (const Tensor* t = std::get_if<Tensor>(&v)) text += " " + to_string(t->shape());
+  text += "; ";
+  if (fill_regions) fill_regions(*made);
+  if (status.ok()) status = ir::infer_node(*made);
+  return std::vector<ir::Value*>(made->outputs().begin(), made->outputs().end());
 }
 
 std::string disagreement(const Maker& made, Tally& tally) {

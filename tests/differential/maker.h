@@ -1,8 +1,10 @@
 #pragma once
 
+#include <functional>
 #include <initializer_list>
 #include <memory>
 #include <random>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -51,10 +53,16 @@ class Maker {
   /// `symbolic`: input dims above 1 are symbols, one for each size, so that one compilation serves other sizes too.
   Maker(Random& random, bool symbolic) : random(random), graph(std::make_unique<ir::Graph>()), symbolic_(symbolic) {}
 
-  ir::Value* input(DType dtype, const Shape& shape, Fill fill = Fill::kPlain) { return input(random_tensor(random, dtype, shape, fill)); }
+  ir::Value* input(DType dtype, const Shape& shape, Fill fill = Fill::kPlain) {
+    return input(random_tensor(random, dtype, shape, fill));
+  }
   ir::Value* input(Tensor value);
   ir::Value* f32(const Shape& shape, Fill fill = Fill::kPlain) { return input(DType::kF32, shape, fill); }
   ir::Value* ints(std::vector<int64_t> values);  // a constant of rank 1
+  ir::Value* scalar(int64_t value) { return constant(Tensor::scalar<int64_t>(value)); }
+  ir::Value* strings(Shape shape, std::vector<std::string> values) {
+    return input(std::move(Tensor::strings(std::move(shape), std::move(values))).value());
+  }
   ir::Value* constant(Tensor value);
 
   using Attributes = std::initializer_list<std::pair<std::string_view, ir::Attr>>;
@@ -64,12 +72,18 @@ class Maker {
   }
   void node(std::string_view op, const std::vector<ir::Value*>& inputs,
             const std::vector<std::pair<std::string_view, ir::Attr>>& attrs, int outputs);
+  /// A node before or beside it, with its outputs. They are the graph's only when `output` says so.
+  std::vector<ir::Value*> step(std::string_view op, const std::vector<ir::Value*>& inputs,
+                               const std::vector<std::pair<std::string_view, ir::Attr>>& attrs = {}, int outputs = 1,
+                               const std::function<void(ir::Node& node)>& fill_regions = {});
+  void output(ir::Value* value) { graph->add_output(value); }
 
   Random& random;
   std::unique_ptr<ir::Graph> graph;
   std::vector<HostValue> inputs;
-  Status status;        // why the node cannot be made
-  std::string text;     // op, types and attributes, for messages
+  Status status;     // why the node cannot be made
+  std::string text;  // ops, types and attributes, for messages
+  std::set<std::string> ops;
 
  private:
   ir::TensorType type_of(const Tensor& value);
@@ -82,7 +96,8 @@ struct Tally {
   int hosted = 0;                          // no kernel at O3
 };
 
-/// Runs the graph on the reference, on cpu at O0 and O3, and on vulkan at O3 where there is a device. What differs, empty when the values are the same.
+/// Runs the graph on the reference, on cpu at O0 and O3, and on vulkan at O3 where there is a device. What differs,
+/// empty when the values are the same.
 std::string disagreement(const Maker& made, Tally& tally);
 
 }  // namespace tenon::differential

@@ -1,0 +1,215 @@
+#include "recipe.h"
+
+namespace tenon::differential {
+namespace {
+
+using Strings = std::vector<std::string>;
+
+Floats floats(Random& r, int64_t n) {
+  Floats out;
+  for (int64_t i = 0; i < n; ++i) out.push_back(static_cast<float>(r.real(-2, 2)));
+  return out;
+}
+
+Ints iota(int64_t n) {
+  Ints out;
+  for (int64_t i = 0; i < n; ++i) out.push_back(i);
+  return out;
+}
+
+std::string transform(Random& r) { return r.pick({"NONE", "LOGISTIC", "SOFTMAX", "SOFTMAX_ZERO"}); }
+
+// Complete binary trees of depth 2: nodes 0, 1, 2 split, 3 to 6 are leaves.
+struct Trees {
+  Attrs nodes;
+  Ints leaf_trees, leaf_nodes;
+};
+
+Trees trees(Random& r, int64_t count, int64_t features) {
+  Trees out;
+  Ints tree, id, feature, yes, no, missing;
+  Floats values;
+  Strings modes;
+  const std::string test = r.pick({"BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT"});
+  for (int64_t t = 0; t < count; ++t)
+    for (int64_t n = 0; n < 7; ++n) {
+      tree.push_back(t);
+      id.push_back(n);
+      feature.push_back(n < 3 ? r.between(0, features - 1) : 0);
+      values.push_back(static_cast<float>(r.real(-2, 2)));
+      modes.push_back(n < 3 ? test : "LEAF");
+      yes.push_back(n < 3 ? 2 * n + 1 : 0);
+      no.push_back(n < 3 ? 2 * n + 2 : 0);
+      missing.push_back(r.between(0, 1));
+      if (n < 3) continue;
+      out.leaf_trees.push_back(t);
+      out.leaf_nodes.push_back(n);
+    }
+  out.nodes = {{"nodes_treeids", tree},       {"nodes_nodeids", id},
+               {"nodes_featureids", feature}, {"nodes_values", values},
+               {"nodes_modes", modes},        {"nodes_truenodeids", yes},
+               {"nodes_falsenodeids", no},    {"nodes_missing_value_tracks_true", missing}};
+  return out;
+}
+
+void tree_ensembles(Maker& m) {
+  Random& r = m.random;
+  const int64_t features = r.between(1, 5), count = r.between(1, 4), rows = r.size(), kind = r.between(0, 2);
+  ir::Value* x = m.f32({rows, features});
+  if (kind == 2) {
+    // One tree of two splits and three leaves in the form of version 5: leaf and node indices in tables of their own.
+    m.node("ai.onnx.ml.TreeEnsemble", {x},
+           {{"n_targets", int64_t{2}},
+            {"tree_roots", Ints{0}},
+            {"nodes_featureids", Ints{0, features - 1}},
+            {"nodes_modes", std::move(Tensor::from<uint8_t>({2}, {0, 1}))},
+            {"nodes_splits", Tensor::from<float>({2}, {0.5F, -1})},
+            {"nodes_truenodeids", Ints{1, 0}},
+            {"nodes_trueleafs", Ints{0, 1}},
+            {"nodes_falsenodeids", Ints{2, 1}},
+            {"nodes_falseleafs", Ints{1, 1}},
+            {"leaf_targetids", Ints{0, 1, 0}},
+            {"leaf_weights", Tensor::from<float>({3}, {1.5F, -2, 3})},
+            {"aggregate_function", r.between(0, 3)}});
+    return;
+  }
+  Trees t = trees(r, count, features);
+  const auto leaves = static_cast<int64_t>(t.leaf_nodes.size());
+  Attrs attrs = t.nodes;
+  Ints ids;
+  for (int64_t i = 0; i < leaves; ++i) ids.push_back(r.between(0, 2));
+  if (kind == 0) {
+    attrs.insert(attrs.end(), {{"n_targets", int64_t{3}},
+                               {"target_treeids", t.leaf_trees},
+                               {"target_nodeids", t.leaf_nodes},
+                               {"target_ids", ids},
+                               {"target_weights", floats(r, leaves)},
+                               {"aggregate_function", std::string(r.pick({"SUM", "AVERAGE", "MIN", "MAX"}))},
+                               {"base_values", floats(r, 3)}});
+    m.node("ai.onnx.ml.TreeEnsembleRegressor", {x}, attrs, 1);
+  } else {
+    attrs.insert(attrs.end(), {{"class_treeids", t.leaf_trees},
+                               {"class_nodeids", t.leaf_nodes},
+                               {"class_ids", ids},
+                               {"class_weights", floats(r, leaves)},
+                               {"post_transform", transform(r)}});
+    if (r.chance(0.5))
+      attrs.emplace_back("classlabels_int64s", Ints{7, 8, 9});
+    else
+      attrs.emplace_back("classlabels_strings", Strings{"a", "b", "c"});
+    m.node("ai.onnx.ml.TreeEnsembleClassifier", {x}, attrs, 2);
+  }
+}
+
+void linear(Maker& m) {
+  Random& r = m.random;
+  const int64_t features = r.between(1, 5), classes = r.between(2, 4);
+  ir::Value* x = m.f32({r.size(), features});
+  if (r.chance(0.5))
+    m.node("ai.onnx.ml.LinearRegressor", {x},
+           {{"coefficients", floats(r, classes * features)}, {"intercepts", floats(r, classes)}, {"targets", classes}});
+  else
+    m.node("ai.onnx.ml.LinearClassifier", {x},
+           {{"coefficients", floats(r, classes * features)},
+            {"intercepts", floats(r, classes)},
+            {"classlabels_ints", iota(classes)},
+            {"post_transform", transform(r)}},
+           2);
+}
+
+void support_vectors(Maker& m) {
+  Random& r = m.random;
+  const int64_t features = r.between(1, 4), vectors = r.between(2, 5);
+  ir::Value* x = m.f32({r.between(1, 6), features});
+  const std::string kernel = r.pick({"LINEAR", "RBF", "POLY", "SIGMOID"});
+  const Floats kernel_params{0.3, 0.1, 2};
+  if (r.chance(0.5)) {
+    m.node("ai.onnx.ml.SVMRegressor", {x},
+           {{"coefficients", floats(r, vectors)},
+            {"support_vectors", floats(r, vectors * features)},
+            {"n_supports", vectors},
+            {"rho", Floats{0.5}},
+            {"kernel_type", kernel},
+            {"kernel_params", kernel_params}});
+  } else {
+    m.node("ai.onnx.ml.SVMClassifier", {x},
+           {{"coefficients", floats(r, vectors)},
+            {"support_vectors", floats(r, vectors * features)},
+            {"vectors_per_class", Ints{1, vectors - 1}},
+            {"rho", Floats{0.5}},
+            {"kernel_type", kernel},
+            {"kernel_params", kernel_params},
+            {"classlabels_ints", Ints{0, 1}}},
+           2);
+  }
+}
+
+void features(Maker& m) {
+  Random& r = m.random;
+  const int64_t columns = r.between(1, 6), rows = r.size();
+  ir::Value* x = m.f32({rows, columns});
+  switch (r.between(0, 4)) {
+    case 0:
+      m.node("ai.onnx.ml.Scaler", {x}, {{"offset", floats(r, columns)}, {"scale", floats(r, columns)}});
+      break;
+    case 1:
+      m.node("ai.onnx.ml.Imputer", {x}, {{"imputed_value_floats", floats(r, columns)}, {"replaced_value_float", 1.0}});
+      break;
+    case 2:
+      m.node("ai.onnx.ml.Normalizer", {x}, {{"norm", std::string(r.pick({"MAX", "L1", "L2"}))}});
+      break;
+    case 3:
+      m.node("ai.onnx.ml.ArrayFeatureExtractor",
+             {x, m.input(Tensor::from<int64_t>({2}, {r.between(0, columns - 1), r.between(0, columns - 1)}))});
+      break;
+    default:
+      m.node("ai.onnx.ml.FeatureVectorizer", {x, m.f32({rows, 2})}, {{"inputdimensions", Ints{columns, 2}}});
+      break;
+  }
+}
+
+void categories(Maker& m) {
+  Random& r = m.random;
+  const Shape shape{r.between(1, 9)};
+  ir::Value* x = m.input(random_tensor(r, DType::kI64, shape, Fill::kPositive));
+  switch (r.between(0, 3)) {
+    case 0:
+      m.node("ai.onnx.ml.LabelEncoder", {x},
+             {{"keys_int64s", Ints{1, 2, 5}}, {"values_floats", Floats{0.5, 1.5, -2}}, {"default_float", 9.0}});
+      break;
+    case 1:
+      m.node("ai.onnx.ml.LabelEncoder", {x},
+             {{"keys_int64s", Ints{1, 2, 5}}, {"values_strings", Strings{"one", "two", "five"}}});
+      break;
+    case 2:
+      m.node("ai.onnx.ml.OneHotEncoder", {x}, {{"cats_int64s", Ints{1, 3, 4}}, {"zeros", int64_t{1}}});
+      break;
+    default:
+      m.node("ai.onnx.ml.CategoryMapper", {x},
+             {{"cats_int64s", Ints{1, 2, 3}}, {"cats_strings", Strings{"a", "b", "c"}}});
+      break;
+  }
+}
+
+void maps(Maker& m) {
+  Random& r = m.random;
+  const int64_t columns = r.between(1, 4);
+  ir::Value* zipped =
+      m.step("ai.onnx.ml.ZipMap", {m.f32({r.between(1, 4), columns})}, {{"classlabels_int64s", iota(columns)}})[0];
+  if (r.chance(0.5) || m.graph == nullptr) {
+    m.output(zipped);
+    return;
+  }
+  ir::Value* row = m.step("SequenceAt", {zipped, m.scalar(0)})[0];
+  m.node("ai.onnx.ml.DictVectorizer", {row}, {{"int64_vocabulary", iota(columns)}});
+}
+
+}  // namespace
+
+std::vector<Recipe> ml_recipes() {
+  return {{"tree ensembles", tree_ensembles, 18},   {"linear models", linear, 8},
+          {"support vectors", support_vectors, 12}, {"features", features, 20},
+          {"categories", categories, 16},           {"maps", maps, 8}};
+}
+
+}  // namespace tenon::differential
