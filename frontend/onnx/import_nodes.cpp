@@ -68,6 +68,7 @@ Result<Call> Importer::read_call(const onnx::NodeProto& proto, const Scope& scop
   call.op = proto.op_type();
   const auto opset = frame.opsets->find(call.domain);
   call.version = opset == frame.opsets->end() ? 1 : opset->second;
+  call.channel_block = channel_block_;
   for (const std::string& name : proto.input()) {
     ir::Value* value = name.empty() ? nullptr : scope.find(name);
     if (value == nullptr && !name.empty()) return error(Code::kInvalidModel, "nothing defines '{}'", name);

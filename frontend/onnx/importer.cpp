@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "frontend/onnx/channel_block.h"
 #include "ir/verifier.h"
 
 namespace tenon::frontend {
@@ -24,6 +25,7 @@ Result<std::unique_ptr<ir::Graph>> Importer::run() {
   TENON_ASSIGN_OR_RETURN(opsets_, read_opsets(model_.opset_import()));
   TENON_ASSIGN_OR_RETURN(functions_, Functions::read(model_));
   TENON_RETURN_IF_ERROR(check_supported(model_, opsets_, functions_, options_));
+  channel_block_ = channel_block(model_.graph());
   graph_ = std::make_unique<ir::Graph>();
   dims_ = std::make_unique<DimNames>(graph_->dims());
   read_metadata(*graph_);

@@ -118,7 +118,7 @@ class Importer {
   std::unordered_set<const ir::Value*> named_;
   std::vector<ir::Value*> initializers_;
   std::vector<std::string> unsupported_;  // found while building; reported together
-  int64_t visited_ = 0, unnamed_ = 0;
+  int64_t visited_ = 0, unnamed_ = 0, channel_block_ = 0;
 };
 
 }  // namespace tenon::frontend

@@ -64,7 +64,8 @@ using RuleIndex = std::map<std::pair<std::string_view, std::string_view>, std::v
 const RuleIndex& rule_index() {
   static const RuleIndex index = [] {
     RuleIndex out;
-    for (std::span<const NormalizeRule> table : {math_rules(), nn_rules(), tensor_rules(), experimental_rules()})
+    for (std::span<const NormalizeRule> table :
+         {math_rules(), nn_rules(), tensor_rules(), experimental_rules(), layout_rules()})
       for (const NormalizeRule& rule : table)
         for (std::string_view rest = rule.ops; !rest.empty();) {
           const size_t space = rest.find(' ');

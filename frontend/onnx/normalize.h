@@ -19,6 +19,7 @@ struct Call {
   std::vector<ir::Value*> inputs;   // null: absent
   ir::Attrs attrs;
   std::vector<bool> used;           // per declared output: it has a name
+  int64_t channel_block = 0;        // of the model's com.microsoft.nchwc layout, 0: it has none
 
   bool has(size_t i) const { return i < inputs.size() && inputs[i] != nullptr; }
   ir::Value* in(size_t i) const { return i < inputs.size() ? inputs[i] : nullptr; }
@@ -51,6 +52,7 @@ std::span<const NormalizeRule> math_rules();
 std::span<const NormalizeRule> nn_rules();
 std::span<const NormalizeRule> tensor_rules();
 std::span<const NormalizeRule> experimental_rules();
+std::span<const NormalizeRule> layout_rules();
 
 /// Brings a call to the newest form of its op. kUnsupported when an old form has no newer equivalent.
 Status normalize(Call& call, ir::Builder& builder, std::optional<std::vector<ir::Value*>>& outputs);

@@ -318,18 +318,16 @@ Values decompose_rotary(Node& node, Builder& b) {
   Value *x = s.in(0), *cos = s.in(microsoft ? 2 : 1), *sin = s.in(microsoft ? 3 : 2), *ids = s.in(microsoft ? 1 : 3);
   const Dims d = dims_of(node, 0);
   bool flat = d.size() == 3;
-  int64_t heads = node.attr_int("num_heads", 0);
-  Dim rotary = node.attr_int("rotary_embedding_dim", 0);
+  Dim heads = node.attr_int("num_heads", 0), rotary = node.attr_int("rotary_embedding_dim", 0);
   if (rotary.is_const(0)) {
     Dim half = cos->tensor().dims->back();
     rotary = half * 2;
-    if (flat && heads == 0) {
-      std::optional<Dim> fitting = exact_div(d[2], rotary);
-      if (!fitting || !fitting->is_const() || fitting->value() <= 0)
-        return Status(Code::kUnsupported, "the number of heads cannot be told from the shapes", node.name(), "set num_heads");
-      heads = fitting->value();
+    if (flat && heads.is_const(0)) {
+      heads = floor_div(d[2], rotary);
+      if (known_ne(heads * rotary, d[2]))
+        return Status(Code::kInvalidModel, fmt::format("{} components do not divide into heads of {}", to_string(d[2]), to_string(rotary)), node.name());
     }
-  } else if (flat && heads == 0) {
+  } else if (flat && heads.is_const(0)) {
     return Status(Code::kInvalidModel, "attribute num_heads is needed with rotary_embedding_dim", node.name());
   }
   if (flat) x = s.reshape(x, {d[0], d[1], heads, floor_div(d[2], heads)});
