@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "support/float_types.h"
-
 namespace tenon::frontend::testing {
 namespace {
 
@@ -50,20 +48,13 @@ struct TensorText {
     t.set_name(name);
     t.set_data_type(info(dtype).onnx);
     for (int64_t d : shape) t.add_dims(d);
-    for (const std::string& v : values) {
-      if (dtype == DType::kString)
-        t.add_string_data(v);
-      else if (dtype == DType::kF32)
-        t.add_float_data(std::stof(v));
-      else if (dtype == DType::kF64)
-        t.add_double_data(std::stod(v));
-      else if (dtype == DType::kI64)
-        t.add_int64_data(std::stoll(v));
-      else if (dtype == DType::kF16)
-        t.add_int32_data(float_to_half(std::stof(v)));
-      else
-        t.add_int32_data(std::stoi(v));
+    if (dtype == DType::kString) {
+      for (const std::string& v : values) t.add_string_data(v);
+      return t;
     }
+    Tensor data = *Tensor::zeros(dtype, {static_cast<int64_t>(values.size())});
+    for (size_t i = 0; i < values.size(); ++i) data.set_double(static_cast<int64_t>(i), std::stod(values[i]));
+    t.set_raw_data(data.data(), data.bytes());
     return t;
   }
   Tensor sample() const {
@@ -400,11 +391,11 @@ constexpr OpForm kForms[] = {
     {"RoiAlign", 10, "f32[1,1,4,4] f32[1,4] i64{0}", "output_height=2 output_width=2 sampling_ratio=2 mode=max"},
     {"RoiAlign", 16, "f32[1,1,4,4] f32[1,4] i64{0}", "coordinate_transformation_mode=half_pixel"},
     // Normalisation.
-    {"BatchNormalization", 1, "f32[2,3,2] f32[3] f32[3] f32[3] f32[3]", "consumed_inputs=[0,0,0,1,1] is_test=1 spatial=1"},
-    {"BatchNormalization", 6, "f32[2,3,2] f32[3] f32[3] f32[3] f32[3]", "is_test=1 momentum=0.5"},
-    {"BatchNormalization", 7, "f32[2,3,2] f32[3,2] f32[3,2] f32[3,2] f32[3,2]", "spatial=0"},
-    {"BatchNormalization", 9, "f32[2,3,2] f32[3] f32[3] f32[3] f32[3]", "epsilon=0.25"},
-    {"BatchNormalization", 14, "f32[2,3,2] f32[3] f32[3] f32[3] f32[3]", "training_mode=1", 3},
+    {"BatchNormalization", 1, "f32[2,3,2] f32[3] f32[3] f32[3] f32{1,2,4}", "consumed_inputs=[0,0,0,1,1] is_test=1 spatial=1"},
+    {"BatchNormalization", 6, "f32[2,3,2] f32[3] f32[3] f32[3] f32{1,2,4}", "is_test=1 momentum=0.5"},
+    {"BatchNormalization", 7, "f32[2,3,2] f32[3,2] f32[3,2] f32[3,2] f32{1,2,3,4,5,6}[3,2]", "spatial=0"},
+    {"BatchNormalization", 9, "f32[2,3,2] f32[3] f32[3] f32[3] f32{1,2,4}", "epsilon=0.25"},
+    {"BatchNormalization", 14, "f32[2,3,2] f32[3] f32[3] f32[3] f32{1,2,4}", "training_mode=1", 3},
     {"InstanceNormalization", 1, "f32[2,3,2] f32[3] f32[3]", "consumed_inputs=[0,0,0] epsilon=0.25"},
     {"InstanceNormalization", 6, "f32[2,3,2] f32[3] f32[3]", "epsilon=0.25"},
     {"GroupNormalization", 18, "f32[2,4,2] f32[2] f32[2]", "num_groups=2"},
@@ -491,6 +482,11 @@ constexpr OpForm kForms[] = {
     {"RegexFullMatch", 20, "string[4]", "pattern=a|b"},
     {"TfIdfVectorizer", 9, "i32[4]", "max_gram_length=2 max_skip_count=1 min_gram_length=1 mode=IDF ngram_counts=[0,2] ngram_indexes=[0,1,2] "
                                      "pool_int64s=[1,2,1,3] weights=[1.0,2.0,3.0]"},
+    // Previews.
+    {"ai.onnx.preview.training.Adagrad", 1, "f32:0.1 i64:3 f32[2] f32[2] f32[2]", "decay_factor=0.1 epsilon=0.00001 norm_coefficient=0.001", 2},
+    {"ai.onnx.preview.training.Adam", 1, "f32:0.1 i64:3 f32[2] f32[2] f32[2] f32[2]", "alpha=0.9 beta=0.99 epsilon=0.00001 norm_coefficient=0.001", 3},
+    {"ai.onnx.preview.training.Momentum", 1, "f32:0.1 i64:3 f32[2] f32[2] f32[2]", "alpha=0.9 beta=0.1 mode=nesterov norm_coefficient=0.001", 2},
+    {"ai.onnx.preview.FlexAttention", 1, "f32[1,2,3,4] f32[1,2,3,4] f32[1,2,3,4]", "scale=0.5"},
     // ai.onnx.ml.
     {"ai.onnx.ml.ArrayFeatureExtractor", 1, "f32[2,4] i64{1,3}"},
     {"ai.onnx.ml.Binarizer", 1, "f32[2,4]", "threshold=0.5"},
