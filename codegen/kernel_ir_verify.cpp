@@ -31,46 +31,6 @@ bool is_value_dtype(DType d) {
   }
 }
 
-/// Whether `op` takes operands of `dtype`.
-bool op_takes(ScalarOp op, DType dtype) {
-  switch (op) {
-    case ScalarOp::kNeg:
-    case ScalarOp::kAbs:
-    case ScalarOp::kSign:
-    case ScalarOp::kAdd:
-    case ScalarOp::kSub:
-    case ScalarOp::kMul:
-    case ScalarOp::kDiv:
-    case ScalarOp::kRem:
-    case ScalarOp::kMod:
-    case ScalarOp::kFloorDiv:
-    case ScalarOp::kPow:
-    case ScalarOp::kFma:
-      return dtype != DType::kBool;
-    case ScalarOp::kMin:
-    case ScalarOp::kMax:
-    case ScalarOp::kEq:
-    case ScalarOp::kNe:
-    case ScalarOp::kLt:
-    case ScalarOp::kLe:
-    case ScalarOp::kGt:
-    case ScalarOp::kGe:
-    case ScalarOp::kSelect:
-      return true;
-    case ScalarOp::kNot:
-    case ScalarOp::kAnd:
-    case ScalarOp::kOr:
-    case ScalarOp::kXor:
-      return !is_float(dtype);
-    case ScalarOp::kShl:
-    case ScalarOp::kShr:
-    case ScalarOp::kPopcount:
-      return is_int(dtype);
-    default:
-      return is_float(dtype);
-  }
-}
-
 class Verifier {
  public:
   explicit Verifier(const Kernel& kernel) : k_(kernel), defined_(kernel.values.size(), false) {}
@@ -205,7 +165,7 @@ class Verifier {
     const DType dtype = k_.dtype(i.operands[select ? 1 : 0]);
     if (select) TENON_RETURN_IF_ERROR(want(i.operands[0], DType::kBool));
     for (size_t o = select ? 1 : 0; o < i.operands.size(); ++o) TENON_RETURN_IF_ERROR(want(i.operands[o], dtype));
-    if (!op_takes(i.op, dtype)) return fail("{} on {}", op_info.name, name(dtype));
+    if (!takes(i.op, dtype)) return fail("{} on {}", op_info.name, name(dtype));
     return want(i.results[0], op_info.result_is_bool ? DType::kBool : dtype);
   }
 

@@ -33,7 +33,7 @@ Result<std::unique_ptr<ir::Graph>> load_tir(const fs::path& path, const frontend
   std::ifstream in(path, std::ios::binary);
   if (!in) return Status(Code::kIo, "cannot read the file", path.string());
   const std::string text((std::istreambuf_iterator<char>(in)), {});
-  Result<std::unique_ptr<ir::Graph>> graph = ir::parse_text(text);
+  Result<std::unique_ptr<ir::Graph>> graph = ir::parse_text(text, options.ops);
   if (!graph.ok()) return std::move(graph).status().at(path.string());
   return graph;
 }

@@ -62,6 +62,7 @@ Status make_concrete(const Node& node, std::span<const HostValue> inputs, const 
   }
   out.node = out.graph.create(node.op(), values, node.num_outputs());
   out.node->set_name(node.name());
+  out.node->share_state(node);
   for (const auto& [name, attr] : node.attrs()) {
     if (const auto* dims = std::get_if<std::vector<Dim>>(&attr)) {
       std::vector<Dim> bound;

@@ -201,6 +201,7 @@ Node* Graph::create(const OpDef& op, std::span<Value* const> inputs, int num_out
   Node* node = it->get();
   node->self_ = it;
   node->op_ = &op;
+  if (op.closure) node->state_ = std::make_shared<NodeState>();
   node->graph_ = this;
   for (size_t i = 0; i < inputs.size(); ++i) node->set_input(static_cast<int>(i), inputs[i]);
   node->inputs_.resize(inputs.size(), nullptr);
@@ -308,6 +309,7 @@ void copy_nodes(const Graph& from, Graph& to, Node* before, std::unordered_map<c
 
 std::unique_ptr<Graph> Graph::clone() const {
   auto copy = std::make_unique<Graph>(dims_);
+  copy->op_registry_ = op_registry_;
   if (parent_) copy->names_ = names_;
   std::unordered_map<const Value*, Value*> map;
   copy_region(*this, *copy, map, parent_ == nullptr);

@@ -4,6 +4,7 @@
 #include <list>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
@@ -13,11 +14,13 @@
 #include <vector>
 
 #include "ir/type.h"
+#include "support/status.h"
 #include "support/tensor.h"
 
 namespace tenon::ir {
 
 struct OpDef;
+class OpRegistry;
 class Node;
 class Graph;
 
@@ -83,6 +86,13 @@ class Value {
   std::list<std::unique_ptr<Value>>::iterator self_;
 };
 
+/// What an op keeps for one node between evaluations, made by the first of them (operands packed once, say).
+struct NodeState {
+  std::once_flag once;
+  Status status;                // of making it
+  std::shared_ptr<void> value;
+};
+
 /// One operation. Inputs may be null (an absent optional input); outputs are always there (an unused optional output is
 /// a Value without uses). Regions are graphs whose nodes may use values of every enclosing graph.
 class Node {
@@ -125,6 +135,10 @@ class Node {
   Graph& add_region();
   Graph& add_region(std::unique_ptr<Graph> region);  // one that Graph::clone made of a region
 
+  /// Null but for ops with a closure. Evaluations of one node share it, whichever threads run them; copies start afresh.
+  NodeState* state() const { return state_.get(); }
+  void share_state(const Node& other) { state_ = other.state_; }
+
   Graph* graph() const { return graph_; }
   Node* next() const;  // in graph order, null at the end
   Node* prev() const;
@@ -136,6 +150,7 @@ class Node {
   std::vector<Value*> inputs_, outputs_;
   Attrs attrs_;
   std::vector<std::unique_ptr<Graph>> regions_;
+  std::shared_ptr<NodeState> state_;
   Graph* graph_ = nullptr;
   std::list<std::unique_ptr<Node>>::iterator self_;
 };
@@ -155,6 +170,9 @@ class Graph {
   DimContext& dims() const { return *dims_; }
   const std::shared_ptr<DimContext>& shared_dims() const { return dims_; }
   Node* parent() const { return parent_; }  // the node that owns this region; null for a module
+  /// The ops beside the built-in ones that nodes may have, which this module and its copies keep alive; null: none.
+  const std::shared_ptr<const OpRegistry>& op_registry() const { return op_registry_; }
+  void set_op_registry(std::shared_ptr<const OpRegistry> registry) { op_registry_ = std::move(registry); }
 
   std::span<Value* const> inputs() const { return inputs_; }
   std::span<Value* const> outputs() const { return outputs_; }
@@ -191,6 +209,7 @@ class Graph {
   Value* new_value(std::string name);
   void free_value(Value* value);
   void share_names(const std::shared_ptr<Names>& names);
+  std::shared_ptr<const OpRegistry> op_registry_;  // outlives the nodes below
   std::shared_ptr<DimContext> dims_;
   Node* parent_ = nullptr;
   std::vector<Value*> inputs_, outputs_;

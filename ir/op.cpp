@@ -18,7 +18,6 @@ struct OpTable {
   std::vector<const OpDef*> list;
   std::deque<std::string> names;
   std::unordered_map<std::string_view, const OpDef*> by_name;
-  std::unordered_map<const OpDef*, std::string_view> name_of;
 
   OpTable() {
     for (OpFamily family : op_families())
@@ -26,12 +25,10 @@ struct OpTable {
   }
 
   void add(OpDef op) {
-    const OpDef* def = &ops.emplace_back(std::move(op));
-    const std::string& name = names.emplace_back(def->domain.empty() ? std::string(def->name)
-                                                                     : fmt::format("{}.{}", def->domain, def->name));
-    TENON_CHECK(by_name.emplace(name, def).second);
-    name_of.emplace(def, name);
-    list.push_back(def);
+    OpDef& def = ops.emplace_back(std::move(op));
+    def.qualified = names.emplace_back(qualified_name(def));
+    TENON_CHECK(by_name.emplace(def.qualified, &def).second);
+    list.push_back(&def);
   }
 };
 
@@ -58,11 +55,7 @@ std::string qualified_name(const OpDef& op) {
   return op.domain.empty() ? std::string(op.name) : fmt::format("{}.{}", op.domain, op.name);
 }
 
-std::string_view Node::op_name() const {
-  if (op_->domain.empty()) return op_->name;
-  auto it = op_table().name_of.find(op_);
-  return it == op_table().name_of.end() ? op_->name : it->second;
-}
+std::string_view Node::op_name() const { return op_->qualified.empty() ? op_->name : op_->qualified; }
 
 // ---- Form: what inference may rely on
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -132,9 +133,13 @@ struct OpDef {
   bool side_effects = false;  // random: not merged, not folded
   std::string_view doc;       // one line, with the ONNX section
   std::string_view host = {}; // for an op with `eval` alone: why no kernel can compute it; empty when none does yet
+  int64_t since_version = 1;  // of an OpRegistry's op: the opset version of its domain that brought this form
+  std::string_view qualified; // "Add", "com.microsoft.Attention"; the table or OpRegistry that owns the op sets it
+  /// What the functions of an OpRegistry's op need beside the node: the callbacks of the library that registered it.
+  std::shared_ptr<const void> closure;
 };
 
-/// The op of this domain and name, null when there is none. "ai.onnx" is the same as "".
+/// The built-in op of this domain and name, null when there is none. "ai.onnx" is the same as "".
 const OpDef* find_op(std::string_view domain, std::string_view name);
 const OpDef* find_op(std::string_view qualified);  // "Add", "com.microsoft.Attention", "tenon.fused"
 std::span<const OpDef* const> all_ops();

@@ -4,6 +4,7 @@
 
 #include "ir/lexer.h"
 #include "ir/op.h"
+#include "ir/op_registry.h"
 #include "ir/verifier.h"
 
 namespace tenon::ir {
@@ -13,10 +14,11 @@ constexpr int kMaxTypeDepth = 32;
 
 class Parser {
  public:
-  explicit Parser(std::string_view text) : lex_(text) {}
+  Parser(std::string_view text, std::shared_ptr<const OpRegistry> ops) : lex_(text), ops_(std::move(ops)) {}
 
   Result<std::unique_ptr<Graph>> run() {
     auto graph = std::make_unique<Graph>();
+    graph->set_op_registry(ops_);
     dims_ = &graph->dims();
     TENON_RETURN_IF_ERROR(lex_.expect("graph"));
     if (lex_.peek() == '"') {
@@ -144,7 +146,8 @@ class Parser {
     std::string op(lex_.word());
     if (op.empty()) return lex_.fail("an op expected");
     const OpDef* def = find_op(op);
-    if (!def) return lex_.fail("there is no op '{}'", op);
+    if (!def && ops_) def = ops_->find(op);
+    if (!def) return lex_.fail("there is no op '{}'", op).with_hint(op.find('.') == op.npos ? "" : kMissingOpHint);
     TENON_ASSIGN_OR_RETURN(std::vector<Value*> inputs, operands());
     Node* made = graph.create(*def, inputs, 0);
     for (Declaration& d : results) {
@@ -355,12 +358,15 @@ class Parser {
   }
 
   Lexer lex_;
+  std::shared_ptr<const OpRegistry> ops_;
   DimContext* dims_ = nullptr;
   std::unordered_map<std::string, Value*> visible_;  // null: defined in a region that has ended
 };
 
 }  // namespace
 
-Result<std::unique_ptr<Graph>> parse_text(std::string_view text) { return Parser(text).run(); }
+Result<std::unique_ptr<Graph>> parse_text(std::string_view text, std::shared_ptr<const OpRegistry> ops) {
+  return Parser(text, std::move(ops)).run();
+}
 
 }  // namespace tenon::ir

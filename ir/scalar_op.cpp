@@ -293,6 +293,45 @@ std::optional<ScalarOp> scalar_op_from_name(std::string_view name) {
   return std::nullopt;
 }
 
+bool takes(ScalarOp op, DType dtype) {
+  switch (op) {
+    case ScalarOp::kNeg:
+    case ScalarOp::kAbs:
+    case ScalarOp::kSign:
+    case ScalarOp::kAdd:
+    case ScalarOp::kSub:
+    case ScalarOp::kMul:
+    case ScalarOp::kDiv:
+    case ScalarOp::kRem:
+    case ScalarOp::kMod:
+    case ScalarOp::kFloorDiv:
+    case ScalarOp::kPow:
+    case ScalarOp::kFma:
+      return dtype != DType::kBool;
+    case ScalarOp::kMin:
+    case ScalarOp::kMax:
+    case ScalarOp::kEq:
+    case ScalarOp::kNe:
+    case ScalarOp::kLt:
+    case ScalarOp::kLe:
+    case ScalarOp::kGt:
+    case ScalarOp::kGe:
+    case ScalarOp::kSelect:
+      return true;
+    case ScalarOp::kNot:
+    case ScalarOp::kAnd:
+    case ScalarOp::kOr:
+    case ScalarOp::kXor:
+      return !is_float(dtype);
+    case ScalarOp::kShl:
+    case ScalarOp::kShr:
+    case ScalarOp::kPopcount:
+      return is_int(dtype);
+    default:
+      return is_float(dtype);
+  }
+}
+
 Scalar eval_scalar(ScalarOp op, DType dtype, const Scalar* args) {
   if (op == kSelect) return args[0].i != 0 ? args[1] : args[2];
   const int arity = info(op).arity;

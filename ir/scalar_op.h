@@ -40,6 +40,9 @@ struct ScalarOpInfo {
 };
 const ScalarOpInfo& info(ScalarOp op);
 std::optional<ScalarOp> scalar_op_from_name(std::string_view name);
+/// Whether an operation is defined on operands of a dtype (kSelect: on branches of it): no arithmetic on bools, no bits of
+/// floats, no functions of the reals on integers.
+bool takes(ScalarOp op, DType dtype);
 
 /// One scalar of any dtype up to 64 bits: floats as double (exact for every float dtype), ints and bool as int64 bits.
 struct Scalar {

@@ -16,6 +16,8 @@ struct ImportOptions {
   std::vector<std::pair<std::string, std::vector<int64_t>>> shapes;
   /// Where given, overrides of names that the model does not have are left out and their names added here; else they are errors.
   std::vector<std::string>* absent = nullptr;
+  /// What nodes may name beside the built-in ops; a function of the model with the name of one of them is not used.
+  std::shared_ptr<const ir::OpRegistry> ops;
   int max_nesting = 64;             // of regions and function calls
   int64_t max_nodes = 2'000'000;    // after inlining of functions
 };

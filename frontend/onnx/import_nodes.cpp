@@ -40,7 +40,7 @@ Status Importer::import_node(const onnx::NodeProto& proto, ir::Graph& graph, Sco
   ir::Builder builder(graph);
   builder.set_name(name);
   std::optional<std::vector<ir::Value*>> outputs;
-  if (Status status = normalize(*call, builder, outputs); !status.ok()) {
+  if (Status status = registered_op(*call) ? Status() : normalize(*call, builder, outputs); !status.ok()) {
     if (status.code() != Code::kUnsupported) return std::move(status).at(place());
     unsupported_.push_back(fmt::format("{} (node {})", status.what(), name));
   }
@@ -118,6 +118,11 @@ bool attr_is(const ir::Attr& attr, ir::AttrKind kind) {
 
 }  // namespace
 
+/// Null for what the op table has to have.
+const ir::OpDef* Importer::registered_op(const Call& call) const {
+  return options_.ops == nullptr ? nullptr : options_.ops->find(call.domain, call.op, call.version);
+}
+
 Status Importer::check_attributes(const Call& call, const ir::OpDef& op) {
   for (const auto& [name, value] : call.attrs) {
     const auto found = std::find_if(op.attrs.begin(), op.attrs.end(), [&](const ir::AttrDef& def) { return def.name == name; });
@@ -150,7 +155,8 @@ Status check_arity(const Call& call, const ir::OpDef& op, size_t num_inputs, siz
 
 Result<std::vector<ir::Value*>> Importer::emit(const Call& call, const std::vector<const onnx::GraphProto*>& regions, ir::Graph& graph,
                                                const Scope& scope, const Frame& frame) {
-  const ir::OpDef* op = ir::find_op(call.domain, call.op);
+  const ir::OpDef* op = registered_op(call);
+  if (op == nullptr) op = ir::find_op(call.domain, call.op);
   if (op == nullptr) return error(Code::kUnsupported, "{} is not in the op table", call.op);
   std::vector<ir::Value*> inputs = call.inputs;
   while (!inputs.empty() && inputs.back() == nullptr) inputs.pop_back();

@@ -23,10 +23,11 @@ Status check_model(const onnx::ModelProto& model) {
 Result<std::unique_ptr<ir::Graph>> Importer::run() {
   TENON_RETURN_IF_ERROR(check_model(model_));
   TENON_ASSIGN_OR_RETURN(opsets_, read_opsets(model_.opset_import()));
-  TENON_ASSIGN_OR_RETURN(functions_, Functions::read(model_));
+  TENON_ASSIGN_OR_RETURN(functions_, Functions::read(model_, options_.ops.get()));
   TENON_RETURN_IF_ERROR(check_supported(model_, opsets_, functions_, options_));
   channel_block_ = channel_block(model_.graph());
   graph_ = std::make_unique<ir::Graph>();
+  graph_->set_op_registry(options_.ops);
   dims_ = std::make_unique<DimNames>(graph_->dims());
   read_metadata(*graph_);
 

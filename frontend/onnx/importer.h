@@ -14,6 +14,7 @@
 #include "frontend/onnx/proto.h"
 #include "frontend/onnx/tensor_proto.h"
 #include "frontend/onnx/types.h"
+#include "ir/op_registry.h"
 
 namespace tenon::frontend {
 
@@ -34,8 +35,9 @@ class Functions {
     Opsets opsets;
     std::unordered_map<std::string, onnx::AttributeProto> defaults;  // attribute_proto (field 11)
   };
-  /// kInvalidModel for two functions of one identity.
-  static Result<Functions> read(const onnx::ModelProto& model);
+  /// kInvalidModel for two functions of one identity. A function is a fallback for runtimes that lack the op (IR.md,
+  /// "Functions"): one without overload whose op is in `ops` (null: none) is left out.
+  static Result<Functions> read(const onnx::ModelProto& model, const ir::OpRegistry* ops);
   const Entry* find(const onnx::NodeProto& node) const;
   const std::map<std::string, Entry>& all() const { return entries_; }
 
@@ -105,6 +107,7 @@ class Importer {
   std::string node_name(const onnx::NodeProto& proto, const Frame& frame);
   void read_metadata(ir::Graph& graph);
   Status check_attributes(const Call& call, const ir::OpDef& op);
+  const ir::OpDef* registered_op(const Call& call) const;
 
   const onnx::ModelProto& model_;
   TensorReader& tensors_;

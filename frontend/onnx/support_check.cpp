@@ -30,9 +30,10 @@ std::string identity(const std::string& domain, const std::string& name, const s
 
 }  // namespace
 
-Result<Functions> Functions::read(const onnx::ModelProto& model) {
+Result<Functions> Functions::read(const onnx::ModelProto& model, const ir::OpRegistry* ops) {
   Functions out;
   for (const onnx::FunctionProto& f : model.functions()) {
+    if (ops != nullptr && overload_of(f).empty() && ops->has(f.domain(), f.name())) continue;
     Entry entry{&f, {}, {}};
     TENON_ASSIGN_OR_RETURN(entry.opsets, read_opsets(f.opset_import()));
     const auto& unknown = f.GetReflection()->GetUnknownFields(f);
@@ -68,7 +69,8 @@ struct Missing {
 
 class Survey {
  public:
-  Survey(const Functions& functions, int max_nesting) : functions_(functions), max_nesting_(max_nesting) {}
+  Survey(const Functions& functions, const ImportOptions& options)
+      : functions_(functions), ops_(options.ops.get()), max_nesting_(options.max_nesting) {}
 
   Status nodes(const Nodes& nodes, const Opsets& opsets, int depth) {
     if (depth > max_nesting_)
@@ -90,7 +92,7 @@ class Survey {
       text += fmt::format("\n  {}: {} node{} ({}{})", m.what, m.count, m.count == 1 ? "" : "s", fmt::join(m.nodes, ", "),
                           m.count > static_cast<int64_t>(m.nodes.size()) ? ", …" : "");
     }
-    return Status(Code::kUnsupported, std::move(text));
+    return Status(Code::kUnsupported, std::move(text), {}, std::string(custom_ ? ir::kMissingOpHint : ""));
   }
 
  private:
@@ -109,10 +111,19 @@ class Survey {
     const int64_t newest = newest_opset(domain).value_or(version);
     if (version > newest)
       add(domain + '\0' + "opset", fmt::format("opset {} of {} (the newest known is {})", version, domain.empty() ? "ai.onnx" : domain, newest), node);
-    else if (ir::find_op(domain, node.op_type()) == nullptr && !has_replacement(domain, node.op_type(), version))
+    else if (!known(domain, node.op_type(), version)) {
+      const bool newer = ops_ != nullptr && ops_->has(domain, node.op_type());
+      custom_ |= !domain.empty() && !domain.starts_with("ai.onnx");
       add(domain + '\0' + node.op_type(),
-          fmt::format("{}{}{} of opset {}", domain, domain.empty() ? "" : ".", node.op_type(), version), node);
+          fmt::format("{}{}{} of opset {}{}", domain, domain.empty() ? "" : ".", node.op_type(), version,
+                      newer ? ", which is older than every form that is registered" : ""), node);
+    }
     return {};
+  }
+
+  bool known(const std::string& domain, const std::string& op, int64_t version) const {
+    if (ops_ != nullptr && ops_->find(domain, op, version) != nullptr) return true;
+    return ir::find_op(domain, op) != nullptr || has_replacement(domain, op, version);
   }
 
   void add(const std::string& key, std::string what, const onnx::NodeProto& node) {
@@ -125,8 +136,10 @@ class Survey {
   }
 
   const Functions& functions_;
+  const ir::OpRegistry* ops_;
   int max_nesting_;
   std::map<std::string, Missing> missing_;
+  bool custom_ = false;  // whether one of the missing ops is of a domain that is not ONNX's
 };
 
 /// How many nodes there are once functions are inlined, before any is: a few functions that call each other twice make 2^n.
@@ -171,7 +184,7 @@ class InlinedSize {
 }  // namespace
 
 Status check_supported(const onnx::ModelProto& model, const Opsets& opsets, const Functions& functions, const ImportOptions& options) {
-  Survey survey(functions, options.max_nesting);
+  Survey survey(functions, options);
   TENON_RETURN_IF_ERROR(survey.nodes(model.graph().node(), opsets, 0));
   for (const auto& [id, function] : functions.all())
     TENON_RETURN_IF_ERROR(survey.nodes(function.proto->node(), function.opsets, 0).at(fmt::format("function {}", function.proto->name())));

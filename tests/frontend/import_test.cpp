@@ -1,5 +1,6 @@
 #include <gmock/gmock.h>
 
+#include "ir/op_registry.h"
 #include "tests/frontend/model_builder.h"
 
 namespace tenon::frontend {
@@ -186,6 +187,68 @@ TEST(Functions, AreInlinedWithTheirAttributes) {
   m.node("Twice", {"x"}, {"y"}, "local");
   m.output("y");
   EXPECT_THAT(numbers(run(m, {Tensor::from<float>({2}, {-4, 3})})[0]), ElementsAre(-1, 3));
+}
+
+Status infer_halved(ir::InferContext& c) {
+  c.set(0, c.in(0));
+  return {};
+}
+
+Status eval_halved(ir::EvalContext& c) {
+  TENON_ASSIGN_OR_RETURN(Tensor * out, c.allocate(0, DType::kF32, c.tensor(0).shape()));
+  for (int64_t i = 0; i < out->size(); ++i) out->set_double(i, c.tensor(0).at_double(i) / 2);
+  return {};
+}
+
+/// local.F of opset 3: half of its input.
+std::shared_ptr<const ir::OpRegistry> registry_of_halving() {
+  auto registry = std::make_shared<ir::OpRegistry>();
+  EXPECT_TRUE(registry
+                  ->add({.domain = "local",
+                         .name = "F",
+                         .inputs = {{"X", "T"}},
+                         .outputs = {{"Y", "T"}},
+                         .attrs = {{"steps", ir::AttrKind::kInt}},
+                         .infer = infer_halved,
+                         .compute = {.eval = eval_halved},
+                         .since_version = 3},
+                        "lib.so")
+                  .ok());
+  return registry;
+}
+
+TEST(RegisteredOps, AreImportedByTheirVersion) {
+  const auto model = [](int64_t version) {
+    Model m;
+    Model::import_opset(m.proto, "local", version);
+    m.input("x", DType::kF32, {"N"});
+    attr(m.node("F", {"x"}, {"y"}, "local"), "steps", int64_t{1});
+    m.output("y");
+    return m;
+  };
+  const auto graph = model(4).import({.ops = registry_of_halving()});
+  ASSERT_TRUE(graph.ok()) << graph.status().to_string();
+  const HostValue x = Tensor::from<float>({2}, {-4, 3});
+  EXPECT_THAT(numbers((*ir::evaluate_graph(**graph, std::span(&x, 1)))[0]), ElementsAre(-2, 1.5));
+  EXPECT_THAT(message(model(2).import({.ops = registry_of_halving()})), HasSubstr("local.F of opset 2, which is older than every form that is registered"));
+  EXPECT_THAT(message(model(4).import()), HasSubstr("--custom-ops"));
+  Model bad = model(4);
+  attr(bad.node("F", {"x"}, {"z"}, "local"), "strides", int64_t{1});
+  EXPECT_THAT(message(bad.import({.ops = registry_of_halving()})), HasSubstr("attribute strides"));
+}
+
+TEST(RegisteredOps, StandForFunctionsOfTheirName) {
+  Model m;
+  Model::import_opset(m.proto, "local", 3);
+  m.input("x", DType::kF32, {"2"});
+  add_node(add_function(m, "F", {"a"}, {"b"}), "Neg", {"a"}, {"b"});
+  m.node("F", {"x"}, {"y"}, "local");
+  m.output("y");
+  const HostValue x = Tensor::from<float>({2}, {-4, 3});
+  EXPECT_THAT(numbers(run(m, {x})[0]), ElementsAre(4, -3));
+  const auto graph = m.import({.ops = registry_of_halving()});
+  ASSERT_TRUE(graph.ok()) << graph.status().to_string();
+  EXPECT_THAT(numbers((*ir::evaluate_graph(**graph, std::span(&x, 1)))[0]), ElementsAre(-2, 1.5));
 }
 
 TEST(Functions, RefuseRecursionAndBoundExpansion) {
