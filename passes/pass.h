@@ -21,6 +21,7 @@ struct PassContext {
     return true;
   }
   int64_t max_fold_bytes = int64_t{64} << 20;  // fold-constants does not make larger constants
+  bool for_export = false;                     // PipelineOptions::for_export
 };
 
 /// One row a pass: name (fold-constants), one line of help, the lowest -O level that runs it, and the function. run()
@@ -43,6 +44,9 @@ struct PipelineOptions {
   std::function<void(std::string_view text)> print;   // where print_after goes
   bool verify_each = false;
   int64_t max_rewrites = -1;
+  /// The result is to be written as a model for others to run: the pipeline ends before ops are decomposed, and prefers
+  /// one standard op even where kernels would be as well off without it.
+  bool for_export = false;
 };
 struct PassTime {
   std::string_view name;

@@ -16,6 +16,8 @@ std::span<const PassInfo> pipeline() {
       {"eliminate-dead", "nodes whose results nobody uses", 1, eliminate_dead},
       {"fold-batch-norm", "scales and shifts per channel go into the weights before them", 2, fold_batch_norm},
       {"raise", "what exporters spell out in simpler ops: Gelu, LayerNormalization, Softmax …", 2, raise},
+      {"eliminate-common", "equal nodes that raise made", 2, eliminate_common},
+      {"eliminate-dead", "what raise left unused", 2, eliminate_dead},
       {"decompose", "ops that are defined by simpler ones become those", 0, decompose},
       {"infer", "types of what decompose made", 1, infer},
       {"fold-constants", "what decompose made of constants", 1, fold_constants},
@@ -67,7 +69,11 @@ Status run_pipeline(ir::Graph& graph, const PipelineOptions& options, std::vecto
   TENON_RETURN_IF_ERROR(check_names(options.print_after, "--print-after", true));
   PassContext context;
   context.rewrites_left = options.max_rewrites;
-  for (const PassInfo& pass : pipeline())
+  context.for_export = options.for_export;
+  std::span<const PassInfo> passes = pipeline();
+  if (options.for_export)
+    passes = passes.first(static_cast<size_t>(std::ranges::find(passes, "decompose", &PassInfo::name) - passes.begin()));
+  for (const PassInfo& pass : passes)
     if (pass.level <= options.level && !named(options.disabled, pass.name))
       TENON_RETURN_IF_ERROR(run_pass(pass, graph, options, context, times));
   return {};

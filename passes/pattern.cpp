@@ -224,7 +224,7 @@ class Matcher {
 
   bool match_number(const PatternNode& p, Value* value, Next next) {
     std::optional<double> number = number_of(value);
-    if (!number || !std::isfinite(*number)) return false;
+    if (!number || std::isnan(*number)) return false;
     if (p.name.empty()) return says(*number, p.value, value->dtype()) && next();
     return bind_number(p.name, value, *number, value->dtype(), next);
   }

@@ -42,7 +42,7 @@ class Pattern {
 Pattern any(std::string_view name);
 /// A constant tensor.
 Pattern constant(std::string_view name);
-/// A constant whose elements are all the same finite number. As a factor (or term), the whole number of its product (or
+/// A constant whose elements are all the same number. As a factor (or term), the whole number of its product (or
 /// sum): 1 (or 0) where no node multiplies (or adds) one.
 Pattern number(std::string_view name);
 /// A node of this op ("Erf"), or of one of several ("Reshape|Squeeze"), of whose outputs only the first is used.

@@ -79,12 +79,21 @@ void erase_unused(const std::vector<Node*>& nodes) {
   }
 }
 
+/// Two symbolic dims that meet in a broadcast are taken as equal, and checked when run; either may stand in its type.
+bool same_type(const Value& a, const Value& b) {
+  if (!ranked(&a) || !ranked(&b) || a.dtype() != b.dtype()) return false;
+  return std::ranges::equal(dims_of(&a), dims_of(&b), [](ir::Dim p, ir::Dim q) {
+    return p == q || (!p.is_const() && !q.is_const() && !known_ne(p, q));
+  });
+}
+
 Result<bool> apply(const RaiseRule& rule, Node& node, PassContext& context) {
+  if (rule.for_export && !context.for_export) return false;
   std::optional<Match> found = match(rule.pattern, node);
   if (!found) return false;
   Patch patch(node);
   Value* value = rule.rewrite(*found, patch.builder());
-  if (!value || !patch.builder().status().ok() || !(value->type() == node.output()->type())) return false;
+  if (!value || !patch.builder().status().ok() || !same_type(*value, *node.output())) return false;
   TENON_ASSIGN_OR_RETURN(bool done, patch.replace(context, value));
   if (!done) return false;
   std::vector<Node*> inner = found->nodes();

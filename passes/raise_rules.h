@@ -10,10 +10,12 @@ namespace tenon::passes {
 
 /// One form in which exporters write an op, and the value that takes its place, built with `builder`; null when the
 /// match lacks what the op needs (axes that are the last ones, a shape that is known …). A rule keeps the function, but
-/// for rounding, infinities and NaNs included. What it returns must have the type that was there, or it is not used.
+/// for rounding, infinities and NaNs included. What it returns must have the type that was there, or
+/// it is not used.
 struct RaiseRule {
   Pattern pattern;
   ir::Value* (*rewrite)(const Match& match, ir::Builder& builder);
+  bool for_export = false;  // no gain for kernels: only where the graph is to be written
 };
 
 std::span<const RaiseRule> activation_rules();     // Gelu, Swish, Clip, LeakyRelu …

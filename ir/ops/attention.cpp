@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "ir/ops/families.h"
+#include "ir/range.h"
 
 namespace tenon::ir {
 
@@ -248,7 +249,7 @@ Values decompose_attention(Node& node, Builder& b) {
   double masked = -std::numeric_limits<double>::infinity();
   spec.biases.push_back(mask_bias(s, s.in(3), type, a.total));
   const Visibility visible{node.attr_int("is_causal", 0) != 0, node.attr_int("left_window_size", -1), node.attr_int("right_window_size", -1)};
-  spec.zero_where_masked = node.has_input(3) || node.has_input(6) || visible.left >= 0;
+  spec.zero_where_masked = node.has_input(6) || visible.left >= 0 || (node.has_input(3) && !(range_of(spec.biases[0]).lo > masked));
   const auto keep_only = [&](Value* keep) { spec.biases.push_back(b.make("Where", {keep, b.scalar(type, 0), b.scalar(type, masked)})); };
   if (visible.bounded() && !node.has_input(6)) {
     Value* query = s.reshape(s.add(positions(s, a.q[2]), s.dim_scalar(a.past)), {a.q[2], 1});

@@ -18,8 +18,8 @@ Value* input(Graph& graph, DType dtype = DType::kF32) {
   return graph.add_input("x", ir::TensorType(dtype, {graph.dims().symbol("N"), 4}));
 }
 
-/// The product of the values as a random tree of nodes; numbers are multiplied with, or divided by their inverse, and an
-/// even number of signs is changed.
+/// The product of the values as a random tree of nodes; numbers are multiplied with, or divided by their inverse, and
+/// an even number of signs is changed.
 class RandomProduct {
  public:
   RandomProduct(Graph& graph, unsigned seed) : b_(graph), rng_(seed) {}
