@@ -14,6 +14,8 @@
 
 #include "eval/inputs.h"
 #include "eval/round_off.h"
+#include "frontend/onnx/export.h"
+#include "passes/pass.h"
 
 namespace tenon::eval {
 namespace fs = std::filesystem;
@@ -75,9 +77,26 @@ Status compare_outputs(const ir::Graph& graph, const std::map<size_t, HostValue>
   return {};
 }
 
+Result<std::unique_ptr<ir::Graph>> through_onnx(ir::Graph& graph, const RoundTrip& trip) {
+  passes::PipelineOptions options;
+  options.level = trip.level;
+  options.for_export = true;
+  TENON_RETURN_IF_ERROR(passes::run_pipeline(graph, options));
+  frontend::ExportOptions format;
+  format.opset = trip.opset;
+  Result<std::string> bytes = frontend::export_onnx_bytes(graph, format);
+  if (!bytes.ok()) return std::move(bytes).status().at("export");
+  auto again = frontend::import_onnx_bytes(std::as_bytes(std::span(*bytes)));
+  if (!again.ok()) return std::move(again).status().at("import of what was exported");
+  return again;
+}
+
 /// Runs the data sets in turn; the first failure ends the case.
 Status run_case(const Case& one, const backends::Backend& backend, const VerifyOptions& options, CaseResult& result) {
-  TENON_ASSIGN_OR_RETURN(const auto graph, frontend::import_onnx(one.folder / "model.onnx"));
+  TENON_ASSIGN_OR_RETURN(auto graph, frontend::import_onnx(one.folder / "model.onnx"));
+  if (options.round_trip) {
+    TENON_ASSIGN_OR_RETURN(graph, through_onnx(*graph, *options.round_trip));
+  }
   const auto compile_start = Clock::now();
   TENON_ASSIGN_OR_RETURN(const auto executable, backend.compile(*graph, options.compile));
   result.compile_ms = ms_since(compile_start);

@@ -33,7 +33,14 @@ struct CaseResult {
   int data_sets = 0;
 };
 
+/// Passes, then ONNX and back, before a backend gets the model.
+struct RoundTrip {
+  int level = 1;      // -O
+  int64_t opset = 0;  // as frontend::ExportOptions has it
+};
+
 struct VerifyOptions {
+  std::optional<RoundTrip> round_trip;
   Tolerance tolerance;
   std::optional<RowRule> rows;
   int round_off_samples = 8;  // of a case that differs: see eval/round_off.h; 0: none

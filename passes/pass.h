@@ -31,6 +31,7 @@ struct PassInfo {
   std::string_view help;
   int level;
   Result<bool> (*run)(ir::Graph& graph, PassContext& context);
+  bool lowering = false;  // makes a graph for backends: not run where PipelineOptions::for_export is set
 };
 
 /// All passes in the order in which a pipeline runs them. A pass may stand in it more than once.
@@ -44,8 +45,8 @@ struct PipelineOptions {
   std::function<void(std::string_view text)> print;   // where print_after goes
   bool verify_each = false;
   int64_t max_rewrites = -1;
-  /// The result is to be written as a model for others to run: the pipeline ends before ops are decomposed, and prefers
-  /// one standard op even where kernels would be as well off without it.
+  /// The result is to be written as a model for others to run: ops that users know (Softmax,
+  /// LayerNormalization …) stay whole, and one standard op is preferred even where kernels would be as well off without it.
   bool for_export = false;
 };
 struct PassTime {

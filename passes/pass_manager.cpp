@@ -18,7 +18,7 @@ std::span<const PassInfo> pipeline() {
       {"raise", "what exporters spell out in simpler ops: Gelu, LayerNormalization, Softmax …", 2, raise},
       {"eliminate-common", "equal nodes that raise made", 2, eliminate_common},
       {"eliminate-dead", "what raise left unused", 2, eliminate_dead},
-      {"decompose", "ops that are defined by simpler ones become those", 0, decompose},
+      {"decompose", "ops that are defined by simpler ones become those", 0, decompose, true},
       {"infer", "types of what decompose made", 1, infer},
       {"fold-constants", "what decompose made of constants", 1, fold_constants},
       {"simplify", "what decompose left to simplify", 1, simplify},
@@ -70,11 +70,8 @@ Status run_pipeline(ir::Graph& graph, const PipelineOptions& options, std::vecto
   PassContext context;
   context.rewrites_left = options.max_rewrites;
   context.for_export = options.for_export;
-  std::span<const PassInfo> passes = pipeline();
-  if (options.for_export)
-    passes = passes.first(static_cast<size_t>(std::ranges::find(passes, "decompose", &PassInfo::name) - passes.begin()));
-  for (const PassInfo& pass : passes)
-    if (pass.level <= options.level && !named(options.disabled, pass.name))
+  for (const PassInfo& pass : pipeline())
+    if (pass.level <= options.level && !(pass.lowering && options.for_export) && !named(options.disabled, pass.name))
       TENON_RETURN_IF_ERROR(run_pass(pass, graph, options, context, times));
   return {};
 }

@@ -2,6 +2,7 @@
 #include <filesystem>
 #include <limits>
 
+#include "frontend/onnx/export.h"
 #include "ir/printer.h"
 #include "passes/pass.h"
 #include "tools/common.h"
@@ -11,6 +12,8 @@ namespace {
 
 constexpr const char* kExamples =
     "Examples:\n"
+    "  tenon optimize model.onnx -o optimized.onnx\n"
+    "  tenon optimize model.onnx -O1 --opset 17 -o simplified.onnx\n"
     "  tenon optimize model.onnx -o model.tir\n"
     "  tenon optimize model.onnx -O1 --print-after fold-constants\n"
     "  tenon optimize model.onnx --disable fuse --max-rewrites 10\n"
@@ -23,6 +26,7 @@ struct Options {
   int level = 3;
   int64_t max_rewrites = -1;
   bool list = false, verify_each = false, times = false;
+  frontend::ExportOptions onnx;
 };
 
 void list_passes() {
@@ -50,11 +54,15 @@ Status optimize(Options& o) {
   TENON_RETURN_IF_ERROR(check_names(o.print_after, "--print-after"));
   TENON_RETURN_IF_ERROR(check_names(o.disable, "--disable"));
   const std::string extension = std::filesystem::path(o.output).extension().string();
-  if (!o.output.empty() && o.output != "-" && extension != ".tir")
-    return Status(Code::kUnsupported, extension.empty() ? std::string("the output has no ending") : fmt::format("cannot write '{}' files", extension), o.output, "name an output that ends in .tir, or - for stdout");
+  const bool to_onnx = extension == ".onnx";
+  if (!o.output.empty() && o.output != "-" && extension != ".tir" && !to_onnx)
+    return Status(Code::kUnsupported, extension.empty() ? std::string("the output has no ending") : fmt::format("cannot write '{}' files", extension), o.output, "name an output that ends in .onnx or .tir, or - for stdout");
+  if (!to_onnx && (o.onnx.opset != 0 || o.onnx.external_data))
+    return Status(Code::kInvalidArgument, "--opset and --external-data are for ONNX files", o.output, "name an output that ends in .onnx");
   TENON_ASSIGN_OR_RETURN(const auto graph, load(o.model));
   passes::PipelineOptions options;
   options.level = o.level;
+  options.for_export = to_onnx;
   options.disabled = o.disable;
   options.print_after = o.print_after;
   options.print = [](std::string_view text) { fmt::print("{}\n", text); };
@@ -72,6 +80,7 @@ Status optimize(Options& o) {
     fmt::print("{} nodes before, {} after -O{} (constants not counted; name a file with -o to keep the graph)\n", before, count_nodes(*graph), o.level);
     return {};
   }
+  if (to_onnx) return frontend::export_onnx(*graph, o.output, o.onnx);
   const std::string text = ir::to_text(*graph, {.full = o.output != "-"});
   if (o.output == "-") {
     std::fwrite(text.data(), 1, text.size(), stdout);
@@ -87,8 +96,10 @@ void add_optimize(CLI::App& app, int& status) {
   CLI::App* sub = app.add_subcommand("optimize", "Run the passes and write the graph that results");
   add_model_options(*sub, o->model);
   sub->get_option("MODEL")->required(false);
-  sub->add_option("-o,--output", o->output, "Graph to write: OUT.tir, or - for stdout (large constants abridged)")->type_name("OUT");
+  sub->add_option("-o,--output", o->output, "Graph to write: OUT.onnx, OUT.tir, or - for stdout (.tir, large constants abridged)")->type_name("OUT");
   sub->add_option("-O", o->level, "Optimisation level")->check(CLI::Range(0, 3).description(""))->type_name("0..3");
+  sub->add_option("--opset", o->onnx.opset, "Opset of OUT.onnx; without it the model's own, or the lowest that has every op")->type_name("13..28")->check(CLI::Range(frontend::kOldestExportOpset, frontend::kNewestExportOpset).description(""));
+  sub->add_flag("--external-data", o->onnx.external_data, "Weights of OUT.onnx into OUT.onnx.data; so by itself from 2 GB on");
   add_list(*sub, "--print-after", o->print_after, "PASS", "Print the graph after this pass, or all. Repeatable");
   add_list(*sub, "--disable", o->disable, "PASS", "Leave out this pass. Repeatable");
   sub->add_option("--max-rewrites", o->max_rewrites, "Stop rewriting after this many; -1: no limit")->type_name("N")->check(CLI::Range(int64_t{-1}, std::numeric_limits<int64_t>::max()).description(""));

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <map>
 
+#include "frontend/onnx/export.h"
 #include "tools/common.h"
 
 namespace tenon::tools {
@@ -19,6 +20,7 @@ constexpr const char* kRule =
     "Examples:\n"
     "  tenon verify models/digits --backend reference,cpu\n"
     "  tenon verify /usr/share/libonnx-testdata/data/node --filter 'test_conv*' --atol 1e-7\n"
+    "  tenon verify models --round-trip 1 --opset 17\n"
     "  tenon verify detector --match-rows 'scores>=0.3'\n"
     "  tenon verify models --json report.json --jobs 2";
 
@@ -28,6 +30,7 @@ struct Options {
   double rtol = 1e-3, atol = 0, scaled_atol = 1e-4, timeout = 600;
   int jobs = 1, threads = 0, opt_level = 3, round_off = 8;
   bool no_isolate = false, verbose = false;
+  eval::RoundTrip round_trip{.level = -1};
   CLI::Option* atol_given = nullptr;
   CLI::Option* scaled_given = nullptr;
 };
@@ -96,6 +99,7 @@ int verify(const Options& o) {
   options.compile.opt_level = o.opt_level;
   options.compile.target = o.target;
   options.session.num_threads = o.threads;
+  if (o.round_trip.level >= 0) options.round_trip = o.round_trip;
   options.jobs = o.jobs;
   options.isolate = !o.no_isolate;
   options.timeout_s = o.timeout;
@@ -151,6 +155,13 @@ void add_verify(CLI::App& app, int& status) {
   sub->add_option("--threads", o->threads, "Threads of a session; 0: all cores")->type_name("N")->check(thread_count());
   sub->add_option("--timeout", o->timeout, "What a case may take")->check(CLI::Range(1e-3, 1e9).description(""))->type_name("SECONDS");
   sub->add_option("-O", o->opt_level, "Optimisation level")->check(CLI::Range(0, 3).description(""))->type_name("0..3");
+  CLI::Option* trip = sub->add_option("--round-trip", o->round_trip.level, "First write the model as ONNX after these passes and read it back")
+                          ->check(CLI::Range(0, 3).description(""))
+                          ->type_name("0..3");
+  sub->add_option("--opset", o->round_trip.opset, "Opset that --round-trip writes")
+      ->check(CLI::Range(frontend::kOldestExportOpset, frontend::kNewestExportOpset).description(""))
+      ->type_name("13..28")
+      ->needs(trip);
   add_target(*sub, o->target);
   sub->add_option("--json", o->json, "Write results to a file, or - for stdout")->type_name("PATH");
   sub->add_flag("--no-isolate", o->no_isolate, "Run cases in this process, not in a child process each");

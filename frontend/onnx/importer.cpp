@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "frontend/onnx/channel_block.h"
+#include "frontend/onnx/model_fields.h"
 #include "ir/verifier.h"
 
 namespace tenon::frontend {
@@ -46,6 +47,8 @@ Result<std::unique_ptr<ir::Graph>> Importer::run() {
     return error(Code::kUnsupported, "the model needs what Tenon lacks:\n  {}", fmt::join(unsupported_, "\n  "));
   TENON_RETURN_IF_ERROR(imported);
   TENON_RETURN_IF_ERROR(import_outputs(proto.output(), *graph_, scope));
+  for (const auto& [param, symbol] : dims_->names())
+    if (param != symbol) graph_->metadata[fields::dim_param(symbol)] = param;
   for (ir::Value* value : initializers_)
     if (value->unused()) value->def()->graph()->erase(value->def());
   TENON_RETURN_IF_ERROR(ir::verify(*graph_));
@@ -55,9 +58,20 @@ Result<std::unique_ptr<ir::Graph>> Importer::run() {
 void Importer::read_metadata(ir::Graph& graph) {
   graph.name = model_.graph().name();
   for (const auto& entry : model_.metadata_props()) graph.metadata[entry.key()] = entry.value();
-  if (!model_.producer_name().empty()) graph.metadata["producer_name"] = model_.producer_name();
-  if (!model_.producer_version().empty()) graph.metadata["producer_version"] = model_.producer_version();
-  if (!model_.doc_string().empty()) graph.metadata["doc_string"] = model_.doc_string();
+  const auto keep = [&](std::string_view key, const std::string& value) {
+    if (!value.empty()) graph.metadata[std::string(key)] = value;
+  };
+  keep(fields::kProducerName, model_.producer_name());
+  keep(fields::kProducerVersion, model_.producer_version());
+  keep(fields::kDomain, model_.domain());
+  keep(fields::kDoc, model_.doc_string());
+  keep(fields::kGraphDoc, model_.graph().doc_string());
+  if (model_.model_version() != 0) keep(fields::kModelVersion, fmt::format("{}", model_.model_version()));
+  std::string opsets;
+  for (const auto& [domain, version] : opsets_)
+    if (domain.empty()) opsets = fmt::format("{}", version) + opsets;
+    else opsets += fmt::format(" {}:{}", domain, version);
+  keep(fields::kOpsets, opsets);
 }
 
 Status Importer::declare_dims() {

@@ -27,6 +27,9 @@ class DimNames {
   /// Unknown sizes (negative dim_value, nothing set) are new symbols.
   ir::Dim dim(const onnx::TensorShapeProto::Dimension& dim, std::string_view hint);
 
+  /// The symbols of the names that were not bound, by dim_param.
+  const std::map<std::string, std::string, std::less<>>& names() const { return names_; }
+
  private:
   const std::string& symbol_name(std::string_view param);
   bool is_expression(std::string_view param);

@@ -6,7 +6,19 @@ namespace tenon::frontend {
 namespace {
 
 /// Message kinds that can lead to a TensorProto; anything else is copied as it is.
-enum class Kind : uint8_t { kModel, kGraph, kFunction, kNode, kAttribute, kTensor, kSparse, kSequence, kMap, kOptional, kOther };
+enum class Kind : uint8_t {
+  kModel,
+  kGraph,
+  kFunction,
+  kNode,
+  kAttribute,
+  kTensor,
+  kSparse,
+  kSequence,
+  kMap,
+  kOptional,
+  kOther
+};
 
 constexpr size_t kInlineRawBytes = 64;
 constexpr uint32_t kRawData = 9;
@@ -122,14 +134,19 @@ class Walker {
         size = at - body;
         return {};
       }
-      case 1: size = 8; break;
-      case 5: size = 4; break;
+      case 1:
+        size = 8;
+        break;
+      case 5:
+        size = 4;
+        break;
       case 2:
         if (!varint(body, end, value)) return malformed(start, "truncated length");
         if (value > end - body) return malformed(start, "a field is longer than what holds it");
         size = static_cast<size_t>(value);
         return {};
-      default: return malformed(start, "unknown wire type");
+      default:
+        return malformed(start, "unknown wire type");
     }
     if (size > end - body) return malformed(start, "truncated number");
     return {};
@@ -144,12 +161,140 @@ class Walker {
 Result<std::string> wire_skeleton(std::span<const std::byte> bytes, Message message, int max_depth) {
   constexpr Kind kKinds[] = {Kind::kModel, Kind::kTensor, Kind::kSequence, Kind::kOptional};
   std::string out;
-  TENON_RETURN_IF_ERROR(
-      Walker(bytes, max_depth).copy(0, bytes.size(), kKinds[static_cast<size_t>(message)], 0, out));
+  TENON_RETURN_IF_ERROR(Walker(bytes, max_depth).copy(0, bytes.size(), kKinds[static_cast<size_t>(message)], 0, out));
   if (out.size() > INT_MAX)
     return Status(Code::kUnsupported, "the model without its weights is larger than 2 GB", {},
                   "store large tensors as raw_data or external data");
   return out;
+}
+
+namespace {
+
+/// One field of a message that protobuf has written, so that it need not be checked.
+struct WireField {
+  uint64_t tag = 0, value = 0;  // value: of a varint
+  size_t start = 0, body = 0, end = 0;
+  uint32_t number() const { return static_cast<uint32_t>(tag >> 3); }
+  bool delimited() const { return (tag & 7) == 2; }
+};
+
+uint64_t read_varint(std::string_view text, size_t& at) {
+  uint64_t value = 0;
+  for (int shift = 0;; shift += 7) {
+    const auto byte = static_cast<uint8_t>(text[at++]);
+    value |= uint64_t{byte & 0x7fU} << shift;
+    if ((byte & 0x80) == 0) return value;
+  }
+}
+
+WireField read_field(std::string_view text, size_t at) {
+  WireField f;
+  f.start = at;
+  f.tag = read_varint(text, at);
+  f.body = at;
+  switch (f.tag & 7) {
+    case 0:
+      f.value = read_varint(text, at);
+      break;
+    case 1:
+      at += 8;
+      break;
+    case 5:
+      at += 4;
+      break;
+    default: {
+      const uint64_t size = read_varint(text, at);
+      f.body = at;
+      at += size;
+    }
+  }
+  f.end = at;
+  return f;
+}
+
+uint64_t varint_size(uint64_t value) {
+  uint64_t size = 1;
+  while (value >>= 7) ++size;
+  return size;
+}
+
+constexpr uint64_t kRawTag = uint64_t{kRawData} << 3 | 2;
+
+void measure(std::string_view text, size_t begin, size_t end, Kind kind, std::vector<uint64_t>& sizes) {
+  const size_t own = sizes.size();
+  sizes.push_back(0);
+  uint64_t size = 0;
+  for (size_t at = begin; at < end;) {
+    const WireField f = read_field(text, at);
+    at = f.end;
+    const Kind inner = f.delimited() ? child(kind, f.number()) : Kind::kOther;
+    if (kind == Kind::kTensor && f.number() == kRawOffsetField) continue;
+    if (kind == Kind::kTensor && f.number() == kRawSizeField) {
+      size += varint_size(kRawTag) + varint_size(f.value) + f.value;
+    } else if (inner == Kind::kOther) {
+      size += f.end - f.start;
+    } else {
+      const size_t nested = sizes.size();
+      measure(text, f.body, f.end, inner, sizes);
+      size += varint_size(f.tag) + varint_size(sizes[nested]) + sizes[nested];
+    }
+  }
+  sizes[own] = size;
+}
+
+class Expander {
+ public:
+  using Write = std::function<Status(std::span<const std::byte>)>;
+  Expander(std::string_view text, std::span<const std::span<const std::byte>> raw, std::span<const uint64_t> sizes,
+           const Write& write)
+      : text_(text), raw_(raw), sizes_(sizes), write_(write) {}
+
+  Status run(size_t begin, size_t end, Kind kind) {
+    ++next_;
+    uint64_t number = 0;
+    for (size_t at = begin; at < end;) {
+      const WireField f = read_field(text_, at);
+      at = f.end;
+      const Kind inner = f.delimited() ? child(kind, f.number()) : Kind::kOther;
+      if (kind == Kind::kTensor && f.number() == kRawOffsetField) {
+        number = f.value;
+      } else if (kind == Kind::kTensor && f.number() == kRawSizeField) {
+        TENON_RETURN_IF_ERROR(header(kRawTag, f.value));
+        TENON_RETURN_IF_ERROR(write_(raw_[number]));
+      } else if (inner == Kind::kOther) {
+        TENON_RETURN_IF_ERROR(write_(std::as_bytes(std::span(text_.substr(f.start, f.end - f.start)))));
+      } else {
+        TENON_RETURN_IF_ERROR(header(f.tag, sizes_[next_]));
+        TENON_RETURN_IF_ERROR(run(f.body, f.end, inner));
+      }
+    }
+    return {};
+  }
+
+ private:
+  Status header(uint64_t tag, uint64_t size) {
+    std::string bytes;
+    append_varint(bytes, tag);
+    append_varint(bytes, size);
+    return write_(std::as_bytes(std::span(bytes)));
+  }
+
+  std::string_view text_;
+  std::span<const std::span<const std::byte>> raw_;
+  std::span<const uint64_t> sizes_;
+  const Write& write_;
+  size_t next_ = 0;
+};
+
+}  // namespace
+
+WireExpansion::WireExpansion(std::string_view skeleton, std::span<const std::span<const std::byte>> raw)
+    : skeleton_(skeleton), raw_(raw) {
+  measure(skeleton_, 0, skeleton_.size(), Kind::kModel, sizes_);
+}
+
+Status WireExpansion::write(const std::function<Status(std::span<const std::byte>)>& write) const {
+  return Expander(skeleton_, raw_, sizes_, write).run(0, skeleton_.size(), Kind::kModel);
 }
 
 }  // namespace tenon::frontend

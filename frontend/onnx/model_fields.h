@@ -1,0 +1,18 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+
+/// Keys of ir::Graph::metadata that stand for fields of ModelProto and GraphProto; all other keys are metadata_props.
+namespace tenon::frontend::fields {
+
+inline constexpr std::string_view kProducerName = "producer_name", kProducerVersion = "producer_version",
+                                  kDomain = "domain", kModelVersion = "model_version", kDoc = "doc_string",
+                                  kGraphDoc = "graph.doc_string";
+/// "17 ai.onnx.ml:3": the version of ai.onnx first, then the other domains'.
+inline constexpr std::string_view kOpsets = "opset_import";
+/// The ONNX name of a symbolic dim whose symbol had to be called otherwise.
+inline constexpr std::string_view kDimParam = "dim_param:";
+inline std::string dim_param(std::string_view symbol) { return std::string(kDimParam) + std::string(symbol); }
+
+}  // namespace tenon::frontend::fields
