@@ -65,8 +65,8 @@ Result<Call> form_of(const Node& node, int64_t opset, int64_t& needed) {
   Call call = call_of(node, opset);
   for (const DenormalizeRule* rule : rules_for(index, node)) {
     if (opset >= rule->below) continue;
-    if (Status status = rule->rewrite(call, node); !status.ok())
-      return fail(rule->below, fmt::format(" with {}", status.what()));
+    const Status status = rule->rewrite(call, node);
+    if (!status.ok()) return fail(rule->below, status.what().empty() ? std::string() : " with " + status.what());
   }
   std::string what;
   if (const int64_t lowest = opset_of_additions(call, node, opset, what); lowest > opset)
@@ -205,6 +205,8 @@ class Rewriter {
   /// place.
   Result<bool> inline_fused(Node& node) {
     Graph& body = node.region(0);
+    if (static_cast<int>(body.inputs().size()) != node.num_inputs() || static_cast<int>(body.outputs().size()) != node.num_outputs())
+      return error(Code::kInvalidModel, "the region of the fused node {} has another number of values than the node", node.name());
     size_t parts = 0;
     for (const auto& part : body.nodes()) parts += part->is("Constant") ? 0 : 1;
     DimSources inner;

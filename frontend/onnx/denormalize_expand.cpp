@@ -1,6 +1,9 @@
 // Ops by older ones, where the op's own definition in the op table is an expression instead of a graph. Formulas: ONNX
 // docs/Operators.md.
 
+#include <algorithm>
+#include <optional>
+
 #include "frontend/onnx/denormalize.h"
 
 namespace tenon::frontend {
@@ -61,11 +64,37 @@ Result<Value*> shape_slice(Node& node, Builder& b) {
 
 bool is_sliced(const Node& node) { return node.attrs().has("start") || node.attrs().has("end"); }
 
+/// Sizes for some axes as sizes for all: `rest` for the others.
+std::optional<std::vector<int64_t>> for_all_axes(const Value* axes, std::span<const int64_t> values, int64_t rank, int64_t rest) {
+  const auto list = ir::constant_ints(axes);
+  if (!list || values.size() % std::max<size_t>(list->size(), 1) != 0) return std::nullopt;
+  const size_t runs = list->empty() ? 1 : values.size() / list->size();
+  std::vector<int64_t> out(runs * static_cast<size_t>(rank), rest);
+  for (size_t i = 0; i < list->size(); ++i) {
+    const Result<int64_t> axis = ir::normalize_axis((*list)[i], rank);
+    if (!axis.ok()) return std::nullopt;
+    for (size_t run = 0; run < runs; ++run) out[run * static_cast<size_t>(rank) + static_cast<size_t>(*axis)] = values[run * list->size() + i];
+  }
+  return out;
+}
+
+/// Constant pads of some axes are pads of all, others 0.
+bool pads_some_axes(const Node& node) {
+  return node.has_input(3) && ir::constant_ints(node.input(3)) && ir::constant_ints(node.input(1)) && rules::rank_of(node.input(0));
+}
+
+Result<Value*> pad_all_axes(Node& node, Builder& b) {
+  const auto pads = for_all_axes(node.input(3), *ir::constant_ints(node.input(1)), *rules::rank_of(node.input(0)), 0);
+  if (!pads) return error(Code::kInvalidModel, "axes {} do not fit the pads", node.name());
+  return b.make("Pad", {node.input(0), b.ints(*pads), node.input(2)}, {{"mode", node.attr_string("mode", "constant")}});
+}
+
 constexpr ExpandRule kRules[] = {
     {"", "HardSwish", 14, hard_swish},
     {"", "CastLike", 15, cast_like},
     {"", "Shape", 15, shape_slice, is_sliced},
     {"", "Mish", 18, mish},
+    {"", "Pad", 18, pad_all_axes, pads_some_axes},
     {"", "Gelu", 20, gelu},
     {"", "Swish", 24, swish},
 };

@@ -97,15 +97,23 @@ Status dequantized_type(Call& call, const ir::Node& node) {
              : cannot("output_dtype other than the scale's");
 }
 
+/// Scale and bias were one number a group.
+Status group_norm_channels(Call&, const ir::Node&) { return cannot("a scale for each channel"); }
+
+/// ONNX Runtime has the op in every opset, ONNX from 17 on.
+Status only_since(Call&, const ir::Node&) { return cannot({}); }
+
 constexpr DenormalizeRule kRules[] = {
     {"", "DequantizeLinear", 23, dequantized_type},
     {"", "QuantizeLinear", 21, quantized_type},
+    {"", "GroupNormalization", 21, group_norm_channels},
     {"", "DFT", 20, dft_axis},
     {"", "GridSample", 20, grid_sample_modes},
     {"", "ReduceMax ReduceMin ReduceMean ReduceProd ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceSumSquare", 18,
      reduce_axes},
     {"", "Split", 18, split_count},
     {"", "Pad", 18, pad_axes},
+    {"", "LayerNormalization", 17, only_since},
     {"", "RoiAlign", 16, roi_align_coordinates},
 };
 

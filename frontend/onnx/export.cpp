@@ -4,6 +4,7 @@
 #include "frontend/onnx/export_file.h"
 #include "frontend/onnx/exporter.h"
 #include "frontend/onnx/wire.h"
+#include "ir/verifier.h"
 
 namespace tenon::frontend {
 namespace {
@@ -20,6 +21,7 @@ Result<Parts> build(const ir::Graph& graph, const ExportOptions& options) {
   if (options.opset != 0 && (options.opset < kOldestExportOpset || options.opset > kNewestExportOpset))
     return error(Code::kInvalidArgument, "opset {}; {} to {} can be written", options.opset, kOldestExportOpset,
                  kNewestExportOpset);
+  TENON_RETURN_IF_ERROR(ir::verify(graph));
   const std::unique_ptr<ir::Graph> module = graph.clone();
   TENON_RETURN_IF_ERROR(make_portable(*module, options.opset));
   Exporter exporter(*module, options.opset);

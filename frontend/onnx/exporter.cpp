@@ -49,7 +49,8 @@ Opsets imported_opsets(const Graph& module) {
 }  // namespace
 
 Status Exporter::run(onnx::ModelProto& model) {
-  TENON_RETURN_IF_ERROR(choose_opsets());
+  start_opsets();
+  TENON_RETURN_IF_ERROR(choose_opsets(module_));
   TENON_RETURN_IF_ERROR(read_forms(module_));
   TENON_RETURN_IF_ERROR(write_graph(module_, *model.mutable_graph()));
   for (onnx::FunctionProto& function : function_protos_) *model.add_functions() = std::move(function);
@@ -57,17 +58,20 @@ Status Exporter::run(onnx::ModelProto& model) {
   return {};
 }
 
-Status Exporter::choose_opsets() {
+void Exporter::start_opsets() {
   opsets_ = imported_opsets(module_);
   int64_t& standard = opsets_[""];
   standard = asked_ != 0 ? asked_ : std::clamp(standard, kOldestExportOpset, kNewestExportOpset);
   if (auto ml = opsets_.find("ai.onnx.ml"); ml != opsets_.end())
     ml->second = std::clamp<int64_t>(ml->second, kOldestMl, 5);
-  Status status;
-  ir::walk(const_cast<Graph&>(module_), [&](Node& node) {
-    if (status.ok() && !node.is("tenon.fused")) status = choose_opset(node);
-  });
-  return status;
+}
+
+Status Exporter::choose_opsets(const Graph& graph) {
+  for (const auto& node : graph.nodes()) {
+    if (!node->is("tenon.fused")) TENON_RETURN_IF_ERROR(choose_opset(*node));
+    for (const auto& region : node->regions()) TENON_RETURN_IF_ERROR(choose_opsets(*region));
+  }
+  return {};
 }
 
 Status Exporter::choose_opset(const Node& node) {

@@ -25,7 +25,8 @@ class Exporter {
   /// The name of a value where it is not its own: inside functions.
   using Names = std::unordered_map<const ir::Value*, std::string>;
 
-  Status choose_opsets();
+  void start_opsets();
+  Status choose_opsets(const ir::Graph& graph);
   Status choose_opset(const ir::Node& node);
   Status read_forms(const ir::Graph& graph);
   void write_fields(onnx::ModelProto& model) const;

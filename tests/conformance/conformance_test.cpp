@@ -18,6 +18,7 @@ namespace fs = std::filesystem;
 struct Suite {
   const char* name;
   const char* backend;
+  int round_trip = -1;  // -O level after which the model is written as ONNX and read back; negative: not
 };
 
 fs::path folder_of(const std::string& suite) {
@@ -76,11 +77,12 @@ TEST_P(Conformance, OnlyListedCasesFail) {
 
   VerifyOptions options;
   options.jobs = 2;
+  if (suite.round_trip >= 0) options.round_trip = RoundTrip{.level = suite.round_trip};
   options.timeout_s = 120;
   // As ONNX's own runner compares (onnx/backend/test/runner); real models by the scale of their outputs.
   if (std::string(suite.name) == "libonnx") options.tolerance = {.rtol = 1e-3, .atol = 1e-7, .scaled_atol = 0};
   const std::vector<CaseResult> results = verify_cases(*cases, *backend, options, [](const CaseResult&) {});
-  if (const char* bless = std::getenv("TENON_BLESS"); bless != nullptr && *bless == '1') write_list(list_of(suite), results);
+  if (const char* bless = std::getenv("TENON_BLESS"); bless != nullptr && *bless == '1' && suite.round_trip < 0) write_list(list_of(suite), results);
 
   const std::map<std::string, std::string> expected = read_list(list_of(suite));
   int passed = 0;
@@ -97,13 +99,28 @@ TEST_P(Conformance, OnlyListedCasesFail) {
   fmt::print("{} on {}: {} of {} pass\n", suite.name, suite.backend, passed, results.size());
 }
 
-void PrintTo(const Suite& suite, std::ostream* out) { *out << suite.name << " on " << suite.backend; }
+void PrintTo(const Suite& suite, std::ostream* out) {
+  *out << suite.name << " on " << suite.backend;
+  if (suite.round_trip >= 0) *out << " through ONNX at -O" << suite.round_trip;
+}
+
+std::string suite_name(const ::testing::TestParamInfo<Suite>& info) {
+  const Suite& suite = info.param;
+  return fmt::format("{}_{}{}", suite.name, suite.backend, suite.round_trip < 0 ? "" : fmt::format("_O{}", suite.round_trip));
+}
 
 INSTANTIATE_TEST_SUITE_P(All, Conformance,
                          ::testing::Values(Suite{"digits", "reference"}, Suite{"digits", "cpu"}, Suite{"digits", "vulkan"},
                                            Suite{"libonnx", "reference"}, Suite{"libonnx", "cpu"}, Suite{"models", "reference"},
                                            Suite{"models", "cpu"}, Suite{"hf", "reference"}, Suite{"hf", "cpu"}, Suite{"hf", "vulkan"}),
-                         [](const auto& info) { return fmt::format("{}_{}", info.param.name, info.param.backend); });
+                         suite_name);
+
+// What passes above must pass as well once the model was written and read again.
+INSTANTIATE_TEST_SUITE_P(RoundTrip, Conformance,
+                         ::testing::Values(Suite{"digits", "reference", 0}, Suite{"digits", "reference", 2}, Suite{"digits", "cpu", 3},
+                                           Suite{"libonnx", "reference", 1}, Suite{"libonnx", "reference", 3}, Suite{"models", "cpu", 1},
+                                           Suite{"models", "cpu", 3}, Suite{"hf", "cpu", 1}, Suite{"hf", "cpu", 3}),
+                         suite_name);
 
 }  // namespace
 }  // namespace tenon::eval

@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <random>
 
+#include "frontend/onnx/export.h"
 #include "frontend/onnx/file.h"
 #include "tests/frontend/model_builder.h"
 
@@ -44,6 +45,17 @@ std::string sample() {
 void import_any(const std::string& bytes) {
   const auto graph = import_onnx_bytes(std::as_bytes(std::span(bytes.data(), bytes.size())), {.max_nodes = 10000});
   EXPECT_TRUE(graph.ok() || !graph.status().what().empty());
+  if (!graph.ok()) return;
+  // What was read can be written, or an error says why not; and what was written can be read.
+  for (int64_t opset : {0, 13, 28}) {
+    ExportOptions options;
+    options.opset = opset;
+    const auto written = export_onnx_bytes(**graph, options);
+    EXPECT_TRUE(written.ok() || !written.status().what().empty());
+    if (!written.ok()) continue;
+    const auto again = import_onnx_bytes(std::as_bytes(std::span(*written)));
+    EXPECT_TRUE(again.ok()) << again.status().to_string();
+  }
 }
 
 TEST(Hostile, SampleIsValid) {
