@@ -110,6 +110,7 @@ class Rewriter {
   /// Whether the node is gone and others, still to be visited, stand in its place.
   Result<bool> rewrite(Node& node) {
     if (node.is("tenon.fused")) return inline_fused(node);
+    if (node.is("tenon.dim_values")) take_over_reshapes(node);
     if (node.op().domain == "tenon") return replace_internal(node);
     if (opset_ == 0 || !node.op().domain.empty()) return false;
     int64_t needed = 0;
@@ -121,6 +122,10 @@ class Rewriter {
   Result<bool> replace_internal(Node& node) {
     ir::Builder builder(*node.graph(), &node);
     builder.set_name(node.name());
+    if (node.output()->unused()) {
+      node.graph()->erase(&node);
+      return true;
+    }
     const std::vector<Dim>& dims = *node.attr_dims("dims");
     Result<Value*> made = node.is("tenon.reshape")  ? reshape(node, dims, builder)
                           : node.is("tenon.expand") ? broadcast(node, dims, builder)
@@ -129,6 +134,19 @@ class Rewriter {
     TENON_RETURN_IF_ERROR(builder.status());
     replace(node, *made);
     return true;
+  }
+
+  /// A Reshape whose shape is known in symbols mostly needs no arithmetic: see reshape().
+  void take_over_reshapes(Node& shape) {
+    const std::vector<ir::Use> uses = shape.output()->uses();
+    for (const ir::Use& use : uses) {
+      Node& user = *use.node;
+      if (!user.is("Reshape") || use.index != 1 || !user.output()->type().is_ranked_tensor()) continue;
+      const std::vector<Dim>& dims = *user.output()->tensor().dims;
+      if (!std::ranges::all_of(dims, [this](Dim dim) { return sources_.carried(dim); })) continue;
+      ir::Builder builder(*user.graph(), &user);
+      if (Value* made = builder.make("tenon.reshape", {user.input(0)}, {{"dims", dims}})) replace(user, made);
+    }
   }
 
   /// One dim may be -1 and a dim that stays where it is 0. Where other dims can be 0 at run time -1 would have no
@@ -205,8 +223,10 @@ class Rewriter {
   /// place.
   Result<bool> inline_fused(Node& node) {
     Graph& body = node.region(0);
-    if (static_cast<int>(body.inputs().size()) != node.num_inputs() || static_cast<int>(body.outputs().size()) != node.num_outputs())
-      return error(Code::kInvalidModel, "the region of the fused node {} has another number of values than the node", node.name());
+    if (static_cast<int>(body.inputs().size()) != node.num_inputs() ||
+        static_cast<int>(body.outputs().size()) != node.num_outputs())
+      return error(Code::kInvalidModel, "the region of the fused node {} has another number of values than the node",
+                   node.name());
     size_t parts = 0;
     for (const auto& part : body.nodes()) parts += part->is("Constant") ? 0 : 1;
     DimSources inner;

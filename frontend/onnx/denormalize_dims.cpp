@@ -32,6 +32,10 @@ Dim dim_of(const DimNode& atom) {
 void DimSources::enter(const ir::Graph& graph, bool isolated) {
   scopes_.emplace_back().isolated = isolated;
   for (Value* input : graph.inputs()) add(*input);
+  if (scopes_.size() > 1) return;
+  std::vector<int> symbols;
+  for (const auto& [dim, axis] : scopes_.back().axes) collect_symbols(dim, symbols);
+  input_symbols_.insert(symbols.begin(), symbols.end());
 }
 
 void DimSources::leave() { scopes_.pop_back(); }
@@ -68,11 +72,7 @@ bool DimSources::from_inputs(Dim dim) const {
   if (dim.is_const()) return true;
   std::vector<int> symbols;
   collect_symbols(dim, symbols);
-  ir::DimContext& context = *dim.node()->context;
-  return std::ranges::all_of(symbols, [&](int id) {
-    const Axis* axis = find_axis(context.symbol(context.symbol_name(id)));
-    return axis != nullptr && axis->value->def() == nullptr && axis->value->graph()->parent() == nullptr;
-  });
+  return std::ranges::all_of(symbols, [this](int id) { return input_symbols_.contains(id); });
 }
 
 Value* DimSources::shape_of(Value* value, ir::Builder& builder) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -12,7 +13,7 @@ namespace tenon::frontend {
 /// it. Places are visited in program order; scopes nest as regions do.
 class DimSources {
  public:
-  /// A scope. `isolated`: values of outer ones cannot be used (the body of a function).
+  /// A scope; the first one is the module. `isolated`: values of outer ones cannot be used (the body of a function).
   void enter(const ir::Graph& graph, bool isolated = false);
   void leave();
   /// The node's results are visible from here on.
@@ -22,7 +23,7 @@ class DimSources {
   bool carried(ir::Dim dim) const;
   /// An i64 tensor [n] that holds the dims, built before `before`. kUnsupported when a symbol is carried by nothing.
   Result<ir::Value*> vector(std::span<const ir::Dim> dims, ir::Builder& builder);
-  /// Whether the dim is made of the sizes of the module's inputs alone.
+  /// Whether the dim is made of the symbols of the module's inputs alone.
   bool from_inputs(ir::Dim dim) const;
 
  private:
@@ -44,6 +45,7 @@ class DimSources {
   ir::Value* shape_of(ir::Value* value, ir::Builder& builder);
 
   std::vector<Scope> scopes_;
+  std::unordered_set<int> input_symbols_;
 };
 
 }  // namespace tenon::frontend

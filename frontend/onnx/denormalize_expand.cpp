@@ -65,7 +65,8 @@ Result<Value*> shape_slice(Node& node, Builder& b) {
 bool is_sliced(const Node& node) { return node.attrs().has("start") || node.attrs().has("end"); }
 
 /// Sizes for some axes as sizes for all: `rest` for the others.
-std::optional<std::vector<int64_t>> for_all_axes(const Value* axes, std::span<const int64_t> values, int64_t rank, int64_t rest) {
+std::optional<std::vector<int64_t>> for_all_axes(const Value* axes, std::span<const int64_t> values, int64_t rank,
+                                                 int64_t rest) {
   const auto list = ir::constant_ints(axes);
   if (!list || values.size() % std::max<size_t>(list->size(), 1) != 0) return std::nullopt;
   const size_t runs = list->empty() ? 1 : values.size() / list->size();
@@ -73,14 +74,16 @@ std::optional<std::vector<int64_t>> for_all_axes(const Value* axes, std::span<co
   for (size_t i = 0; i < list->size(); ++i) {
     const Result<int64_t> axis = ir::normalize_axis((*list)[i], rank);
     if (!axis.ok()) return std::nullopt;
-    for (size_t run = 0; run < runs; ++run) out[run * static_cast<size_t>(rank) + static_cast<size_t>(*axis)] = values[run * list->size() + i];
+    for (size_t run = 0; run < runs; ++run)
+      out[run * static_cast<size_t>(rank) + static_cast<size_t>(*axis)] = values[run * list->size() + i];
   }
   return out;
 }
 
 /// Constant pads of some axes are pads of all, others 0.
 bool pads_some_axes(const Node& node) {
-  return node.has_input(3) && ir::constant_ints(node.input(3)) && ir::constant_ints(node.input(1)) && rules::rank_of(node.input(0));
+  return node.has_input(3) && ir::constant_ints(node.input(3)) && ir::constant_ints(node.input(1)) &&
+         rules::rank_of(node.input(0));
 }
 
 Result<Value*> pad_all_axes(Node& node, Builder& b) {

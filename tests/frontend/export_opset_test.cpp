@@ -85,7 +85,8 @@ const onnx::AttributeProto* attribute(const onnx::NodeProto& node, const std::st
 // ---- Forms
 
 TEST(ExportOpset, ReduceAxesAreAnAttributeBefore18) {
-  auto graph = one("input %x: f32[2, N]\n%a: ? = Constant {value = dense<i64[1], 1>}", "%y: ? = ReduceMax(%x, %a) {keepdims = 0}");
+  auto graph = one("input %x: f32[2, N]\n%a: ? = Constant {value = dense<i64[1], 1>}",
+                   "%y: ? = ReduceMax(%x, %a) {keepdims = 0}");
   const onnx::ModelProto old = written(*graph, 17), now = written(*graph, 18);
   EXPECT_EQ(old.graph().node(0).input_size(), 1);
   ASSERT_NE(attribute(old.graph().node(0), "axes"), nullptr);
@@ -98,14 +99,16 @@ TEST(ExportOpset, ReduceAxesAreAnAttributeBefore18) {
 
 TEST(ExportOpset, AxesThatAreNotConstantNeed18) {
   auto graph = one("input %x: f32[2, N]\ninput %a: i64[1]", "%y: ? = ReduceMax(%x, %a) {keepdims = 0} \"pool\"");
-  EXPECT_THAT(failure(*graph, 17), HasSubstr("opset 17 of ai.onnx has no ReduceMax with axes that are not constant (node pool): choose opset 18 or later"));
+  EXPECT_THAT(failure(*graph, 17), HasSubstr("opset 17 of ai.onnx has no ReduceMax with axes that are not constant "
+                                             "(node pool): choose opset 18 or later"));
   EXPECT_EQ(own_opset(*graph), 18);
 }
 
 TEST(ExportOpset, SplitWithoutSizesIsIntoEqualPartsBefore18) {
   auto even = parse("graph {\ninput %x: f32[6]\n%y: ?, %z: ? = Split(%x) {num_outputs = 2}\noutput %y\noutput %z\n}");
-  EXPECT_EQ(attribute(written(*even, 17).graph().node(0), "num_outputs"), nullptr);
-  EXPECT_NE(attribute(written(*even, 18).graph().node(0), "num_outputs"), nullptr);
+  const onnx::ModelProto before = written(*even, 17), since = written(*even, 18);
+  EXPECT_EQ(attribute(before.graph().node(0), "num_outputs"), nullptr);
+  EXPECT_NE(attribute(since.graph().node(0), "num_outputs"), nullptr);
   auto odd = parse("graph {\ninput %x: f32[5]\n%y: ?, %z: ? = Split(%x) {num_outputs = 2}\noutput %y\noutput %z\n}");
   EXPECT_THAT(failure(*odd, 17), HasSubstr("choose opset 18"));
   EXPECT_EQ(own_opset(*odd), 18);
@@ -113,27 +116,32 @@ TEST(ExportOpset, SplitWithoutSizesIsIntoEqualPartsBefore18) {
 
 TEST(ExportOpset, NewAttributesAreLeftOutWhereTheySayTheDefault) {
   auto plain = one("input %x: f32[2, 3]", "%y: ? = Cast(%x) {saturate = 1, to = 7}");
-  EXPECT_EQ(attribute(written(*plain, 13).graph().node(0), "saturate"), nullptr);
-  EXPECT_NE(attribute(written(*plain, 19).graph().node(0), "saturate"), nullptr);
-  auto wrap = one("input %x: f32[4]\n%p: ? = Constant {value = dense<i64[2], 1, 1>}", "%y: ? = Pad(%x, %p) {mode = \"wrap\"}");
+  const onnx::ModelProto before = written(*plain, 13), since = written(*plain, 19);
+  EXPECT_EQ(attribute(before.graph().node(0), "saturate"), nullptr);
+  EXPECT_NE(attribute(since.graph().node(0), "saturate"), nullptr);
+  auto wrap =
+      one("input %x: f32[4]\n%p: ? = Constant {value = dense<i64[2], 1, 1>}", "%y: ? = Pad(%x, %p) {mode = \"wrap\"}");
   EXPECT_THAT(failure(*wrap, 18), HasSubstr("mode wrap"));
   EXPECT_EQ(own_opset(*wrap), 19);
 }
 
 TEST(ExportOpset, NewTypesRaiseTheOpset) {
-  EXPECT_EQ(own_opset(*one("input %x: f32[2]", "%y: ? = Cast(%x) {to = 17}")), 19);   // float8e4m3fn
-  EXPECT_EQ(own_opset(*one("input %x: f32[2]", "%y: ? = Cast(%x) {to = 22}")), 21);   // int4
+  EXPECT_EQ(own_opset(*one("input %x: f32[2]", "%y: ? = Cast(%x) {to = 17}")), 19);  // float8e4m3fn
+  EXPECT_EQ(own_opset(*one("input %x: f32[2]", "%y: ? = Cast(%x) {to = 22}")), 21);  // int4
   EXPECT_EQ(own_opset(*one("input %x: bf16[2]", "%y: ? = Sin(%x)")), 22);
   EXPECT_EQ(own_opset(*one("input %x: i8[2]", "%y: ? = Add(%x, %x)")), 14);
   EXPECT_THAT(failure(*one("input %x: bf16[2]", "%y: ? = Sin(%x)"), 21), HasSubstr("type bf16[2]"));
 }
 
 TEST(ExportOpset, DftAxisAndGridSampleModes) {
-  auto dft = one("input %x: f32[1, 4, 3, 1]\n%l: ? = Constant {value = dense<i64[], 4>}\n%a: ? = Constant {value = dense<i64[], 1>}",
-                 "%y: ? = DFT(%x, %l, %a)");
+  auto dft =
+      one("input %x: f32[1, 4, 3, 1]\n%l: ? = Constant {value = dense<i64[], 4>}\n%a: ? = Constant {value = "
+          "dense<i64[], 1>}",
+          "%y: ? = DFT(%x, %l, %a)");
   EXPECT_EQ(attribute(written(*dft, 17).graph().node(0), "axis")->i(), 1);
   EXPECT_EQ(written(*dft, 17).graph().node(0).input_size(), 2);
-  auto grid = one("input %x: f32[1, 1, 4, 4]\ninput %g: f32[1, 2, 2, 2]", "%y: ? = GridSample(%x, %g) {mode = \"cubic\"}");
+  auto grid =
+      one("input %x: f32[1, 1, 4, 4]\ninput %g: f32[1, 2, 2, 2]", "%y: ? = GridSample(%x, %g) {mode = \"cubic\"}");
   EXPECT_EQ(attribute(written(*grid, 16).graph().node(0), "mode")->s(), "bicubic");
   EXPECT_EQ(attribute(written(*grid, 20).graph().node(0), "mode")->s(), "cubic");
 }
@@ -161,16 +169,21 @@ TEST(ExportOpset, ActivationsByOlderOps) {
     EXPECT_GT(own_opset(*graph), 13) << f.line;
     const auto got = through(*graph, {Tensor::from<float>({7}, std::span<const float>(xs))}, 13);
     ASSERT_EQ(got.size(), xs.size());
-    for (size_t i = 0; i < xs.size(); ++i) EXPECT_NEAR(got[i], f.value(static_cast<double>(xs[i])), 2e-6) << f.line << " of " << xs[i];
+    for (size_t i = 0; i < xs.size(); ++i)
+      EXPECT_NEAR(got[i], f.value(static_cast<double>(xs[i])), 2e-6) << f.line << " of " << xs[i];
   }
 }
 
 TEST(ExportOpset, NormalizationByItsDefinition) {
   auto graph = one("input %x: f32[N, 4]\ninput %s: f32[4]\ninput %b: f32[4]", "%y: ? = LayerNormalization(%x, %s, %b)");
   EXPECT_EQ(own_opset(*graph), 17);
-  for (const auto& node : written(*graph, 13).graph().node()) EXPECT_THAT(node.op_type(), Not(HasSubstr("Normalization")));
+  const onnx::ModelProto old = written(*graph, 13);
+  for (const auto& node : old.graph().node()) EXPECT_THAT(node.op_type(), Not(HasSubstr("Normalization")));
   // (x - 2.5) / sqrt(1.25) for 1, 2, 3, 4
-  const auto got = through(*graph, {Tensor::from<float>({1, 4}, {1, 2, 3, 4}), Tensor::from<float>({4}, {1, 1, 1, 2}), Tensor::from<float>({4}, {0, 0, 1, 0})}, 13);
+  const auto got = through(*graph,
+                           {Tensor::from<float>({1, 4}, {1, 2, 3, 4}), Tensor::from<float>({4}, {1, 1, 1, 2}),
+                            Tensor::from<float>({4}, {0, 0, 1, 0})},
+                           13);
   ASSERT_EQ(got.size(), 4u);
   const double expected[] = {-1.3416355, -0.4472118, 1.4472118, 2.683271};
   for (size_t i = 0; i < 4; ++i) EXPECT_NEAR(got[i], expected[i], 1e-5);
@@ -184,12 +197,14 @@ TEST(ExportOpset, ShapeOfSomeAxes) {
 TEST(ExportOpset, CastLikeIsCast) {
   auto graph = one("input %x: f32[2]\ninput %t: i32[1]", "%y: ? = CastLike(%x, %t)");
   EXPECT_EQ(written(*graph, 13).graph().node(0).op_type(), "Cast");
-  EXPECT_THAT(through(*graph, {Tensor::from<float>({2}, {1.75F, -2.5F}), Tensor::from<int32_t>({1}, {0})}, 13), ElementsAre(1, -2));
+  EXPECT_THAT(through(*graph, {Tensor::from<float>({2}, {1.75F, -2.5F}), Tensor::from<int32_t>({1}, {0})}, 13),
+              ElementsAre(1, -2));
 }
 
 TEST(ExportOpset, MissingOpsAreNamed) {
   auto graph = one("input %x: i32[2]", "%y: ? = BitwiseNot(%x) \"flip\"");
-  EXPECT_THAT(failure(*graph, 17), HasSubstr("opset 17 of ai.onnx has no BitwiseNot (node flip): choose opset 18 or later"));
+  EXPECT_THAT(failure(*graph, 17),
+              HasSubstr("opset 17 of ai.onnx has no BitwiseNot (node flip): choose opset 18 or later"));
   EXPECT_EQ(own_opset(*graph), 18);
 }
 

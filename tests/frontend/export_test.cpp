@@ -1,4 +1,5 @@
-// What a written model says, and that it means the same: read back and run on the interpreter, or looked at as a message.
+// What a written model says, and that it means the same: read back and run on the interpreter, or looked at as a
+// message.
 
 #include <gmock/gmock.h>
 
@@ -30,8 +31,10 @@ onnx::ModelProto written(const ir::Graph& graph, int64_t opset = 0) {
   ExportOptions options;
   options.opset = opset;
   Result<std::string> bytes = export_onnx_bytes(graph, options);
-  if (!bytes.ok()) ADD_FAILURE() << bytes.status().to_string();
-  else EXPECT_TRUE(model.ParseFromString(*bytes));
+  if (!bytes.ok())
+    ADD_FAILURE() << bytes.status().to_string();
+  else
+    EXPECT_TRUE(model.ParseFromString(*bytes));
   return model;
 }
 
@@ -130,7 +133,8 @@ TEST(Export, KeepsNamesDimsAndFields) {
 
 TEST(Export, IrVersionFollowsTheOpset) {
   // https://github.com/onnx/onnx/blob/main/docs/Versioning.md#released-versions
-  const std::pair<int64_t, int64_t> kTable[] = {{13, 7}, {14, 7}, {15, 8}, {18, 8}, {19, 9}, {20, 9}, {21, 10}, {22, 10}, {23, 11}, {24, 12}, {25, 13}};
+  const std::pair<int64_t, int64_t> kTable[] = {{13, 7},  {14, 7},  {15, 8},  {18, 8},  {19, 9}, {20, 9},
+                                                {21, 10}, {22, 10}, {23, 11}, {24, 12}, {25, 13}};
   Model m(13);
   m.input("x", DType::kF32, {"N"});
   m.node("Relu", {"x"}, {"y"});
@@ -199,7 +203,8 @@ TEST(Export, NodeNamesAreUnique) {
   m.node("Abs", {"b"}, {"y"}).set_name("same_1");
   m.output("y");
   std::set<std::string> names;
-  for (const auto& node : written(m).graph().node()) names.insert(node.name());
+  const onnx::ModelProto out = written(m);
+  for (const auto& node : out.graph().node()) names.insert(node.name());
   EXPECT_EQ(names.size(), 3u);
 }
 
@@ -277,7 +282,8 @@ TEST(Export, DimsAreComputedFromWhatHasThem) {
     ASSERT_EQ(got.size(), 5u);
     const double floored = std::floor(static_cast<double>(n - 5) / 2);
     const double modulo = static_cast<double>(((n - 9) % 4 + 4) % 4);
-    EXPECT_THAT(numbers(got[0]), ElementsAre(2 * n + m - 3, floored, modulo, std::min(n, m), std::max<int64_t>(n * m, 7), n * n * m, 4, -n));
+    EXPECT_THAT(numbers(got[0]), ElementsAre(2 * n + m - 3, floored, modulo, std::min(n, m),
+                                             std::max<int64_t>(n * m, 7), n * n * m, 4, -n));
     EXPECT_THAT(numbers(got[1]), ElementsAre((n * m + 1) / m));
     EXPECT_THAT(shape_of(got[1]), IsEmpty());
     EXPECT_THAT(numbers(got[2]), ElementsAre(6));
@@ -357,7 +363,8 @@ TEST(Export, EqualGroupsAreOneFunctionAndSingleNodesNone) {
   EXPECT_EQ(out.functions(0).name(), "Add_Abs");
   EXPECT_EQ(out.functions(0).domain(), out.graph().node(0).domain());
   EXPECT_GE(out.ir_version(), 8);
-  EXPECT_THAT(numbers(through(*graph, {Tensor::from<float>({2}, {1, -5}), Tensor::from<float>({2}, {2, 3})})[0]), ElementsAre(1, 0));
+  EXPECT_THAT(numbers(through(*graph, {Tensor::from<float>({2}, {1, -5}), Tensor::from<float>({2}, {2, 3})})[0]),
+              ElementsAre(1, 0));
 }
 
 TEST(Export, GroupsWhoseDimsTheirInputsLackAreWrittenInline) {
@@ -386,8 +393,10 @@ TEST(Export, EveryTypeOfTensorSurvives) {
     for (int64_t count : {0, 3, 300}) {
       Tensor t = *Tensor::zeros(*dtype, {count});
       for (int64_t i = 0; i < count; ++i)
-        if (*dtype == DType::kString) t.mutable_strings()[static_cast<size_t>(i)] = fmt::format("s{}\xff", i);
-        else if (*dtype != DType::kC64 && *dtype != DType::kC128) t.set_int(i, i % 2);
+        if (*dtype == DType::kString)
+          t.mutable_strings()[static_cast<size_t>(i)] = fmt::format("s{}\xff", i);
+        else if (*dtype != DType::kC64 && *dtype != DType::kC128)
+          t.set_int(i, i % 2);
       ir::Graph graph;
       ir::Builder builder(graph);
       graph.add_output(builder.constant(t), "y");
@@ -397,8 +406,10 @@ TEST(Export, EveryTypeOfTensorSurvives) {
       const Tensor& back = std::get<Tensor>(got[0]);
       EXPECT_EQ(back.dtype(), *dtype);
       EXPECT_EQ(back.shape(), t.shape());
-      if (*dtype == DType::kString) EXPECT_EQ(back.string_values(), t.string_values());
-      else EXPECT_EQ(0, count == 0 ? 0 : std::memcmp(back.data(), t.data(), t.bytes())) << name(*dtype);
+      if (*dtype == DType::kString)
+        EXPECT_EQ(back.string_values(), t.string_values());
+      else
+        EXPECT_EQ(0, count == 0 ? 0 : std::memcmp(back.data(), t.data(), t.bytes())) << name(*dtype);
     }
   }
 }
