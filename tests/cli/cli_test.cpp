@@ -107,7 +107,7 @@ TEST_F(Cli, UsageErrorsExitWith2) {
   EXPECT_THAT(err_, HasSubstr("/nowhere/model.onnx"));
   EXPECT_EQ(tenon(fmt::format("run {} --backend reference --dim M=2", model().string())), 2);
   EXPECT_THAT(err_, HasSubstr("it has: N"));
-  EXPECT_EQ(tenon(fmt::format("optimize {} -o x.onnx", model().string())), 2);
+  EXPECT_EQ(tenon(fmt::format("optimize {} -o x.pb", model().string())), 2);
 }
 
 TEST_F(Cli, FoldersStandForTheirModel) {
@@ -207,6 +207,14 @@ TEST_F(Cli, InspectOptimizeCheckAndCompile) {
   EXPECT_EQ(report["operations"], 6);  // two for each of three elements
   EXPECT_EQ(tenon(fmt::format("optimize {} -O0 -o {}", model().string(), (folder_ / "m.tir").string())), 0) << err_;
   EXPECT_EQ(tenon(fmt::format("run {} --backend reference", (folder_ / "m.tir").string())), 0) << err_;
+  for (const char* options : {"-O0", "-O3 --opset 17", "-O1 --external-data"}) {
+    const fs::path out = folder_ / "written.onnx";
+    EXPECT_EQ(tenon(fmt::format("optimize {} {} -o {}", model().string(), options, out.string())), 0) << err_;
+    EXPECT_EQ(tenon(fmt::format("run {} --backend reference", out.string())), 0) << options << err_;
+  }
+  EXPECT_EQ(tenon(fmt::format("optimize {} --opset 12 -o x.onnx", model().string())), 2);
+  EXPECT_EQ(tenon(fmt::format("optimize {} --opset 17 -o -", model().string())), 2);
+  EXPECT_THAT(err_, HasSubstr("ends in .onnx"));
   EXPECT_EQ(tenon("optimize --list-passes"), 0);
   EXPECT_THAT(out_, HasSubstr("decompose"));
   EXPECT_EQ(tenon(fmt::format("check {}", model().string())), 0) << err_;
