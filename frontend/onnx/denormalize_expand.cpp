@@ -35,6 +35,29 @@ Result<Value*> swish(Node& node, Builder& b) {
   return b.make("Mul", {x, b.make("Sigmoid", {scaled})});
 }
 
+/// gate * sigmoid(alpha * gate) * x
+Result<Value*> swiglu(Node& node, Builder& b) {
+  TENON_ASSIGN_OR_RETURN(Value * gate, swish(node, b));
+  return b.make("Mul", {gate, node.input(1)});
+}
+
+/// Elements of a matrix with row + k <= column, or for the lower triangle >=; others are 0.
+Result<Value*> trilu(Node& node, Builder& b) {
+  Value* x = node.input(0);
+  Value* shape = b.make("Shape", {x});
+  const auto positions = [&](int64_t axis) {
+    Value* size = b.make("Gather", {shape, b.constant(Tensor::scalar<int64_t>(axis))});
+    return b.make("Range", {b.constant(Tensor::scalar<int64_t>(0)), size, b.constant(Tensor::scalar<int64_t>(1))});
+  };
+  Value* row = b.make("Unsqueeze", {positions(-2), b.ints({1})});
+  if (node.has_input(1)) row = b.make("Add", {row, b.make("Reshape", {node.input(1), b.ints({1})})});
+  Value* column = positions(-1);
+  Value* keep = b.make(node.attr_int("upper", 1) != 0 ? "LessOrEqual" : "GreaterOrEqual", {row, column});
+  const Result<Tensor> zero = Tensor::zeros(x->dtype(), {});
+  if (!zero.ok()) return zero.status();
+  return b.make("Where", {keep, x, b.constant(*zero)});
+}
+
 /// x / 2 * (1 + erf(x / sqrt(2))), or with tanh(sqrt(2 / pi) * (x + 0.044715 x³)) for erf.
 Result<Value*> gelu(Node& node, Builder& b) {
   Value* x = node.input(0);
@@ -92,14 +115,40 @@ Result<Value*> pad_all_axes(Node& node, Builder& b) {
   return b.make("Pad", {node.input(0), b.ints(*pads), node.input(2)}, {{"mode", node.attr_string("mode", "constant")}});
 }
 
+bool scales_some_axes(const Node& node) {
+  const Tensor* scales = ir::constant_of(node.input(2));
+  return node.attrs().has("axes") && !node.has_input(1) && !node.has_input(3) && scales != nullptr &&
+         rules::rank_of(node.input(0)) && static_cast<int64_t>(node.attr_ints("axes").size()) == scales->size();
+}
+
+/// Scales of some axes are scales of all, others 1.
+Result<Value*> scale_all_axes(Node& node, Builder& b) {
+  const int64_t rank = *rules::rank_of(node.input(0));
+  const std::vector<int64_t> axes = node.attr_ints("axes");
+  const Tensor& given = *ir::constant_of(node.input(2));
+  std::vector<float> scales(static_cast<size_t>(rank), 1);
+  for (size_t i = 0; i < axes.size(); ++i) {
+    TENON_ASSIGN_OR_RETURN(const int64_t axis, ir::normalize_axis(axes[i], rank));
+    scales[static_cast<size_t>(axis)] = static_cast<float>(given.at_double(static_cast<int64_t>(i)));
+  }
+  std::vector<std::pair<std::string, ir::Attr>> attrs;
+  for (const auto& [name, value] : node.attrs())
+    if (name != "axes") attrs.emplace_back(name, value);
+  Value* inputs[] = {node.input(0), nullptr, b.constant(Tensor::from<float>({rank}, std::span<const float>(scales)))};
+  return b.make_n("Resize", inputs, 1, std::move(attrs))[0];
+}
+
 constexpr ExpandRule kRules[] = {
     {"", "HardSwish", 14, hard_swish},
     {"", "CastLike", 15, cast_like},
+    {"", "Trilu", 14, trilu},
     {"", "Shape", 15, shape_slice, is_sliced},
     {"", "Mish", 18, mish},
     {"", "Pad", 18, pad_all_axes, pads_some_axes},
     {"", "Gelu", 20, gelu},
+    {"", "Resize", 18, scale_all_axes, scales_some_axes},
     {"", "Swish", 24, swish},
+    {"", "SwiGLU", 28, swiglu},
 };
 
 }  // namespace

@@ -189,6 +189,31 @@ TEST(ExportOpset, NormalizationByItsDefinition) {
   for (size_t i = 0; i < 4; ++i) EXPECT_NEAR(got[i], expected[i], 1e-5);
 }
 
+TEST(ExportOpset, TrianglesAndGatedUnits) {
+  auto upper = one("input %x: f32[2, N]\n%k: ? = Constant {value = dense<i64[], 1>}", "%y: ? = Trilu(%x, %k)");
+  EXPECT_EQ(own_opset(*upper), 14);
+  const Tensor x = Tensor::from<float>({2, 3}, {1, 2, 3, 4, 5, 6});
+  EXPECT_THAT(through(*upper, {x}, 13), ElementsAre(0, 2, 3, 0, 0, 6));
+  auto lower = one("input %x: f32[2, N]", "%y: ? = Trilu(%x) {upper = 0}");
+  EXPECT_THAT(through(*lower, {x}, 13), ElementsAre(1, 0, 0, 4, 5, 0));
+  auto gated = one("input %g: f32[1]\ninput %x: f32[1]", "%y: ? = SwiGLU(%g, %x)");
+  const auto got = through(*gated, {Tensor::from<float>({1}, {2}), Tensor::from<float>({1}, {3})}, 13);
+  EXPECT_NEAR(got.at(0), 6 / (1 + std::exp(-2.0)), 1e-5);
+}
+
+TEST(ExportOpset, AxesOfPadAndResizeBecomeAll) {
+  auto pad =
+      one("input %x: f32[1, N, 2]\n%p: ? = Constant {value = dense<i64[2], 1, 2>}\n%a: ? = Constant {value = "
+          "dense<i64[1], -1>}",
+          "%y: ? = Pad(%x, %p, _, %a)");
+  EXPECT_THAT(through(*pad, {Tensor::from<float>({1, 1, 2}, {3, 4})}, 13), ElementsAre(0, 3, 4, 0, 0));
+  auto resize = one("input %x: f32[1, 1, N]\n%s: ? = Constant {value = dense<f32[1], 2.0>}",
+                    "%y: ? = Resize(%x, _, %s) {axes = [2], coordinate_transformation_mode = \"asymmetric\", "
+                    "nearest_mode = \"floor\"}");
+  EXPECT_EQ(own_opset(*resize), 18);
+  EXPECT_THAT(through(*resize, {Tensor::from<float>({1, 1, 2}, {3, 4})}, 13), ElementsAre(3, 3, 4, 4));
+}
+
 TEST(ExportOpset, ShapeOfSomeAxes) {
   auto graph = one("input %x: f32[N, M, 5, K]", "%y: ? = Shape(%x) {end = -1, start = 1}");
   EXPECT_THAT(through(*graph, {*Tensor::zeros(DType::kF32, {2, 3, 5, 7})}, 13), ElementsAre(3, 5));
