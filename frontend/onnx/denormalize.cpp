@@ -61,7 +61,8 @@ Result<Call> form_of(const Node& node, int64_t opset, int64_t& needed) {
                   fmt::format("node {}", node.name()), fmt::format("choose opset {} or later", lowest));
   };
   const std::span<const int64_t> versions = op_versions(node.op().domain, node.op().name);
-  if (!versions.empty() && versions.front() > opset) return fail(versions.front(), "");
+  const int64_t first = versions.empty() ? node.op().since_version : versions.front();
+  if (first > opset) return fail(first, "");
   Call call = call_of(node, opset);
   for (const DenormalizeRule* rule : rules_for(index, node)) {
     if (opset >= rule->below) continue;
@@ -127,9 +128,11 @@ class Rewriter {
       return true;
     }
     const std::vector<Dim>& dims = *node.attr_dims("dims");
-    Result<Value*> made = node.is("tenon.reshape")  ? reshape(node, dims, builder)
-                          : node.is("tenon.expand") ? broadcast(node, dims, builder)
-                                                    : values(node, dims, builder);
+    Result<Value*> made = Status(Code::kUnsupported, fmt::format("{} has no form in ONNX", node.op_name()), {},
+                                 "write the model from a graph whose ops were not decomposed");
+    if (node.is("tenon.reshape")) made = reshape(node, dims, builder);
+    if (node.is("tenon.expand")) made = broadcast(node, dims, builder);
+    if (node.is("tenon.dim_values")) made = values(node, dims, builder);
     if (!made.ok()) return std::move(made).status().at(fmt::format("node {}", node.name()));
     TENON_RETURN_IF_ERROR(builder.status());
     replace(node, *made);
