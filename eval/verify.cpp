@@ -86,14 +86,14 @@ Result<std::unique_ptr<ir::Graph>> through_onnx(ir::Graph& graph, const RoundTri
   format.opset = trip.opset;
   Result<std::string> bytes = frontend::export_onnx_bytes(graph, format);
   if (!bytes.ok()) return std::move(bytes).status().at("export");
-  auto again = frontend::import_onnx_bytes(std::as_bytes(std::span(*bytes)));
+  auto again = frontend::import_onnx_bytes(std::as_bytes(std::span(*bytes)), {.ops = graph.op_registry()});
   if (!again.ok()) return std::move(again).status().at("import of what was exported");
   return again;
 }
 
 /// Runs the data sets in turn; the first failure ends the case.
 Status run_case(const Case& one, const backends::Backend& backend, const VerifyOptions& options, CaseResult& result) {
-  TENON_ASSIGN_OR_RETURN(auto graph, frontend::import_onnx(one.folder / "model.onnx"));
+  TENON_ASSIGN_OR_RETURN(auto graph, frontend::import_onnx(one.folder / "model.onnx", options.import));
   if (options.round_trip) {
     TENON_ASSIGN_OR_RETURN(graph, through_onnx(*graph, *options.round_trip));
   }

@@ -40,6 +40,7 @@ struct RoundTrip {
 };
 
 struct VerifyOptions {
+  frontend::ImportOptions import;
   std::optional<RoundTrip> round_trip;
   Tolerance tolerance;
   std::optional<RowRule> rows;

@@ -21,7 +21,7 @@ constexpr const char* kNotes =
     "  tenon bench model.onnx --rounds 5 --round-ms 20 --test-data";
 
 struct Options {
-  std::vector<std::string> models, dims, shapes;
+  std::vector<std::string> models, dims, shapes, custom_ops;
   std::string backend = "cpu", threads = "1", json, target;
   int rounds = 20, warmup = 2, opt_level = 3;
   double round_ms = 100;
@@ -115,7 +115,7 @@ Result<int> bench(const Options& o) {
   TENON_ASSIGN_OR_RETURN(const std::vector<const backends::Backend*> chosen, backends_of(o.backend));
   TENON_ASSIGN_OR_RETURN(const std::vector<int> threads, parse_ints(o.threads, "--threads", 0, kMaxThreads));
   TENON_ASSIGN_OR_RETURN(const eval::MeasureOptions options, measure_options(o));
-  TENON_ASSIGN_OR_RETURN(const frontend::ImportOptions import, import_options({.path = {}, .dims = o.dims, .shapes = o.shapes}));
+  TENON_ASSIGN_OR_RETURN(const frontend::ImportOptions import, import_options({.path = {}, .dims = o.dims, .shapes = o.shapes, .custom_ops = o.custom_ops}));
 
   nlohmann::json results = nlohmann::json::array();
   std::vector<std::vector<std::string>> absent;
@@ -161,6 +161,7 @@ void add_bench(CLI::App& app, int& status) {
   sub->add_option("--backend", o->backend, "Backends, separated by commas; ratios are to the first")->type_name("NAME,...");
   sub->add_option("--threads", o->threads, "Numbers of threads, separated by commas; 0: all cores")->type_name("N,...");
   add_dim_options(*sub, o->dims, o->shapes);
+  add_custom_ops(*sub, o->custom_ops);
   sub->add_option("--rounds", o->rounds, "Rounds")->check(CLI::Range(1, 100000).description(""))->type_name("N");
   sub->add_option("--round-ms", o->round_ms, "Length of a round in milliseconds; at least one run");
   sub->add_option("--warmup", o->warmup, "Runs before the first round")->check(CLI::Range(0, 100000).description(""))->type_name("N");

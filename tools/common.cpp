@@ -12,6 +12,7 @@
 #include <set>
 
 #include "eval/model.h"
+#include "frontend/custom/library.h"
 
 namespace tenon::tools {
 
@@ -24,6 +25,18 @@ int report(const Status& status) {
 void add_model_options(CLI::App& app, ModelOptions& options) {
   app.add_option("MODEL", options.path, "Model: .onnx, .tir, or a folder with model.onnx")->required()->type_name("");
   add_dim_options(app, options.dims, options.shapes);
+  add_custom_ops(app, options.custom_ops);
+}
+
+void add_custom_ops(CLI::App& app, std::vector<std::string>& libraries) {
+  add_list(app, "--custom-ops", libraries, "LIBRARY", "Load a shared library with operators: code that you trust. Repeatable");
+}
+
+Result<std::shared_ptr<const ir::OpRegistry>> load_libraries(const std::vector<std::string>& libraries) {
+  if (libraries.empty()) return std::shared_ptr<const ir::OpRegistry>();
+  auto registry = std::make_shared<ir::OpRegistry>();
+  for (const std::string& library : libraries) TENON_RETURN_IF_ERROR(frontend::load_custom_ops(library, *registry));
+  return std::shared_ptr<const ir::OpRegistry>(std::move(registry));
 }
 
 void add_dim_options(CLI::App& app, std::vector<std::string>& dims, std::vector<std::string>& shapes) {
@@ -87,6 +100,7 @@ Result<std::vector<int>> parse_ints(const std::string& text, const char* option,
 
 Result<frontend::ImportOptions> import_options(const ModelOptions& options) {
   frontend::ImportOptions out;
+  TENON_ASSIGN_OR_RETURN(out.ops, load_libraries(options.custom_ops));
   for (const std::string& text : options.dims) {
     const size_t eq = text.rfind('=');
     const auto value = eq == std::string::npos ? std::nullopt : number<int64_t>(std::string_view(text).substr(eq + 1));

@@ -12,6 +12,7 @@
 #include "backends/backend.h"
 #include "frontend/onnx/import.h"
 #include "ir/graph.h"
+#include "ir/op_registry.h"
 
 namespace tenon::tools {
 
@@ -26,9 +27,13 @@ struct ModelOptions {
   std::string path;
   std::vector<std::string> dims;    // NAME=N
   std::vector<std::string> shapes;  // INPUT=1x3x224x224
+  std::vector<std::string> custom_ops;  // libraries
 };
 void add_model_options(CLI::App& app, ModelOptions& options);
 void add_dim_options(CLI::App& app, std::vector<std::string>& dims, std::vector<std::string>& shapes);
+void add_custom_ops(CLI::App& app, std::vector<std::string>& libraries);
+/// The ops of these libraries; null when there are none.
+Result<std::shared_ptr<const ir::OpRegistry>> load_libraries(const std::vector<std::string>& libraries);
 /// An option that is given once for every value.
 CLI::Option* add_list(CLI::App& app, const std::string& name, std::vector<std::string>& values, const char* type, const char* help);
 void add_target(CLI::App& app, std::string& target);

@@ -25,7 +25,7 @@ constexpr const char* kRule =
     "  tenon verify models --json report.json --jobs 2";
 
 struct Options {
-  std::vector<std::string> folders;
+  std::vector<std::string> folders, custom_ops;
   std::string backend = "cpu", json, filter, target, rows;
   double rtol = 1e-3, atol = 0, scaled_atol = 1e-4, timeout = 600;
   int jobs = 1, threads = 0, opt_level = 3, round_off = 8;
@@ -86,6 +86,9 @@ int verify(const Options& o) {
   if (!cases.ok()) return report(cases.status());
 
   eval::VerifyOptions options;
+  auto ops = load_libraries(o.custom_ops);
+  if (!ops.ok()) return report(ops.status());
+  options.import.ops = std::move(*ops);
   options.tolerance.rtol = o.rtol;
   options.tolerance.atol = o.atol;
   // An absolute tolerance replaces the scaled one unless both are given.
@@ -163,6 +166,7 @@ void add_verify(CLI::App& app, int& status) {
       ->type_name("13..28")
       ->needs(trip);
   add_target(*sub, o->target);
+  add_custom_ops(*sub, o->custom_ops);
   sub->add_option("--json", o->json, "Write results to a file, or - for stdout")->type_name("PATH");
   sub->add_flag("--no-isolate", o->no_isolate, "Run cases in this process, not in a child process each");
   sub->add_flag("-v,--verbose", o->verbose, "Also list cases that pass");

@@ -1,0 +1,2 @@
+/* A library that registers nothing. */
+int tenon_no_entry;
