@@ -6,6 +6,7 @@
 
 #include "frontend/onnx/denormalize_dims.h"
 #include "frontend/onnx/op_versions.h"
+#include "ir/op_registry.h"
 #include "ir/symbols.h"
 
 namespace tenon::frontend {
@@ -50,6 +51,14 @@ Call call_of(const Node& node, int64_t opset) {
   return call;
 }
 
+/// Whether the name of a registered op means another form of it at this opset.
+bool superseded(const Node& node, int64_t opset) {
+  const Graph* module = node.graph();
+  while (module->parent() != nullptr) module = module->parent()->graph();
+  const auto& ops = module->op_registry();
+  return node.op().closure != nullptr && ops != nullptr && ops->find(node.op().domain, node.op().name, opset) != &node.op();
+}
+
 }  // namespace
 
 Result<Call> form_of(const Node& node, int64_t opset, int64_t& needed) {
@@ -63,6 +72,11 @@ Result<Call> form_of(const Node& node, int64_t opset, int64_t& needed) {
   const std::span<const int64_t> versions = op_versions(node.op().domain, node.op().name);
   const int64_t first = versions.empty() ? node.op().since_version : versions.front();
   if (first > opset) return fail(first, "");
+  if (superseded(node, opset))
+    return Status(Code::kUnsupported,
+                  fmt::format("opset {} of {}, which another node needs, has another form of {}", opset, node.op().domain,
+                              node.op().name),
+                  fmt::format("node {}", node.name()), "use the ops of one opset");
   Call call = call_of(node, opset);
   for (const DenormalizeRule* rule : rules_for(index, node)) {
     if (opset >= rule->below) continue;

@@ -7,6 +7,7 @@
 #include "frontend/onnx/export.h"
 #include "frontend/onnx/proto.h"
 #include "ir/op.h"
+#include "ir/op_registry.h"
 #include "ir/parser.h"
 #include "tests/frontend/model_builder.h"
 
@@ -231,6 +232,39 @@ TEST(ExportOpset, MissingOpsAreNamed) {
   EXPECT_THAT(failure(*graph, 17),
               HasSubstr("opset 17 of ai.onnx has no BitwiseNot (node flip): choose opset 18 or later"));
   EXPECT_EQ(own_opset(*graph), 18);
+}
+
+TEST(ExportOpset, RegisteredOpsKeepTheirForm) {
+  const auto infer = [](ir::InferContext& c) {
+    c.set(0, c.in(0));
+    return Status();
+  };
+  auto registry = std::make_shared<ir::OpRegistry>();
+  for (const int64_t version : {1, 3})
+    ASSERT_TRUE(registry
+                    ->add({.domain = "acme",
+                           .name = "Foo",
+                           .inputs = {{"X", "T"}},
+                           .outputs = {{"Y", "T"}},
+                           .infer = infer,
+                           .since_version = version,
+                           .closure = std::make_shared<int>(0)},
+                          "lib.so")
+                    .ok());
+  const auto opset_or_error = [&](const char* first, const char* second) {
+    const std::string text =
+        fmt::format("graph {{ input %x: f32[2] %t: ? = acme.{}(%x) %y: ? = acme.{}(%t) output %y }}", first, second);
+    auto graph = ir::parse_text(text, registry);
+    EXPECT_TRUE(graph.ok() && ir::infer_graph(**graph).ok());
+    auto model = write(**graph, 0);
+    if (!model.ok()) return model.status().to_string();
+    for (const auto& import : model->opset_import())
+      if (import.domain() == "acme") return std::to_string(import.version());
+    return std::string("none");
+  };
+  EXPECT_EQ(opset_or_error("Foo/1", "Foo/1"), "1");
+  EXPECT_EQ(opset_or_error("Foo", "Foo"), "3");
+  EXPECT_THAT(opset_or_error("Foo/1", "Foo"), HasSubstr("opset 3 of acme, which another node needs, has another form of Foo"));
 }
 
 }  // namespace
