@@ -10,6 +10,7 @@
 #include "codegen/plan/placement.h"
 #include "ir/graph.h"
 #include "support/executor.h"
+#include "support/interrupt.h"
 #include "support/status.h"
 #include "support/tensor.h"
 
@@ -29,12 +30,13 @@ struct CompileOptions {
   std::string target;               // "", "host", "x86-64-v2" (SSE4.2), "x86-64-v3" (AVX2), "x86-64-v4" (AVX-512)
   std::vector<std::string> disabled_passes;
   std::string matmul;               // cpu: "" generated code first, "openblas" the library first where it has the form
+  Interrupt interrupt;              // asked between passes, nodes and kernels
 };
 
 struct SessionOptions {
   int num_threads = 0;              // 0: all cores
   Executor* executor = nullptr;     // null: the default pool
-  size_t max_arena_bytes = 0;       // 0: 80 % of the machine's memory
+  size_t max_bytes = 0;             // of everything that a run holds but inputs and constants; 0: default_memory_limit()
 };
 
 /// One user of an executable: owns buffers and bound dims. Not thread-safe; make one a thread.
@@ -43,7 +45,9 @@ class Session {
   virtual ~Session() = default;
   /// Inputs and outputs in the graph's order. Shapes and dtypes are checked against the graph's inputs; errors name the input.
   /// With equal shapes, runs after the first allocate nothing but the returned outputs.
-  virtual Result<std::vector<HostValue>> run(std::span<const HostValue> inputs) = 0;
+  /// Stops with kCancelled or kDeadlineExceeded when `interrupt` says so; without a deadline, after kDefaultTimeLimit. A
+  /// session may run again after any error.
+  virtual Result<std::vector<HostValue>> run(std::span<const HostValue> inputs, const Interrupt& interrupt = {}) = 0;
   /// Bytes of the arena after the last run.
   virtual size_t arena_bytes() const { return 0; }
 };

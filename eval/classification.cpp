@@ -124,6 +124,7 @@ class Runner {
 
   void compile(const ir::Graph& graph, const ClassificationOptions& options) {
     const auto start = Clock::now();
+    interrupt_ = options.compile.interrupt;
     result.status = [&]() -> Status {
       TENON_RETURN_IF_ERROR(backend_.available());
       TENON_ASSIGN_OR_RETURN(executable_, backend_.compile(graph, options.compile));
@@ -137,7 +138,7 @@ class Runner {
   std::vector<HostValue> run(const Tensor& batch, std::vector<double>& times) {
     const HostValue inputs[] = {batch};
     const auto start = Clock::now();
-    Result<std::vector<HostValue>> outputs = session_->run(inputs);
+    Result<std::vector<HostValue>> outputs = session_->run(inputs, interrupt_);
     const double took = milliseconds_since(start);
     if (!outputs.ok()) {
       result.status = std::move(outputs).status();
@@ -177,6 +178,7 @@ class Runner {
   const LabelledImages& data_;
   std::shared_ptr<const backends::Executable> executable_;
   std::unique_ptr<backends::Session> session_;
+  Interrupt interrupt_;
 };
 
 void compare_outputs(const std::vector<HostValue>& expected, const std::vector<HostValue>& actual, ClassificationResult& result) {

@@ -28,7 +28,7 @@ struct ClassificationOptions {
   int64_t batch = 100;                   // images a run, unless the model fixes it
   int64_t limit = 0;                     // images used, from the start; 0: all
   int64_t singles = 100;                 // images that are timed one by one
-  backends::CompileOptions compile;
+  backends::CompileOptions compile;  // its interrupt is that of the runs too
   backends::SessionOptions session;
 };
 

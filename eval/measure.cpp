@@ -1,5 +1,6 @@
 #include "eval/measure.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -39,16 +40,27 @@ bool write_line(int fd, const std::string& line) {
   return true;
 }
 
-/// The next line, nullopt at the end of the stream.
-std::optional<std::string> read_line(int fd) {
+/// The next line, nullopt at the end of the stream, or when none has come by `deadline`.
+std::optional<std::string> read_line(int fd, std::optional<Clock::time_point> deadline = {}) {
   std::string line;
   for (char c;;) {
+    if (deadline) {
+      const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(*deadline - Clock::now()).count();
+      pollfd wait{fd, POLLIN, 0};
+      const int ready = left < 0 ? 0 : ::poll(&wait, 1, static_cast<int>(std::min<int64_t>(left, 1000)));
+      if (left < 0) return std::nullopt;
+      if (ready <= 0) continue;
+    }
     const ssize_t n = ::read(fd, &c, 1);
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) return std::nullopt;
     if (c == '\n') return line;
     line += c;
   }
+}
+
+Interrupt time_limit(const MeasureOptions& options) {
+  return Interrupt::after(std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(options.timeout_s)));
 }
 
 /// What runs in the child: prepares the subject, reports, then runs a round for every line that comes in.
@@ -63,10 +75,11 @@ class Worker {
     if (!write_line(out, report.dump(-1, ' ', false, json::error_handler_t::replace)) || !status.ok()) return;
     while (read_line(in)) {
       json samples = json::array();
+      const Interrupt interrupt = time_limit(options_);
       const auto start = Clock::now();
       do {
         const auto run_start = Clock::now();
-        const Result<std::vector<HostValue>> outputs = session_->run(inputs_);
+        const Result<std::vector<HostValue>> outputs = session_->run(inputs_, interrupt);
         samples.push_back(ms_since(run_start));
         if (!outputs.ok()) {
           write_line(out, json(outputs.status().to_string()).dump(-1, ' ', false, json::error_handler_t::replace));
@@ -80,15 +93,19 @@ class Worker {
  private:
   Status prepare(json& report) {
     auto start = Clock::now();
+    const Interrupt interrupt = time_limit(options_);
+    backends::CompileOptions compile = options_.compile;
+    compile.interrupt = interrupt;
     frontend::ImportOptions import = subject_.import;
+    import.interrupt = interrupt;
     std::vector<std::string> absent;
     if (subject_.skip_absent) import.absent = &absent;
     TENON_ASSIGN_OR_RETURN(graph_, load_model(subject_.model, import));
     report["load_ms"] = ms_since(start);
     report["absent"] = absent;
     start = Clock::now();
-    TENON_ASSIGN_OR_RETURN(executable_, subject_.backend->compile(*graph_, options_.compile));
-    TENON_ASSIGN_OR_RETURN(session_, executable_->create_session({.num_threads = subject_.threads}));
+    TENON_ASSIGN_OR_RETURN(executable_, subject_.backend->compile(*graph_, compile));
+    TENON_ASSIGN_OR_RETURN(session_, executable_->create_session({.num_threads = subject_.threads, .max_bytes = options_.max_bytes}));
     report["compile_ms"] = ms_since(start);
     if (options_.use_test_data) {
       TENON_ASSIGN_OR_RETURN(inputs_, read_inputs(*graph_, subject_.model.parent_path() / "test_data_set_0"));
@@ -97,7 +114,7 @@ class Worker {
     }
     for (int i = 0; i <= options_.warmup; ++i) {
       start = Clock::now();
-      const Result<std::vector<HostValue>> outputs = session_->run(inputs_);
+      const Result<std::vector<HostValue>> outputs = session_->run(inputs_, interrupt);
       if (!outputs.ok()) return outputs.status();
       if (i == 0) report["first_run_ms"] = ms_since(start);
     }
@@ -141,11 +158,22 @@ Status start(const Subject& subject, const MeasureOptions& options, std::span<co
   return {};
 }
 
-Status read_report(const Child& child, Measurement& out) {
-  const std::optional<std::string> line = read_line(child.from);
-  if (!line) return error(Code::kInternal, "the process that runs the model ended early");
+/// A child says itself that its time is over; one that cannot is ended this much later.
+constexpr std::chrono::seconds kGrace{1};
+
+/// Its next line; one that has none in time is ended.
+Result<std::string> answer(const Child& child, const MeasureOptions& options) {
+  const auto deadline = *time_limit(options).deadline + kGrace;
+  if (std::optional<std::string> line = read_line(child.from, deadline)) return std::move(*line);
+  if (Clock::now() < deadline) return error(Code::kInternal, "the process that runs the model ended early");
+  ::kill(child.pid, SIGKILL);
+  return error(Code::kDeadlineExceeded, "took longer than {} s", options.timeout_s).with_hint("raise --timeout, or take a smaller model");
+}
+
+Status read_report(const Child& child, const MeasureOptions& options, Measurement& out) {
+  TENON_ASSIGN_OR_RETURN(const std::string line, answer(child, options));
   try {
-    const json report = json::parse(*line);
+    const json report = json::parse(line);
     out.absent = report.value("absent", std::vector<std::string>());
     out.load_ms = report.value("load_ms", 0.0);
     out.compile_ms = report.value("compile_ms", 0.0);
@@ -157,11 +185,11 @@ Status read_report(const Child& child, Measurement& out) {
   return {};
 }
 
-Status run_round(const Child& child, Measurement& out) {
-  const std::optional<std::string> line = write_line(child.to, "run") ? read_line(child.from) : std::nullopt;
-  if (!line) return error(Code::kInternal, "the process that runs the model ended early");
+Status run_round(const Child& child, const MeasureOptions& options, Measurement& out) {
+  if (!write_line(child.to, "run")) return error(Code::kInternal, "the process that runs the model ended early");
+  TENON_ASSIGN_OR_RETURN(const std::string line, answer(child, options));
   try {
-    const json samples = json::parse(*line);
+    const json samples = json::parse(line);
     if (samples.is_string()) return Status(Code::kInternal, samples.get<std::string>());
     out.rounds.push_back(samples.get<std::vector<double>>());
   } catch (const json::exception& e) {
@@ -179,7 +207,7 @@ void finish(const Child& child, Measurement& out) {
   while (::wait4(child.pid, &status, 0, &usage) < 0 && errno == EINTR) {
   }
   out.peak_rss_mb = static_cast<double>(usage.ru_maxrss) / 1024;
-  if (WIFSIGNALED(status)) out.status = error(Code::kInternal, "crashed: {}", ::strsignal(WTERMSIG(status)));
+  if (WIFSIGNALED(status) && out.status.code() != Code::kDeadlineExceeded) out.status = error(Code::kInternal, "crashed: {}", ::strsignal(WTERMSIG(status)));
 }
 
 }  // namespace
@@ -193,13 +221,13 @@ std::vector<Measurement> measure(std::span<const Subject> subjects, const Measur
   for (size_t i = 0; i < subjects.size(); ++i) {
     progress(0);
     out[i].status = start(subjects[i], options, {children.data(), i}, children[i]);
-    if (out[i].status.ok()) out[i].status = read_report(children[i], out[i]);
+    if (out[i].status.ok()) out[i].status = read_report(children[i], options, out[i]);
   }
   for (int round = 0; round < options.rounds; ++round) {
     progress(round + 1);
     for (size_t k = 0; k < subjects.size(); ++k) {
       const size_t i = round % 2 == 0 ? k : subjects.size() - 1 - k;
-      if (out[i].status.ok()) out[i].status = run_round(children[i], out[i]);
+      if (out[i].status.ok()) out[i].status = run_round(children[i], options, out[i]);
     }
   }
   for (size_t i = 0; i < subjects.size(); ++i) finish(children[i], out[i]);

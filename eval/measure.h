@@ -27,6 +27,8 @@ struct MeasureOptions {
   uint64_t seed = 0;          // of random inputs
   bool use_test_data = false; // inputs of test_data_set_0 instead
   backends::CompileOptions compile;
+  double timeout_s = 3600;    // of one subject: preparing, and each round
+  size_t max_bytes = 0;       // of a session; 0: the default
 };
 
 struct Measurement {

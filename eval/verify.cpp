@@ -77,7 +77,7 @@ Status compare_outputs(const ir::Graph& graph, const std::map<size_t, HostValue>
   return {};
 }
 
-Result<std::unique_ptr<ir::Graph>> through_onnx(ir::Graph& graph, const RoundTrip& trip) {
+Result<std::unique_ptr<ir::Graph>> through_onnx(ir::Graph& graph, const RoundTrip& trip, const frontend::ImportOptions& import) {
   passes::PipelineOptions options;
   options.level = trip.level;
   options.for_export = true;
@@ -86,19 +86,26 @@ Result<std::unique_ptr<ir::Graph>> through_onnx(ir::Graph& graph, const RoundTri
   format.opset = trip.opset;
   Result<std::string> bytes = frontend::export_onnx_bytes(graph, format);
   if (!bytes.ok()) return std::move(bytes).status().at("export");
-  auto again = frontend::import_onnx_bytes(std::as_bytes(std::span(*bytes)), {.ops = graph.op_registry()});
+  auto again = frontend::import_onnx_bytes(std::as_bytes(std::span(*bytes)), import);
   if (!again.ok()) return std::move(again).status().at("import of what was exported");
   return again;
 }
 
 /// Runs the data sets in turn; the first failure ends the case.
 Status run_case(const Case& one, const backends::Backend& backend, const VerifyOptions& options, CaseResult& result) {
-  TENON_ASSIGN_OR_RETURN(auto graph, frontend::import_onnx(one.folder / "model.onnx", options.import));
+  const Interrupt interrupt = Interrupt::after(std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(options.timeout_s)));
+  frontend::ImportOptions import = options.import;
+  import.interrupt = interrupt;
+  TENON_ASSIGN_OR_RETURN(auto graph, frontend::import_onnx(one.folder / "model.onnx", import));
   if (options.round_trip) {
-    TENON_ASSIGN_OR_RETURN(graph, through_onnx(*graph, *options.round_trip));
+    TENON_ASSIGN_OR_RETURN(graph, through_onnx(*graph, *options.round_trip, import));
   }
+  const std::vector<std::string> names = output_names(*graph);
+  result.has_key = options.rows && std::find(names.begin(), names.end(), options.rows->key) != names.end();
   const auto compile_start = Clock::now();
-  TENON_ASSIGN_OR_RETURN(const auto executable, backend.compile(*graph, options.compile));
+  backends::CompileOptions compile = options.compile;
+  compile.interrupt = interrupt;
+  TENON_ASSIGN_OR_RETURN(const auto executable, backend.compile(*graph, compile));
   result.compile_ms = ms_since(compile_start);
   TENON_ASSIGN_OR_RETURN(const auto session, executable->create_session(options.session));
   for (const fs::path& folder : data_sets(one.folder)) {
@@ -108,7 +115,7 @@ Status run_case(const Case& one, const backends::Backend& backend, const VerifyO
     if (expected.empty() && !graph->outputs().empty())
       return Status(Code::kNotFound, "no output_0.pb to compare with", folder.string());
     const auto run_start = Clock::now();
-    Result<std::vector<HostValue>> outputs = session->run(inputs);
+    Result<std::vector<HostValue>> outputs = session->run(inputs, interrupt);
     result.run_ms += ms_since(run_start);
     if (!outputs.ok()) return std::move(outputs).status().at(set);
     const CaseResult before = result;
@@ -145,6 +152,8 @@ CaseResult verify_case(const Case& one, const backends::Backend& backend, const 
   const Status status = run_case(one, backend, options, result);
   result.status = status.ok() ? CaseStatus::kPassed : CaseStatus::kFailed;
   if (!status.ok()) result.message = status.to_string();
+  if (status.code() == Code::kDeadlineExceeded)
+    result.message = fmt::format("took longer than {} s{}", options.timeout_s, status.where().empty() ? "" : ": " + status.where());
   return result;
 }
 
@@ -154,7 +163,7 @@ using nlohmann::json;
 
 json to_json(const CaseResult& r) {
   return {{"status", static_cast<int>(r.status)}, {"message", r.message}, {"max_abs", r.max_abs},   {"max_rel", r.max_rel},
-          {"compile_ms", r.compile_ms},           {"run_ms", r.run_ms},   {"data_sets", r.data_sets}};
+          {"compile_ms", r.compile_ms},           {"run_ms", r.run_ms},   {"data_sets", r.data_sets}, {"has_key", r.has_key}};
 }
 
 void from_json(const json& j, CaseResult& r) {
@@ -165,7 +174,11 @@ void from_json(const json& j, CaseResult& r) {
   r.compile_ms = j.at("compile_ms").get<double>();
   r.run_ms = j.at("run_ms").get<double>();
   r.data_sets = j.at("data_sets").get<int>();
+  r.has_key = j.at("has_key").get<bool>();
 }
+
+/// A case says itself that its time is over; one that cannot is ended this much later.
+constexpr double kGraceSeconds = 1;
 
 struct Child {
   pid_t pid = -1;
@@ -233,7 +246,7 @@ class Runner {
         if (n > 0) child.text.append(buffer, static_cast<size_t>(n));
         ended = n == 0 || (n < 0 && errno != EINTR);
       }
-      if (!ended && options_.timeout_s > 0 && ms_since(child.start) > options_.timeout_s * 1000) {
+      if (!ended && ms_since(child.start) > (options_.timeout_s + kGraceSeconds) * 1000) {
         ::kill(child.pid, SIGKILL);
         ended = late = true;
       }

@@ -31,6 +31,7 @@ struct CaseResult {
   double max_abs = 0, max_rel = 0;
   double compile_ms = 0, run_ms = 0;
   int data_sets = 0;
+  bool has_key = false;      // the model has the output that VerifyOptions::rows names
 };
 
 /// Passes, then ONNX and back, before a backend gets the model.
@@ -49,7 +50,7 @@ struct VerifyOptions {
   backends::SessionOptions session;
   int jobs = 1;              // cases at a time
   bool isolate = true;       // each case in a child process
-  double timeout_s = 600;    // per case; needs isolate
+  double timeout_s = 600;    // per case
 };
 
 /// Imports and compiles the model once, runs every data set, compares.

@@ -125,7 +125,7 @@ class Evaluator {
  public:
   explicit Evaluator(const EvalOptions& options) : options_(options) {
     limits_.max_bytes = options.max_bytes;
-    limits_.deadline = options.deadline;
+    limits_.interrupt = options.interrupt;
   }
 
   Result<std::vector<HostValue>> run(const Graph& graph, std::span<const HostValue> inputs, const Frame* parent,
@@ -150,14 +150,14 @@ class Evaluator {
     };
     const Compute& compute = node.op().compute;
     if (compute.structural || node.num_regions() > 0) {
-      EvalContext context{node, inputs, outputs, frame.symbols, run_region, options_.max_bytes};
+      EvalContext context{node, inputs, outputs, frame.symbols, run_region, options_.max_bytes, options_.interrupt};
       if (compute.eval != nullptr) return compute.eval(context);
       return evaluate_control(context, options_);
     }
     Concrete concrete;
     TENON_RETURN_IF_ERROR(make_concrete(node, inputs, frame.symbols, concrete));
     if (compute.eval != nullptr) {
-      EvalContext context{*concrete.node, inputs, outputs, frame.symbols, {}, options_.max_bytes};
+      EvalContext context{*concrete.node, inputs, outputs, frame.symbols, {}, options_.max_bytes, options_.interrupt};
       return compute.eval(context);
     }
     if (compute.body != nullptr) {
@@ -194,7 +194,7 @@ class Evaluator {
   }
 
   Status step(const Node& node, Frame& frame, bool observed) {
-    TENON_RETURN_IF_ERROR(check_deadline(limits_));
+    TENON_RETURN_IF_ERROR(limits_.interrupt.check());
     std::vector<HostValue> inputs(static_cast<size_t>(node.num_inputs()));
     std::vector<HostValue> outputs(static_cast<size_t>(node.num_outputs()));
     for (int i = 0; i < node.num_inputs(); ++i) {

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -9,6 +8,7 @@
 
 #include "ir/graph.h"
 #include "ir/op.h"
+#include "support/interrupt.h"
 #include "support/memory.h"
 #include "support/status.h"
 #include "support/tensor.h"
@@ -20,7 +20,7 @@ namespace tenon::ir {
 struct EvalOptions {
   int64_t max_bytes = static_cast<int64_t>(default_memory_limit());  // of one output, and of all live values together
   int64_t max_loop_trips = int64_t{1} << 21;  // of one Loop or Scan
-  std::optional<std::chrono::steady_clock::time_point> deadline;
+  Interrupt interrupt;                        // asked before each node and inside long ones
   /// evaluate_node: dims that are known beside those of the inputs, by symbol id.
   std::span<const std::optional<int64_t>> symbols;
   /// evaluate_node: the outer values that regions of the node use; null for one that is not known.

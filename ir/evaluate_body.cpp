@@ -144,14 +144,14 @@ class Reducer {
     Accumulators<T> sums{.combiner = body_.combiner};
     Block block(64);
     for (BoxWalker outputs(out_axes_, extents_); outputs.next(block);) {
-      TENON_RETURN_IF_ERROR(check_deadline(limits_));
+      TENON_RETURN_IF_ERROR(limits_.interrupt.check());
       const int n = block.n;
       sums.reset(first, n);
       program_.run(block, out_mask_, reduce_mask_);
       std::vector<int64_t> term(reduce_axes_.size(), 0);
       const int64_t count = BoxWalker(reduce_axes_, extents_).count();
       for (int64_t position = 0; position < count; ++position) {
-        if ((position & 0xfff) == 0xfff) TENON_RETURN_IF_ERROR(check_deadline(limits_));
+        if ((position & 0xfff) == 0xfff) TENON_RETURN_IF_ERROR(limits_.interrupt.check());
         for (size_t k = 0; k < term.size(); ++k) block.value[static_cast<size_t>(reduce_axes_[k])] = term[k];
         program_.run(block, reduce_mask_);
         sums.add_lanes(lanes_of<T>(program_.result()), n, position);
@@ -168,14 +168,14 @@ class Reducer {
     Accumulators<T> sum{.combiner = body_.combiner};
     std::vector<int64_t> at(out_axes_.size(), 0);
     for (size_t output = 0; output < acc.size(); ++output) {
-      TENON_RETURN_IF_ERROR(check_deadline(limits_));
+      TENON_RETURN_IF_ERROR(limits_.interrupt.check());
       Block block(64);
       for (size_t k = 0; k < at.size(); ++k) block.value[k] = at[k];
       block.n = kEvalLanes;
       program_.run(block, out_mask_, reduce_mask_);
       sum.reset(first, 1);
       for (BoxWalker terms(reduce_axes_, extents_); terms.next(block);) {
-        TENON_RETURN_IF_ERROR(check_deadline(limits_));
+        TENON_RETURN_IF_ERROR(limits_.interrupt.check());
         program_.run(block, reduce_mask_);
         const T* lanes = lanes_of<T>(program_.result());
         for (int l = 0; l < block.n; ++l) sum.add(0, lanes[l], terms.position() + l);
@@ -226,12 +226,6 @@ Expr element_of(const Body& body) {
 
 }  // namespace
 
-Status check_deadline(const BodyLimits& limits) {
-  if (limits.deadline && std::chrono::steady_clock::now() > *limits.deadline)
-    return error(Code::kDeadlineExceeded, "the deadline has passed");
-  return {};
-}
-
 Result<Tensor> evaluate_body(const Body& body, std::span<const Tensor* const> operands,
                              std::span<const std::optional<int64_t>> symbols, const BodyLimits& limits) {
   if (body.scan || body.scatter) return error(Code::kUnsupported, "an element of a scan or a scatter is no function of its index");
@@ -266,7 +260,7 @@ Result<Tensor> evaluate_body(const Body& body, std::span<const Tensor* const> op
   Column sums;
   program.set_acc(&sums);
   for (BoxWalker box(axes, extents); box.next(block);) {
-    TENON_RETURN_IF_ERROR(check_deadline(limits));
+    TENON_RETURN_IF_ERROR(limits.interrupt.check());
     if (!acc.empty())
       std::memcpy(&sums, acc.data() + box.position(), static_cast<size_t>(block.n) * sizeof(int64_t));
     program.run(block, ~uint64_t{0});

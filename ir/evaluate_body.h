@@ -1,10 +1,10 @@
 #pragma once
 
-#include <chrono>
 #include <optional>
 #include <span>
 
 #include "ir/compute.h"
+#include "support/interrupt.h"
 #include "support/memory.h"
 #include "support/status.h"
 #include "support/tensor.h"
@@ -13,16 +13,13 @@ namespace tenon::ir {
 
 struct BodyLimits {
   int64_t max_bytes = static_cast<int64_t>(default_memory_limit());
-  std::optional<std::chrono::steady_clock::time_point> deadline;
+  Interrupt interrupt;
 };
 
 /// The tensor that a body defines. `operands` by input number, null where absent; `symbols` by id for dims in the body.
 /// Floating sums and products accumulate in double.
 Result<Tensor> evaluate_body(const Body& body, std::span<const Tensor* const> operands,
                              std::span<const std::optional<int64_t>> symbols, const BodyLimits& limits = {});
-
-/// kDeadlineExceeded once the limit has passed.
-Status check_deadline(const BodyLimits& limits);
 
 /// How the axes of `product`, a multiplication of two factors, are shared: each axis belongs to one group.
 struct ContractionAxes {

@@ -154,7 +154,7 @@ class Contraction {
     for (int64_t n0 = 0; n0 < n.extent; n0 += n.step) {
       write(*b_, block, axes_.k, axes_.n, n, n0, b_matrix_);
       for (int64_t m0 = 0; m0 < m.extent; m0 += m.step) {
-        TENON_RETURN_IF_ERROR(check_deadline(limits));
+        TENON_RETURN_IF_ERROR(limits.interrupt.check());
         write(*a_, block, axes_.m, axes_.k, m, m0, a_matrix_);
         const std::vector<int64_t> rows = offsets(axes_.m, m, m0), columns = offsets(axes_.n, n, n0);
         const auto put = [&](int64_t row, int64_t column, int64_t value) {

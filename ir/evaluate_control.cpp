@@ -72,7 +72,7 @@ class Stacks {
 Status check_budget(const EvalOptions& options, int64_t trip) {
   if (trip >= options.max_loop_trips)
     return error(Code::kResourceExhausted, "a loop runs more than {} times", options.max_loop_trips);
-  return check_deadline({.deadline = options.deadline});
+  return options.interrupt.check();
 }
 
 Status evaluate_loop(EvalContext& c, const EvalOptions& options) {

@@ -47,26 +47,41 @@ const T* attr_as(const Attrs& attrs, std::string_view name) {
 
 }  // namespace
 
+void Node::unlink(size_t input) {
+  std::vector<Use>& uses = inputs_[input]->uses_;
+  const size_t at = use_of_[input];
+  uses[at] = uses.back();
+  uses[at].node->use_of_[static_cast<size_t>(uses[at].index)] = at;
+  uses.pop_back();
+  inputs_[input] = nullptr;
+}
+
 void Node::set_input(int i, Value* value) {
   TENON_CHECK(i >= 0);
   auto at = static_cast<size_t>(i);
-  if (at >= inputs_.size()) inputs_.resize(at + 1, nullptr);
-  Value*& slot = inputs_[at];
-  if (slot == value) return;
-  if (slot) std::erase(slot->uses_, Use{this, i});
-  slot = value;
-  if (value) value->uses_.push_back({this, i});
+  if (at >= inputs_.size()) {
+    inputs_.resize(at + 1, nullptr);
+    use_of_.resize(at + 1, 0);
+  }
+  if (inputs_[at] == value) return;
+  if (inputs_[at]) unlink(at);
+  inputs_[at] = value;
+  if (!value) return;
+  use_of_[at] = value->uses_.size();
+  value->uses_.push_back({this, i});
 }
 
 void Node::remove_input(int i) {
   for (int k = i; k + 1 < num_inputs(); ++k) set_input(k, inputs_[static_cast<size_t>(k) + 1]);
   set_input(num_inputs() - 1, nullptr);
   inputs_.pop_back();
+  use_of_.pop_back();
 }
 
 void Node::clear_inputs() {
   for (int i = 0; i < num_inputs(); ++i) set_input(i, nullptr);
   inputs_.clear();
+  use_of_.clear();
 }
 
 int64_t Node::attr_int(std::string_view name, int64_t fallback) const {
@@ -128,14 +143,11 @@ Graph::Graph(std::shared_ptr<DimContext> dims)
 Graph::~Graph() {
   // Users go before what they use; a region gives back its uses of outer values, which outlive it.
   while (!nodes_.empty()) {
-    Node& node = *nodes_.back();
-    node.regions_.clear();
-    for (Value* input : node.inputs_)
-      if (input && input->graph_ != this) std::erase_if(input->uses_, [&](const Use& use) { return use.node == &node; });
+    nodes_.back()->regions_.clear();
+    nodes_.back()->clear_inputs();
     nodes_.pop_back();
   }
-  for (Value* output : outputs_)
-    if (output->graph_ != this) --output->output_uses_;
+  for (size_t i = outputs_.size(); i-- > 0;) unlink_output(i);
 }
 
 Value* Graph::new_value(std::string name) {
@@ -177,21 +189,38 @@ void Graph::remove_input(int i) {
 }
 
 void Graph::add_output(Value* value, std::string name) {
-  ++value->output_uses_;
   output_names_.push_back(name.empty() ? value->name() : std::move(name));
-  outputs_.push_back(value);
+  outputs_.push_back(nullptr);
+  output_use_of_.push_back(0);
+  link_output(outputs_.size() - 1, value);
+}
+
+void Graph::link_output(size_t output, Value* value) {
+  outputs_[output] = value;
+  output_use_of_[output] = value->output_uses_.size();
+  value->output_uses_.push_back({this, static_cast<int>(output)});
+}
+
+void Graph::unlink_output(size_t output) {
+  std::vector<OutputUse>& uses = outputs_[output]->output_uses_;
+  const size_t at = output_use_of_[output];
+  uses[at] = uses.back();
+  uses[at].graph->output_use_of_[static_cast<size_t>(uses[at].index)] = at;
+  uses.pop_back();
+  outputs_[output] = nullptr;
 }
 
 void Graph::set_output(int i, Value* value) {
-  Value*& slot = outputs_[static_cast<size_t>(i)];
-  --slot->output_uses_;
-  slot = value;
-  ++slot->output_uses_;
+  unlink_output(static_cast<size_t>(i));
+  link_output(static_cast<size_t>(i), value);
 }
 
 void Graph::remove_output(int i) {
-  --outputs_[static_cast<size_t>(i)]->output_uses_;
-  outputs_.erase(outputs_.begin() + i);
+  const auto at = static_cast<size_t>(i);
+  for (size_t k = at; k + 1 < outputs_.size(); ++k) set_output(static_cast<int>(k), outputs_[k + 1]);
+  unlink_output(outputs_.size() - 1);
+  outputs_.pop_back();
+  output_use_of_.pop_back();
   output_names_.erase(output_names_.begin() + i);
 }
 
@@ -205,6 +234,7 @@ Node* Graph::create(const OpDef& op, std::span<Value* const> inputs, int num_out
   node->graph_ = this;
   for (size_t i = 0; i < inputs.size(); ++i) node->set_input(static_cast<int>(i), inputs[i]);
   node->inputs_.resize(inputs.size(), nullptr);
+  node->use_of_.resize(inputs.size(), 0);
   for (int i = 0; i < num_outputs; ++i) node->add_output(unique_name(op.name));
   return node;
 }
@@ -224,27 +254,16 @@ void Graph::erase(Node* node) {
   nodes_.erase(node->self_);
 }
 
-namespace {
-
-void replace_outputs(Graph& graph, Value* from, Value* to) {
-  for (size_t i = 0; i < graph.outputs().size(); ++i)
-    if (graph.outputs()[i] == from) graph.set_output(static_cast<int>(i), to);
-  for (const auto& node : graph.nodes())
-    for (const auto& region : node->regions()) {
-      if (from->num_output_uses() == 0) return;
-      replace_outputs(*region, from, to);
-    }
-}
-
-}  // namespace
-
 void Graph::replace_all_uses(Value* from, Value* to) {
   if (from == to) return;
   while (!from->uses_.empty()) {
     Use use = from->uses_.back();
     use.node->set_input(use.index, to);
   }
-  if (from->num_output_uses() > 0) replace_outputs(*from->graph(), from, to);
+  while (!from->output_uses_.empty()) {
+    const OutputUse use = from->output_uses_.back();
+    use.graph->set_output(use.index, to);
+  }
 }
 
 std::string Graph::unique_name(std::string_view hint) {

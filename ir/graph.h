@@ -48,6 +48,10 @@ struct Use {
   int index;  // operand number
   bool operator==(const Use&) const = default;
 };
+struct OutputUse {
+  Graph* graph;
+  int index;  // output number
+};
 
 /// An SSA value: a graph input (def() null) or one output of a node. Owned by the graph; the address is stable.
 class Value {
@@ -62,11 +66,12 @@ class Value {
   Node* def() const { return def_; }
   int def_index() const { return def_index_; }
   Graph* graph() const { return graph_; }
-  /// Operand uses, in this graph and in regions nested in it. Graph outputs are not uses: see num_output_uses.
+  /// Operand uses, in this graph and in regions nested in it, in no order that means anything. Graph outputs are not uses: see
+  /// num_output_uses.
   const std::vector<Use>& uses() const { return uses_; }
-  int num_output_uses() const { return output_uses_; }
-  bool unused() const { return uses_.empty() && output_uses_ == 0; }
-  bool has_one_use() const { return uses_.size() + static_cast<size_t>(output_uses_) == 1; }
+  int num_output_uses() const { return static_cast<int>(output_uses_.size()); }
+  bool unused() const { return uses_.empty() && output_uses_.empty(); }
+  bool has_one_use() const { return uses_.size() + output_uses_.size() == 1; }
 
   /// What an integer tensor of rank 0 or 1 holds, as dims, when inference knows it (shape arithmetic). Set by infer.
   const std::optional<std::vector<Dim>>& dim_values() const { return dim_values_; }
@@ -81,7 +86,7 @@ class Value {
   int def_index_ = 0;
   Graph* graph_ = nullptr;
   std::vector<Use> uses_;
-  int output_uses_ = 0;
+  std::vector<OutputUse> output_uses_;
   std::optional<std::vector<Dim>> dim_values_;
   std::list<std::unique_ptr<Value>>::iterator self_;
 };
@@ -145,9 +150,11 @@ class Node {
 
  private:
   friend class Graph;
+  void unlink(size_t input);
   const OpDef* op_ = nullptr;
   std::string name_;
   std::vector<Value*> inputs_, outputs_;
+  std::vector<size_t> use_of_;  // by input: where the use stands in the value's list, so that it leaves in constant time
   Attrs attrs_;
   std::vector<std::unique_ptr<Graph>> regions_;
   std::shared_ptr<NodeState> state_;
@@ -206,6 +213,8 @@ class Graph {
   friend class Node;
   friend class Value;
   struct Names;
+  void link_output(size_t output, Value* value);
+  void unlink_output(size_t output);
   Value* new_value(std::string name);
   void free_value(Value* value);
   void share_names(const std::shared_ptr<Names>& names);
@@ -214,6 +223,7 @@ class Graph {
   Node* parent_ = nullptr;
   std::vector<Value*> inputs_, outputs_;
   std::vector<std::string> output_names_;
+  std::vector<size_t> output_use_of_;  // by output: where its use stands in the value's list
   std::list<std::unique_ptr<Node>> nodes_;
   std::list<std::unique_ptr<Value>> values_;  // owns all values; freed with the graph or when their node is erased
   std::shared_ptr<Names> names_;  // one for a module and its regions

@@ -9,6 +9,7 @@
 
 #include "ir/compute.h"
 #include "ir/graph.h"
+#include "support/interrupt.h"
 #include "support/status.h"
 
 namespace tenon::ir {
@@ -61,6 +62,7 @@ struct EvalContext {
   /// Runs region `i` with these inputs (control flow). Captured values are resolved by the caller.
   std::function<Result<std::vector<HostValue>>(int region, std::span<const HostValue> inputs)> run_region;
   int64_t max_bytes = int64_t{1} << 36;         // limit for one output; kResourceExhausted beyond
+  Interrupt interrupt = {};                     // loops over more than a few million steps ask it
 
   const Tensor& tensor(int i) const { return std::get<Tensor>(inputs[static_cast<size_t>(i)]); }
   bool has(int i) const {

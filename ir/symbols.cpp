@@ -91,6 +91,10 @@ void replace_symbols(Graph& graph, const SymbolMap& map) {
   Replacer(module->dims(), map).run(*module);
 }
 
+void replace_symbols(Node& node, const SymbolMap& map) {
+  if (!map.empty()) Replacer(node.graph()->dims(), map).run(node);
+}
+
 void rename_value(Value& value, std::string name) {
   if (name == value.name()) return;
   SymbolMap map;

@@ -19,6 +19,8 @@ void collect_rebound(const Value& from, const Type& before, const Type& now, Sym
 
 /// Replaces symbols in every type, dim value and attribute of the module that `graph` belongs to.
 void replace_symbols(Graph& graph, const SymbolMap& map);
+/// The same for one node and its results, without its regions.
+void replace_symbols(Node& node, const SymbolMap& map);
 
 /// Renames a value, and everywhere the symbols that it binds with it.
 void rename_value(Value& value, std::string name);

@@ -22,7 +22,7 @@ class Decomposer {
   explicit Decomposer(PassContext& context) : context_(context) {}
 
   Result<bool> run(Graph& graph) {
-    return rewrite_nodes(graph, [&](Node& node, Node*& next) -> Result<bool> {
+    return rewrite_nodes(graph, context_, [&](Node& node, Node*& next) -> Result<bool> {
       if (!wanted(node)) return false;
       return replace(node, next);
     });
@@ -53,9 +53,12 @@ class Decomposer {
 }  // namespace
 
 /// Not a choice: backends know only what is left. So it does not count against --max-rewrites.
-Result<bool> decompose(Graph& graph, PassContext&) {
+Result<bool> decompose(Graph& graph, PassContext& context) {
   PassContext unlimited;
-  return Decomposer(unlimited).run(graph);
+  unlimited.interrupt = context.interrupt;
+  Result<bool> changed = Decomposer(unlimited).run(graph);
+  context.steps += unlimited.steps;
+  return changed;
 }
 
 }  // namespace tenon::passes

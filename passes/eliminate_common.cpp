@@ -88,13 +88,17 @@ bool same_types(const Node& a, const Node& b) {
   return true;
 }
 
-Result<bool> run(Graph& graph, PassContext& context, const Scope* outer) {
+/// Symbols that merged nodes bound: `rebound` says what stands for them. Nodes are brought up to date as the sweep reaches
+/// them, since only later ones mention such a symbol.
+Result<bool> run(Graph& graph, PassContext& context, const Scope* outer, ir::SymbolMap& rebound) {
   Scope scope{outer, {}};
   bool changed = false;
   for (Node* node = graph.first(); node;) {
+    TENON_RETURN_IF_ERROR(context.step());
     Node* next = node->next();
+    ir::replace_symbols(*node, rebound);
     for (const auto& region : node->regions()) {
-      TENON_ASSIGN_OR_RETURN(bool inner, run(*region, context, &scope));
+      TENON_ASSIGN_OR_RETURN(const bool inner, run(*region, context, &scope, rebound));
       changed |= inner;
     }
     if (node->num_regions() == 0 && !node->op().side_effects && node->num_outputs() > 0) {
@@ -104,13 +108,11 @@ Result<bool> run(Graph& graph, PassContext& context, const Scope* outer) {
         scope.nodes.emplace(std::move(key), node);
       } else if (same_types(*first, *node)) {
         if (!context.take_rewrite()) return changed;
-        ir::SymbolMap rebound;
         for (int i = 0; i < node->num_outputs(); ++i) {
           ir::collect_rebound(*node->output(i), node->output(i)->type(), first->output(i)->type(), rebound);
           graph.replace_all_uses(node->output(i), first->output(i));
         }
         graph.erase(node);
-        ir::replace_symbols(graph, rebound);
         changed = true;
       }
     }
@@ -121,6 +123,11 @@ Result<bool> run(Graph& graph, PassContext& context, const Scope* outer) {
 
 }  // namespace
 
-Result<bool> eliminate_common(Graph& graph, PassContext& context) { return run(graph, context, nullptr); }
+Result<bool> eliminate_common(Graph& graph, PassContext& context) {
+  ir::SymbolMap rebound;
+  TENON_ASSIGN_OR_RETURN(const bool changed, run(graph, context, nullptr, rebound));
+  ir::replace_symbols(graph, rebound);
+  return changed;
+}
 
 }  // namespace tenon::passes

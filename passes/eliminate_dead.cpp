@@ -21,6 +21,7 @@ class Sweep {
     bool changed = false;
     for (Value* input : graph.inputs()) need(*input);
     for (Node* node = graph.nodes().empty() ? nullptr : graph.nodes().back().get(); node;) {
+      ++context_.steps;
       Node* previous = node->prev();
       if (dead(*node)) {
         if (!context_.take_rewrite()) return changed;

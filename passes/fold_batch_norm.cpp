@@ -159,7 +159,7 @@ Result<bool> fold(Node& node, PassContext& context) {
 }  // namespace
 
 Result<bool> fold_batch_norm(ir::Graph& graph, PassContext& context) {
-  return rewrite_nodes(graph, [&](Node& node, Node*&) -> Result<bool> {
+  return rewrite_nodes(graph, context, [&](Node& node, Node*&) -> Result<bool> {
     if (!node.is("BatchNormalization") && !node.is("Mul") && !node.is("Add")) return false;
     return fold(node, context);
   });

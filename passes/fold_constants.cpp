@@ -96,6 +96,17 @@ class Folder {
   Result<bool> run(Graph& graph) {
     bool changed = false;
     for (Node* node = graph.first(); node;) {
+      TENON_RETURN_IF_ERROR(context_.step());
+      if (node->is("If")) {  // before its branches: the other one need not even make sense
+        Node* before = node->prev();
+        TENON_ASSIGN_OR_RETURN(bool done, inline_branch(*node));
+        changed |= done;
+        changed_ |= done;
+        if (done) {
+          node = before ? before->next() : graph.first();
+          continue;
+        }
+      }
       Node* next = node->next();
       for (const auto& region : node->regions()) {
         TENON_ASSIGN_OR_RETURN(bool inner, run(*region));
@@ -112,8 +123,7 @@ class Folder {
  private:
   Result<bool> fold(Node& node) {
     if (changed_ && node.num_regions() == 0 && node.num_inputs() > 0) TENON_RETURN_IF_ERROR(ir::infer_again(node));
-    Result<bool> done = node.is("If")             ? inline_branch(node)
-                        : dim_values_known(node)  ? fold_dim_values(node)
+    Result<bool> done = dim_values_known(node)     ? fold_dim_values(node)
                         : foldable(node, context_) ? evaluate(node)
                                                    : Result<bool>(false);
     if (done.ok() && *done) changed_ = true;
@@ -132,7 +142,7 @@ class Folder {
     for (const Value* input : node.inputs()) inputs.push_back(input ? HostValue(*ir::constant_of(input)) : HostValue());
     ir::EvalOptions options;
     options.max_bytes = 4 * context_.max_fold_bytes;
-    options.deadline = std::chrono::steady_clock::now() + kMaxTime;
+    options.interrupt = Interrupt::after(kMaxTime);
     // What fails here fails in the same way at run time, if the node is reached at all.
     if (!ir::evaluate_node(node, inputs, outputs, options).ok()) return false;
     Patch patch(node);

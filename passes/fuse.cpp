@@ -169,20 +169,23 @@ Result<bool> fuse(Graph& graph, PassContext& context) {
       changed |= inner;
     }
   }
+  TENON_RETURN_IF_ERROR(context.step(static_cast<int64_t>(graph.num_nodes())));
   FuseGroups groups(graph);
   groups.run();
+  TENON_RETURN_IF_ERROR(context.step(groups.steps()));
   std::unordered_map<int, const Node*> symbols = symbol_definitions(graph);
-  bool here = false;
+  std::unordered_map<const Node*, const Node*> fused_of;  // by member; its own is gone, only its address counts
   for (const std::vector<Node*>& members : groups.groups()) {
     if (!context.take_rewrite()) break;
     const Node* fused = RegionBuilder(graph, members, groups).build();
-    for (auto& [symbol, def] : symbols) {
-      if (std::find(members.begin(), members.end(), def) != members.end()) def = fused;
-    }
-    here = true;
+    for (const Node* member : members) fused_of.emplace(member, fused);
   }
-  if (here) sort_nodes(graph, symbols);
-  return changed || here;
+  if (fused_of.empty()) return changed;
+  for (auto& [symbol, def] : symbols) {
+    if (const auto found = fused_of.find(def); found != fused_of.end()) def = found->second;
+  }
+  sort_nodes(graph, symbols);
+  return true;
 }
 
 }  // namespace tenon::passes

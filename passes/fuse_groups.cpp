@@ -1,6 +1,7 @@
 #include "passes/fuse_groups.h"
 
 #include <algorithm>
+#include <set>
 
 #include "ir/op.h"
 
@@ -19,6 +20,7 @@ namespace {
 constexpr size_t kMaxGroupNodes = 64;
 constexpr size_t kMaxGroupOutputs = 4;
 constexpr size_t kMaxEpilogueNodes = 24;
+constexpr size_t kMaxSearchEdges = 4096;
 constexpr int kManyGathers = 3;  // from so many moved inputs on, a node stays alone (concatenations)
 
 bool kernel_dtype(DType d) {
@@ -206,6 +208,7 @@ FuseGroups::FuseGroups(Graph& graph) : graph_(graph) {
     info_.push_back(analyze_for_fusion(*n));
   }
   group_.assign(nodes_.size(), -1);
+  seen_.assign(nodes_.size(), 0);
   users_.resize(nodes_.size());
   const std::unordered_map<int, const Node*> symbols = symbol_definitions(graph);
   for (size_t i = 0; i < nodes_.size(); ++i) {
@@ -243,25 +246,33 @@ size_t FuseGroups::outputs(std::span<const size_t> members) const {
   return count;
 }
 
-/// Whether a path leaves `members` and comes back, with every group so far taken as one node.
+/// Whether a path leaves `members` and comes back, with every group so far taken as one node. A search that grows long is
+/// given up and counts as a cycle, so that all searches together stay linear in the graph.
 bool FuseGroups::makes_cycle(const std::vector<size_t>& members) const {
   const size_t last = *std::max_element(members.begin(), members.end());
-  std::vector<char> seen(nodes_.size(), 0);
+  const uint32_t search = ++search_;
+  size_t edges = 0;
+  for (size_t m : members) edges += users(m).size();
+  steps_ += static_cast<int64_t>(edges);
+  if (edges > kMaxSearchEdges) return true;
   std::vector<size_t> stack = outside_users(members);
   const auto inside = [&](size_t n) { return std::find(members.begin(), members.end(), n) != members.end(); };
   while (!stack.empty()) {
     const size_t n = stack.back();
     stack.pop_back();
     if (inside(n)) return true;
-    if (seen[n]) continue;
+    if (seen_[n] == search) continue;
     std::vector<size_t> unit{n};
     if (group_[n] >= 0) unit = groups_[static_cast<size_t>(group_[n])].members;
-    for (size_t u : unit) seen[u] = 1;
+    for (size_t u : unit) seen_[u] = search;
     if (*std::min_element(unit.begin(), unit.end()) > last) continue;
     for (size_t u : unit) {
       if (inside(u)) continue;
+      edges += users(u).size();
+      steps_ += static_cast<int64_t>(users(u).size());
+      if (edges > kMaxSearchEdges) return true;
       for (size_t next : users(u)) {
-        if (!seen[next]) stack.push_back(next);
+        if (seen_[next] != search) stack.push_back(next);
       }
     }
   }
@@ -302,21 +313,26 @@ void FuseGroups::grow_epilogue(size_t anchor) {
   take_permuted_operands(anchor, members);
   size_t best = members.size();
   std::vector<Dim> shape = info_[anchor].shape;
-  std::vector<char> refused(nodes_.size(), 0);
-  while (members.size() < kMaxEpilogueNodes) {
-    std::vector<size_t> candidates = outside_users(members);
-    std::erase_if(candidates, [&](size_t n) { return refused[n] != 0; });
-    if (candidates.empty()) break;
-    const size_t n = *std::min_element(candidates.begin(), candidates.end());
+  std::set<size_t> candidates;
+  const auto add_users = [&](size_t member) {
+    // With more users than an epilogue has nodes the member stays an output beside any later one.
+    if (users(member).size() > kMaxEpilogueNodes) return false;
+    candidates.insert(users(member).begin(), users(member).end());
+    return true;
+  };
+  bool grows = std::all_of(members.begin(), members.end(), add_users);
+  while (grows && members.size() < kMaxEpilogueNodes && !candidates.empty()) {
+    ++steps_;
+    const size_t n = *candidates.begin();
+    candidates.erase(candidates.begin());
+    if (std::find(members.begin(), members.end(), n) != members.end()) continue;
     std::vector<size_t> grown = members;
     grown.push_back(n);
-    if (!joins_epilogue(n, members, shape) || makes_cycle(grown)) {
-      refused[n] = 1;
-      continue;
-    }
+    if (!joins_epilogue(n, members, shape) || makes_cycle(grown)) continue;
     shape = info_[n].shape;
     members = std::move(grown);
     if (outputs(members) == 1) best = members.size();
+    grows = add_users(n);
   }
   members.resize(best);
   Group g;

@@ -47,6 +47,8 @@ class FuseGroups {
   /// Groups of two nodes or more, each in graph order.
   std::vector<std::vector<ir::Node*>> groups() const;
   const FuseInfo& info(const ir::Node* node) const { return info_[index_.at(node)]; }
+  /// Edges walked so far.
+  int64_t steps() const { return steps_; }
 
  private:
   struct Group {
@@ -74,6 +76,9 @@ class FuseGroups {
   std::vector<std::vector<size_t>> users_;  // nodes that use a node's values, themselves or in their regions
   std::vector<int> group_;       // by node; -1: none
   std::vector<Group> groups_;
+  mutable std::vector<uint32_t> seen_;  // by node: the search that saw it last
+  mutable uint32_t search_ = 0;
+  mutable int64_t steps_ = 0;
 };
 
 }  // namespace tenon::passes

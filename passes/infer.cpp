@@ -22,8 +22,9 @@ std::vector<Known> known(ir::Graph& graph) {
 
 }  // namespace
 
-Result<bool> infer(ir::Graph& graph, PassContext&) {
+Result<bool> infer(ir::Graph& graph, PassContext& context) {
   std::vector<Known> before = known(graph);
+  TENON_RETURN_IF_ERROR(context.step(static_cast<int64_t>(before.size())));
   TENON_RETURN_IF_ERROR(ir::infer_graph(graph));
   ir::SymbolMap rebound;
   for (const Known& row : before) ir::collect_rebound(*row.value, row.type, row.value->type(), rebound);

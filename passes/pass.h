@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "ir/graph.h"
+#include "support/interrupt.h"
 #include "support/status.h"
 
 namespace tenon::passes {
@@ -22,6 +23,13 @@ struct PassContext {
   }
   int64_t max_fold_bytes = int64_t{64} << 20;  // fold-constants does not make larger constants
   bool for_export = false;                     // PipelineOptions::for_export
+  Interrupt interrupt;                         // asked before each node
+  int64_t steps = 0;                           // nodes and edges that passes have looked at
+  /// Says that a pass is about to look at a node (or walks `count` edges at once). The error of the interrupt.
+  Status step(int64_t count = 1) {
+    steps += count;
+    return interrupt.check();
+  }
 };
 
 /// One row a pass: name (fold-constants), one line of help, the lowest -O level that runs it, and the function. run()
@@ -48,11 +56,13 @@ struct PipelineOptions {
   /// The result is to be written as a model for others to run: ops that users know (Softmax,
   /// LayerNormalization …) stay whole, and one standard op is preferred even where kernels would be as well off without it.
   bool for_export = false;
+  Interrupt interrupt;
 };
 struct PassTime {
   std::string_view name;
   double ms;
   bool changed;
+  int64_t steps;  // see PassContext
 };
 /// Runs the pipeline on an imported graph. `times`, when given, gets a row for each pass run.
 Status run_pipeline(ir::Graph& graph, const PipelineOptions& options, std::vector<PassTime>* times = nullptr);

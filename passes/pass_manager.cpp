@@ -10,7 +10,10 @@ namespace tenon::passes {
 std::span<const PassInfo> pipeline() {
   static constexpr PassInfo kPipeline[] = {
       {"infer", "types, symbolic shapes and the contents of shape tensors", 0, infer},
+      {"duplicate-tails", "what follows an If whose branches differ in rank moves into both", 1, duplicate_tails, true},
       {"fold-constants", "what constants and known dims determine; branches of a constant If", 1, fold_constants},
+      {"read-contents", "sizes and positions that are data become dims, bound when the data is there", 1, read_contents,
+       true},
       {"simplify", "neutral operands, chains of casts, transposes and reshapes, slices of everything", 1, simplify},
       {"eliminate-common", "equal nodes become one", 1, eliminate_common},
       {"eliminate-dead", "nodes whose results nobody uses", 1, eliminate_dead},
@@ -51,11 +54,12 @@ Status check_names(const std::vector<std::string>& list, std::string_view option
 
 Status run_pass(const PassInfo& pass, ir::Graph& graph, const PipelineOptions& options, PassContext& context,
                 std::vector<PassTime>* times) {
+  const int64_t before = context.steps;
   auto start = std::chrono::steady_clock::now();
   Result<bool> changed = pass.run(graph, context);
   std::chrono::duration<double, std::milli> ms = std::chrono::steady_clock::now() - start;
   if (!changed.ok()) return std::move(changed).status().at(fmt::format("pass {}", pass.name));
-  if (times) times->push_back({pass.name, ms.count(), *changed});
+  if (times) times->push_back({pass.name, ms.count(), *changed, context.steps - before});
   if (options.print && (named(options.print_after, pass.name) || named(options.print_after, "all")))
     options.print(fmt::format("// after {}\n{}", pass.name, ir::to_text(graph)));
   if (options.verify_each) return ir::verify(graph).at(fmt::format("after pass {}", pass.name));
@@ -70,6 +74,7 @@ Status run_pipeline(ir::Graph& graph, const PipelineOptions& options, std::vecto
   PassContext context;
   context.rewrites_left = options.max_rewrites;
   context.for_export = options.for_export;
+  context.interrupt = options.interrupt;
   for (const PassInfo& pass : pipeline())
     if (pass.level <= options.level && !(pass.lowering && options.for_export) && !named(options.disabled, pass.name))
       TENON_RETURN_IF_ERROR(run_pass(pass, graph, options, context, times));

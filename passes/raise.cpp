@@ -57,7 +57,7 @@ const Rules* rules_at(std::string_view op) {
   static const auto* table = [] {
     auto* made = new std::unordered_map<std::string_view, Rules>;
     for (std::span<const RaiseRule> family : {activation_rules(), softmax_rules(), normalization_rules(),
-                                              movement_rules(), linear_rules(), attention_rules()})
+                                              movement_rules(), linear_rules(), attention_rules(), rotary_rules()})
       for (const RaiseRule& rule : family)
         for (std::string_view root : root_ops(rule.pattern)) (*made)[root].push_back(&rule);
     return made;
@@ -109,6 +109,7 @@ Result<bool> raise_graph(Graph& graph, PassContext& context) {
   bool changed = false;
   Node* after = nullptr;  // everything from here on is done
   while (Node* node = after ? after->prev() : graph.nodes().empty() ? nullptr : graph.nodes().back().get()) {
+    TENON_RETURN_IF_ERROR(context.step());
     for (const auto& region : node->regions()) {
       TENON_ASSIGN_OR_RETURN(bool inner, raise_graph(*region, context));
       changed |= inner;

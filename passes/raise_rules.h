@@ -23,7 +23,8 @@ std::span<const RaiseRule> softmax_rules();        // Softmax, LogSoftmax, Reduc
 std::span<const RaiseRule> normalization_rules();  // LayerNormalization, RMSNormalization, InstanceNormalization …
 std::span<const RaiseRule> movement_rules();       // DepthToSpace, SpaceToDepth
 std::span<const RaiseRule> linear_rules();         // Gemm
-std::span<const RaiseRule> attention_rules();      // Attention, RotaryEmbedding
+std::span<const RaiseRule> attention_rules();      // Attention
+std::span<const RaiseRule> rotary_rules();         // RotaryEmbedding
 
 // ---- Shorthand for rules
 

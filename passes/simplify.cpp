@@ -19,7 +19,7 @@ constexpr int kMaxRounds = 16;
 const std::vector<const Rule*>* rules_of(std::string_view op) {
   static const auto* table = [] {
     auto* made = new std::unordered_map<std::string_view, std::vector<const Rule*>>;
-    for (std::span<const Rule> family : {arithmetic_rules(), shape_rules()})
+    for (std::span<const Rule> family : {arithmetic_rules(), shape_rules(), sequence_rules()})
       for (const Rule& rule : family) (*made)[rule.op].push_back(&rule);
     return made;
   }();
@@ -38,7 +38,7 @@ class Simplifier {
   explicit Simplifier(PassContext& context) : context_(context) {}
 
   Result<bool> run(Graph& graph) {
-    return rewrite_nodes(graph, [&](Node& node, Node*& next) { return simplify_node(node, next); });
+    return rewrite_nodes(graph, context_, [&](Node& node, Node*& next) { return simplify_node(node, next); });
   }
 
  private:

@@ -16,5 +16,6 @@ struct Rule {
 
 std::span<const Rule> arithmetic_rules();  // neutral operands, casts, involutions, arithmetic on dims
 std::span<const Rule> shape_rules();       // transpose, reshape, expand, slice, pad, concat, split, tile
+std::span<const Rule> sequence_rules();    // elements of sequences whose making the graph shows
 
 }  // namespace tenon::passes

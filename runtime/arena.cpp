@@ -1,7 +1,9 @@
 #include "runtime/arena.h"
 
 #include <algorithm>
+#include <bit>
 #include <limits>
+#include <map>
 #include <numeric>
 
 #include "support/checked.h"
@@ -14,12 +16,82 @@ struct Placed {
   int32_t first, last;
 };
 
-// The offset of the tightest gap of at least `bytes` among `busy`, which is sorted by begin; past all when there is none.
-size_t best_gap(const std::vector<Placed>& placed, const ArenaRequest& request, size_t bytes) {
+/// Neighbours in time that a search for a gap looks at. Beyond, a buffer goes above all of them.
+constexpr size_t kMaxNeighbours = 1024;
+
+/// Placed buffers by the steps in which they live. A segment tree: each buffer is listed at the nodes whose steps it covers
+/// wholly, so those alive at one step are the lists on one path; `top` is the highest end below a node.
+class Timeline {
+ public:
+  explicit Timeline(int32_t steps) : leaves_(std::bit_ceil(static_cast<size_t>(std::max(steps, 1)))), nodes_(2 * leaves_) {}
+
+  void add(const Placed& placed) {
+    const auto index = static_cast<uint32_t>(placed_.size());
+    placed_.push_back(placed);
+    starts_[placed.first].push_back(index);
+    cover(1, 0, leaves_, static_cast<size_t>(placed.first), static_cast<size_t>(placed.last) + 1, index);
+  }
+
+  /// Those alive at the same time, false when there are too many to say.
+  bool neighbours(int32_t first, int32_t last, std::vector<Placed>& out) const {
+    const auto add = [&](const std::vector<uint32_t>& indices) {
+      if (out.size() + indices.size() > kMaxNeighbours) return false;
+      for (uint32_t i : indices) out.push_back(placed_[i]);
+      return true;
+    };
+    out.clear();
+    for (size_t node = leaves_ + static_cast<size_t>(first); node > 0; node /= 2)
+      if (!add(nodes_[node].covered)) return false;
+    for (auto it = starts_.upper_bound(first); it != starts_.end() && it->first <= last; ++it)
+      if (!add(it->second)) return false;
+    return true;
+  }
+
+  /// The highest end of those alive at the same time.
+  size_t top(int32_t first, int32_t last) const {
+    return top(1, 0, leaves_, static_cast<size_t>(first), static_cast<size_t>(last) + 1);
+  }
+
+ private:
+  struct Node {
+    std::vector<uint32_t> covered;
+    size_t covered_top = 0, top = 0;
+  };
+
+  void cover(size_t node, size_t begin, size_t end, size_t first, size_t last, uint32_t index) {
+    if (last <= begin || end <= first) return;
+    Node& n = nodes_[node];
+    n.top = std::max(n.top, placed_[index].end);
+    if (first <= begin && end <= last) {
+      n.covered.push_back(index);
+      n.covered_top = std::max(n.covered_top, placed_[index].end);
+      return;
+    }
+    const size_t middle = begin + (end - begin) / 2;
+    cover(2 * node, begin, middle, first, last, index);
+    cover(2 * node + 1, middle, end, first, last, index);
+  }
+
+  size_t top(size_t node, size_t begin, size_t end, size_t first, size_t last) const {
+    if (last <= begin || end <= first) return 0;
+    const Node& n = nodes_[node];
+    if (first <= begin && end <= last) return n.top;
+    const size_t middle = begin + (end - begin) / 2;
+    return std::max({n.covered_top, top(2 * node, begin, middle, first, last), top(2 * node + 1, middle, end, first, last)});
+  }
+
+  size_t leaves_;
+  std::vector<Node> nodes_;
+  std::vector<Placed> placed_;
+  std::map<int32_t, std::vector<uint32_t>> starts_;
+};
+
+/// The offset of the tightest gap of at least `bytes` among `busy`; past all when there is none.
+size_t best_gap(std::vector<Placed>& busy, size_t bytes) {
+  std::sort(busy.begin(), busy.end(), [](const Placed& a, const Placed& b) { return a.begin < b.begin; });
   size_t cursor = 0, best = 0, best_size = std::numeric_limits<size_t>::max();
   bool found = false;
-  for (const Placed& p : placed) {
-    if (p.last < request.first || p.first > request.last) continue;
+  for (const Placed& p : busy) {
     if (p.begin > cursor) {
       const size_t gap = p.begin - cursor;
       if (gap >= bytes && gap < best_size) {
@@ -42,23 +114,33 @@ Result<ArenaLayout> place(std::span<const ArenaRequest> requests) {
   std::iota(order.begin(), order.end(), 0u);
   std::stable_sort(order.begin(), order.end(),
                    [&](uint32_t a, uint32_t b) { return requests[a].bytes > requests[b].bytes; });
-  std::vector<Placed> placed;
-  placed.reserve(requests.size());
+  // Only the order of the steps counts: they are numbered. A request that ends before it begins lives in its first step.
+  std::vector<int32_t> steps;
+  for (const ArenaRequest& request : requests) {
+    if (request.bytes == 0) continue;
+    steps.push_back(request.first);
+    steps.push_back(std::max(request.first, request.last));
+  }
+  std::sort(steps.begin(), steps.end());
+  steps.erase(std::unique(steps.begin(), steps.end()), steps.end());
+  const auto number = [&](int32_t step) {
+    return static_cast<int32_t>(std::lower_bound(steps.begin(), steps.end(), step) - steps.begin());
+  };
+  Timeline timeline(static_cast<int32_t>(steps.size()));
+  std::vector<Placed> busy;
   for (uint32_t index : order) {
     const ArenaRequest& request = requests[index];
     if (request.bytes == 0) continue;
     const auto padded = checked_add(request.bytes, kArenaAlignment - 1);
     if (!padded) return error(Code::kResourceExhausted, "a buffer of {} bytes does not fit in memory", request.bytes);
     const size_t bytes = *padded / kArenaAlignment * kArenaAlignment;
-    const size_t offset = best_gap(placed, request, bytes);
-    const auto end = checked_add(offset, bytes);
-    if (!end) return error(Code::kResourceExhausted, "buffers of more than 2^64 bytes are wanted");
+    const int32_t first = number(request.first), last = number(std::max(request.last, request.first));
+    const size_t offset = timeline.neighbours(first, last, busy) ? best_gap(busy, bytes) : timeline.top(first, last);
+    const auto top = checked_add(offset, bytes);
+    if (!top) return error(Code::kResourceExhausted, "buffers of more than 2^64 bytes are wanted");
     layout.offsets[index] = offset;
-    layout.bytes = std::max(layout.bytes, *end);
-    const Placed entry{offset, *end, request.first, request.last};
-    const auto at = std::upper_bound(placed.begin(), placed.end(), entry,
-                                     [](const Placed& a, const Placed& b) { return a.begin < b.begin; });
-    placed.insert(at, entry);
+    layout.bytes = std::max(layout.bytes, *top);
+    timeline.add({offset, *top, first, last});
   }
   return layout;
 }

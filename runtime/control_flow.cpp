@@ -34,20 +34,35 @@ Status Frame::run_if(size_t index) {
   st.operands.clear();
   TENON_RETURN_IF_ERROR(add_operands(step.captures[branch], st.operands));
   st.results[branch].resize(step.outputs.size());
+  TENON_RETURN_IF_ERROR(context_.hold(st.held[branch], 0));  // the body writes over them
   TENON_RETURN_IF_ERROR(body(index, branch).run(st.operands, symbols_, st.results[branch]));
+  TENON_RETURN_IF_ERROR(hold_results(index, branch));
   for (size_t i = 0; i < step.outputs.size(); ++i)
     TENON_RETURN_IF_ERROR(set_output(step.outputs[i], st.results[branch][i], {}));
   return {};
+}
+
+Status Frame::hold_results(size_t index, size_t turn) {
+  StepState& st = state(index);
+  size_t bytes = 0;
+  for (const HostValue& result : st.results[turn]) bytes += own_bytes(result);
+  return context_.hold(st.held[turn], bytes);
 }
 
 Status Frame::iterate(size_t index, size_t first_in, size_t first_out, size_t carried) {
   StepState& st = state(index);
   std::vector<HostValue>& results = st.results[st.turn];
   results.resize(plan_->sub_plans[index][0]->plan->outputs.size());
+  TENON_RETURN_IF_ERROR(context_.hold(st.held[st.turn], 0));  // the body writes over them
   TENON_RETURN_IF_ERROR(body(index, 0).run(st.operands, symbols_, results));
+  TENON_RETURN_IF_ERROR(hold_results(index, static_cast<size_t>(st.turn)));
   for (size_t i = 0; i < carried; ++i) st.operands[first_in + i] = {&results[first_out + i], false};
-  for (size_t i = 0; i < st.stacks.size(); ++i)
-    TENON_RETURN_IF_ERROR(st.stacks[i].append(results[first_out + carried + i]));
+  size_t stacked_bytes = 0;
+  for (size_t i = 0; i < st.stacks.size(); ++i) {
+    TENON_RETURN_IF_ERROR(st.stacks[i].append(results[first_out + carried + i], context_.free_bytes()));
+    stacked_bytes += st.stacks[i].bytes();
+    if (stacked_bytes > st.held[2]) TENON_RETURN_IF_ERROR(context_.hold(st.held[2], stacked_bytes));
+  }
   st.turn ^= 1;
   return {};
 }
@@ -115,7 +130,7 @@ Status Frame::run_loop(size_t index) {
     if (i >= context_.max_loop_trips)
       return error(Code::kResourceExhausted, "more than {} iterations", context_.max_loop_trips)
           .with_hint("raise the session's limit of loop trips if the model means it");
-    TENON_RETURN_IF_ERROR(context_.interrupted());
+    TENON_RETURN_IF_ERROR(context_.interrupt.check());
     std::get<Tensor>(st.iteration).set_int(0, i);
     std::get<Tensor>(st.condition).set_int(0, going);
     TENON_RETURN_IF_ERROR(iterate(index, 2, 1, carried));
@@ -169,7 +184,7 @@ Status Frame::run_scan(size_t index) {
   st.stacks.resize(step.outputs.size() - states);
   for (Stack& stack : st.stacks) stack.restart();
   for (int64_t i = 0; i < length; ++i) {
-    TENON_RETURN_IF_ERROR(context_.interrupted());
+    TENON_RETURN_IF_ERROR(context_.interrupt.check());
     TENON_RETURN_IF_ERROR(fill_slices(index, states, i, length));
     TENON_RETURN_IF_ERROR(iterate(index, 0, 0, states));
   }

@@ -1,6 +1,7 @@
 #include "runtime/frame.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 
 #include "runtime/frame_state.h"
@@ -29,10 +30,15 @@ Status index_error(std::string_view where) {
 
 }  // namespace
 
-Status RunContext::interrupted() const {
-  if (cancel != nullptr && cancel->load(std::memory_order_relaxed)) return Status(Code::kCancelled, "the run was cancelled");
-  if (deadline && std::chrono::steady_clock::now() >= *deadline)
-    return Status(Code::kDeadlineExceeded, "the run took longer than its deadline allows");
+Status RunContext::hold(size_t& account, size_t bytes) {
+  held_bytes -= account;
+  account = 0;
+  if (bytes > free_bytes())
+    return Status(Code::kResourceExhausted,
+                  fmt::format("{} bytes beside {} bytes are more than the limit of {}", bytes, arena_bytes + held_bytes, max_bytes), {},
+                  "make the inputs smaller or raise the memory limit");
+  account = bytes;
+  held_bytes += bytes;
   return {};
 }
 
@@ -44,6 +50,7 @@ Frame::Frame(std::shared_ptr<const PreparedPlan> plan, RunContext& context, bool
   slots_.resize(p.values.size());
   data_.assign(p.values.size(), nullptr);
   lent_inputs_.assign(p.values.size(), false);
+  held_.assign(p.values.size(), 0);
   phases_.resize(plan_->phases.size());
   states_.resize(p.steps.size());
   pointers_.resize(plan_->max_bindings);
@@ -58,6 +65,10 @@ Frame::Frame(std::shared_ptr<const PreparedPlan> plan, RunContext& context, bool
 Frame::~Frame() {
   for (const PhaseState& phase : phases_)
     if (phase.arena != nullptr) context_.arena_bytes -= phase.arena->size();
+  for (size_t bytes : held_) context_.held_bytes -= bytes;
+  for (const auto& state : states_)
+    if (state != nullptr)
+      for (size_t bytes : state->held) context_.held_bytes -= bytes;
 }
 
 Status Frame::run(std::span<const Operand> inputs, const Symbols& symbols, std::span<HostValue> outputs) {
@@ -68,12 +79,11 @@ Status Frame::run(std::span<const Operand> inputs, const Symbols& symbols, std::
   symbols_ = symbols;
   symbols_.resize(std::max(symbols_.size(), static_cast<size_t>(std::max(p.dims.num_symbols, 0))));
   outputs_ = outputs;
-  output_bytes_ = 0;
   Status status = bind_inputs(inputs);
   if (status.ok()) status = begin_phase(0, outputs);
   if (status.ok()) status = check_input_shapes();
   for (size_t s = 0; status.ok() && s < p.steps.size(); ++s) {
-    status = context_.interrupted();
+    status = context_.interrupt.check();
     if (status.ok()) status = run_step(s);
   }
   const Status finished = finish_device("the end of the run");  // also after an error: nothing may be in flight
@@ -122,7 +132,7 @@ Status Frame::run_step(size_t index) {
     if (!status.ok()) return std::move(status).at(step.node);
   }
   for (ValueIdx v : plan_->release_after[index]) {
-    clear(slot(v));
+    forget(v);
     data_[static_cast<size_t>(v)] = nullptr;
   }
   return {};
@@ -149,7 +159,7 @@ Status Frame::dispatch(const Step& step) {
   const int64_t part = work <= kWorkPerPart ? grid : std::max<int64_t>(grid / (work / kWorkPerPart), threads);
   std::atomic<int32_t> failed = 0;
   for (int64_t first = 0; first < grid; first += part) {
-    if (first > 0) TENON_RETURN_IF_ERROR(context_.interrupted());
+    if (first > 0) TENON_RETURN_IF_ERROR(context_.interrupt.check());
     const int64_t count = std::min(part, grid - first);
     if (threads == 1) {
       failed = kernel.fn(pointers, arguments, first, first + count);
@@ -207,7 +217,7 @@ Status Frame::call_host(size_t index) {
     TENON_ASSIGN_OR_RETURN(const HostValue* target, host_value(step.outputs[i]));
     st.out[i] = *target;
   }
-  HostCallContext call{st.in, st.out, symbols_, context_.executor, context_.max_threads};
+  HostCallContext call{st.in, st.out, symbols_, context_.executor, context_.max_threads, context_.interrupt, std::max<size_t>(context_.free_bytes(), 1)};
   Status status = step.host->call(call);
   for (size_t i = 0; status.ok() && i < st.out.size(); ++i) {
     const ValueIdx v = step.outputs[i];
@@ -291,7 +301,9 @@ Status Frame::set_output(ValueIdx v, HostValue made, std::span<const Operand> in
   }
   Status bound = bind_shape(v, made);
   if (!bound.ok()) return std::move(bound).at(fmt::format("value {}", value(v).name));
+  forget(v);
   slot(v) = std::move(made);
+  TENON_RETURN_IF_ERROR(context_.hold(held_[i], own_bytes(slot(v))));
   auto* kept = std::get_if<Tensor>(&slot(v));
   data_[i] = kept == nullptr ? nullptr : kept->mutable_data();
   return {};
@@ -317,8 +329,15 @@ Status Frame::collect_outputs(std::span<HostValue> outputs) {
 }
 
 void Frame::release() {
-  for (ValueIdx v : plan_->transient) clear(slot(v));
+  for (ValueIdx v : plan_->transient) forget(v);
   outputs_ = {};
+}
+
+void Frame::forget(ValueIdx v) {
+  clear(slot(v));
+  size_t& held = held_[static_cast<size_t>(v)];
+  context_.held_bytes -= held;
+  held = 0;
 }
 
 Frame::StepState& Frame::state(size_t index) {

@@ -1,7 +1,6 @@
 #pragma once
 
-#include <atomic>
-#include <chrono>
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <span>
@@ -10,6 +9,7 @@
 #include "runtime/device.h"
 #include "runtime/prepare.h"
 #include "support/executor.h"
+#include "support/interrupt.h"
 
 namespace tenon::runtime {
 
@@ -18,15 +18,17 @@ struct RunContext {
   Executor* executor = nullptr;
   std::shared_ptr<Device> device;       // null: dispatches run on the executor
   int max_threads = 1;
-  size_t max_arena_bytes = 0;
+  size_t max_bytes = 0;
   int64_t max_loop_trips = 0;
 
   size_t arena_bytes = 0;               // taken by all frames so far
-  const std::atomic<bool>* cancel = nullptr;
-  std::optional<std::chrono::steady_clock::time_point> deadline;
+  size_t held_bytes = 0;                // by everything else that steps made and somebody still needs
+  Interrupt interrupt;
+  bool unit_dim = false;                // the run failed at a check of two dims, one of them 1
 
-  /// kCancelled or kDeadlineExceeded when the run must stop.
-  Status interrupted() const;
+  size_t free_bytes() const { return max_bytes - std::min(max_bytes, arena_bytes + held_bytes); }
+  /// Lets `account`, a part of held_bytes, be `bytes`. kResourceExhausted, and 0, where that is beyond the limit.
+  Status hold(size_t& account, size_t bytes);
 };
 
 /// A value given to a plan. The bytes of a lent one change once the step that lends them is over: who keeps it copies it.
@@ -55,7 +57,8 @@ class Frame {
  private:
   struct StepState;
   struct PhaseState {
-    bool valid = false;
+    uint64_t evaluation = 0;                  // the last one of this phase; 0: none that holds
+    uint64_t before = 0;                      // the evaluation of the phase before that it built on
     std::vector<std::optional<int64_t>> key;  // of the phase's symbols
     std::shared_ptr<Buffer> arena;
   };
@@ -93,6 +96,8 @@ class Frame {
   /// Runs a body once: `carried` operands from `first_in` on are replaced by the outputs from `first_out` on, and the
   /// outputs after them are stacked.
   Status iterate(size_t index, size_t first_in, size_t first_out, size_t carried);
+  /// Accounts for what results[turn] of a step holds.
+  Status hold_results(size_t index, size_t turn);
   Status finish_iterations(size_t index, size_t first_in, size_t carried);
   Result<Tensor> stacked(size_t index, size_t which, size_t output);
   Status fill_slices(size_t index, size_t first, int64_t step, int64_t length);
@@ -107,6 +112,7 @@ class Frame {
   Status store_output(ValueIdx v, const HostValue& made);
   Status collect_outputs(std::span<HostValue> outputs);
   void release();
+  void forget(ValueIdx v);
   StepState& state(size_t index);
   Frame& body(size_t index, size_t which);
 
@@ -120,8 +126,9 @@ class Frame {
   std::vector<HostValue> slots_;        // by value: what it holds, or a cached view of it
   std::vector<std::byte*> data_;        // by root value
   std::vector<bool> lent_inputs_;       // by value
-  size_t output_bytes_ = 0;             // taken by outputs of the run in progress
+  std::vector<size_t> held_;            // by value: its account in the context
   std::vector<PhaseState> phases_;
+  uint64_t evaluations_ = 0;
   std::vector<std::unique_ptr<StepState>> states_;
   std::vector<void*> pointers_;         // scratch of dispatch
   std::vector<int64_t> arguments_;

@@ -67,7 +67,8 @@ Status Frame::check_input_shapes() {
 Status Frame::begin_phase(size_t index, std::span<HostValue> outputs) {
   const PreparedPlan::Phase& phase = plan_->phases[index];
   PhaseState& state = phases_[index];
-  bool same = state.valid;
+  const uint64_t before = index == 0 ? 0 : phases_[index - 1].evaluation;
+  bool same = state.evaluation != 0 && state.before == before;
   state.key.resize(phase.symbols.size());
   for (size_t i = 0; i < phase.symbols.size(); ++i) {
     const auto& symbol = symbols_[static_cast<size_t>(phase.symbols[i])];
@@ -75,9 +76,10 @@ Status Frame::begin_phase(size_t index, std::span<HostValue> outputs) {
     state.key[i] = symbol;
   }
   if (!same) {
-    state.valid = false;
+    state.evaluation = 0;
     TENON_RETURN_IF_ERROR(evaluate_phase(index));
-    state.valid = true;
+    state.evaluation = ++evaluations_;
+    state.before = before;
     if (index == 0) threads_ = choose_threads();
   }
   for (int32_t output : phase.outputs) TENON_RETURN_IF_ERROR(allocate_output(output, outputs));
@@ -136,6 +138,7 @@ Status Frame::check_facts(const PreparedPlan::Phase& phase) const {
     if (check.kind == DimCheck::Kind::kLessEqual ? a <= b : a == b) continue;
     if (check.kind == DimCheck::Kind::kBroadcast && b == 1) continue;
     const DimProgram& program = plan_->plan->dims;
+    context_.unit_dim = a == 1 || b == 1;
     return error(Code::kInvalidArgument, "the dims {} = {} and {} = {} do not fit", expression(program, check.a), a,
                  expression(program, check.b), b)
         .at(check.node)
@@ -147,8 +150,7 @@ Status Frame::check_facts(const PreparedPlan::Phase& phase) const {
 Status Frame::place_arena(size_t index) {
   const PreparedPlan::Phase& phase = plan_->phases[index];
   PhaseState& state = phases_[index];
-  for (ValueIdx v : plan_->views)
-    if (value(v).storage != Storage::kConstant) clear(slot(v));
+  for (ValueIdx v : phase.views) clear(slot(v));
   if (phase.arena.empty()) return {};
   std::vector<ArenaRequest> requests;
   requests.reserve(phase.arena.size());
@@ -161,11 +163,12 @@ Status Frame::place_arena(size_t index) {
   const size_t held = state.arena == nullptr ? 0 : state.arena->size();
   if (state.arena == nullptr || layout.bytes > held) {
     const size_t others = context_.arena_bytes - held;
-    if (others > context_.max_arena_bytes || layout.bytes > context_.max_arena_bytes - others)
+    const size_t beside = others + context_.held_bytes;
+    if (beside > context_.max_bytes || layout.bytes > context_.max_bytes - beside)
       return Status(Code::kResourceExhausted,
-                    fmt::format("intermediate values take {} bytes, the limit is {}", layout.bytes + others,
-                                context_.max_arena_bytes),
-                    {}, "make the inputs smaller or raise the session's memory limit");
+                    fmt::format("intermediate values take {} bytes, the limit is {}", layout.bytes + beside,
+                                context_.max_bytes),
+                    {}, "make the inputs smaller or raise the memory limit");
     state.arena.reset();
     context_.arena_bytes = others;
     TENON_ASSIGN_OR_RETURN(state.arena, allocate(std::max(layout.bytes, kArenaAlignment)));
@@ -179,13 +182,8 @@ Status Frame::place_arena(size_t index) {
 Status Frame::allocate_output(int32_t output, std::span<HostValue> outputs) {
   const ValueIdx v = root(plan_->plan->outputs[static_cast<size_t>(output)].value);
   const auto i = static_cast<size_t>(v);
-  const size_t others = context_.arena_bytes + output_bytes_;
-  if (others > context_.max_arena_bytes || bytes_[i] > context_.max_arena_bytes - others)
-    return Status(Code::kResourceExhausted,
-                  fmt::format("{} bytes of output beside {} bytes are more than the limit of {}", bytes_[i], others,
-                              context_.max_arena_bytes),
-                  {}, "make the inputs smaller or raise the session's memory limit");
-  output_bytes_ += bytes_[i];
+  Status held = context_.hold(held_[i], bytes_[i]);
+  if (!held.ok()) return std::move(held).at(fmt::format("output {}", value(v).name));
   HostValue& given = outputs[static_cast<size_t>(output)];
   auto* tensor = std::get_if<Tensor>(&given);
   const bool reuse = tensor != nullptr && tensor->dtype() == value(v).dtype && tensor->bytes() == bytes_[i] && tensor->unique();

@@ -14,6 +14,7 @@ struct Frame::StepState {
   int turn = 0;                           // results[turn] is written next
   HostValue iteration, condition;
   std::vector<Stack> stacks;              // outputs of a body beyond the carried ones
+  size_t held[3] = {};                    // accounts of results[0], results[1] and the stacks
 };
 
 }  // namespace tenon::runtime

@@ -37,6 +37,17 @@ std::string describe(const HostValue& value) {
   return "nothing";
 }
 
+size_t own_bytes(const HostValue& value) {
+  const auto of = [](const Tensor& tensor) { return tensor.unique() ? tensor.bytes() : 0; };
+  if (const auto* tensor = std::get_if<Tensor>(&value)) return of(*tensor);
+  size_t sum = 0;
+  if (const auto* sequence = std::get_if<std::shared_ptr<Sequence>>(&value); sequence != nullptr && sequence->use_count() == 1)
+    for (const HostValue& item : (*sequence)->items) sum += own_bytes(item);
+  if (const auto* map = std::get_if<std::shared_ptr<MapValue>>(&value); map != nullptr && map->use_count() == 1)
+    std::visit([&](const auto& entries) { for (const auto& entry : entries) sum += of(entry.second); }, (*map)->entries);
+  return sum;
+}
+
 void clear(HostValue& value) {
   static const Tensor none;
   if (auto* tensor = std::get_if<Tensor>(&value)) *tensor = none;

@@ -10,6 +10,9 @@ namespace tenon::runtime {
 /// "f32[2x3]", "a sequence", for messages.
 std::string describe(const HostValue& value);
 
+/// Bytes that would be free without the value: of tensors, its own or in a sequence or map, that nobody else holds.
+size_t own_bytes(const HostValue& value);
+
 /// Empties a value but keeps what its tensor has allocated for its shape.
 void clear(HostValue& value);
 

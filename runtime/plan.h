@@ -9,6 +9,7 @@
 
 #include "support/dtype.h"
 #include "support/executor.h"
+#include "support/interrupt.h"
 #include "support/status.h"
 #include "support/tensor.h"
 
@@ -69,6 +70,8 @@ struct HostCallContext {
   std::span<const std::optional<int64_t>> symbols;
   Executor* executor = nullptr;        // for functions that run on several threads; results must not depend on how many
   int max_threads = 1;
+  Interrupt interrupt = {};
+  size_t max_bytes = 0;                // what the function may hold at once, outputs included; 0: the default memory limit
 };
 /// A node that runs as a call on the host. Thread-safe: one object serves all sessions.
 class HostFunction {

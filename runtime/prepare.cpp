@@ -197,8 +197,7 @@ Status Preparer::check_io() {
     const auto v = static_cast<ValueIdx>(i);
     const Storage storage = value(root(v)).storage;
     const bool in_arena = storage == Storage::kArena && out_->output_of[static_cast<size_t>(root(v))] == -1;
-    if (in_arena || storage == Storage::kConstant) out_->views.push_back(v);
-    else out_->transient.push_back(v);
+    if (!in_arena && storage != Storage::kConstant) out_->transient.push_back(v);
   }
   return {};
 }
@@ -258,9 +257,7 @@ void Preparer::find_live_ranges() {
 }
 
 size_t Preparer::phase_at(int32_t after_step) {
-  auto& phases = out_->phases;
-  const auto it = std::find_if(phases.begin(), phases.end(), [&](const auto& p) { return p.after_step == after_step; });
-  return static_cast<size_t>(it - phases.begin());
+  return after_step == kEntry ? 0 : static_cast<size_t>(out_->phase_after[static_cast<size_t>(after_step)]);
 }
 
 void Preparer::make_phases() {
@@ -281,9 +278,6 @@ void Preparer::make_phases() {
     const DimProgram::Inst& inst = plan().dims.insts[i];
     if (inst.op == DimProgram::Op::kSymbol) phase.symbols.push_back(static_cast<int32_t>(inst.imm));
   }
-  // An instruction may read symbols of earlier phases through others, so a phase's key holds those of all before it.
-  for (size_t p = 1; p < phases.size(); ++p)
-    phases[p].symbols.insert(phases[p].symbols.end(), phases[p - 1].symbols.begin(), phases[p - 1].symbols.end());
   out_->phase_of.assign(plan().values.size(), -1);
   for (size_t i = 0; i < plan().values.size(); ++i) {
     const auto v = static_cast<ValueIdx>(i);
@@ -293,6 +287,13 @@ void Preparer::make_phases() {
     phases[phase_at(known)].shapes.push_back(v);
     if (value(v).storage == Storage::kAlias && value(root(v)).ranked)
       phases[phase_at(std::max(known, date_of(root(v))))].aliases.push_back(v);
+    const Storage owner_storage = value(root(v)).storage;
+    const bool in_arena = owner_storage == Storage::kArena && out_->output_of[static_cast<size_t>(root(v))] == -1;
+    if (in_arena || (owner_storage == Storage::kConstant && v != root(v))) {
+      const size_t own = phase_at(known), owner = phase_at(date_of(root(v)));
+      phases[own].views.push_back(v);
+      if (owner != own) phases[owner].views.push_back(v);
+    }
     if (value(v).storage != Storage::kArena) continue;
     const int32_t output = out_->output_of[i];
     if (output != -1) phases[phase_at(known)].outputs.push_back(output);

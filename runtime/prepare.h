@@ -16,10 +16,11 @@ struct PreparedPlan {
   struct Phase {
     int32_t after_step = -1;          // -1: before the first step
     std::vector<DimId> insts;         // become known, in order of evaluation
-    std::vector<int32_t> symbols;     // that `insts` read
+    std::vector<int32_t> symbols;     // that `insts` read, those of earlier phases aside
     std::vector<ValueIdx> shapes;     // ranked values whose dims are known from here on
     std::vector<ValueIdx> aliases;    // ranked aliases whose size can be compared with their root's from here on
     std::vector<ValueIdx> arena;      // values placed in this phase's part of the arena
+    std::vector<ValueIdx> views;      // arena values and aliases whose memory or shape this phase decides: may hold a cached view
     std::vector<int32_t> outputs;     // plan outputs whose memory is allocated now
     std::vector<int32_t> checks;      // of plan->checks
   };
@@ -27,7 +28,6 @@ struct PreparedPlan {
   std::shared_ptr<const Plan> plan;
   std::vector<ValueIdx> root;                      // by value: end of its chain of aliases
   std::vector<ValueIdx> transient;                 // inputs, outputs, host values and their aliases: emptied after a run
-  std::vector<ValueIdx> views;                     // other arena values and their aliases: may hold a cached view
   std::vector<int32_t> phase_of;                   // by value: the phase in which its dims become known
   std::vector<int32_t> output_of;                  // by root value: the plan output that owns its memory, or -1
   std::vector<int32_t> first_use, last_use;        // by root value: live range over all its aliases

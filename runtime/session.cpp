@@ -27,17 +27,17 @@ Result<std::unique_ptr<Session>> Session::create(std::shared_ptr<const PreparedP
   context.executor = options.executor != nullptr ? options.executor : &default_pool();
   context.max_threads = context.executor->num_threads();
   if (options.num_threads > 0) context.max_threads = std::min(context.max_threads, options.num_threads);
-  context.max_arena_bytes = options.max_arena_bytes != 0 ? options.max_arena_bytes : default_memory_limit();
+  context.max_bytes = options.max_bytes != 0 ? options.max_bytes : default_memory_limit();
   context.max_loop_trips = options.max_loop_trips;
   context.device = options.device;
   impl->frame = std::make_unique<Frame>(std::move(plan), context);
   return std::unique_ptr<Session>(new Session(std::move(impl)));
 }
 
-Result<std::vector<HostValue>> Session::run(std::span<const HostValue> inputs, const RunOptions& options) {
+Result<std::vector<HostValue>> Session::run(std::span<const HostValue> inputs, const Interrupt& interrupt) {
   const PreparedPlan& prepared = impl_->frame->plan();
-  impl_->context.cancel = options.cancel;
-  impl_->context.deadline = options.deadline;
+  impl_->context.interrupt = interrupt.or_after(kDefaultTimeLimit);
+  impl_->context.unit_dim = false;
   impl_->operands.clear();
   for (const HostValue& input : inputs) impl_->operands.push_back({&input, true});
   std::vector<HostValue> outputs(prepared.plan->outputs.size());
@@ -51,6 +51,8 @@ Result<std::vector<HostValue>> Session::run(std::span<const HostValue> inputs, c
   }
   return outputs;
 }
+
+bool Session::failed_at_unit_dim() const { return impl_->context.unit_dim; }
 
 size_t Session::arena_bytes() const { return impl_->context.arena_bytes; }
 

@@ -1,15 +1,13 @@
 #pragma once
 
-#include <atomic>
-#include <chrono>
 #include <memory>
-#include <optional>
 #include <span>
 #include <vector>
 
 #include "runtime/device.h"
 #include "runtime/prepare.h"
 #include "support/executor.h"
+#include "support/interrupt.h"
 
 namespace tenon::runtime {
 
@@ -17,13 +15,8 @@ struct SessionOptions {
   int num_threads = 0;                     // 0: all of the executor's
   Executor* executor = nullptr;            // null: the default pool
   std::shared_ptr<Device> device;          // runs the dispatches; null: the CPU
-  size_t max_arena_bytes = 0;              // 0: 80 % of the machine's memory. A run that needs more fails before it starts.
+  size_t max_bytes = 0;                    // of arenas, outputs and what host functions make; 0: default_memory_limit()
   int64_t max_loop_trips = int64_t{1} << 21;    // of one Loop
-};
-
-struct RunOptions {
-  const std::atomic<bool>* cancel = nullptr;  // the run stops soon after this becomes true
-  std::optional<std::chrono::steady_clock::time_point> deadline;
 };
 
 /// Runs a prepared plan, which any number of sessions share. Not thread-safe itself: one a thread.
@@ -36,8 +29,12 @@ class Session {
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
-  /// One value for each input of the plan. kInvalidArgument names the input that does not fit.
-  Result<std::vector<HostValue>> run(std::span<const HostValue> inputs, const RunOptions& options = {});
+  /// One value for each input of the plan. kInvalidArgument names the input that does not fit; kResourceExhausted before
+  /// anything is allocated that does not fit the limit. Without a deadline, a run has kDefaultTimeLimit.
+  Result<std::vector<HostValue>> run(std::span<const HostValue> inputs, const Interrupt& interrupt = {});
+
+  /// Whether the last run failed because dims did not fit of which one is 1: a broadcast that the plan did not foresee.
+  bool failed_at_unit_dim() const;
 
   /// Bytes of the arenas, bodies' included.
   size_t arena_bytes() const;

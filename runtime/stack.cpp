@@ -24,17 +24,19 @@ void Stack::restart() {
   count_ = 0;
 }
 
-Status Stack::reserve(size_t bytes) {
+Status Stack::reserve(size_t bytes, size_t limit) {
   if (buffer_ != nullptr && buffer_->size() >= bytes) return {};
-  const size_t held = buffer_ == nullptr ? 0 : buffer_->size();
-  const auto doubled = checked_mul(held, size_t{2});
-  TENON_ASSIGN_OR_RETURN(auto larger, Buffer::allocate(std::max(bytes, doubled.value_or(bytes))));
+  if (bytes > limit)
+    return error(Code::kResourceExhausted, "values stacked over iterations take {} bytes, and only {} are left", bytes, limit)
+        .with_hint("let the loop run less often or raise the memory limit");
+  const auto doubled = checked_mul(this->bytes(), size_t{2});
+  TENON_ASSIGN_OR_RETURN(auto larger, Buffer::allocate(std::max(bytes, std::min(doubled.value_or(bytes), limit))));
   if (buffer_ != nullptr) std::copy_n(buffer_->data(), bytes_ * static_cast<size_t>(count_), larger->data());
   buffer_ = std::move(larger);
   return {};
 }
 
-Status Stack::append(const HostValue& value) {
+Status Stack::append(const HostValue& value, size_t limit) {
   const auto* tensor = std::get_if<Tensor>(&value);
   if (tensor == nullptr || !tensor->defined())
     return error(Code::kInvalidModel, "{} cannot be stacked over iterations", describe(value));
@@ -54,7 +56,7 @@ Status Stack::append(const HostValue& value) {
   } else {
     const auto wanted = checked_mul(bytes_, static_cast<size_t>(count_) + 1);
     if (!wanted) return Status(Code::kResourceExhausted, "stacked values do not fit in memory");
-    TENON_RETURN_IF_ERROR(reserve(*wanted));
+    TENON_RETURN_IF_ERROR(reserve(*wanted, limit));
     std::copy_n(tensor->data(), bytes_, buffer_->data() + bytes_ * static_cast<size_t>(count_));
   }
   ++count_;

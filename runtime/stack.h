@@ -13,14 +13,17 @@ class Stack {
  public:
   /// Forgets what was stacked, keeping the memory when nobody else holds it.
   void restart();
-  /// kInvalidModel when dtype or shape differ from the first one's; kUnsupported for packed dtypes.
-  Status append(const HostValue& value);
+  /// kInvalidModel when dtype or shape differ from the first one's; kUnsupported for packed dtypes; kResourceExhausted when that
+  /// takes new memory of more than `limit` bytes.
+  Status append(const HostValue& value, size_t limit);
+  /// Bytes of memory that it holds.
+  size_t bytes() const { return buffer_ == nullptr ? 0 : buffer_->size(); }
   int64_t count() const { return count_; }
   /// The new axis is `axis` of the result (negative: from the end); `reversed`: the last one comes first. count() > 0.
   Result<Tensor> join(int64_t axis, bool reversed) const;
 
  private:
-  Status reserve(size_t bytes);
+  Status reserve(size_t bytes, size_t limit);
 
   DType dtype_ = DType::kInvalid;
   Shape shape_;

@@ -27,6 +27,7 @@ struct Options {
   double round_ms = 100;
   uint64_t seed = 0;
   bool test_data = false;
+  LimitOptions limits;
 };
 
 std::string cpu_name() {
@@ -102,6 +103,8 @@ Result<eval::MeasureOptions> measure_options(const Options& o) {
   options.use_test_data = o.test_data;
   options.compile.opt_level = o.opt_level;
   options.compile.target = o.target;
+  options.timeout_s = o.limits.timeout_s;
+  TENON_ASSIGN_OR_RETURN(options.max_bytes, apply_memory_limit(o.limits));
   return options;
 }
 
@@ -169,6 +172,7 @@ void add_bench(CLI::App& app, int& status) {
   sub->add_flag("--test-data", o->test_data, "Use the inputs of test_data_set_0 beside the model");
   sub->add_option("-O", o->opt_level, "Optimisation level")->check(CLI::Range(0, 3).description(""))->type_name("0..3");
   add_target(*sub, o->target);
+  add_limit_options(*sub, o->limits, "preparing a model, and then each round,");
   sub->add_option("--json", o->json, "Write results to a file, or - for stdout")->type_name("PATH");
   sub->footer(kNotes);
   sub->callback([o, &status] {

@@ -49,7 +49,7 @@ Status check(Options& o) {
   TENON_ASSIGN_OR_RETURN(const codegen::Target target, codegen::cpu_target(o.target, false));
   TENON_ASSIGN_OR_RETURN(const auto graph, load(o.model));
   const size_t nodes = count_nodes(*graph);
-  TENON_RETURN_IF_ERROR(passes::run_pipeline(*graph, {.level = o.level}));
+  TENON_RETURN_IF_ERROR(passes::run_pipeline(*graph, {.level = o.level, .interrupt = o.model.interrupt}));
   std::vector<Row> rows;
   ir::walk(*graph, [&](ir::Node& node) {
     const ir::Node* owner = node.graph()->parent();

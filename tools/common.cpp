@@ -26,6 +26,7 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
   app.add_option("MODEL", options.path, "Model: .onnx, .tir, or a folder with model.onnx")->required()->type_name("");
   add_dim_options(app, options.dims, options.shapes);
   add_custom_ops(app, options.custom_ops);
+  add_limit_options(app, options.limits);
 }
 
 void add_custom_ops(CLI::App& app, std::vector<std::string>& libraries) {
@@ -123,7 +124,10 @@ Result<frontend::ImportOptions> import_options(const ModelOptions& options) {
 }
 
 Result<std::unique_ptr<ir::Graph>> load(ModelOptions& options) {
-  TENON_ASSIGN_OR_RETURN(const frontend::ImportOptions import, import_options(options));
+  options.interrupt = start_clock(options.limits);
+  TENON_ASSIGN_OR_RETURN(options.max_bytes, apply_memory_limit(options.limits));
+  TENON_ASSIGN_OR_RETURN(frontend::ImportOptions import, import_options(options));
+  import.interrupt = options.interrupt;
   TENON_ASSIGN_OR_RETURN(const std::filesystem::path file, eval::find_model(options.path));
   options.path = file.string();
   return eval::load_model(file, import);

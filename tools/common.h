@@ -13,6 +13,7 @@
 #include "frontend/onnx/import.h"
 #include "ir/graph.h"
 #include "ir/op_registry.h"
+#include "tools/limits.h"
 
 namespace tenon::tools {
 
@@ -28,6 +29,9 @@ struct ModelOptions {
   std::vector<std::string> dims;    // NAME=N
   std::vector<std::string> shapes;  // INPUT=1x3x224x224
   std::vector<std::string> custom_ops;  // libraries
+  LimitOptions limits;
+  Interrupt interrupt;              // load() starts the clock
+  size_t max_bytes = 0;             // and applies the limit
 };
 void add_model_options(CLI::App& app, ModelOptions& options);
 void add_dim_options(CLI::App& app, std::vector<std::string>& dims, std::vector<std::string>& shapes);
@@ -42,7 +46,7 @@ inline constexpr int kMaxThreads = 1024;
 CLI::Validator non_negative();
 CLI::Validator thread_count();
 Result<frontend::ImportOptions> import_options(const ModelOptions& options);
-/// Loads what eval::find_model finds, and leaves its path in `options`.
+/// Starts the limits, loads what eval::find_model finds, and leaves its path and the limits in `options`.
 Result<std::unique_ptr<ir::Graph>> load(ModelOptions& options);
 /// Names of the symbolic dims of the inputs, "batch, length"; empty when there are none.
 std::string unbound_dims(const ir::Graph& graph);
@@ -94,5 +98,6 @@ void add_run(CLI::App& app, int& status);
 void add_verify(CLI::App& app, int& status);
 void add_bench(CLI::App& app, int& status);
 void add_eval(CLI::App& app, int& status);
+void add_ops(CLI::App& app, int& status);
 
 }  // namespace tenon::tools

@@ -71,7 +71,7 @@ Status compile(Options& o) {
     target.kind = codegen::Target::Kind::kGpu;
   }
   TENON_ASSIGN_OR_RETURN(const auto graph, load(o.model));
-  TENON_RETURN_IF_ERROR(passes::run_pipeline(*graph, {.level = o.level}));
+  TENON_RETURN_IF_ERROR(passes::run_pipeline(*graph, {.level = o.level, .interrupt = o.model.interrupt}));
   const std::vector<kir::Kernel> kernels = lower_graph(*graph, target);
   if (o.emit == "spirv") return write_spirv(kernels, o.output);
   std::string text;

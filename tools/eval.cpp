@@ -130,6 +130,8 @@ Result<int> evaluate(Options& o) {
   TENON_ASSIGN_OR_RETURN(const auto backends, choose(o.backend));
   TENON_ASSIGN_OR_RETURN(const eval::LabelledImages data, read_dataset(o.dataset));
   TENON_ASSIGN_OR_RETURN(const std::unique_ptr<ir::Graph> graph, load(o.model));
+  o.run.compile.interrupt = o.model.interrupt;
+  o.run.session.max_bytes = o.model.max_bytes;
   Progress progress;
   TENON_ASSIGN_OR_RETURN(const eval::ClassificationReport report,
                          eval::classify(*graph, data, backends, o.run, [&](const std::string& what) { progress.show(what); }));

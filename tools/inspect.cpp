@@ -108,6 +108,7 @@ Status inspect(Options& o) {
       backends::CompileOptions compile;
       compile.opt_level = o.opt_level;
       compile.target = o.target;
+      compile.interrupt = o.model.interrupt;
       TENON_ASSIGN_OR_RETURN(const auto executable, backend->compile(*graph, compile));
       if (text && chosen.size() > 1) fmt::print("{}:\n", backend->name());
       if (text) print_placement(executable->placement());

@@ -1,3 +1,6 @@
+#include <cstdlib>
+#include <exception>
+#include <new>
 #include <system_error>
 
 #include "tools/common.h"
@@ -21,6 +24,7 @@ int run(int argc, char** argv) {
   add_verify(app, status);
   add_bench(app, status);
   add_eval(app, status);
+  add_ops(app, status);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
@@ -41,15 +45,30 @@ int run(int argc, char** argv) {
   return status;
 }
 
+constexpr const char* kOutOfMemory = "error: out of memory (tenon): give it more, or smaller inputs\n";
+
+// An exception of a thread, or where none may pass.
+[[noreturn]] void terminated() {
+  try {
+    if (const auto current = std::current_exception()) std::rethrow_exception(current);
+  } catch (const std::bad_alloc&) {
+    std::fputs(kOutOfMemory, stderr);
+    std::_Exit(tenon::tools::kFailure);
+  } catch (...) {
+  }
+  std::abort();
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  std::set_terminate(terminated);
   try {
     return run(argc, argv);
   } catch (const std::system_error& e) {
     fmt::print(stderr, "error: {} (tenon): check the files named and the space left\n", e.what());
   } catch (const std::bad_alloc&) {
-    fmt::print(stderr, "error: out of memory (tenon): give it more, or smaller inputs\n");
+    std::fputs(kOutOfMemory, stderr);
   } catch (const std::exception& e) {
     fmt::print(stderr, "error: {} (tenon): this is a defect; please report it with the command\n", e.what());
   }

@@ -68,6 +68,7 @@ Status optimize(Options& o) {
   options.print = [](std::string_view text) { fmt::print("{}\n", text); };
   options.verify_each = o.verify_each;
   options.max_rewrites = o.max_rewrites;
+  options.interrupt = o.model.interrupt;
   std::vector<passes::PassTime> times;
   const size_t before = count_nodes(*graph);
   TENON_RETURN_IF_ERROR(passes::run_pipeline(*graph, options, &times));

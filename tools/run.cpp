@@ -29,16 +29,14 @@ struct Options {
 
 Result<HostValue> read_file(const fs::path& file, const ir::Value& input) {
   std::error_code ec;
-  const std::string ending = file.extension().string();
-  if (fs::is_regular_file(file, ec) && (fs::file_size(file, ec) == 0 || ending == ".npz"))
-    return Status(Code::kInvalidArgument, ending == ".npz" ? "an archive of arrays cannot be read" : "the file is empty", file.string(),
-                  "give a .npy or .pb file");
-  Result<HostValue> value = frontend::read_value(file, input.type());
-  if (value.ok()) return value;
+  if (fs::is_regular_file(file, ec) && fs::file_size(file, ec) == 0)
+    return Status(Code::kInvalidArgument, "the file is empty", file.string(), "give a .npy, .npz or .pb file");
+  Result<HostValue> value = frontend::read_value(file, input.type(), input.name());
+  if (value.ok() || value.status().code() == Code::kNotFound) return value;
   Status status = std::move(value).status();
   // The hint of a damaged file speaks of models.
   return Status(status.code(), status.what(), status.where(),
-                fmt::format("input {} wants {}: give a .npy or .pb file of it, little-endian", input.name(), ir::to_string(input.type())));
+                fmt::format("input {} wants {}: give a .npy, .npz or .pb file of it, little-endian", input.name(), ir::to_string(input.type())));
 }
 
 Status read_given(const Options& o, const ir::Graph& graph, std::vector<HostValue>& values) {
@@ -143,10 +141,11 @@ Status run(Options& o) {
   backends::CompileOptions compile;
   compile.opt_level = o.opt_level;
   compile.target = o.target;
+  compile.interrupt = o.model.interrupt;
   TENON_ASSIGN_OR_RETURN(const auto executable, chosen[0]->compile(*graph, compile));
-  TENON_ASSIGN_OR_RETURN(const auto session, executable->create_session({.num_threads = o.threads}));
+  TENON_ASSIGN_OR_RETURN(const auto session, executable->create_session({.num_threads = o.threads, .max_bytes = o.model.max_bytes}));
   const auto start = std::chrono::steady_clock::now();
-  TENON_ASSIGN_OR_RETURN(const std::vector<HostValue> outputs, session->run(inputs));
+  TENON_ASSIGN_OR_RETURN(const std::vector<HostValue> outputs, session->run(inputs, o.model.interrupt));
   const double took = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
   if (!o.output_dir.empty()) TENON_RETURN_IF_ERROR(write_outputs(o, *graph, outputs));
   if (o.json != "-") show(*graph, inputs, outputs);
@@ -165,7 +164,7 @@ void add_run(CLI::App& app, int& status) {
   auto o = std::make_shared<Options>();
   CLI::App* sub = app.add_subcommand("run", "Run a model once and show, or write, its outputs");
   add_model_options(*sub, o->model);
-  add_list(*sub, "--input", o->inputs, "NAME=FILE", "Read an input from a .npy or .pb file. Repeatable");
+  add_list(*sub, "--input", o->inputs, "NAME=FILE", "Read an input from a .npy, .npz (the array of its name, or the only one) or .pb file. Repeatable");
   sub->add_flag("--test-data", o->test_data, "Read inputs from test_data_set_0 beside the model");
   sub->add_option("--output-dir", o->output_dir, "Write outputs to this folder, made if need be, as 0_NAME.npy, 1_NAME.npy, ...")->type_name("DIR");
   sub->add_option("--format", o->format, "Format of written outputs")->check(CLI::IsMember({"npy", "pb"}));

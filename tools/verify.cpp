@@ -1,5 +1,6 @@
 #include "eval/verify.h"
 
+#include <algorithm>
 #include <chrono>
 #include <map>
 
@@ -27,7 +28,8 @@ constexpr const char* kRule =
 struct Options {
   std::vector<std::string> folders, custom_ops;
   std::string backend = "cpu", json, filter, target, rows;
-  double rtol = 1e-3, atol = 0, scaled_atol = 1e-4, timeout = 600;
+  double rtol = 1e-3, atol = 0, scaled_atol = 1e-4;
+  LimitOptions limits{.timeout_s = 600, .memory = {}};
   int jobs = 1, threads = 0, opt_level = 3, round_off = 8;
   bool no_isolate = false, verbose = false;
   eval::RoundTrip round_trip{.level = -1};
@@ -105,7 +107,10 @@ int verify(const Options& o) {
   if (o.round_trip.level >= 0) options.round_trip = o.round_trip;
   options.jobs = o.jobs;
   options.isolate = !o.no_isolate;
-  options.timeout_s = o.timeout;
+  options.timeout_s = o.limits.timeout_s;
+  const Result<size_t> memory = apply_memory_limit(o.limits);
+  if (!memory.ok()) return report(memory.status());
+  options.session.max_bytes = *memory;
 
   const bool quiet = o.json == "-";
   std::vector<eval::CaseResult> all;
@@ -132,6 +137,11 @@ int verify(const Options& o) {
     failed_any = failed_any || failed > 0;
     all.insert(all.end(), std::make_move_iterator(results.begin()), std::make_move_iterator(results.end()));
   }
+  // A model that fails before it is looked at may have it.
+  const auto may_have_key = [](const eval::CaseResult& r) { return r.has_key || (r.status == eval::CaseStatus::kFailed && r.data_sets == 0); };
+  if (options.rows && std::none_of(all.begin(), all.end(), may_have_key))
+    return report(Status(Code::kInvalidArgument, fmt::format("no model has an output '{}'", options.rows->key), "--match-rows",
+                         "tenon inspect MODEL shows what there is"));
   if (!o.json.empty())
     if (Status status = write_json(to_json(all), o.json); !status.ok()) return report(status);
   return failed_any ? kDoesNotHold : kSuccess;
@@ -156,7 +166,7 @@ void add_verify(CLI::App& app, int& status) {
       ->type_name("N");
   sub->add_option("--jobs", o->jobs, "Cases at a time")->check(CLI::Range(1, 1024).description(""))->type_name("N");
   sub->add_option("--threads", o->threads, "Threads of a session; 0: all cores")->type_name("N")->check(thread_count());
-  sub->add_option("--timeout", o->timeout, "What a case may take")->check(CLI::Range(1e-3, 1e9).description(""))->type_name("SECONDS");
+  add_limit_options(*sub, o->limits, "a case");
   sub->add_option("-O", o->opt_level, "Optimisation level")->check(CLI::Range(0, 3).description(""))->type_name("0..3");
   CLI::Option* trip = sub->add_option("--round-trip", o->round_trip.level, "First write the model as ONNX after these passes and read it back")
                           ->check(CLI::Range(0, 3).description(""))

@@ -4,7 +4,7 @@
 #include <unordered_map>
 
 #include "backends/cpu/openblas.h"
-#include "backends/planned.h"
+#include "backends/planned/planned.h"
 #include "codegen/llvm/jit.h"
 #include "codegen/plan/build.h"
 #include "passes/pass.h"
@@ -40,6 +40,7 @@ class Compiler {
     if (!options_.matmul.empty() && options_.matmul != "openblas")
       return Status(Code::kInvalidArgument, fmt::format("there is no matmul '{}'", options_.matmul), "--matmul", "choose openblas");
     TENON_ASSIGN_OR_RETURN(plan_options_.target, codegen::cpu_target(options_.target.empty() ? "host" : options_.target));
+    plan_options_.interrupt = options_.interrupt;
     plan_options_.library = openblas_matmul;
     plan_options_.prefer_library = options_.matmul == "openblas";
     plan_options_.refuse = [this](const kir::Kernel& kernel) { return refused(kernel); };
@@ -47,6 +48,7 @@ class Compiler {
     TENON_RETURN_IF_ERROR(plan());
     Status compiled = compile_all();
     if (!compiled.ok()) {
+      TENON_RETURN_IF_ERROR(options_.interrupt.check().at("compiling kernels"));
       find_failures();
       TENON_RETURN_IF_ERROR(plan());
       compiled = compile_all();
@@ -72,7 +74,7 @@ class Compiler {
     std::vector<const kir::Kernel*> kernels;
     for (const kir::Kernel& kernel : built_.kernels) kernels.push_back(&kernel);
     const int threads = options_.compile_threads > 0 ? options_.compile_threads : available_cores();
-    auto functions = out_.jit->compile(kernels, threads);
+    auto functions = out_.jit->compile(kernels, threads, options_.interrupt);
     out_.figures.emit_ms += watch.lap();
     if (!functions.ok()) return functions.status();
     for (size_t i = 0; i < functions->size(); ++i) (*built_.table)[i].fn = (*functions)[i];
@@ -109,11 +111,13 @@ class CpuBackend final : public Backend {
 
   Result<std::shared_ptr<const Executable>> compile(const ir::Graph& graph, const CompileOptions& options) const override {
     auto out = std::make_shared<CpuExecutable>();
+    out->keep_source(*this, graph, options);
     out->graph = graph.clone();
     Stopwatch watch;
     passes::PipelineOptions pipeline;
     pipeline.level = options.opt_level;
     pipeline.disabled = options.disabled_passes;
+    pipeline.interrupt = options.interrupt;
     TENON_RETURN_IF_ERROR(passes::run_pipeline(*out->graph, pipeline));
     out->figures.optimize_ms = watch.lap();
     TENON_RETURN_IF_ERROR(Compiler(*out, options).run());

@@ -1,5 +1,7 @@
 #include "backends/reference/reference.h"
 
+#include <algorithm>
+
 #include "ir/evaluate.h"
 
 namespace tenon::backends {
@@ -7,11 +9,19 @@ namespace {
 
 class ReferenceSession final : public Session {
  public:
-  explicit ReferenceSession(std::shared_ptr<const ir::Graph> graph) : graph_(std::move(graph)) {}
-  Result<std::vector<HostValue>> run(std::span<const HostValue> inputs) override { return ir::evaluate_graph(*graph_, inputs); }
+  ReferenceSession(std::shared_ptr<const ir::Graph> graph, const SessionOptions& options) : graph_(std::move(graph)) {
+    if (options.max_bytes != 0) max_bytes_ = static_cast<int64_t>(std::min<size_t>(options.max_bytes, INT64_MAX));
+  }
+  Result<std::vector<HostValue>> run(std::span<const HostValue> inputs, const Interrupt& interrupt) override {
+    ir::EvalOptions options;
+    options.max_bytes = max_bytes_;
+    options.interrupt = interrupt.or_after(kDefaultTimeLimit);
+    return ir::evaluate_graph(*graph_, inputs, options);
+  }
 
  private:
   std::shared_ptr<const ir::Graph> graph_;
+  int64_t max_bytes_ = ir::EvalOptions().max_bytes;
 };
 
 class ReferenceExecutable final : public Executable {
@@ -25,8 +35,8 @@ class ReferenceExecutable final : public Executable {
                             .reason = {},
                             .covers = {node->name()}});
   }
-  Result<std::unique_ptr<Session>> create_session(const SessionOptions&) const override {
-    return std::unique_ptr<Session>(new ReferenceSession(graph_));
+  Result<std::unique_ptr<Session>> create_session(const SessionOptions& options) const override {
+    return std::unique_ptr<Session>(new ReferenceSession(graph_, options));
   }
   const std::vector<Placement>& placement() const override { return placement_; }
   const CompileStats& stats() const override { return stats_; }

@@ -4,7 +4,7 @@
 #include <chrono>
 #include <unordered_map>
 
-#include "backends/planned.h"
+#include "backends/planned/planned.h"
 #include "backends/vulkan/session_device.h"
 #include "codegen/plan/build.h"
 #include "passes/pass.h"
@@ -72,7 +72,8 @@ double elapsed_ms(std::chrono::steady_clock::time_point since) {
 /// Pipelines for the plan's kernels, by structural hash, so that a plan built again compiles only what is new.
 class Compiler {
  public:
-  explicit Compiler(VulkanExecutable& out) : out_(out) {
+  Compiler(VulkanExecutable& out, const Interrupt& interrupt) : out_(out) {
+    options_.interrupt = interrupt;
     options_.target.kind = codegen::Target::Kind::kGpu;
     options_.target.has_fma = true;
     options_.refuse = [this](const kir::Kernel& kernel) { return refused(kernel); };
@@ -85,6 +86,7 @@ class Compiler {
       TENON_ASSIGN_OR_RETURN(built_, codegen::build_plan(*out_.graph, options_));
       out_.figures.lower_ms += elapsed_ms(start);
       complete = compile_all();
+      TENON_RETURN_IF_ERROR(options_.interrupt.check().at("compiling kernels"));
     }
     auto pipelines = std::make_shared<Pipelines>();
     for (const kir::Kernel& kernel : built_.kernels) pipelines->push_back(std::move(compiled_[kir::structural_hash(kernel)]));
@@ -103,6 +105,7 @@ class Compiler {
     for (const kir::Kernel& kernel : built_.kernels) {
       const uint64_t key = kir::structural_hash(kernel);
       if (compiled_.contains(key)) continue;
+      if (!options_.interrupt.check().ok()) break;
       auto made = compile(kernel);
       if (made.ok()) compiled_.emplace(key, std::move(*made));
       else failures_.emplace(key, made.status().what());
@@ -142,14 +145,16 @@ class VulkanBackend final : public Backend {
       return Status(Code::kInvalidArgument, fmt::format("target '{}' is not a Vulkan target", options.target), "--target",
                     "leave it out, or use --backend cpu");
     auto out = std::make_shared<VulkanExecutable>();
+    out->keep_source(*this, graph, options);
     out->graph = graph.clone();
     const auto start = std::chrono::steady_clock::now();
     passes::PipelineOptions pipeline;
     pipeline.level = options.opt_level;
     pipeline.disabled = options.disabled_passes;
+    pipeline.interrupt = options.interrupt;
     TENON_RETURN_IF_ERROR(passes::run_pipeline(*out->graph, pipeline));
     out->figures.optimize_ms = elapsed_ms(start);
-    TENON_RETURN_IF_ERROR(Compiler(*out).run());
+    TENON_RETURN_IF_ERROR(Compiler(*out, options.interrupt).run());
     return std::shared_ptr<const Executable>(std::move(out));
   }
 };

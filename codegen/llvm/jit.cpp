@@ -24,7 +24,8 @@ class OrcJit final : public CpuJit {
  public:
   OrcJit(const Target& target, std::unique_ptr<llvm::orc::LLJIT> jit) : target_(target), jit_(std::move(jit)) {}
 
-  Result<std::vector<runtime::KernelFn>> compile(std::span<const kir::Kernel* const> kernels, int threads) override {
+  Result<std::vector<runtime::KernelFn>> compile(std::span<const kir::Kernel* const> kernels, int threads,
+                                                 const Interrupt& interrupt) override {
     std::vector<runtime::KernelFn> functions(kernels.size());
     if (kernels.empty()) return functions;
     const int64_t first = next_symbol_.fetch_add(static_cast<int64_t>(kernels.size()));
@@ -36,9 +37,12 @@ class OrcJit final : public CpuJit {
     const auto work = [&] {
       auto machine = target_machine(target_);
       Status status = machine.ok() ? Status() : std::move(machine).status();
-      for (size_t i; status.ok() && (i = next.fetch_add(batch)) < kernels.size();)
-        status =
-            add(kernels.subspan(i, std::min(batch, kernels.size() - i)), first + static_cast<int64_t>(i), **machine);
+      for (size_t i; status.ok() && (i = next.fetch_add(batch)) < kernels.size();) {
+        status = interrupt.check().at("compiling kernels");
+        if (status.ok())
+          status =
+              add(kernels.subspan(i, std::min(batch, kernels.size() - i)), first + static_cast<int64_t>(i), **machine);
+      }
       if (status.ok()) return;
       const std::lock_guard lock(mutex);
       if (failure.ok()) failure = std::move(status);

@@ -21,7 +21,8 @@ class CpuJit {
   static Result<std::unique_ptr<CpuJit>> create(const Target& target);
   virtual ~CpuJit() = default;
   /// Compiles kernels (verified, math expanded inside) on up to `threads` threads; functions in the same order.
-  virtual Result<std::vector<runtime::KernelFn>> compile(std::span<const kir::Kernel* const> kernels, int threads) = 0;
+  virtual Result<std::vector<runtime::KernelFn>> compile(std::span<const kir::Kernel* const> kernels, int threads,
+                                                         const Interrupt& interrupt = {}) = 0;
 };
 
 enum class EmitKind : uint8_t { kLlvm, kAssembly, kObject };

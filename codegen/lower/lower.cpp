@@ -100,7 +100,9 @@ Result<LoweredOp> lower(const ir::Node& node, const Target& target) {
   if (lowering.out.implementation.empty()) lowering.out.implementation = "stages";
   for (LoweredKernel& k : lowering.out.kernels) {
     if (!k.grid.is_valid()) return error(Code::kUnsupported, "the grid's extent overflows").at(node.name());
-    if (!k.work.is_valid()) k.work = INT64_MAX;
+    // Beyond 64 bits; of symbolic dims it is rather an expression that became too long, and stays unknown.
+    const bool constant = std::all_of(k.dims.begin(), k.dims.end(), [](ir::Dim d) { return d.is_const(); });
+    if (!k.work.is_valid() && constant) k.work = INT64_MAX;
     const Status valid = kir::verify(k.kernel);
     if (!valid.ok()) return Status(valid).at(node.name());
   }

@@ -37,9 +37,9 @@ bool encloses(const Node& node, const Graph* graph) {
 // Values of enclosing graphs that the regions of `node` use.
 std::vector<const Value*> captures_of(const Node& node) {
   std::vector<const Value*> found;
+  std::unordered_set<const Value*> seen;
   const auto add = [&](const Value* v) {
-    if (v != nullptr && !encloses(node, v->graph()) && std::find(found.begin(), found.end(), v) == found.end())
-      found.push_back(v);
+    if (v != nullptr && !encloses(node, v->graph()) && seen.insert(v).second) found.push_back(v);
   };
   for (const auto& region : node.regions()) {
     ir::walk(*region, [&](Node& inner) {
@@ -81,9 +81,9 @@ struct Module {
 
 class PlanBuilder {
  public:
-  /// `known`: symbols that have a value when the plan starts.
-  PlanBuilder(const Graph& graph, Module& module, std::unordered_set<int> known)
-      : graph_(graph), module_(module), known_(std::move(known)), plan_(std::make_shared<Plan>()),
+  /// `known`: symbols that have a value when the plan starts, null for none.
+  PlanBuilder(const Graph& graph, Module& module, const KnownSymbols* known)
+      : graph_(graph), module_(module), known_(known), plan_(std::make_shared<Plan>()),
         dims_(graph.dims(), plan_->dims) {
     plan_->kernels = module.built.table;
   }
@@ -116,7 +116,7 @@ class PlanBuilder {
 
   const Graph& graph_;
   Module& module_;
-  std::unordered_set<int> known_;
+  KnownSymbols known_;
   std::shared_ptr<Plan> plan_;
   DimEmitter dims_;
   std::unordered_map<const Value*, ValueIdx> values_;
@@ -133,7 +133,8 @@ Result<std::shared_ptr<const Plan>> PlanBuilder::build() {
     plan_->inputs.push_back({input->name(), v});
   }
   for (const auto& node : graph_.nodes()) {
-    Status status = add_node(*node);
+    Status status = module_.options.interrupt.check();
+    if (status.ok()) status = add_node(*node);
     if (!status.ok()) return std::move(status).at(node_name(*node));
   }
   for (size_t i = 0; i < graph_.outputs().size(); ++i) {
@@ -152,14 +153,13 @@ bool PlanBuilder::shape_known(const Value* value) const {
 // The run time takes bare symbols from the actual shape, when that settles all of the value's dims.
 bool PlanBuilder::bind_symbols(const Value* value) {
   if (!value->type().is_ranked_tensor()) return false;
-  std::unordered_set<int> with = known_;
+  std::vector<int> bound;
   for (Dim d : *value->tensor().dims)
-    if (d.is_symbol()) with.insert(d.symbol_id());
-  if (with.size() == known_.size()) return false;
-  const auto& dims = *value->tensor().dims;
-  if (!std::all_of(dims.begin(), dims.end(), [&](Dim d) { return is_known(d, with); })) return false;
-  known_ = std::move(with);
-  return true;
+    if (d.is_symbol() && known_.insert(d.symbol_id())) bound.push_back(d.symbol_id());
+  if (bound.empty()) return false;
+  if (shape_known(value)) return true;
+  for (int symbol : bound) known_.erase(symbol);
+  return false;
 }
 
 // A tensor whose dims cannot all be computed is one of unknown shape to the plan.
@@ -426,7 +426,7 @@ Status PlanBuilder::add_control_flow(const Node& node, Step::Kind kind) {
   constexpr std::string_view kNames[] = {"", "", "if", "loop", "scan"};
   record(node, Placement::Kind::kHost, fmt::format("{}, body compiled", kNames[static_cast<size_t>(kind)]), "");
   for (const auto& region : node.regions()) {
-    PlanBuilder body(*region, module_, known_);
+    PlanBuilder body(*region, module_, &known_);
     TENON_ASSIGN_OR_RETURN(auto plan, body.build());
     step.plans.push_back(std::move(plan));
     std::vector<ValueIdx>& captures = step.captures.emplace_back();
@@ -448,7 +448,7 @@ Status PlanBuilder::add_control_flow(const Node& node, Step::Kind kind) {
 Result<BuiltPlan> build_plan(const Graph& graph, const PlanOptions& options) {
   Module module{options, {}, {}};
   module.built.table = std::make_shared<std::vector<runtime::PlanKernel>>();
-  PlanBuilder builder(graph, module, {});
+  PlanBuilder builder(graph, module, nullptr);
   TENON_ASSIGN_OR_RETURN(module.built.plan, builder.build());
   return std::move(module.built);
 }

@@ -36,6 +36,7 @@ struct PlanOptions {
   bool prefer_library = false;      // before generated code, not only when that refuses
   /// Why a kernel must not be used (its compilation failed), by structural hash. May be empty.
   std::function<std::optional<std::string>(const kir::Kernel& kernel)> refuse;
+  Interrupt interrupt;              // asked before each node
 };
 
 struct BuiltPlan {

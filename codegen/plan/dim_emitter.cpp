@@ -72,7 +72,7 @@ Result<DimId> DimEmitter::emit_node(const DimNode& node) {
   return node.constant == 0 ? sum : binary(Op::kAdd, sum, constant(node.constant));
 }
 
-bool is_known(Dim dim, const std::unordered_set<int>& known) {
+bool is_known(Dim dim, const KnownSymbols& known) {
   if (!dim.is_valid()) return false;
   std::vector<int> symbols;
   ir::collect_symbols(dim, symbols);

@@ -26,7 +26,20 @@ class DimEmitter {
   std::unordered_map<int64_t, runtime::DimId> constants_;
 };
 
+/// Symbols that have a value: those of the enclosing plans, and those that this one has bound so far.
+class KnownSymbols {
+ public:
+  explicit KnownSymbols(const KnownSymbols* outer = nullptr) : outer_(outer) {}  // `outer` must outlive it
+  bool contains(int symbol) const { return own_.contains(symbol) || (outer_ != nullptr && outer_->contains(symbol)); }
+  bool insert(int symbol) { return !contains(symbol) && own_.insert(symbol).second; }
+  void erase(int symbol) { own_.erase(symbol); }
+
+ private:
+  const KnownSymbols* outer_;
+  std::unordered_set<int> own_;
+};
+
 /// Whether every symbol of `dim` is in `known`.
-bool is_known(ir::Dim dim, const std::unordered_set<int>& known);
+bool is_known(ir::Dim dim, const KnownSymbols& known);
 
 }  // namespace tenon::codegen

@@ -70,6 +70,27 @@ std::optional<Dim> largest(const Body& body, int id) {
   return std::nullopt;
 }
 
+/// Whether an index has a quotient, whose divisor may be the 0 of a tensor without elements.
+bool divides(const ir::ExprPool& pool, int root) {
+  bool found = false;
+  std::vector<int> stack = {root};
+  while (!stack.empty() && !found) {
+    const ir::ExprNode& node = pool.node(stack.back());
+    stack.pop_back();
+    found = node.kind == ExprKind::kOp && node.op == ir::ScalarOp::kFloorDiv;
+    stack.insert(stack.end(), node.args.begin(), node.args.end());
+  }
+  return found;
+}
+
+/// 1 when there is an element to compute, else at most 0.
+Dim any_element(const Body& body) {
+  Dim least = 1;
+  for (const std::vector<Dim>* extents : {&body.axes, &body.reduce_axes})
+    for (const Dim& extent : *extents) least = min(least, extent);
+  return least;
+}
+
 void add_load_facts(const Body& body, const ir::ExprNode& load, const std::vector<Dim>& shape, std::vector<DimFact>& facts) {
   const ir::ExprPool& pool = *body.pool;
   // Movements may read a part of an axis, unless a guard says which; the others read all of it.
@@ -86,9 +107,12 @@ void add_load_facts(const Body& body, const ir::ExprNode& load, const std::vecto
     const auto axis = axis_of(pool, load.args[i], broadcast);
     if (axis && *axis < body.axes.size() + body.reduce_axes.size()) {
       add_fact(facts, broadcast ? Kind::kBroadcast : kind, extent_of(body, *axis), shape[i]);
-    } else if (body.kind == ir::ComputeKind::kContraction) {
-      if (const auto last = largest(body, load.args[i])) add_fact(facts, Kind::kLessEqual, *last + 1, shape[i]);
+      continue;
     }
+    if (body.kind == ir::ComputeKind::kContraction || (kind == Kind::kLessEqual && !divides(pool, load.args[i])))
+      if (const auto last = largest(body, load.args[i])) add_fact(facts, Kind::kLessEqual, *last + 1, shape[i]);
+    // Nothing can be read where there is nothing: an index that is clamped to the last element needs one.
+    if (!load.guarded) add_fact(facts, Kind::kLessEqual, any_element(body), shape[i]);
   }
 }
 

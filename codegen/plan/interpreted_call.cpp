@@ -1,3 +1,6 @@
+#include <algorithm>
+#include <unordered_map>
+
 #include "codegen/plan/build.h"
 #include "ir/evaluate.h"
 
@@ -7,23 +10,26 @@ namespace {
 class InterpretedCall final : public runtime::HostFunction {
  public:
   InterpretedCall(const ir::Node& node, std::span<const ir::Value* const> captures)
-      : node_(node), captures_(captures.begin(), captures.end()) {}
+      : node_(node) {
+    for (const ir::Value* capture : captures) captures_.emplace(capture, captures_.size());
+  }
 
   Status call(runtime::HostCallContext& context) const override {
     const auto own = static_cast<size_t>(node_.num_inputs());
     ir::EvalOptions options;
     options.symbols = context.symbols;
+    options.interrupt = context.interrupt;
+    if (context.max_bytes != 0) options.max_bytes = static_cast<int64_t>(std::min<size_t>(context.max_bytes, INT64_MAX));
     options.outer = [&](const ir::Value* value) -> const HostValue* {
-      for (size_t i = 0; i < captures_.size(); ++i)
-        if (captures_[i] == value) return &context.inputs[own + i];
-      return nullptr;
+      const auto found = captures_.find(value);
+      return found == captures_.end() ? nullptr : &context.inputs[own + found->second];
     };
     return ir::evaluate_node(node_, context.inputs.first(own), context.outputs, options);
   }
 
  private:
   const ir::Node& node_;
-  std::vector<const ir::Value*> captures_;
+  std::unordered_map<const ir::Value*, size_t> captures_;  // to the inputs after the node's own
 };
 
 }  // namespace

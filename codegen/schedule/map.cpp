@@ -93,8 +93,9 @@ std::optional<std::vector<Dim>> in_order(std::vector<Dim> dims) {
 }
 
 /// Concatenations choose between operands by position along one axis: one piece each needs no choice. One piece when the
-/// value reads one operand only, or when the places are not known to be in order.
-std::vector<Piece> split(Lowering& lowering, int stage) {
+/// value reads one operand only, or when the places are not known to be in order. A choice between very many is refused: one
+/// kernel would make all of it for each element, and so many kernels take long to compile.
+Result<std::vector<Piece>> split(Lowering& lowering, int stage) {
   const Stage& s = lowering.stage(stage);
   ir::ExprPool& pool = *lowering.group.pool;
   IndexAlgebra algebra(pool, s.axes);
@@ -107,24 +108,27 @@ std::vector<Piece> split(Lowering& lowering, int stage) {
     const auto found = breakpoint(algebra, pool, n);
     if (!found || !found->second.is_valid()) continue;
     std::vector<Dim>& at = places[found->first];
-    if (std::find(at.begin(), at.end(), found->second) == at.end()) at.push_back(found->second);
+    if (at.size() <= kMaxPieces && std::find(at.begin(), at.end(), found->second) == at.end()) at.push_back(found->second);
   }
   const auto most = std::max_element(places.begin(), places.end(),
                                      [](const auto& a, const auto& b) { return a.second.size() < b.second.size(); });
-  if (loads < 2 || most == places.end() || most->second.size() + 1 > kMaxPieces) return {Piece{}};
+  const std::vector<Piece> whole{Piece{}};
+  if (loads < 2 || most == places.end()) return whole;
+  if (most->second.size() + 1 > kMaxPieces)
+    return error(Code::kUnsupported, "{} places choose between operands, {} are the most", most->second.size(), kMaxPieces - 1);
   std::optional<std::vector<Dim>> ordered = in_order(most->second);
-  if (!ordered) return {Piece{}};
+  if (!ordered) return whole;
   std::vector<Dim> at = *ordered;
   const Dim extent = s.axes[static_cast<size_t>(most->first)];
   std::vector<Piece> pieces;
   Dim lo = 0;
   at.push_back(extent);
   for (Dim hi : at) {
-    if (!ir::known_le(lo, hi) || !ir::known_le(hi, extent)) return {Piece{}};
+    if (!ir::known_le(lo, hi) || !ir::known_le(hi, extent)) return whole;
     if (lo != hi) pieces.push_back({most->first, lo, hi});
     lo = hi;
   }
-  return pieces.empty() ? std::vector<Piece>{Piece{}} : pieces;
+  return pieces.empty() ? whole : pieces;
 }
 
 void store_elements(KernelWriter& writer, const Map& map, ValueId offset) {
@@ -156,7 +160,10 @@ Dim row_grid(KernelWriter& writer, const Map& map) {
 }  // namespace
 
 Status schedule_map(Lowering& lowering, std::span<const int> stages) {
-  const std::vector<Piece> pieces = stages.size() == 1 && !lowering.gpu() ? split(lowering, stages[0]) : std::vector<Piece>{Piece{}};
+  std::vector<Piece> pieces{Piece{}};
+  if (stages.size() == 1 && !lowering.gpu()) {
+    TENON_ASSIGN_OR_RETURN(pieces, split(lowering, stages[0]));
+  }
   for (const Piece& piece : pieces) {
     Map map = prepare(lowering, stages, piece);
     map.lane_axis = choose_lane_axis(map.axes);

@@ -1,5 +1,6 @@
 #include "frontend/onnx/channel_block.h"
 
+#include <cstring>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -25,6 +26,16 @@ int64_t attribute(const onnx::NodeProto& node, const char* name, int64_t fallbac
   return fallback;
 }
 
+/// The number that ends the shape of a reshape from blocked channels to an axis of blocks and one of channels in them.
+int64_t exposed_block(const onnx::TensorProto& shape) {
+  std::vector<int64_t> v(shape.int64_data().begin(), shape.int64_data().end());
+  if (v.empty() && shape.raw_data().size() == 5 * sizeof(int64_t)) {
+    v.resize(5);
+    std::memcpy(v.data(), shape.raw_data().data(), shape.raw_data().size());
+  }
+  return v.size() == 5 && v[0] == 0 && v[1] == -1 && v[2] == 0 && v[3] == 0 ? v[4] : 0;
+}
+
 class Evidence {
  public:
   void read(const onnx::GraphProto& graph) {
@@ -38,6 +49,8 @@ class Evidence {
       const auto from = channels.find(node.input(0));
       const int64_t before = from == channels.end() ? 0 : from->second;
       if (node.domain() != kDomain) {
+        if (node.op_type() == "Reshape" && node.input_size() > 1)
+          if (const auto shape = weights.find(node.input(1)); shape != weights.end()) reshaped(exposed_block(*shape->second));
         if (node.input_size() == 1 && before > 0) channels[node.output(0)] = before;
         continue;
       }
@@ -64,6 +77,10 @@ class Evidence {
     // Fewer channels than a block are read from the plain layout.
     if (in > 8 && in < 16) is_16_ = true;
     if (in > 16 && in % 16 == 8) is_8_ = true;
+  }
+  void reshaped(int64_t block) {
+    if (block == 8) is_8_ = true;
+    if (block == 16) is_16_ = true;
   }
   void cut(int64_t padded, int64_t channels) {
     if (padded > 0 && channels > 0 && padded - channels >= 8) is_16_ = true;

@@ -76,7 +76,7 @@ Status Exporter::write_node(const Node& node, const Names& names, onnx::NodeProt
       attrs = &form->second.attrs;
       proto.set_op_type(form->second.op);
     }
-    const std::vector<std::string_view> regions = region_attributes(domain, node.op().name);
+    const std::span<const std::string_view> regions = region_attributes(domain, node.op().name);
     for (int i = 0; i < node.num_regions(); ++i) {
       onnx::AttributeProto& attribute = *proto.add_attribute();
       attribute.set_name(std::string(regions[static_cast<size_t>(i)]));

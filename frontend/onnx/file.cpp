@@ -11,6 +11,8 @@
 #include <cstring>
 #include <string>
 
+#include "support/tensor.h"
+
 namespace tenon::frontend {
 namespace fs = std::filesystem;
 
@@ -31,12 +33,25 @@ constexpr int kOpenFlags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
 
 std::string os_error(int code) { return std::strerror(code); }
 
-Result<Bytes> map_descriptor(int fd, std::string_view where) {
+Result<Bytes> read_descriptor(int fd, size_t size, std::string_view where) {
+  TENON_ASSIGN_OR_RETURN(std::shared_ptr<Buffer> copy, Buffer::allocate(size));
+  for (size_t at = 0; at < size;) {
+    const ssize_t n = ::pread(fd, copy->data() + at, size - at, static_cast<off_t>(at));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return Status(Code::kIo, os_error(errno), std::string(where));
+    if (n == 0) return Status(Code::kIo, "the file became shorter while it was read", std::string(where), "try again");
+    at += static_cast<size_t>(n);
+  }
+  return Bytes{copy, {copy->data(), size}};
+}
+
+Result<Bytes> map_descriptor(int fd, std::string_view where, size_t map_from) {
   struct stat st {};
   if (::fstat(fd, &st) != 0) return Status(Code::kIo, os_error(errno), std::string(where));
   if (!S_ISREG(st.st_mode)) return Status(Code::kInvalidArgument, "not a regular file", std::string(where));
   const auto size = static_cast<size_t>(st.st_size);
   if (size == 0) return Bytes{};
+  if (size < map_from) return read_descriptor(fd, size, where);
   void* data = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd, 0);
   if (data == MAP_FAILED) return Status(Code::kIo, "cannot map the file: " + os_error(errno), std::string(where));
   std::shared_ptr<const void> owner(data, [size](const void* p) { ::munmap(const_cast<void*>(p), size); });
@@ -90,13 +105,13 @@ fs::path descriptor_path(int fd) {
 
 }  // namespace
 
-Result<Bytes> map_file(const fs::path& file) {
+Result<Bytes> map_file(const fs::path& file, size_t map_from) {
   const int fd = ::open(file.c_str(), kOpenFlags);
   if (fd < 0) {
     const int code = errno;
     return Status(code == ENOENT || code == ENOTDIR ? Code::kNotFound : Code::kIo, os_error(code), file.string());
   }
-  Result<Bytes> bytes = map_descriptor(fd, file.string());
+  Result<Bytes> bytes = map_descriptor(fd, file.string(), map_from);
   ::close(fd);
   return bytes;
 }
@@ -157,7 +172,7 @@ Result<Bytes> ModelFolder::map(std::string_view location) const {
   if (st.st_nlink > 1)
     return Status(Code::kInvalidModel, "external data has more than one hard link, so it may be a file of another folder",
                   std::string(location), "replace it by a copy of its own");
-  return map_descriptor(file.fd, location);
+  return map_descriptor(file.fd, location, map_from);
 }
 
 }  // namespace tenon::frontend

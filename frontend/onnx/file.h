@@ -15,8 +15,12 @@ struct Bytes {
   std::span<const std::byte> span;
 };
 
-/// Maps a regular file read-only. kNotFound, kIo; kInvalidArgument for folders, FIFOs and devices.
-Result<Bytes> map_file(const std::filesystem::path& file);
+/// Files from this size on are mapped, smaller ones are copied. Who makes a mapped file shorter in place takes pages away from
+/// the process that reads it, which then ends by SIGBUS; a file that is replaced by another of its name (rename) does no harm.
+inline constexpr size_t kMapFrom = size_t{64} << 20;
+
+/// The bytes of a regular file, mapped read-only or copied. kNotFound, kIo; kInvalidArgument for folders, FIFOs and devices.
+Result<Bytes> map_file(const std::filesystem::path& file, size_t map_from = kMapFrom);
 
 /// The folder that a model's external data must stay in. Relative locations are resolved beneath it by the kernel
 /// (openat2 with RESOLVE_BENEATH) where that exists, else component by component without following any symlink. One
@@ -28,9 +32,10 @@ class ModelFolder {
   static Result<ModelFolder> of_model(const std::filesystem::path& model);
   static Result<ModelFolder> open(const std::filesystem::path& folder);
 
-  /// Maps the regular file at `location`. kInvalidModel for anything that is empty, absolute, leads out of the folder, has
+  /// The regular file at `location`, mapped from `map_from` bytes on. kInvalidModel for anything that is empty, absolute, leads out of the folder, has
   /// a second hard link, or is not a regular file.
   Result<Bytes> map(std::string_view location) const;
+  size_t map_from = kMapFrom;
 
  private:
   struct Fd;

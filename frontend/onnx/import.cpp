@@ -22,8 +22,9 @@ Result<std::unique_ptr<ir::Graph>> import_mapped(const Bytes& bytes, const Impor
 }  // namespace
 
 Result<std::unique_ptr<ir::Graph>> import_onnx(const std::filesystem::path& file, const ImportOptions& options) {
-  TENON_ASSIGN_OR_RETURN(const Bytes bytes, map_file(file));
+  TENON_ASSIGN_OR_RETURN(const Bytes bytes, map_file(file, options.map_from));
   TENON_ASSIGN_OR_RETURN(ModelFolder folder, ModelFolder::of_model(file));
+  folder.map_from = options.map_from;
   Result<std::unique_ptr<ir::Graph>> graph = import_mapped(bytes, options, std::move(folder));
   if (!graph.ok()) return std::move(graph).status().at(file.string());
   return graph;
@@ -34,6 +35,7 @@ Result<std::unique_ptr<ir::Graph>> import_onnx_bytes(std::span<const std::byte> 
   std::optional<ModelFolder> folder;
   if (!base_folder.empty()) {
     TENON_ASSIGN_OR_RETURN(folder, ModelFolder::open(base_folder));
+    folder->map_from = options.map_from;
   }
   TENON_ASSIGN_OR_RETURN(std::shared_ptr<Buffer> copy, Buffer::allocate(bytes.size()));
   if (!bytes.empty()) std::memcpy(copy->data(), bytes.data(), bytes.size());

@@ -4,81 +4,99 @@
 #include "frontend/onnx/importer.h"
 
 namespace tenon::frontend {
+
 namespace {
 
-/// A tensor type without its first axis.
-ir::Type element_type(const ir::Type& type) {
-  if (!type.is_ranked_tensor()) return ir::TensorType::unranked(type.dtype());
-  const std::vector<ir::Dim>& dims = *type.tensor().dims;
-  return ir::TensorType(type.dtype(), std::vector<ir::Dim>(dims.begin() + (dims.empty() ? 0 : 1), dims.end()));
+struct BatchedScan {
+  std::vector<ir::Value*> lengths, operands;  // lengths: one or none; operands: states, then scanned inputs
+  int64_t scanned;
+  int num_outputs;
+  std::vector<int64_t> directions;
+  int64_t states() const { return static_cast<int64_t>(operands.size()) - scanned; }
+};
+
+Result<BatchedScan> read_batched_scan(const Call& call, int num_outputs) {
+  BatchedScan s{{}, {}, call.integer("num_scan_inputs", 0), num_outputs, {}};
+  if (call.has(0)) s.lengths = {call.in(0)};
+  for (size_t i = 1; i < call.inputs.size(); ++i) {
+    if (!call.has(i)) return error(Code::kInvalidModel, "input {} is missing", i);
+    if (const auto rank = rules::rank_of(call.in(i));
+        rank && *rank < (static_cast<int64_t>(call.inputs.size() - i) <= s.scanned ? 2 : 1))
+      return error(Code::kInvalidModel, "input {} has rank {}: a batch axis comes first, and the scanned one next", i,
+                   *rank);
+    s.operands.push_back(call.in(i));
+  }
+  if (s.scanned < 1 || s.states() < 0)
+    return error(Code::kInvalidModel, "num_scan_inputs {} is out of range", s.scanned);
+  if (num_outputs < std::max<int64_t>(s.states(), 1) || static_cast<int>(call.used.size()) > num_outputs)
+    return error(Code::kInvalidModel, "the body has {} outputs, for {} states and {} outputs of the node", num_outputs,
+                 s.states(), call.used.size());
+  for (ir::Value* lengths : s.lengths)
+    if (lengths->dtype() != DType::kI64 || rules::rank_of(lengths).value_or(1) != 1)
+      return error(Code::kInvalidModel, "sequence_lens must be i64 of rank 1, but is {}", to_string(lengths->type()));
+  if (const auto* directions = call.integers("directions")) s.directions = *directions;
+  return s;
 }
 
-/// The first `length` steps of x.
-ir::Value* first_steps(ir::Builder& builder, ir::Value* x, ir::Value* length) {
-  return builder.make("Slice", {x, builder.ints({0}), length, builder.ints({0})});
+ir::Type without_batch(const ir::Type& type) {
+  if (!type.is_ranked_tensor()) return type;
+  return ir::TensorType(type.dtype(), std::vector<ir::Dim>(type.tensor().dims->begin() + 1, type.tensor().dims->end()));
 }
 
-/// y with zeros behind it, to as many steps as `like` has.
-ir::Value* pad_steps(ir::Builder& builder, ir::Value* y, ir::Value* steps, ir::Value* length) {
-  ir::Value* pads =
-      builder.make("Concat", {builder.ints({0}), builder.make("Sub", {steps, length})}, {{"axis", int64_t{0}}});
-  return builder.make("Pad", {y, pads, nullptr, builder.ints({0})});
+/// The first `length` of x along axis 0; running it with a length outside [0, extent] fails.
+ir::Value* head_of(ir::Builder& b, ir::Value* x, ir::Value* sizes) {
+  ir::Value* inputs[] = {x, sizes};
+  return b.make_n("Split", inputs, 2, {{"axis", int64_t{0}}})[0];
 }
 
 }  // namespace
 
-Result<std::vector<ir::Value*>> Importer::emit_batched_scan(const Call& call, const onnx::GraphProto& body,
-                                                            ir::Graph& graph, const Scope& scope, const Frame& frame) {
-  const int64_t scanned = call.integer("num_scan_inputs", 0);
-  const auto count = static_cast<int64_t>(call.inputs.size()) - 1;
-  if (scanned < 1 || scanned > count)
-    return error(Code::kInvalidModel, "num_scan_inputs is {} with {} inputs", scanned, count);
-  const auto states = static_cast<size_t>(count - scanned);
-  if (static_cast<size_t>(body.output_size()) < states || call.used.size() > static_cast<size_t>(body.output_size()))
-    return error(Code::kInvalidModel, "the body has {} outputs for {} states and {} outputs of the node",
-                 body.output_size(), states, call.used.size());
-  std::vector<ir::Value*> batched(call.inputs.begin() + 1, call.inputs.end());
-  if (call.has(0)) batched.push_back(call.in(0));
-  for (const ir::Value* v : batched)
-    if (v == nullptr || !v->type().is_tensor())
-      return error(Code::kInvalidModel, "an input is missing or not a tensor");
-
-  const ir::OpDef* op = ir::find_op("", "Scan");
-  ir::Node* outer = graph.create(*op, batched, body.output_size());
-  outer->set_name(call.name);
-  outer->attrs().set("num_scan_inputs", static_cast<int64_t>(batched.size()));
-  ir::Graph& example = outer->add_region();
-  std::vector<ir::Value*> inputs;
-  for (const ir::Value* v : batched) {
-    inputs.push_back(example.add_input(unique(fmt::format("{}/example", call.name)), element_type(v->type())));
-    named_.insert(inputs.back());
-  }
-
-  ir::Builder builder(example);
+/// Scan of opset 8 runs a scan for each entry of a batch: a Scan over the batch whose body is the scan over the
+/// sequence. A shorter sequence is the head of its rows; what its outputs lack is zeros.
+Importer::Values Importer::import_batched_scan(const Call& call, const Regions& regions, ir::Graph& graph,
+                                               const Scope& scope, const Frame& frame) {
+  TENON_ASSIGN_OR_RETURN(const BatchedScan s, read_batched_scan(call, regions[0]->output_size()));
+  std::vector<ir::Value*> inputs = s.operands;
+  inputs.insert(inputs.end(), s.lengths.begin(), s.lengths.end());
+  ir::Builder builder(graph);
   builder.set_name(call.name);
-  ir::Value *steps = nullptr, *length = nullptr;
-  if (call.has(0)) {
-    steps = builder.make("Shape", {inputs[states]}, {{"end", int64_t{1}}});
-    length = builder.make("Reshape", {inputs.back(), builder.ints({1})});
-    length = builder.make("Min", {builder.make("Max", {length, builder.ints({0})}), steps});
-    inputs.pop_back();
-    for (size_t i = states; i < inputs.size(); ++i) inputs[i] = first_steps(builder, inputs[i], length);
-    TENON_RETURN_IF_ERROR(builder.status());
-  }
-  ir::Node* inner = example.create(*op, inputs, body.output_size());
-  inner->set_name(call.name + "/steps");
-  inner->attrs().set("num_scan_inputs", scanned);
-  if (const auto* directions = call.integers("directions")) inner->attrs().set("scan_input_directions", *directions);
-  TENON_RETURN_IF_ERROR(import_region(body, *inner, inner->add_region(), scope, frame));
-  if (!unsupported_.empty()) return std::vector<ir::Value*>(outer->outputs().begin(), outer->outputs().end());
-  TENON_RETURN_IF_ERROR(ir::infer_node(*inner));
-  for (int i = 0; i < inner->num_outputs(); ++i) {
-    const bool padded = length != nullptr && static_cast<size_t>(i) >= states;
-    example.add_output(padded ? pad_steps(builder, inner->output(i), steps, length) : inner->output(i));
-  }
+
+  const auto fill = [&](ir::Graph& batch) -> Status {
+    std::vector<ir::Value*> slices;
+    for (size_t i = 0; i < inputs.size(); ++i)
+      slices.push_back(batch.add_input(unique(fmt::format("{}/{}", call.name, i)), without_batch(inputs[i]->type())));
+    ir::Builder b(batch);
+    b.set_name(call.name);
+    ir::Value* tail = nullptr;
+    if (!s.lengths.empty()) {
+      ir::Value* length = b.make("Unsqueeze", {slices.back(), b.ints({0})});
+      slices.pop_back();
+      ir::Value* extent = b.make("Shape", {slices.back()}, {{"start", int64_t{0}}, {"end", int64_t{1}}});
+      tail = b.make("Sub", {extent, length});
+      ir::Value* sizes = b.make("Concat", {length, tail}, {{"axis", int64_t{0}}});
+      for (auto i = static_cast<size_t>(s.states()); i < slices.size(); ++i) slices[i] = head_of(b, slices[i], sizes);
+      TENON_RETURN_IF_ERROR(b.status());
+    }
+    ir::Node* scan = batch.create(*ir::find_op("", "Scan"), slices, s.num_outputs);
+    scan->set_name(call.name);
+    scan->attrs().set("num_scan_inputs", s.scanned);
+    if (!s.directions.empty()) scan->attrs().set("scan_input_directions", s.directions);
+    TENON_RETURN_IF_ERROR(import_region(*regions[0], *scan, scan->add_region(), scope, frame));
+    TENON_RETURN_IF_ERROR(ir::infer_node(*scan));
+    for (int i = 0; i < s.num_outputs; ++i) {
+      ir::Value* value = scan->output(i);
+      if (tail != nullptr && i >= s.states())
+        value =
+            b.make("Pad", {value, b.make("Concat", {b.ints({0}), tail}, {{"axis", int64_t{0}}}), nullptr, b.ints({0})});
+      TENON_RETURN_IF_ERROR(b.status());
+      batch.add_output(value);
+    }
+    return {};
+  };
+  std::vector<ir::Value*> outputs = builder.make_region(
+      "Scan", inputs, s.num_outputs, {{"num_scan_inputs", static_cast<int64_t>(inputs.size())}}, fill);
   TENON_RETURN_IF_ERROR(builder.status());
-  TENON_RETURN_IF_ERROR(ir::infer_node(*outer));
-  return std::vector<ir::Value*>(outer->outputs().begin(), outer->outputs().end());
+  return outputs;
 }
 
 }  // namespace tenon::frontend

@@ -8,10 +8,6 @@ namespace tenon::frontend {
 
 using onnx::AttributeProto;
 
-namespace {
-constexpr size_t kMaxPrefix = 512;
-}
-
 Status Importer::import_nodes(const Nodes& nodes, ir::Graph& graph, Scope& scope, const Frame& frame, const Hints& hints) {
   TENON_ASSIGN_OR_RETURN(const std::vector<int> order,
                          order_nodes(nodes, [&](const std::string& name) { return scope.find(name) != nullptr; }));
@@ -22,6 +18,7 @@ Status Importer::import_nodes(const Nodes& nodes, ir::Graph& graph, Scope& scope
 Status Importer::import_node(const onnx::NodeProto& proto, ir::Graph& graph, Scope& scope, const Frame& frame, const Hints& hints) {
   if (++visited_ > options_.max_nodes)
     return error(Code::kResourceExhausted, "more than {} nodes once functions are inlined", options_.max_nodes);
+  TENON_RETURN_IF_ERROR(options_.interrupt.check());
   if (const Functions::Entry* function = functions_.find(proto))
     return import_call(proto, *function, graph, scope, frame, hints);
 
@@ -45,11 +42,14 @@ Status Importer::import_node(const onnx::NodeProto& proto, ir::Graph& graph, Sco
     unsupported_.push_back(fmt::format("{} (node {})", status.what(), name));
   }
   if (!outputs) {
-    const bool batched_scan = call->domain.empty() && call->op == "Scan" && call->version < 9;
-    Result<std::vector<ir::Value*>> emitted = batched_scan ? emit_batched_scan(*call, *regions[0], graph, scope, frame) : emit(*call, regions, graph, scope, frame);
+    const Form* form = find_form(call->domain, call->op, call->version);
+    Values emitted = form != nullptr && unsupported_.empty() ? (this->*form->import)(*call, regions, graph, scope, frame) : emit(*call, regions, graph, scope, frame);
     if (!emitted.ok()) return std::move(emitted).status().at(place());
     outputs = std::move(emitted).value();
   }
+  const bool reorders = proto.domain() == "com.microsoft.nchwc";
+  if (channel_block_ != 0 && (reorders ? proto.op_type() != "ReorderOutput" : call->blocked))
+    blocked_.insert(outputs->begin(), outputs->end());
   return bind_outputs(proto, *outputs, scope, frame, hints).at(place());
 }
 
@@ -74,8 +74,9 @@ Result<Call> Importer::read_call(const onnx::NodeProto& proto, const Scope& scop
     if (value == nullptr && !name.empty()) return error(Code::kInvalidModel, "nothing defines '{}'", name);
     call.inputs.push_back(value);
   }
+  call.blocked = std::any_of(call.inputs.begin(), call.inputs.end(), [&](const ir::Value* v) { return blocked_.contains(v); });
   for (const std::string& name : proto.output()) call.used.push_back(!name.empty());
-  const std::vector<std::string_view> region_names = region_attributes(call.domain, call.op);
+  const std::span<const std::string_view> region_names = region_attributes(call.domain, call.op);
   regions.assign(region_names.size(), nullptr);
   std::unordered_set<std::string> seen;
   for (const AttributeProto& own : proto.attribute()) {
@@ -94,7 +95,7 @@ Result<Call> Importer::read_call(const onnx::NodeProto& proto, const Scope& scop
     call.attrs.set(own.name(), std::move(value));
   }
   for (size_t i = 0; i < regions.size(); ++i)
-    if (regions[i] == nullptr) return error(Code::kInvalidModel, "attribute {} is missing", region_names[i]);
+    if (regions[i] == nullptr && call.domain.empty()) return error(Code::kInvalidModel, "attribute {} is missing", region_names[i]);
   return call;
 }
 

@@ -20,6 +20,9 @@ namespace tenon::frontend {
 
 using Nodes = google::protobuf::RepeatedPtrField<onnx::NodeProto>;
 
+/// Of the names that an inlined call gives: calls of calls with long names would take memory by their product.
+inline constexpr size_t kMaxPrefix = 512;
+
 /// "ai.onnx" is the same as "".
 std::string canonical_domain(const std::string& domain);
 
@@ -49,7 +52,11 @@ class Functions {
 Status check_supported(const onnx::ModelProto& model, const Opsets& opsets, const Functions& functions, const ImportOptions& options);
 
 /// The graphs that an op's node carries, in the order of its regions.
-std::vector<std::string_view> region_attributes(std::string_view domain, std::string_view op);
+std::span<const std::string_view> region_attributes(std::string_view domain, std::string_view op);
+/// Whether the importer itself builds this op: what it means lies in its subgraphs or in the graph around it.
+bool is_form(std::string_view domain, std::string_view op, int64_t version);
+/// Names of values that a node reads besides its inputs and subgraphs: the tensors that Gradient speaks of.
+std::vector<std::string> named_values(const onnx::NodeProto& node);
 
 /// Order in which every node follows those whose outputs it (or its subgraphs) reads, else as given. kInvalidModel for
 /// cycles, names defined twice and names that nothing defines (`known` says which exist outside).
@@ -95,12 +102,27 @@ class Importer {
   Result<const onnx::AttributeProto*> resolve_attribute(const onnx::AttributeProto& a, const Frame& frame);
   Result<std::vector<ir::Value*>> emit(const Call& call, const std::vector<const onnx::GraphProto*>& regions, ir::Graph& graph,
                                        const Scope& scope, const Frame& frame);
-  /// Scan of opset 8, which runs each example of a batch by itself: a Scan over the batch around one over the steps.
-  Result<std::vector<ir::Value*>> emit_batched_scan(const Call& call, const onnx::GraphProto& body, ir::Graph& graph, const Scope& scope,
-                                                    const Frame& frame);
   Status bind_outputs(const onnx::NodeProto& proto, const std::vector<ir::Value*>& outputs, Scope& scope, const Frame& frame,
                       const Hints& hints);
   Status import_outputs(const google::protobuf::RepeatedPtrField<onnx::ValueInfoProto>& outputs, ir::Graph& graph, const Scope& scope);
+
+  // Forms (import_forms.cpp): ops that become others here.
+  using Regions = std::vector<const onnx::GraphProto*>;  // null: an optional one that is absent
+  using Values = Result<std::vector<ir::Value*>>;
+  using ImportForm = Values (Importer::*)(const Call&, const Regions&, ir::Graph&, const Scope&, const Frame&);
+  struct Form {
+    std::string_view domain, op;
+    int64_t below;
+    ImportForm import;
+  };
+  static const Form* find_form(std::string_view domain, std::string_view op, int64_t version);
+  friend bool is_form(std::string_view domain, std::string_view op, int64_t version);
+  Values import_batched_scan(const Call& call, const Regions& regions, ir::Graph& graph, const Scope& scope, const Frame& frame);
+  Values import_flex_attention(const Call& call, const Regions& regions, ir::Graph& graph, const Scope& scope, const Frame& frame);
+  Values import_gradient(const Call& call, const Regions& regions, ir::Graph& graph, const Scope& scope, const Frame& frame);
+  Result<ir::Value*> inline_modifier(const onnx::GraphProto& proto, ir::Value* x, const std::string& name, ir::Graph& graph,
+                                     const Scope& scope, const Frame& frame);
+
   ir::Value* add_constant(ir::Graph& graph, Tensor tensor, const std::string& name);
   void name_value(ir::Value* value, const std::string& name);
   std::string unique(const std::string& name);
@@ -121,6 +143,7 @@ class Importer {
   std::unordered_set<const ir::Value*> named_;
   std::vector<ir::Value*> initializers_;
   std::vector<std::string> unsupported_;  // found while building; reported together
+  std::unordered_set<const ir::Value*> blocked_;  // values of com.microsoft.nchwc's layout
   int64_t visited_ = 0, unnamed_ = 0, channel_block_ = 0;
 };
 

@@ -65,7 +65,7 @@ const RuleIndex& rule_index() {
   static const RuleIndex index = [] {
     RuleIndex out;
     for (std::span<const NormalizeRule> table :
-         {math_rules(), nn_rules(), tensor_rules(), experimental_rules(), layout_rules()})
+         {math_rules(), nn_rules(), tensor_rules(), experimental_rules(), layout_rules(), contrib_rules()})
       for (const NormalizeRule& rule : table)
         for (std::string_view rest = rule.ops; !rest.empty();) {
           const size_t space = rest.find(' ');

@@ -20,6 +20,7 @@ struct Call {
   ir::Attrs attrs;
   std::vector<bool> used;           // per declared output: it has a name
   int64_t channel_block = 0;        // of the model's com.microsoft.nchwc layout, 0: it has none
+  bool blocked = false;             // an input comes from ops of that layout
 
   bool has(size_t i) const { return i < inputs.size() && inputs[i] != nullptr; }
   ir::Value* in(size_t i) const { return i < inputs.size() ? inputs[i] : nullptr; }
@@ -53,6 +54,7 @@ std::span<const NormalizeRule> nn_rules();
 std::span<const NormalizeRule> tensor_rules();
 std::span<const NormalizeRule> experimental_rules();
 std::span<const NormalizeRule> layout_rules();
+std::span<const NormalizeRule> contrib_rules();
 
 /// Brings a call to the newest form of its op. kUnsupported when an old form has no newer equivalent.
 Status normalize(Call& call, ir::Builder& builder, std::optional<std::vector<ir::Value*>>& outputs);

@@ -39,12 +39,11 @@ Status reorder_input(Call& call, ir::Builder& builder, Outputs& outputs) {
   ir::Value* x = call.in(0);
   if (call.integer("channels_last", 0) != 0) x = channels_first(builder, x, rank);
   TENON_RETURN_IF_ERROR(builder.status());
-  const ir::Dim channels = x->tensor().dim(1);
-  if (!channels.is_const()) return unsupported(call, "a number of channels that is not constant");
-  std::vector<int64_t> pads(static_cast<size_t>(2 * rank), 0);
-  pads[static_cast<size_t>(rank + 1)] = ir::mod(0 - channels, call.channel_block).value();
-  const bool whole = pads[static_cast<size_t>(rank + 1)] == 0;
-  outputs = {whole ? builder.make("Identity", {x}) : builder.make("Pad", {x, builder.ints(pads)})};
+  const ir::Dim missing = ir::mod(ir::Dim(0) - x->tensor().dim(1), call.channel_block);
+  Dims pads(static_cast<size_t>(2 * rank), 0);
+  pads[static_cast<size_t>(rank + 1)] = missing;
+  outputs = {missing.is_const(0) ? builder.make("Identity", {x})
+                                 : builder.make("Pad", {x, builder.make("tenon.dim_values", {}, {{"dims", pads}})})};
   return builder.status();
 }
 
@@ -95,6 +94,16 @@ Status plain_op(Call& call, ir::Builder&, Outputs&) {
   return {};
 }
 
+/// Reshape to [batch, blocks, height, width, channels of a block]: what is broadcast between two such tensors broadcasts
+/// as well without.
+Status expose_blocks(Call& call, ir::Builder& builder, Outputs& outputs) {
+  if (!call.blocked || call.has(2) || !call.has(1)) return {};
+  const std::optional<std::vector<int64_t>> shape = ir::constant_ints(call.in(1));
+  if (!shape || *shape != std::vector<int64_t>{0, -1, 0, 0, call.channel_block}) return {};
+  outputs = {builder.make("Identity", {call.in(0)})};
+  return builder.status();
+}
+
 /// Integer scales; the coordinates are Resize's, the nearest one below.
 Status blocked_upsample(Call& call, ir::Builder& builder, Outputs& outputs) {
   const std::vector<int64_t>* list = call.integers("scales");
@@ -121,6 +130,23 @@ Status channels_last(Call& call, ir::Builder& builder, Outputs& outputs) {
   return builder.status();
 }
 
+/// com.microsoft's ops with channels last: QLinearConv when it says so, NhwcConv and NhwcMaxPool always; filters are as
+/// ai.onnx has them, a residual (input 3 of NhwcFusedConv) is not.
+Status channels_last_conv(Call& call, ir::Builder& builder, Outputs& outputs) {
+  const bool quantised = call.op == "QLinearConv", last = !quantised || call.integer("channels_last", 0) != 0;
+  call.attrs.erase("channels_last");
+  if (!last) return plain_op(call, builder, outputs);
+  TENON_ASSIGN_OR_RETURN(const int64_t rank, rank_or_fail(call, 0));
+  std::vector<ir::Value*> inputs = call.inputs;
+  inputs[0] = channels_first(builder, inputs[0], rank);
+  if (call.op == "NhwcFusedConv" && call.has(3)) inputs[3] = channels_first(builder, inputs[3], rank);
+  const char* op = quantised ? "QLinearConv" : call.op == "NhwcConv" ? "Conv" : call.op == "NhwcMaxPool" ? "MaxPool" : "com.microsoft.FusedConv";
+  const std::vector<ir::Value*> y = builder.make_n(op, inputs, 1, attributes(call));
+  TENON_RETURN_IF_ERROR(builder.status());
+  outputs = {channels_first(builder, y[0], rank, true)};
+  return builder.status();
+}
+
 Status identity(Call& call, ir::Builder& builder, Outputs& outputs) {
   if (!call.has(0)) return error(Code::kInvalidModel, "input 0 is missing");
   outputs = {builder.make("Identity", {call.in(0)})};
@@ -133,10 +159,11 @@ constexpr NormalizeRule kRules[] = {
     {"com.microsoft.nchwc", "Conv", kAnyVersion, blocked_conv, true},
     {"com.microsoft.nchwc", "MaxPool AveragePool GlobalMaxPool GlobalAveragePool", kAnyVersion, plain_op, true},
     {"com.microsoft.nchwc", "Upsample", kAnyVersion, blocked_upsample, true},
+    {"", "Reshape", kAnyVersion, expose_blocks},
     {"com.ms.internal.nhwc",
      "Conv ConvTranspose MaxPool AveragePool GlobalAveragePool GlobalMaxPool InstanceNormalization LRN DepthToSpace SpaceToDepth",
      kAnyVersion, channels_last, true},
-    {"com.microsoft", "LayerNormalization SimplifiedLayerNormalization", kAnyVersion, plain_op, true},
+    {"com.microsoft", "QLinearConv NhwcConv NhwcFusedConv NhwcMaxPool", kAnyVersion, channels_last_conv, true},
     {"", "MemcpyToHost MemcpyFromHost", kAnyVersion, identity, true},
 };
 

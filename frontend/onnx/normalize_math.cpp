@@ -1,5 +1,6 @@
 // Elementwise, reduction and matrix ops: old forms to the newest.
 
+#include <cmath>
 #include <limits>
 
 #include "frontend/onnx/normalize.h"
@@ -125,6 +126,34 @@ Status label_encoder(Call& call, ir::Builder&, Outputs&) {
   return {};
 }
 
+/// LabelEncoder below 4 compared keys as numbers do: NaN equals nothing (as ONNX Runtime).
+Status label_encoder_nan(Call& call, ir::Builder&, Outputs&) {
+  const auto* keys = call.reals("keys_floats");
+  if (keys == nullptr) return {};
+  std::vector<size_t> kept;
+  for (size_t i = 0; i < keys->size(); ++i)
+    if (!std::isnan((*keys)[i])) kept.push_back(i);
+  if (kept.size() == keys->size()) return {};
+  for (const char* name : {"keys_floats", "values_floats", "values_int64s", "values_strings"}) {
+    const ir::Attr* list = call.attrs.find(name);
+    if (list == nullptr) continue;
+    ir::Attr shorter = std::visit(
+        [&]<class T>(const T& values) -> ir::Attr {
+          if constexpr (requires { values[0]; values.size(); } && !std::is_same_v<T, std::string>) {
+            T out;
+            for (size_t i : kept)
+              if (i < values.size()) out.push_back(values[i]);
+            return out;
+          } else {
+            return values;
+          }
+        },
+        *list);
+    call.attrs.set(name, std::move(shorter));
+  }
+  return {};
+}
+
 constexpr NormalizeRule kRules[] = {
     {"", "Add Sub Mul Div Pow And Or Xor Greater Less Equal", 7, legacy_broadcast},
     {"", "Gemm", 7, drop_broadcast},
@@ -139,6 +168,7 @@ constexpr NormalizeRule kRules[] = {
     {"", "OneHot", 11, one_hot_indices},
     {"", "DFT", 20, dft_axis},
     {"ai.onnx.ml", "LabelEncoder", 2, label_encoder},
+    {"ai.onnx.ml", "LabelEncoder", 4, label_encoder_nan},
 };
 
 }  // namespace

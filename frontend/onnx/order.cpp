@@ -20,6 +20,7 @@ void free_names(const onnx::GraphProto& graph, Names& out) {
   Names used;
   for (const auto& node : graph.node()) {
     used.insert(node.input().begin(), node.input().end());
+    for (std::string& name : named_values(node)) used.insert(std::move(name));
     for (const auto& a : node.attribute()) {
       if (a.has_g()) free_names(a.g(), used);
       for (const auto& g : a.graphs()) free_names(g, used);
@@ -48,6 +49,7 @@ Result<std::vector<int>> order_nodes(const Nodes& nodes, const std::function<boo
   std::vector<int> waiting(count, 0);
   for (int i = 0; i < nodes.size(); ++i) {
     Names reads(nodes[i].input().begin(), nodes[i].input().end());
+    for (std::string& name : named_values(nodes[i])) reads.insert(std::move(name));
     for (const auto& a : nodes[i].attribute()) {
       if (a.has_g()) free_names(a.g(), reads);
       for (const auto& g : a.graphs()) free_names(g, reads);

@@ -123,7 +123,7 @@ class Survey {
 
   bool known(const std::string& domain, const std::string& op, int64_t version) const {
     if (ops_ != nullptr && ops_->find(domain, op, version) != nullptr) return true;
-    return ir::find_op(domain, op) != nullptr || has_replacement(domain, op, version);
+    return ir::find_op(domain, op) != nullptr || has_replacement(domain, op, version) || is_form(domain, op, version);
   }
 
   void add(const std::string& key, std::string what, const onnx::NodeProto& node) {
@@ -192,10 +192,11 @@ Status check_supported(const onnx::ModelProto& model, const Opsets& opsets, cons
   return InlinedSize(functions, options).nodes(model.graph().node(), 0).status();
 }
 
-std::vector<std::string_view> region_attributes(std::string_view domain, std::string_view op) {
-  if (!domain.empty()) return {};
-  if (op == "If") return {"then_branch", "else_branch"};
-  if (op == "Loop" || op == "Scan" || op == "SequenceMap") return {"body"};
+std::span<const std::string_view> region_attributes(std::string_view domain, std::string_view op) {
+  static constexpr std::string_view kBranches[] = {"then_branch", "else_branch"}, kBody[] = {"body"}, kModifiers[] = {"score_mod", "prob_mod"};
+  if (domain.empty() && op == "If") return kBranches;
+  if (domain.empty() && (op == "Loop" || op == "Scan" || op == "SequenceMap")) return kBody;
+  if (domain == "ai.onnx.preview" && op == "FlexAttention") return kModifiers;
   return {};
 }
 

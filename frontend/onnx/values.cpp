@@ -1,13 +1,15 @@
-// Values as files: TensorProto, SequenceProto, OptionalProto, .npy.
+// Values as files: TensorProto, SequenceProto, OptionalProto, .npy, .npz.
 
 #include <fstream>
 
 #include "frontend/onnx/file.h"
 #include "frontend/onnx/import.h"
 #include "frontend/onnx/npy.h"
+#include "frontend/onnx/npz.h"
 #include "frontend/onnx/proto.h"
 #include "frontend/onnx/tensor_proto.h"
 #include "frontend/onnx/wire.h"
+#include "support/memory.h"
 
 namespace tenon::frontend {
 namespace {
@@ -136,11 +138,16 @@ Result<HostValue> read(const Bytes& bytes, const std::filesystem::path& file, co
   return reader.tensor(proto);
 }
 
+Result<HostValue> read_archive(const Bytes& bytes, std::string_view name) {
+  TENON_ASSIGN_OR_RETURN(Tensor t, parse_npz(bytes.span, name, default_memory_limit()));
+  return HostValue(std::move(t));
+}
+
 }  // namespace
 
-Result<HostValue> read_value(const std::filesystem::path& file, const ir::Type& type) {
+Result<HostValue> read_value(const std::filesystem::path& file, const ir::Type& type, std::string_view name) {
   TENON_ASSIGN_OR_RETURN(const Bytes bytes, map_file(file));
-  Result<HostValue> value = read(bytes, file, type);
+  Result<HostValue> value = is_npz(bytes.span) ? read_archive(bytes, name) : read(bytes, file, type);
   if (!value.ok()) return std::move(value).status().at(file.string());
   return value;
 }

@@ -45,8 +45,9 @@ AttentionResult attend(Steps& s, const AttentionSpec& spec) {
   if (spec.q == nullptr || spec.k == nullptr || spec.v == nullptr) return r;
   const Dims q = dims_of_value(spec.q), k = dims_of_value(spec.k), v = dims_of_value(spec.v);
   DType type = spec.q->dtype();
+  const bool scaled = spec.scale_given || spec.scale != 0;
   double scale = spec.scale;
-  if (scale == 0) scale = q[3].is_const() && q[3].value() > 0 ? 1.0 / std::sqrt(static_cast<double>(q[3].value())) : 1.0;
+  if (!scaled) scale = q[3].is_const() && q[3].value() > 0 ? 1.0 / std::sqrt(static_cast<double>(q[3].value())) : 1.0;
   // Fewer key heads: [batch, kv heads, group, queries, size] against [batch, kv heads, 1, keys, size].
   bool grouped = !known_eq(q[1], k[1]);
   Dim group = grouped ? floor_div(q[1], k[1]) : Dim(1);
@@ -58,7 +59,7 @@ AttentionResult attend(Steps& s, const AttentionSpec& spec) {
   }
   Value* kt = s.transpose(ks, grouped ? std::vector<int64_t>{0, 1, 2, 4, 3} : std::vector<int64_t>{0, 1, 3, 2});
   Value* scores = s.mul(s.matmul(qs, kt), scale);
-  if (!q[3].is_const() && spec.scale == 0) scores = s.div(scores, s.unary("Sqrt", s.cast(s.dim_scalar(q[3]), type)));
+  if (!q[3].is_const() && !scaled) scores = s.div(scores, s.unary("Sqrt", s.cast(s.dim_scalar(q[3]), type)));
   r.scores = grouped ? s.reshape(scores, {q[0], q[1], q[2], k[2]}) : scores;
   auto cap = [&](Value* x) {
     return spec.softcap > 0 ? s.mul(s.unary("Tanh", s.div(x, spec.softcap)), spec.softcap) : x;
@@ -70,6 +71,7 @@ AttentionResult attend(Steps& s, const AttentionSpec& spec) {
   r.biased = x;
   if (spec.softcap_after_bias) r.capped = x = cap(x);
   if (spec.softmax_type != DType::kInvalid) x = s.cast(x, spec.softmax_type);
+  if (spec.score_mod) x = spec.score_mod(x);
   if (spec.sink != nullptr && x != nullptr) {
     Value* sink = s.expand(s.cast(spec.sink, x->dtype()), {q[0], q[1], q[2], 1});
     x = s.slice(s.softmax(s.concat({x, sink}, 3), 3), 3, 0, k[2]);
@@ -80,9 +82,12 @@ AttentionResult attend(Steps& s, const AttentionSpec& spec) {
   } else {
     x = s.softmax(x, 3);
   }
-  r.weights = s.cast(x, type);
+  if (spec.weight_mod) x = spec.weight_mod(x);
+  if (x == nullptr) return r;
+  r.weights = spec.values_in_softmax_type ? x : s.cast(x, type);
+  const DType mixed = spec.values_in_softmax_type ? x->dtype() : spec.v->dtype();
   Value* w = grouped ? s.reshape(r.weights, {q[0], k[1], group, q[2], k[2]}) : r.weights;
-  r.y = s.matmul(s.cast(w, spec.v->dtype()), vs);
+  r.y = s.cast(s.matmul(s.cast(w, mixed), s.cast(vs, mixed)), spec.v->dtype());
   if (grouped) r.y = s.reshape(r.y, {q[0], q[1], q[2], v[3]});
   return r;
 }
@@ -245,6 +250,7 @@ Values decompose_attention(Node& node, Builder& b) {
   }
   TENON_RETURN_IF_ERROR(b.status());
   spec.scale = node.attr_float("scale", 0);
+  spec.scale_given = node.attrs().has("scale");
   spec.softcap = node.attr_float("softcap", 0);
   double masked = -std::numeric_limits<double>::infinity();
   spec.biases.push_back(mask_bias(s, s.in(3), type, a.total));

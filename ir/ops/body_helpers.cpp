@@ -59,6 +59,12 @@ Expr load_only(Body& body, const Node& node, int operand) {
   return load_at(body, node, operand, std::vector<Expr>(input_dims(node, operand).size(), i64(*body.pool, 0)));
 }
 
+bool is_data(Dim d) {
+  std::vector<int> symbols;
+  if (d.is_valid()) collect_symbols(d, symbols);
+  return std::ranges::any_of(symbols, [&](int s) { return d.node()->context->symbol_bounds(s).hi == INT64_MAX; });
+}
+
 Expr position(Expr index, Dim extent) {
   ExprPool& pool = *index.pool;
   const Expr wide = pool.cast(index, DType::kI64), n = pool.dim(extent);

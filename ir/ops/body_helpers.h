@@ -42,6 +42,10 @@ Type same_shape(InferContext& c, int i, DType dtype);
 /// Output 0 has the type of input 0.
 Status infer_as_input(InferContext& c);
 
+/// Whether a dim depends on symbols that are data (tenon.as_dims): only its value at run time is known, not even its
+/// sign.
+bool is_data(Dim d);
+
 /// The values of a constant or symbolically known rank 0/1 integer input that are all constants.
 std::optional<std::vector<int64_t>> known_ints(const InferContext& c, int i);
 /// Of a tensor at run time; int64 whatever the integer dtype.

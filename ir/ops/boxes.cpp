@@ -48,14 +48,17 @@ double optional_number(const EvalContext& c, int input, double fallback) {
 }
 
 /// Greedy choice among one class's boxes, best score first; ties keep the lower index.
-std::vector<int64_t> choose_boxes(const float* boxes, const float* scores, int64_t count, int64_t most, float iou, bool has_floor,
-                                  float floor, bool centre) {
+Result<std::vector<int64_t>> choose_boxes(const float* boxes, const float* scores, int64_t count, int64_t most, float iou, bool has_floor,
+                                          float floor, bool centre, const Interrupt& interrupt) {
   std::vector<int64_t> order, kept;
   for (int64_t i = 0; i < count; ++i)
     if (!has_floor || scores[i] > floor) order.push_back(i);
-  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return scores[a] > scores[b]; });
+  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
+    return scores[a] > scores[b] || (std::isnan(scores[b]) && !std::isnan(scores[a]));  // NaN comes last
+  });
   std::vector<Box> chosen;
   for (int64_t i : order) {
+    TENON_RETURN_IF_ERROR(interrupt.check());
     if (static_cast<int64_t>(kept.size()) >= most) break;
     Box box = box_at(boxes + i * 4, centre);
     if (std::any_of(chosen.begin(), chosen.end(), [&](const Box& b) { return overlaps(b, box, iou); })) continue;
@@ -79,9 +82,12 @@ Status eval_nms(EvalContext& c) {
   std::vector<int64_t> rows;
   if (count > 0 && most > 0)
     for (int64_t batch = 0; batch < boxes.dim(0); ++batch)
-      for (int64_t cls = 0; cls < classes; ++cls)
-        for (int64_t i : choose_boxes(b.data() + batch * count * 4, s.data() + (batch * classes + cls) * count, count, most, iou, has_floor, floor, centre))
-          rows.insert(rows.end(), {batch, cls, i});
+      for (int64_t cls = 0; cls < classes; ++cls) {
+        const float *first = b.data() + batch * count * 4, *own = s.data() + (batch * classes + cls) * count;
+        TENON_ASSIGN_OR_RETURN(const std::vector<int64_t> chosen,
+                               choose_boxes(first, own, count, most, iou, has_floor, floor, centre, c.interrupt));
+        for (int64_t i : chosen) rows.insert(rows.end(), {batch, cls, i});
+      }
   TENON_ASSIGN_OR_RETURN(Tensor* out, c.allocate(0, DType::kI64, {static_cast<int64_t>(rows.size()) / 3, 3}));
   std::copy(rows.begin(), rows.end(), out->mutable_span<int64_t>().begin());
   return {};
@@ -190,11 +196,14 @@ Status eval_roi_align(EvalContext& c) {
       g.steps_h = std::max<int64_t>(0, static_cast<int64_t>(std::ceil(g.bin_h)));
       g.steps_w = std::max<int64_t>(0, static_cast<int64_t>(std::ceil(g.bin_w)));
     }
-    if (g.steps_h > 65536 || g.steps_w > 65536) return eval_error(c, Code::kResourceExhausted, "region {} needs too many samples", r);
+    if (g.steps_h > 65536 || g.steps_w > 65536 || g.steps_h * g.steps_w > (1 << 24)) return eval_error(c, Code::kResourceExhausted, "region {} needs too many samples", r);
     for (int64_t ch = 0; ch < x.dim(1); ++ch) {
       Plane plane{data.data() + (batch * x.dim(1) + ch) * x.dim(2) * x.dim(3), x.dim(2), x.dim(3)};
       for (int64_t i = 0; i < out_h; ++i)
-        for (int64_t j = 0; j < out_w; ++j) out->set_double(at++, pool_bin(plane, g, i, j, average));
+        for (int64_t j = 0; j < out_w; ++j) {
+          TENON_RETURN_IF_ERROR(c.interrupt.check());
+          out->set_double(at++, pool_bin(plane, g, i, j, average));
+        }
     }
   }
   return {};
@@ -227,6 +236,7 @@ Status eval_max_roi_pool(EvalContext& c) {
     for (int64_t ch = 0; ch < x.dim(1); ++ch)
       for (int64_t i = 0; i < size[0]; ++i)
         for (int64_t j = 0; j < size[1]; ++j) {
+          TENON_RETURN_IF_ERROR(c.interrupt.check());
           int64_t y0 = clamp(std::floor(static_cast<double>(i) * bin_h) + edge[1], height), y1 = clamp(std::ceil(static_cast<double>(i + 1) * bin_h) + edge[1], height);
           int64_t x0 = clamp(std::floor(static_cast<double>(j) * bin_w) + edge[0], width), x1 = clamp(std::ceil(static_cast<double>(j + 1) * bin_w) + edge[0], width);
           double most = y1 <= y0 || x1 <= x0 ? 0 : -std::numeric_limits<double>::infinity();

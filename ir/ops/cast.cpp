@@ -155,6 +155,9 @@ Status eval_bitcast(EvalContext& c) {
   TENON_ASSIGN_OR_RETURN(const DType to, target_of(c.node));
   TENON_ASSIGN_OR_RETURN(Tensor * out, c.allocate(0, to, c.tensor(0).shape()));
   if (out->bytes() > 0) std::memcpy(out->mutable_data(), c.tensor(0).data(), out->bytes());
+  // A bool is 0 or 1: other bytes that stand for true become 1.
+  if (to == DType::kBool)
+    for (std::byte& byte : std::span(out->mutable_data(), out->bytes())) byte = std::byte{byte != std::byte{0}};
   return {};
 }
 
@@ -182,8 +185,8 @@ std::vector<OpDef> cast_ops() {
        .doc = "The input in the type of another tensor (CastLike)"},
       {.domain = "",
        .name = "BitCast",
-       .inputs = {{"input", "T1", kCastable}},
-       .outputs = {{"output", "T2", kCastable}},
+       .inputs = {{"input", "T1", kAnyTensor & ~dtypes(DType::kString)}},
+       .outputs = {{"output", "T2", kAnyTensor & ~dtypes(DType::kString)}},
        .attrs = {{"to", AttrKind::kInt, true}},
        .infer = infer_bitcast,
        .compute = {.eval = eval_bitcast},

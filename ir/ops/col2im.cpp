@@ -7,6 +7,9 @@
 namespace tenon::ir {
 namespace {
 
+/// What has a sum: that of booleans is their disjunction.
+constexpr DTypeSet kSummed = kNumeric | dtypes(DType::kBool, DType::kC64, DType::kC128);
+
 struct Window {
   std::vector<int64_t> image, block, dilations, strides, pads, counts;  // counts: block positions an axis
 };
@@ -53,6 +56,17 @@ Status infer_col2im(InferContext& c) {
   return {};
 }
 
+void add_element(Tensor& out, int64_t to, const Tensor& in, int64_t from) {
+  const DType dtype = out.dtype();
+  const auto add_parts = [&]<class T>(T* sum, const T* term) {
+    for (int i = 0; i < 2; ++i) sum[2 * to + i] += term[2 * from + i];
+  };
+  if (dtype == DType::kC64) return add_parts(reinterpret_cast<float*>(out.mutable_data()), reinterpret_cast<const float*>(in.data()));
+  if (dtype == DType::kC128) return add_parts(reinterpret_cast<double*>(out.mutable_data()), reinterpret_cast<const double*>(in.data()));
+  const Scalar args[] = {load_scalar(out.data(), dtype, to), load_scalar(in.data(), dtype, from)};
+  store_scalar(out.mutable_data(), dtype, to, eval_scalar(dtype == DType::kBool ? ScalarOp::kOr : ScalarOp::kAdd, dtype, args));
+}
+
 // Adds one row of columns (a place in the block) to an image plane.
 void add_row(const Window& w, const std::vector<int64_t>& place, const Tensor& in, int64_t from, Tensor& out, int64_t plane) {
   std::vector<int64_t> at(w.counts.size(), 0);
@@ -66,10 +80,7 @@ void add_row(const Window& w, const std::vector<int64_t>& place, const Tensor& i
       inside = inside && p >= 0 && p < w.image[i];
       offset = offset * w.image[i] + p;
     }
-    if (inside) {
-      const Scalar args[] = {load_scalar(out.data(), out.dtype(), plane + offset), load_scalar(in.data(), in.dtype(), from + k)};
-      store_scalar(out.mutable_data(), out.dtype(), plane + offset, eval_scalar(ScalarOp::kAdd, out.dtype(), args));
-    }
+    if (inside) add_element(out, plane + offset, in, from + k);
     for (size_t i = at.size(); i-- > 0 && ++at[i] == w.counts[i];) at[i] = 0;
   }
 }
@@ -101,8 +112,8 @@ std::vector<OpDef> fold_ops() {
   return {
       {.domain = "",
        .name = "Col2Im",
-       .inputs = {{"input", "T", kNumeric}, {"image_shape", "I", dtypes(DType::kI64)}, {"block_shape", "I", dtypes(DType::kI64)}},
-       .outputs = {{"output", "T", kNumeric}},
+       .inputs = {{"input", "T", kSummed}, {"image_shape", "I", dtypes(DType::kI64)}, {"block_shape", "I", dtypes(DType::kI64)}},
+       .outputs = {{"output", "T", kSummed}},
        .attrs = {{"dilations", AttrKind::kInts}, {"pads", AttrKind::kInts}, {"strides", AttrKind::kInts}},
        .infer = infer_col2im,
        .compute = {.eval = eval_col2im},

@@ -8,6 +8,7 @@ std::vector<OpDef> contrib_ops() {
   constexpr OpFamily kFamilies[] = {
       ms_activation_ops, ms_norm_ops,        ms_attention_common_ops, ms_attention_ops,
       ms_multihead_ops,  ms_group_query_ops, ms_nbits_ops,
+      ms_qlinear_ops,    ms_generation_ops,
   };
   std::vector<OpDef> all;
   for (OpFamily family : kFamilies) {

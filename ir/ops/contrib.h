@@ -12,5 +12,7 @@ std::vector<OpDef> ms_attention_ops();
 std::vector<OpDef> ms_multihead_ops();
 std::vector<OpDef> ms_group_query_ops();
 std::vector<OpDef> ms_nbits_ops();
+std::vector<OpDef> ms_qlinear_ops();
+std::vector<OpDef> ms_generation_ops();
 
 }  // namespace tenon::ir

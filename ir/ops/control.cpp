@@ -67,18 +67,23 @@ bool one_bool(const Type& type) { return type.is_tensor() && type.dtype() == DTy
 
 Status infer_if(InferContext& c) {
   if (!one_bool(c.in(0))) return c.fail("the condition is {}, not bool", to_string(c.in(0)));
+  // With a known condition the other branch need not even make sense: it may be there for other ranks.
+  std::optional<int> taken;
+  if (const auto condition = constant_ints(c.node().input(0)); condition && condition->size() == 1)
+    taken = (*condition)[0] != 0 ? 0 : 1;
   for (int r = 0; r < 2; ++r) {
     Graph& region = c.node().region(r);
     if (num_inputs(region) != 0) return c.fail("a branch of If takes no inputs");
     if (num_outputs(region) != c.node().num_outputs())
       return c.fail("a branch gives {} values, the node {}", num_outputs(region), c.node().num_outputs());
-    TENON_RETURN_IF_ERROR(infer_graph(region));
+    Status status = infer_graph(region);
+    if (!status.ok() && (!taken || *taken == r)) return status;
   }
   std::vector<int> local;
   for (int r = 0; r < 2; ++r) collect_local_symbols(c.node().region(r), local);
   for (int i = 0; i < c.node().num_outputs(); ++i) {
-    const Value& a = *region_output(c.node().region(0), i);
-    const Value& b = *region_output(c.node().region(1), i);
+    const Value& a = *region_output(c.node().region(taken.value_or(0)), i);
+    const Value& b = *region_output(c.node().region(taken.value_or(1)), i);
     auto merged = merge_types(a.type(), b.type(), [&](int axis) { return c.fresh_dim(i, axis); });
     if (!merged.ok()) return c.fail("output {}: {}", i, merged.status().what());
     c.set(i, exported(c, i, *merged, local));

@@ -7,9 +7,10 @@ namespace tenon::ir {
 
 class Steps {
  public:
-  Steps(Node& node, Builder& b) : node_(node), b_(b) {}
+  Steps(Node& node, Builder& b) : node_(&node), b_(b) {}
+  explicit Steps(Builder& b) : node_(nullptr), b_(b) {}  // of no node: without in() and node()
 
-  Value* in(int i) const { return node_.input(i); }
+  Value* in(int i) const { return node_->input(i); }
   Value* add(Value* a, Value* b) { return b_.make("Add", {a, b}); }
   Value* sub(Value* a, Value* b) { return b_.make("Sub", {a, b}); }
   Value* mul(Value* a, Value* b) { return b_.make("Mul", {a, b}); }
@@ -37,12 +38,12 @@ class Steps {
   Value* dim_vector(Dims d) { return b_.make("tenon.dim_values", {}, {{"dims", std::move(d)}}); }
 
   Builder& builder() { return b_; }
-  Node& node() { return node_; }
+  Node& node() { return *node_; }
   /// The values, or the builder's first error.
   Result<std::vector<Value*>> done(std::vector<Value*> values) const;
 
  private:
-  Node& node_;
+  Node* node_;
   Builder& b_;
 };
 

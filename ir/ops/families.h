@@ -44,6 +44,7 @@ std::vector<OpDef> ml_linear_ops();
 std::vector<OpDef> ml_feature_ops();
 std::vector<OpDef> contrib_ops();
 std::vector<OpDef> optimizer_ops();
+std::vector<OpDef> image_ops();
 
 using OpFamily = std::vector<OpDef> (*)();
 std::span<const OpFamily> op_families();

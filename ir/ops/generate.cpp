@@ -40,7 +40,7 @@ Result<std::vector<Body>> eye_like_body(const Node& node) {
 std::optional<Dim> range_length(InferContext& c) {
   const auto start = c.dim_values(0), limit = c.dim_values(1), delta = c.dim_values(2);
   if (start && limit && delta && start->size() == 1 && limit->size() == 1 && delta->size() == 1) {
-    if (!delta->front().is_const() || delta->front().is_const(0)) return std::nullopt;
+    if (delta->front().is_const(0) || (!delta->front().is_const() && !is_data(delta->front()))) return std::nullopt;
     const Dim span = limit->front() - start->front();
     const Dim length = max(ceil_div(span, delta->front()), 0);
     return length.is_valid() ? std::optional(length) : std::nullopt;

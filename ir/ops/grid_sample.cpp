@@ -25,9 +25,13 @@ Result<GridOptions> read_options(const Node& node) {
   return o;
 }
 
+/// Nearest elements are copied, of whatever type; interpolation needs numbers.
+constexpr DTypeSet kSampled = kNumeric | dtypes(DType::kBool, DType::kString, DType::kC64, DType::kC128);
+
 Status infer_grid_sample(InferContext& c) {
   Result<GridOptions> o = read_options(c.node());
   if (!o.ok()) return std::move(o).status().at(c.node().name());
+  if (!o->nearest && (dtype_bit(c.dtype(0)) & kNumeric) == 0) return c.fail("{} can only be sampled in mode nearest", name(c.dtype(0)));
   if (!c.ranked(0) || !c.ranked(1)) {
     c.set(0, unranked(c.dtype(0)));
     return {};
@@ -110,10 +114,10 @@ struct Sampler {
   }
 
   Expr sum(const std::vector<Taps>& all, size_t axis, std::vector<Expr>& at, Expr guard) const {
-    DType type = node.input(0)->dtype();
+    DType type = node.input(0)->dtype(), sum_type = o.nearest ? type : real;
     if (axis == spatial) {
-      if (!guard.valid()) return p.cast(p.load(0, type, at), real);
-      return p.cast(p.load_guarded(0, type, at, guard, p.constant(type, 0)), real);
+      if (!guard.valid()) return p.cast(p.load(0, type, at), sum_type);
+      return p.cast(p.load_guarded(0, type, at, guard, p.constant(type, 0)), sum_type);
     }
     Expr total;
     for (size_t t = 0; t < all[axis].at.size(); ++t) {
@@ -204,8 +208,8 @@ Result<std::vector<Body>> affine_grid_body(const Node& node) {
 std::vector<OpDef> grid_ops() {
   return {
       {.domain = "", .name = "GridSample",
-       .inputs = {{"X", "T1", kNumeric}, {"grid", "T2", kFloat16To64}},
-       .outputs = {{"Y", "T1", kNumeric}},
+       .inputs = {{"X", "T1", kSampled}, {"grid", "T2", kFloat16To64}},
+       .outputs = {{"Y", "T1", kSampled}},
        .attrs = {{"align_corners", AttrKind::kInt, false, "0"}, {"mode", AttrKind::kString, false, "linear"},
                  {"padding_mode", AttrKind::kString, false, "zeros"}},
        .infer = infer_grid_sample, .compute = {.body = grid_sample_body},

@@ -253,6 +253,68 @@ Status eval_top_k(EvalContext& c) {
   return {};
 }
 
+/// Comparing everything with everything is quick up to here; sorting is beyond.
+constexpr int64_t kMaxRanked = 256;
+
+Status infer_ranks(InferContext& c) {
+  if (c.ranked(0) && c.shape(0).empty()) return c.fail("there is no axis");
+  c.set(0, same_shape(c, 0, DType::kI64));
+  return {};
+}
+
+/// How many elements of its row come before each one: larger ones (NaN above all) or smaller ones, and equal ones to
+/// its left.
+Result<std::vector<Body>> ranks_body(const Node& node) {
+  Body body = start_body(node, ComputeKind::kReduce);
+  ExprPool& pool = *body.pool;
+  const size_t last = body.axes.size() - 1;
+  body.reduce_axes = {body.axes.back()};
+  body.acc_dtype = DType::kI64;
+  std::vector<Expr> at = axis_indices(pool, body.axes.size());
+  const DType dtype = compute_dtype(node.input(0)->dtype());
+  const Expr own = pool.cast(load_at(body, node, 0, at), dtype), index = at[last];
+  at[last] = pool.index(static_cast<int>(last) + 1);
+  const Expr other = pool.cast(load_at(body, node, 0, at), dtype);
+  const bool largest = node.attr_int("largest", 1) != 0;
+  Expr before = largest ? other > own : other < own, equal = other == own;
+  if (is_float(dtype)) {
+    const Expr nan = unary(ScalarOp::kIsNan, own), other_nan = unary(ScalarOp::kIsNan, other);
+    before = before || (largest ? other_nan && !nan : nan && !other_nan);
+    equal = equal || (nan && other_nan);
+  }
+  body.value = select(before || (equal && at[last] < index), i64(pool, 1), i64(pool, 0));
+  return one_body(std::move(body));
+}
+
+/// Ranks, then what stands at each: for rows short enough.
+Result<std::vector<Value*>> decompose_top_k(Node& node, Builder& b) {
+  Value* x = node.input(0);
+  const Type& type = node.output(0)->type();
+  if (!x->type().is_ranked_tensor() || x->tensor().rank() == 0 || !type.is_ranked_tensor())
+    return error(Code::kUnsupported, "the rank is not known");
+  TENON_RETURN_IF_ERROR(require_known_shape(node));
+  const int64_t rank = x->tensor().rank();
+  TENON_ASSIGN_OR_RETURN(const int64_t axis, normalize_axis(node.attr_int("axis", -1), rank));
+  const Dim extent = x->tensor().dim(axis), k = type.tensor().dim(axis);
+  if (!extent.is_const() || extent.value() > kMaxRanked || !k.is_const())
+    return error(Code::kUnsupported, "rows that may be long are sorted");
+  std::vector<int64_t> swap(static_cast<size_t>(rank));
+  std::iota(swap.begin(), swap.end(), 0);
+  std::swap(swap[static_cast<size_t>(axis)], swap.back());
+  const auto swapped = [&](Value* v) { return axis == rank - 1 ? v : b.make("Transpose", {v}, {{"perm", swap}}); };
+  Value* rows = swapped(x);
+  if (rows == nullptr) return b.status();
+  Value* ranks = b.make("tenon.ranks", {rows}, {{"largest", node.attr_int("largest", 1)}});
+  Value* none = b.make("tenon.expand", {b.constant(Tensor::scalar<int64_t>(0))}, {{"dims", *rows->tensor().dims}});
+  std::vector<int64_t> positions(static_cast<size_t>(extent.value()));
+  std::iota(positions.begin(), positions.end(), 0);
+  Value* own = b.make("tenon.expand", {b.ints(positions)}, {{"dims", *rows->tensor().dims}});
+  Value* order = b.make("ScatterElements", {none, ranks, own}, {{"axis", rank - 1}});
+  Value* first = b.make("Slice", {order, b.ints({0}), b.ints({k.value()}), b.ints({rank - 1})});
+  Value* values = b.make("GatherElements", {rows, first}, {{"axis", rank - 1}});
+  return std::vector<Value*>{swapped(values), swapped(first)};
+}
+
 // ---- CumSum, CumProd
 
 Status infer_cumulative(InferContext& c) {
@@ -331,7 +393,10 @@ std::vector<OpDef> indexing_ops() {
       {.domain = "",
        .name = "Unique",
        .inputs = {{"X", "T"}},
-       .outputs = {{"Y", "T"}, {"indices", "I", kI64Only, true}, {"inverse_indices", "I", kI64Only, true}, {"counts", "I", kI64Only, true}},
+       .outputs = {{"Y", "T"},
+                   {"indices", "I", kI64Only, true},
+                   {"inverse_indices", "I", kI64Only, true},
+                   {"counts", "I", kI64Only, true}},
        .attrs = {{"axis", AttrKind::kInt}, {"sorted", AttrKind::kInt, false, "1"}},
        .infer = infer_unique,
        .compute = {.eval = eval_unique},
@@ -341,10 +406,20 @@ std::vector<OpDef> indexing_ops() {
        .name = "TopK",
        .inputs = {{"X", "T", kNumeric}, {"K", "I", kI64Only}},
        .outputs = {{"Values", "T", kNumeric}, {"Indices", "I", kI64Only}},
-       .attrs = {{"axis", AttrKind::kInt, false, "-1"}, {"largest", AttrKind::kInt, false, "1"}, {"sorted", AttrKind::kInt, false, "1"}},
+       .attrs = {{"axis", AttrKind::kInt, false, "-1"},
+                 {"largest", AttrKind::kInt, false, "1"},
+                 {"sorted", AttrKind::kInt, false, "1"}},
        .infer = infer_top_k,
-       .compute = {.eval = eval_top_k},
+       .compute = {.decompose = decompose_top_k, .eval = eval_top_k},
        .doc = "The K largest or smallest elements along an axis; ties go to the lower index (TopK)"},
+      {.domain = "tenon",
+       .name = "ranks",
+       .inputs = {{"x", "T", kNumeric}},
+       .outputs = {{"ranks", "I", kI64Only}},
+       .attrs = {{"largest", AttrKind::kInt, false, "1"}},
+       .infer = infer_ranks,
+       .compute = {.body = ranks_body},
+       .doc = "The place of each element among those of the last axis: by value, then by position"},
       cumulative("CumSum", cumulative_body<Combiner::kAdd>, eval_cumulative<ScalarOp::kAdd>,
                  "Running sums along an axis (CumSum)"),
       cumulative("CumProd", cumulative_body<Combiner::kMul>, eval_cumulative<ScalarOp::kMul>,

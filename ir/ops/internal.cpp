@@ -195,6 +195,52 @@ Status eval_dim_values(EvalContext& c) {
   return {};
 }
 
+// ---- tenon.as_dims
+
+/// What one value may have, so that its dims have names.
+constexpr int64_t kMaxDimValues = 32;
+
+/// [0, v0 above zero, v0 below zero, v1 above zero, ...]: one of the two parts is 0.
+Status infer_as_dims(InferContext& c) {
+  const bool fits = c.ranked(0) && c.shape(0).size() <= 1 && product(c.shape(0)).is_const() &&
+                    product(c.shape(0)).value() <= kMaxDimValues;
+  if (!fits) return c.fail("{} is not up to {} integers", to_string(c.in(0)), kMaxDimValues);
+  const std::optional<std::vector<Dim>> known = c.dim_values(0);
+  std::vector<Dim> out{0};
+  for (int64_t i = 0; i < product(c.shape(0)).value(); ++i)
+    for (const int64_t sign : {1, -1}) {
+      if (known) {
+        out.push_back(max((*known)[static_cast<size_t>(i)] * Dim(sign), 0));
+        continue;
+      }
+      out.push_back(c.fresh_dim(0, static_cast<int>(out.size())));
+      c.dims().set_bounds(out.back(), {0, INT64_MAX});
+    }
+  c.set(0, TensorType(DType::kBool, std::move(out)));
+  return {};
+}
+
+Status eval_as_dims(EvalContext& c) {
+  const Tensor& values = c.tensor(0);
+  Shape shape{0};
+  for (int64_t i = 0; i < values.size(); ++i) {
+    const int64_t v = values.at_int(i);
+    if (v == INT64_MIN) return error(Code::kOutOfRange, "{} is too low for a size or a position", v);
+    shape.push_back(std::max<int64_t>(v, 0));
+    shape.push_back(std::max<int64_t>(-v, 0));
+  }
+  return c.allocate(0, DType::kBool, std::move(shape)).status();
+}
+
+// ---- tenon.fail
+
+Status infer_fail(InferContext& c) {
+  c.set(0, std::get<Type>(*c.node().attrs().find("type")));
+  return {};
+}
+
+Status eval_fail(EvalContext& c) { return error(Code::kInvalidArgument, "{}", c.node.attr_string("why", "")); }
+
 // ---- tenon.fused
 
 Status infer_fused(InferContext& c) {
@@ -260,6 +306,23 @@ std::vector<OpDef> internal_ops() {
        .infer = infer_dim_values,
        .compute = {.body = dim_values_body, .eval = eval_dim_values},
        .doc = "The values of dims as a tensor of rank 1, or of rank 0 when scalar is 1"},
+      {.domain = "tenon",
+       .name = "as_dims",
+       .inputs = {{"values", "I", dtypes(DType::kI32, DType::kI64)}},
+       .outputs = {{"dims", "B", dtypes(DType::kBool)}},
+       .infer = infer_as_dims,
+       .compute = {.eval = eval_as_dims},
+       .doc = "A tensor of no elements whose dims are the integers: it binds symbols to data as any shape does",
+       .host = "hands data over to the plan's dims"},
+      {.domain = "tenon",
+       .name = "fail",
+       .outputs = {{.name = "output", .var = "V", .any = true}},
+       .attrs = {{"type", AttrKind::kType, true}, {"why", AttrKind::kString, true}},
+       .infer = infer_fail,
+       .compute = {.eval = eval_fail},
+       .side_effects = true,
+       .doc = "No value: a run that comes here fails",
+       .host = "there is nothing to compute"},
       {.domain = "tenon",
        .name = "fused",
        .inputs = {{.name = "inputs", .var = "", .variadic = true}},

@@ -47,6 +47,28 @@ Result<std::vector<Body>> where_body(const Node& node) {
   return one_body(std::move(body));
 }
 
+// Conditions on shapes decide which branch of an If there is: what they hold is 1 or 0.
+Status infer_not(InferContext& c) {
+  TENON_RETURN_IF_ERROR(infer_elementwise(c, DType::kBool));
+  std::optional<std::vector<Dim>> values = c.dim_values(0);
+  if (!values) return {};
+  for (Dim& v : *values) v = Dim(1) - v;
+  c.set_dim_values(0, std::move(*values));
+  return {};
+}
+
+template <bool kAll>
+Status infer_junction(InferContext& c) {
+  TENON_RETURN_IF_ERROR(infer_elementwise(c, DType::kBool));
+  propagate_dims(c, [](Dim a, Dim b) { return kAll ? min(a, b) : max(a, b); });
+  return {};
+}
+
+OpDef with_infer(OpDef op, InferFn infer) {
+  op.infer = infer;
+  return op;
+}
+
 template <ScalarOp kOp>
 OpDef logical(std::string_view name, DTypeSet types) {
   return binary(name, types, [](Expr a, Expr b) {
@@ -59,20 +81,25 @@ OpDef logical(std::string_view name, DTypeSet types) {
 
 std::vector<OpDef> logic_ops() {
   return {
-      comparison("Equal", kComparable, [](Expr a, Expr b) { return a == b; },
-                 [](Dim a, Dim b) { return truth(known_eq(a, b), known_ne(a, b)); }),
-      comparison("Less", kNumeric, [](Expr a, Expr b) { return a < b; },
-                 [](Dim a, Dim b) { return truth(known_lt(a, b), known_le(b, a)); }),
-      comparison("LessOrEqual", kNumeric, [](Expr a, Expr b) { return a <= b; },
-                 [](Dim a, Dim b) { return truth(known_le(a, b), known_lt(b, a)); }),
-      comparison("Greater", kNumeric, [](Expr a, Expr b) { return a > b; },
-                 [](Dim a, Dim b) { return truth(known_lt(b, a), known_le(a, b)); }),
-      comparison("GreaterOrEqual", kNumeric, [](Expr a, Expr b) { return a >= b; },
-                 [](Dim a, Dim b) { return truth(known_le(b, a), known_lt(a, b)); }),
-      logical<ScalarOp::kAnd>("And", kBoolOnly),
-      logical<ScalarOp::kOr>("Or", kBoolOnly),
+      comparison(
+          "Equal", kComparable, [](Expr a, Expr b) { return a == b; },
+          [](Dim a, Dim b) { return truth(known_eq(a, b), known_ne(a, b)); }),
+      comparison(
+          "Less", kNumeric, [](Expr a, Expr b) { return a < b; },
+          [](Dim a, Dim b) { return truth(known_lt(a, b), known_le(b, a)); }),
+      comparison(
+          "LessOrEqual", kNumeric, [](Expr a, Expr b) { return a <= b; },
+          [](Dim a, Dim b) { return truth(known_le(a, b), known_lt(b, a)); }),
+      comparison(
+          "Greater", kNumeric, [](Expr a, Expr b) { return a > b; },
+          [](Dim a, Dim b) { return truth(known_lt(b, a), known_le(a, b)); }),
+      comparison(
+          "GreaterOrEqual", kNumeric, [](Expr a, Expr b) { return a >= b; },
+          [](Dim a, Dim b) { return truth(known_le(b, a), known_lt(a, b)); }),
+      with_infer(logical<ScalarOp::kAnd>("And", kBoolOnly), infer_junction<true>),
+      with_infer(logical<ScalarOp::kOr>("Or", kBoolOnly), infer_junction<false>),
       logical<ScalarOp::kXor>("Xor", kBoolOnly),
-      unary("Not", kBoolOnly, [](Expr x) { return !x; }),
+      with_infer(unary("Not", kBoolOnly, [](Expr x) { return !x; }), infer_not),
       logical<ScalarOp::kAnd>("BitwiseAnd", kInts),
       logical<ScalarOp::kOr>("BitwiseOr", kInts),
       logical<ScalarOp::kXor>("BitwiseXor", kInts),

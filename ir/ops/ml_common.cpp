@@ -29,7 +29,7 @@ double erf_inverse(double x) {
 }  // namespace
 
 void apply_post_transform(PostTransform transform, std::span<double> scores) {
-  if (scores.empty()) return;
+  if (scores.empty() || (scores.size() == 1 && transform != PostTransform::kProbit)) return;
   switch (transform) {
     case PostTransform::kNone: return;
     case PostTransform::kLogistic:
@@ -52,6 +52,13 @@ void apply_post_transform(PostTransform transform, std::span<double> scores) {
       return;
     }
   }
+}
+
+std::vector<double> binary_scores(PostTransform transform, double score, bool margin) {
+  if (transform == PostTransform::kLogistic) return {logistic(-score), logistic(score)};
+  if (transform != PostTransform::kProbit) return {margin ? -score : 1 - score, score};
+  apply_post_transform(transform, std::span(&score, 1));
+  return {-score, score};
 }
 
 void store_label(Tensor& out, int64_t row, const Labels& labels, size_t which) {

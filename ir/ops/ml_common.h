@@ -12,7 +12,11 @@ inline constexpr DTypeSet kMlLabels = dtypes(DType::kI64, DType::kString);
 /// How raw scores become the scores of an output (post_transform).
 enum class PostTransform { kNone, kSoftmax, kLogistic, kSoftmaxZero, kProbit };
 Result<PostTransform> post_transform_of(const Node& node);
+/// A single score has nothing to be compared with: only PROBIT changes it (as ONNX Runtime).
 void apply_post_transform(PostTransform transform, std::span<double> scores);
+/// Scores of both classes from that of the second one. Of the pair [first, score], LOGISTIC and PROBIT transform both, and SOFTMAX
+/// does nothing (as ONNX Runtime). `first` is 1 - score for a probability and -score for a margin.
+std::vector<double> binary_scores(PostTransform transform, double score, bool margin);
 double logistic(double x);
 
 /// Class labels of a classifier: ints or strings.

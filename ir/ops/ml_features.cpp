@@ -1,11 +1,13 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <tuple>
 #include <unordered_map>
 
-#include "ir/ops/families.h"
+#include "ir/ops/body_helpers.h"
 #include "ir/ops/cast.h"
-#include "ir/ops/ml_common.h"
+#include "ir/ops/families.h"
+#include "ir/ops/ml_decompose.h"
 
 namespace tenon::ir {
 namespace {
@@ -73,22 +75,24 @@ Status infer_imputer(InferContext& c) { return infer_same(c); }
 Status eval_imputer(EvalContext& c) {
   const Tensor& x = c.tensor(0);
   int64_t columns = x.rank() == 0 ? 1 : x.shape().back();
-  bool ints = is_int(x.dtype());
-  std::vector<double> values = c.node.attr_floats("imputed_value_floats");
-  if (ints) {
-    std::vector<int64_t> v = c.node.attr_ints("imputed_value_int64s");
-    values.assign(v.begin(), v.end());
-  }
-  if (values.size() != 1 && static_cast<int64_t>(values.size()) != columns)
-    return eval_error(c, Code::kInvalidModel, "there are {} imputed values for {} columns", values.size(), columns);
-  double missing = ints ? static_cast<double>(c.node.attr_int("replaced_value_int64", 0)) : c.node.attr_float("replaced_value_float", 0);
+  const bool ints = is_int(x.dtype());
+  const std::vector<double> floats = c.node.attr_floats("imputed_value_floats");
+  const std::vector<int64_t> integers = c.node.attr_ints("imputed_value_int64s");
+  const size_t count = ints ? integers.size() : floats.size();
+  if (count != 1 && static_cast<int64_t>(count) != columns)
+    return eval_error(c, Code::kInvalidModel, "there are {} imputed values for {} columns", count, columns);
+  const auto column = [&](int64_t i) { return count == 1 ? size_t{0} : static_cast<size_t>(i % columns); };
   TENON_ASSIGN_OR_RETURN(Tensor* out, c.allocate(0, x.dtype(), x.shape()));
+  if (ints) {
+    const int64_t missing = c.node.attr_int("replaced_value_int64", 0);
+    for (int64_t i = 0; i < x.size(); ++i) out->set_int(i, x.at_int(i) == missing ? integers[column(i)] : x.at_int(i));
+    return {};
+  }
+  const double missing = c.node.attr_float("replaced_value_float", 0);
   for (int64_t i = 0; i < x.size(); ++i) {
-    double v = x.at_double(i);
-    bool gone = std::isnan(missing) ? std::isnan(v) : v == missing;
-    if (gone) out->set_double(i, values.size() == 1 ? values[0] : values[static_cast<size_t>(i % columns)]);
-    else if (ints) out->set_int(i, x.at_int(i));
-    else out->set_double(i, v);
+    const double v = x.at_double(i);
+    const bool gone = std::isnan(missing) ? std::isnan(v) : v == missing;
+    out->set_double(i, gone ? floats[column(i)] : v);
   }
   return {};
 }
@@ -123,6 +127,22 @@ Status infer_feature_extractor(InferContext& c) {
   out.back() = product(c.shape(1));
   c.set(0, tensor_of(c.dtype(0), std::move(out)));
   return {};
+}
+
+Result<std::vector<Body>> feature_extractor_body(const Node& node) {
+  Body body = start_body(node, ComputeKind::kMovement);
+  ExprPool& pool = *body.pool;
+  const Dims &x = input_dims(node, 0), &columns = input_dims(node, 1);
+  std::vector<Expr> which(columns.size());
+  Expr flat = pool.index(static_cast<int>(body.axes.size()) - 1);
+  for (size_t i = columns.size(); i-- > 0;) {
+    which[i] = i == 0 ? flat : mod(flat, pool.dim(columns[i]));
+    flat = floor_div(flat, pool.dim(columns[i]));
+  }
+  std::vector<Expr> at = axis_indices(pool, x.size());
+  at.back() = pool.checked_index(load_at(body, node, 1, which), pool.dim(x.back()));
+  body.value = load_at(body, node, 0, at);
+  return one_body(std::move(body));
 }
 
 Status eval_feature_extractor(EvalContext& c) {
@@ -196,11 +216,12 @@ Status eval_vectorizer(EvalContext& c) {
 struct Key {
   std::string text;
   double number = 0;
+  int64_t integer = 0;
   bool operator<(const Key& o) const {
     bool nan = std::isnan(number), other_nan = std::isnan(o.number);
     if (nan != other_nan) return other_nan;
     if (!nan && number != o.number) return number < o.number;
-    return text < o.text;
+    return std::tie(integer, text) < std::tie(o.integer, o.text);
   }
 };
 
@@ -209,12 +230,15 @@ struct KeyList {
   std::vector<Key> items;
 };
 
+Key key_at(const Tensor& x, int64_t i) {
+  if (x.dtype() == DType::kString) return {x.string_values()[static_cast<size_t>(i)]};
+  return is_int(x.dtype()) ? Key{{}, 0, x.at_int(i)} : Key{{}, x.at_double(i)};
+}
+
 KeyList list_of_tensor(const Tensor& t) {
   KeyList out{t.dtype(), {}};
   for (int64_t i = 0; i < t.size(); ++i) {
-    if (t.dtype() == DType::kString) out.items.push_back({t.string_values()[static_cast<size_t>(i)], 0});
-    else if (is_int(t.dtype())) out.items.push_back({{}, static_cast<double>(t.at_int(i))});
-    else out.items.push_back({{}, t.at_double(i)});
+    out.items.push_back(key_at(t, i));
   }
   return out;
 }
@@ -227,7 +251,7 @@ KeyList read_list(const Node& node, const std::string& prefix) {
     for (std::string& s : node.attr_strings(prefix + "_strings")) out.items.push_back({std::move(s), 0});
   } else if (node.attrs().has(prefix + "_int64s")) {
     out.dtype = DType::kI64;
-    for (int64_t v : node.attr_ints(prefix + "_int64s")) out.items.push_back({{}, static_cast<double>(v)});
+    for (int64_t v : node.attr_ints(prefix + "_int64s")) out.items.push_back({{}, 0, v});
   } else if (node.attrs().has(prefix + "_floats")) {
     out.dtype = DType::kF32;
     for (double v : node.attr_floats(prefix + "_floats")) out.items.push_back({{}, v});
@@ -238,18 +262,13 @@ KeyList read_list(const Node& node, const std::string& prefix) {
 Key fallback_key(const Node& node, DType dtype) {
   if (const Tensor* t = node.attr_tensor("default_tensor"); t != nullptr && t->size() > 0) return list_of_tensor(*t).items[0];
   if (dtype == DType::kString) return {node.attr_string("default_string", "_Unused"), 0};
-  if (is_int(dtype)) return {{}, static_cast<double>(node.attr_int("default_int64", -1))};
+  if (is_int(dtype)) return {{}, 0, node.attr_int("default_int64", -1)};
   return {{}, node.attr_float("default_float", 0)};
-}
-
-Key key_at(const Tensor& x, int64_t i) {
-  if (x.dtype() == DType::kString) return {x.string_values()[static_cast<size_t>(i)], 0};
-  return {{}, is_int(x.dtype()) ? static_cast<double>(x.at_int(i)) : x.at_double(i)};
 }
 
 void store_key(Tensor& out, int64_t i, const Key& key) {
   if (out.dtype() == DType::kString) out.mutable_strings()[static_cast<size_t>(i)] = key.text;
-  else if (is_int(out.dtype())) out.set_int(i, static_cast<int64_t>(key.number));
+  else if (is_int(out.dtype())) out.set_int(i, key.integer);
   else out.set_double(i, key.number);
 }
 
@@ -499,27 +518,56 @@ std::vector<OpDef> encoder_ops() {
 
 std::vector<OpDef> ml_feature_ops() {
   std::vector<OpDef> ops = {
-      {.domain = "ai.onnx.ml", .name = "Scaler", .inputs = {{"X", "T", kMlInputs}}, .outputs = {{"Y", "F", kMlFloat}},
+      {.domain = "ai.onnx.ml",
+       .name = "Scaler",
+       .inputs = {{"X", "T", kMlInputs}},
+       .outputs = {{"Y", "F", kMlFloat}},
        .attrs = {{"offset", AttrKind::kFloats}, {"scale", AttrKind::kFloats}},
-       .infer = infer_scaler, .compute = {.eval = eval_scaler}, .doc = "(x - offset) * scale for each column (ai.onnx.ml Scaler)."},
-      {.domain = "ai.onnx.ml", .name = "Binarizer", .inputs = {{"X", "T", kMlInputs}}, .outputs = {{"Y", "T", kMlInputs}},
+       .infer = infer_scaler,
+       .compute = {.decompose = decompose_scaler, .eval = eval_scaler},
+       .doc = "(x - offset) * scale for each column (ai.onnx.ml Scaler)."},
+      {.domain = "ai.onnx.ml",
+       .name = "Binarizer",
+       .inputs = {{"X", "T", kMlInputs}},
+       .outputs = {{"Y", "T", kMlInputs}},
        .attrs = {{"threshold", AttrKind::kFloat, false, "0"}},
-       .infer = infer_same, .compute = {.body = binarizer_body}, .doc = "1 above the threshold, else 0 (ai.onnx.ml Binarizer)."},
-      {.domain = "ai.onnx.ml", .name = "Imputer", .inputs = {{"X", "T", kMlInputs}}, .outputs = {{"Y", "T", kMlInputs}},
-       .attrs = {{"imputed_value_floats", AttrKind::kFloats}, {"imputed_value_int64s", AttrKind::kInts},
-                 {"replaced_value_float", AttrKind::kFloat, false, "0"}, {"replaced_value_int64", AttrKind::kInt, false, "0"}},
-       .infer = infer_imputer, .compute = {.eval = eval_imputer}, .doc = "Replaces missing values (ai.onnx.ml Imputer)."},
-      {.domain = "ai.onnx.ml", .name = "Normalizer", .inputs = {{"X", "T", kMlInputs}}, .outputs = {{"Y", "F", kMlFloat}},
+       .infer = infer_same,
+       .compute = {.body = binarizer_body},
+       .doc = "1 above the threshold, else 0 (ai.onnx.ml Binarizer)."},
+      {.domain = "ai.onnx.ml",
+       .name = "Imputer",
+       .inputs = {{"X", "T", kMlInputs}},
+       .outputs = {{"Y", "T", kMlInputs}},
+       .attrs = {{"imputed_value_floats", AttrKind::kFloats},
+                 {"imputed_value_int64s", AttrKind::kInts},
+                 {"replaced_value_float", AttrKind::kFloat, false, "0"},
+                 {"replaced_value_int64", AttrKind::kInt, false, "0"}},
+       .infer = infer_imputer,
+       .compute = {.decompose = decompose_imputer, .eval = eval_imputer},
+       .doc = "Replaces missing values (ai.onnx.ml Imputer)."},
+      {.domain = "ai.onnx.ml",
+       .name = "Normalizer",
+       .inputs = {{"X", "T", kMlInputs}},
+       .outputs = {{"Y", "F", kMlFloat}},
        .attrs = {{"norm", AttrKind::kString, false, "MAX"}},
-       .infer = infer_float_like, .compute = {.eval = eval_normalizer}, .doc = "Rows over their norm (ai.onnx.ml Normalizer)."},
-      {.domain = "ai.onnx.ml", .name = "ArrayFeatureExtractor",
+       .infer = infer_float_like,
+       .compute = {.decompose = decompose_normalizer, .eval = eval_normalizer},
+       .doc = "Rows over their norm (ai.onnx.ml Normalizer)."},
+      {.domain = "ai.onnx.ml",
+       .name = "ArrayFeatureExtractor",
        .inputs = {{"X", "T", kMlInputs | dtypes(DType::kString)}, {"Y", "I", dtypes(DType::kI64)}},
        .outputs = {{"Z", "T", kMlInputs | dtypes(DType::kString)}},
-       .infer = infer_feature_extractor, .compute = {.eval = eval_feature_extractor},
+       .infer = infer_feature_extractor,
+       .compute = {.body = feature_extractor_body, .eval = eval_feature_extractor},
        .doc = "Selects columns of the last axis (ai.onnx.ml ArrayFeatureExtractor)."},
-      {.domain = "ai.onnx.ml", .name = "FeatureVectorizer", .inputs = {{.name = "X", .var = "T", .types = kMlInputs, .variadic = true}},
-       .outputs = {{"Y", "F", kMlFloat}}, .attrs = {{"inputdimensions", AttrKind::kInts}},
-       .infer = infer_vectorizer, .compute = {.eval = eval_vectorizer}, .doc = "Joins columns (ai.onnx.ml FeatureVectorizer)."},
+      {.domain = "ai.onnx.ml",
+       .name = "FeatureVectorizer",
+       .inputs = {{.name = "X", .var = "T", .types = kMlInputs, .variadic = true}},
+       .outputs = {{"Y", "F", kMlFloat}},
+       .attrs = {{"inputdimensions", AttrKind::kInts}},
+       .infer = infer_vectorizer,
+       .compute = {.eval = eval_vectorizer},
+       .doc = "Joins columns (ai.onnx.ml FeatureVectorizer)."},
   };
   for (auto family : {encoder_ops, map_ops})
     for (OpDef& op : family()) ops.push_back(std::move(op));

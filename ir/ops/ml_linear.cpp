@@ -2,7 +2,7 @@
 #include <cmath>
 
 #include "ir/ops/families.h"
-#include "ir/ops/ml_common.h"
+#include "ir/ops/ml_decompose.h"
 
 namespace tenon::ir {
 namespace {
@@ -40,6 +40,29 @@ Status eval_linear_regressor(EvalContext& c) {
   return {};
 }
 
+/// scores [rows, targets] in f64.
+Result<Value*> linear_scores(Builder& b, const Node& node, int64_t targets) {
+  TENON_ASSIGN_OR_RETURN(Value * x, feature_rows(b, node.input(0)));
+  const std::vector<double> w = node.attr_floats("coefficients"), bias = node.attr_floats("intercepts");
+  if (x == nullptr || !(x->tensor().dim(1) * Dim(targets)).is_const(static_cast<int64_t>(w.size())) ||
+      (!bias.empty() && std::ssize(bias) < targets))
+    return error(Code::kUnsupported, "the coefficients may not fit the features");
+  TENON_ASSIGN_OR_RETURN(Value * flat, doubles(b, DType::kF64, w));
+  Value* weights = b.make("Transpose", {b.make("Reshape", {flat, b.ints({targets, x->tensor().dim(1).value()})})},
+                          {{"perm", std::vector<int64_t>{1, 0}}});
+  Value* product = b.make("MatMul", {x, weights});
+  if (bias.empty()) return product;
+  TENON_ASSIGN_OR_RETURN(Value * added, doubles(b, DType::kF64, std::span(bias).first(static_cast<size_t>(targets))));
+  return b.make("Add", {product, added});
+}
+
+Result<std::vector<Value*>> decompose_linear_regressor(Node& node, Builder& b) {
+  TENON_ASSIGN_OR_RETURN(const PostTransform post, post_transform_of(node));
+  TENON_ASSIGN_OR_RETURN(Value * scores, linear_scores(b, node, node.attr_int("targets", 1)));
+  TENON_ASSIGN_OR_RETURN(scores, post_transformed(b, scores, post));
+  return std::vector<Value*>{cast_to(b, scores, DType::kF32)};
+}
+
 Labels linear_labels(const Node& node) { return {node.attr_ints("classlabels_ints"), node.attr_strings("classlabels_strings")}; }
 
 int64_t linear_classes(const Node& node) {
@@ -68,9 +91,7 @@ Status eval_linear_classifier(EvalContext& c) {
     if (from_one) {
       double s = raw[static_cast<size_t>(r)];
       best = s > 0 ? 1 : 0;
-      bool squashed = post == PostTransform::kLogistic;
-      row = squashed ? std::vector<double>{1 - logistic(s), logistic(s)} : std::vector<double>{1 - s, s};
-      if (!squashed) apply_post_transform(post, row);
+      row = binary_scores(post, s, false);
     } else {
       row.assign(raw.begin() + r * classes, raw.begin() + (r + 1) * classes);
       best = static_cast<size_t>(std::max_element(row.begin(), row.end()) - row.begin());
@@ -83,6 +104,29 @@ Status eval_linear_classifier(EvalContext& c) {
   TENON_ASSIGN_OR_RETURN(Tensor* z, c.allocate(1, DType::kF32, {x.rows, classes}));
   store_doubles(*z, scores);
   return {};
+}
+
+Result<std::vector<Value*>> decompose_linear_classifier(Node& node, Builder& b) {
+  const Labels labels = linear_labels(node);
+  TENON_ASSIGN_OR_RETURN(const PostTransform post, post_transform_of(node));
+  const int64_t classes = linear_classes(node);
+  if (std::ssize(node.attr_floats("intercepts")) == 0 || static_cast<int64_t>(labels.size()) < classes)
+    return error(Code::kUnsupported, "there are too few labels or intercepts");
+  const bool from_one = classes == 2 && node.attr_floats("intercepts").size() == 1;
+  TENON_ASSIGN_OR_RETURN(Value * scores, linear_scores(b, node, from_one ? 1 : classes));
+  Value* which;
+  if (from_one) {
+    which = cast_to(b, b.make("Squeeze", {b.make("Greater", {scores, b.scalar(DType::kF64, 0)}), b.ints({1})}),
+                    DType::kI64);
+    TENON_ASSIGN_OR_RETURN(scores, both_scores(b, scores, post, false));
+  } else {
+    which = b.make("ArgMax", {scores}, {{"axis", int64_t{1}}, {"keepdims", int64_t{0}}});
+    TENON_ASSIGN_OR_RETURN(scores, post_transformed(b, scores, post));
+  }
+  TENON_ASSIGN_OR_RETURN(Value * label, labels_at(b, labels, which));
+  std::vector<Value*> out{label};
+  if (node.num_outputs() > 1) out.push_back(cast_to(b, scores, DType::kF32));
+  return out;
 }
 
 // ---- Support vector machines (libsvm's decision functions)
@@ -272,11 +316,9 @@ SvcRow classify(const Svc& s, PostTransform post, const double* row) {
     out.label = static_cast<size_t>(std::max_element(votes.begin(), votes.end()) - votes.begin());
     if (!s.prob_a.empty()) {
       out.scores = pair_probabilities(s, out.scores);
-      out.label = static_cast<size_t>(std::max_element(out.scores.begin(), out.scores.end()) - out.scores.begin());
     } else if (s.classes == 2) {
-      double d = out.scores[0];
-      out.scores = {d, -d};
-      if (post == PostTransform::kNone) out.label = d > 0 ? 0 : 1;
+      out.scores = binary_scores(post, out.scores[0], post == PostTransform::kNone);
+      return out;
     }
   }
   apply_post_transform(post, out.scores);
@@ -316,20 +358,50 @@ std::vector<OpDef> ml_linear_ops() {
     return attrs;
   };
   return {
-      {.domain = "ai.onnx.ml", .name = "LinearRegressor", .inputs = features, .outputs = {{"Y", "F", kMlFloat}},
-       .attrs = {{"coefficients", AttrKind::kFloats}, {"intercepts", AttrKind::kFloats}, post, {"targets", AttrKind::kInt, false, "1"}},
-       .infer = infer_linear_regressor, .compute = {.eval = eval_linear_regressor}, .doc = "Linear regression (ai.onnx.ml LinearRegressor)."},
-      {.domain = "ai.onnx.ml", .name = "LinearClassifier", .inputs = features, .outputs = classes,
-       .attrs = {{"classlabels_ints", AttrKind::kInts}, {"classlabels_strings", AttrKind::kStrings}, {"coefficients", AttrKind::kFloats, true},
-                 {"intercepts", AttrKind::kFloats}, {"multi_class", AttrKind::kInt, false, "0"}, post},
-       .infer = infer_linear_classifier, .compute = {.eval = eval_linear_classifier}, .doc = "Linear classification (ai.onnx.ml LinearClassifier)."},
-      {.domain = "ai.onnx.ml", .name = "SVMRegressor", .inputs = features, .outputs = {{"Y", "F", kMlFloat}},
+      {.domain = "ai.onnx.ml",
+       .name = "LinearRegressor",
+       .inputs = features,
+       .outputs = {{"Y", "F", kMlFloat}},
+       .attrs = {{"coefficients", AttrKind::kFloats},
+                 {"intercepts", AttrKind::kFloats},
+                 post,
+                 {"targets", AttrKind::kInt, false, "1"}},
+       .infer = infer_linear_regressor,
+       .compute = {.decompose = decompose_linear_regressor, .eval = eval_linear_regressor},
+       .doc = "Linear regression (ai.onnx.ml LinearRegressor)."},
+      {.domain = "ai.onnx.ml",
+       .name = "LinearClassifier",
+       .inputs = features,
+       .outputs = classes,
+       .attrs = {{"classlabels_ints", AttrKind::kInts},
+                 {"classlabels_strings", AttrKind::kStrings},
+                 {"coefficients", AttrKind::kFloats, true},
+                 {"intercepts", AttrKind::kFloats},
+                 {"multi_class", AttrKind::kInt, false, "0"},
+                 post},
+       .infer = infer_linear_classifier,
+       .compute = {.decompose = decompose_linear_classifier, .eval = eval_linear_classifier},
+       .doc = "Linear classification (ai.onnx.ml LinearClassifier)."},
+      {.domain = "ai.onnx.ml",
+       .name = "SVMRegressor",
+       .inputs = features,
+       .outputs = {{"Y", "F", kMlFloat}},
        .attrs = with(svm, {{"n_supports", AttrKind::kInt, false, "0"}, {"one_class", AttrKind::kInt, false, "0"}}),
-       .infer = infer_svm_regressor, .compute = {.eval = eval_svm_regressor}, .doc = "Support vector regression (ai.onnx.ml SVMRegressor)."},
-      {.domain = "ai.onnx.ml", .name = "SVMClassifier", .inputs = features, .outputs = classes,
-       .attrs = with(svm, {{"classlabels_ints", AttrKind::kInts}, {"classlabels_strings", AttrKind::kStrings}, {"prob_a", AttrKind::kFloats},
-                           {"prob_b", AttrKind::kFloats}, {"vectors_per_class", AttrKind::kInts}}),
-       .infer = infer_svm_classifier, .compute = {.eval = eval_svm_classifier}, .doc = "Support vector classification (ai.onnx.ml SVMClassifier)."},
+       .infer = infer_svm_regressor,
+       .compute = {.eval = eval_svm_regressor},
+       .doc = "Support vector regression (ai.onnx.ml SVMRegressor)."},
+      {.domain = "ai.onnx.ml",
+       .name = "SVMClassifier",
+       .inputs = features,
+       .outputs = classes,
+       .attrs = with(svm, {{"classlabels_ints", AttrKind::kInts},
+                           {"classlabels_strings", AttrKind::kStrings},
+                           {"prob_a", AttrKind::kFloats},
+                           {"prob_b", AttrKind::kFloats},
+                           {"vectors_per_class", AttrKind::kInts}}),
+       .infer = infer_svm_classifier,
+       .compute = {.eval = eval_svm_classifier},
+       .doc = "Support vector classification (ai.onnx.ml SVMClassifier)."},
   };
 }
 

@@ -4,35 +4,10 @@
 #include <set>
 
 #include "ir/ops/families.h"
-#include "ir/ops/ml_common.h"
+#include "ir/ops/ml_trees.h"
 
 namespace tenon::ir {
 namespace {
-
-enum class Test : uint8_t { kLeq, kLt, kGte, kGt, kEq, kNeq, kMember, kLeaf };
-enum class Aggregate { kAverage, kSum, kMin, kMax };
-
-struct TreeNode {
-  Test test = Test::kLeaf;
-  bool missing_goes_true = false;
-  int64_t feature = 0;
-  double split = 0;
-  size_t yes = 0, no = 0;
-  size_t first_weight = 0, last_weight = 0;  // kLeaf; kMember: into members
-};
-
-struct Weight {
-  size_t target;
-  double value;
-};
-
-struct Forest {
-  std::vector<TreeNode> nodes;
-  std::vector<size_t> roots;
-  std::vector<Weight> weights;
-  std::vector<double> members;
-  int64_t features_needed = 0;
-};
 
 bool passes(const Forest& f, const TreeNode& n, double x) {
   if (std::isnan(x) && n.missing_goes_true) return true;
@@ -196,14 +171,22 @@ Status eval_scores(EvalContext& c, const Forest& f, Aggregate how, PostTransform
 
 Status infer_tree_regressor(InferContext& c) { return infer_regressor(c, c.node().attr_int("n_targets", 1), DType::kF32); }
 
-Status eval_tree_regressor(EvalContext& c) {
-  size_t targets = static_cast<size_t>(c.node.attr_int("n_targets", 1));
+struct Regressor {
+  Forest forest;
+  Aggregate how;
+  PostTransform post;
+  size_t targets;
+  std::vector<double> base;
+};
+
+Result<Regressor> read_regressor(const Node& node) {
+  Regressor r{.targets = static_cast<size_t>(node.attr_int("n_targets", 1)), .base = floats_attr(node, "base_values")};
   std::map<NodeKey, size_t> index;
-  TENON_ASSIGN_OR_RETURN(Forest f, read_nodes(c.node, index));
-  TENON_RETURN_IF_ERROR(read_weights(c.node, "target", targets, index, f));
-  TENON_ASSIGN_OR_RETURN(Aggregate how, aggregate_from_name(c.node.attr_string("aggregate_function", "SUM")));
-  TENON_ASSIGN_OR_RETURN(PostTransform post, post_transform_of(c.node));
-  return eval_scores(c, f, how, post, targets, floats_attr(c.node, "base_values"));
+  TENON_ASSIGN_OR_RETURN(r.forest, read_nodes(node, index));
+  TENON_RETURN_IF_ERROR(read_weights(node, "target", r.targets, index, r.forest));
+  TENON_ASSIGN_OR_RETURN(r.how, aggregate_from_name(node.attr_string("aggregate_function", "SUM")));
+  TENON_ASSIGN_OR_RETURN(r.post, post_transform_of(node));
+  return r;
 }
 
 // ---- TreeEnsembleClassifier
@@ -223,65 +206,107 @@ struct Decision {
   size_t label;
 };
 
+/// Weights that are all positive make probabilities, others margins.
+size_t second_class(double score, bool all_positive) { return score > (all_positive ? 0.5 : 0.0) ? 1 : 0; }
+
 /// Two classes, weights for one of them: the other's score follows (ONNX Runtime, tree_ensemble_aggregator.h).
 Decision decide_binary(double score, bool all_positive, PostTransform post) {
   Decision d;
-  d.label = score > (all_positive ? 0.5 : 0.0) ? 1 : 0;
-  if (post == PostTransform::kProbit) {
-    std::vector<double> one = {score};
-    apply_post_transform(post, one);
-    d.scores = {1 - one[0], one[0]};
-  } else if (all_positive) {
-    d.scores = {1 - score, score};
-    if (post != PostTransform::kNone) apply_post_transform(post, d.scores);
-  } else {
-    d.scores = {-score, score};
-    apply_post_transform(post, d.scores);
-  }
+  d.label = second_class(score, all_positive);
+  d.scores = binary_scores(post, score, !all_positive);
   return d;
 }
 
-Status eval_tree_classifier(EvalContext& c) {
-  Labels labels = tree_labels(c.node);
-  size_t classes = labels.size();
+/// The largest score among the classes that got any weight.
+size_t best_seen(const Scores& scores) {
+  size_t best = scores.value.size();
+  for (size_t i = 0; i < scores.value.size(); ++i)
+    if (scores.seen[i] && (best == scores.value.size() || scores.value[i] > scores.value[best])) best = i;
+  return best == scores.value.size() ? 0 : best;
+}
+
+struct Classifier {
+  Labels labels;
+  Forest forest;
+  PostTransform post;
+  std::vector<double> base;
+  bool one_sided = false;  // of two classes, only one has weights
+  bool binary = false;     // that is class 0: its weights are the score of the second class, from which the first's follows
+  bool all_positive = true, none_zero = true;
+
+  double bias() const { return base.size() == 1 ? base[0] : base.size() == 2 ? base[1] : 0; }  // of a binary one
+};
+
+Result<Classifier> read_classifier(const Node& node) {
+  Classifier r{.labels = tree_labels(node), .base = floats_attr(node, "base_values")};
   std::map<NodeKey, size_t> index;
-  TENON_ASSIGN_OR_RETURN(Forest f, read_nodes(c.node, index));
-  TENON_RETURN_IF_ERROR(read_weights(c.node, "class", std::max<size_t>(classes, 1), index, f));
-  TENON_ASSIGN_OR_RETURN(PostTransform post, post_transform_of(c.node));
-  TENON_ASSIGN_OR_RETURN(Matrix x, matrix_of(c, 0));
-  TENON_RETURN_IF_ERROR(check_columns(c, f, x));
-  std::vector<double> base = floats_attr(c.node, "base_values");
+  TENON_ASSIGN_OR_RETURN(r.forest, read_nodes(node, index));
+  TENON_RETURN_IF_ERROR(read_weights(node, "class", std::max<size_t>(r.labels.size(), 1), index, r.forest));
+  TENON_ASSIGN_OR_RETURN(r.post, post_transform_of(node));
   std::set<size_t> weighted;
-  bool all_positive = true;
-  for (const Weight& w : f.weights) {
+  for (const Weight& w : r.forest.weights) {
     weighted.insert(w.target);
-    all_positive &= w.value >= 0;
+    r.all_positive &= w.value >= 0;
+    r.none_zero &= w.value != 0;
   }
-  bool binary = classes == 2 && weighted.size() == 1;
-  if (binary)
-    for (Weight& w : f.weights) w.target = 0;
-  TENON_ASSIGN_OR_RETURN(Tensor* out, c.allocate(0, labels.dtype(), {x.rows}));
+  r.one_sided = r.labels.size() == 2 && weighted.size() == 1;
+  r.binary = r.one_sided && weighted.contains(0);
+  return r;
+}
+
+Status eval_tree_classifier(EvalContext& c) {
+  TENON_ASSIGN_OR_RETURN(const Classifier model, read_classifier(c.node));
+  const size_t classes = model.labels.size();
+  TENON_ASSIGN_OR_RETURN(Matrix x, matrix_of(c, 0));
+  TENON_RETURN_IF_ERROR(check_columns(c, model.forest, x));
+  TENON_ASSIGN_OR_RETURN(Tensor * out, c.allocate(0, model.labels.dtype(), {x.rows}));
   Tensor* z = nullptr;
   if (c.node.num_outputs() > 1) {
     TENON_ASSIGN_OR_RETURN(z, c.allocate(1, DType::kF32, {x.rows, static_cast<int64_t>(classes)}));
   }
   Scores scores{std::vector<double>(classes), std::vector<bool>(classes)};
   for (int64_t r = 0; r < x.rows; ++r) {
-    TENON_RETURN_IF_ERROR(run_forest(c, f, Aggregate::kSum, x.row(r), scores));
+    TENON_RETURN_IF_ERROR(run_forest(c, model.forest, Aggregate::kSum, x.row(r), scores));
     Decision d;
-    if (binary) {
-      double bias = base.size() == 1 ? base[0] : base.size() == 2 ? base[1] : 0;
-      d = decide_binary(scores.value[0] + bias, all_positive, post);
+    if (model.binary) {
+      d = decide_binary(scores.value[0] + model.bias(), model.all_positive, model.post);
     } else {
-      for (size_t i = 0; i < base.size() && i < classes; ++i) scores.value[i] += base[i];
-      d.label = static_cast<size_t>(std::max_element(scores.value.begin(), scores.value.end()) - scores.value.begin());
+      for (size_t i = 0; i < model.base.size() && i < classes; ++i) {
+        scores.value[i] += model.base[i];
+        scores.seen[i] = true;
+      }
+      d.label = model.one_sided ? second_class(scores.value[1], model.all_positive) : best_seen(scores);
       d.scores = scores.value;
-      apply_post_transform(post, d.scores);
+      apply_post_transform(model.post, d.scores);
     }
-    store_label(*out, r, labels, d.label);
+    store_label(*out, r, model.labels, d.label);
     for (size_t i = 0; z != nullptr && i < classes; ++i) z->set_double(r * static_cast<int64_t>(classes) + static_cast<int64_t>(i), d.scores[i]);
   }
   return {};
+}
+
+Result<std::vector<Value*>> decompose_classifier(Node& node, Builder& b) {
+  TENON_ASSIGN_OR_RETURN(const Classifier model, read_classifier(node));
+  const size_t classes = model.labels.size();
+  if (classes == 0) return error(Code::kUnsupported, "there are no class labels");
+  Value *which, *scores;
+  if (model.binary) {
+    TENON_ASSIGN_OR_RETURN(Value * score, forest_scores(b, node.input(0), model.forest, Aggregate::kSum, 1, {model.bias()}));
+    Value* above = b.make("Greater", {score, b.scalar(DType::kF64, model.all_positive ? 0.5 : 0.0)});
+    which = cast_to(b, b.make("Squeeze", {above, b.ints({1})}), DType::kI64);
+    TENON_ASSIGN_OR_RETURN(scores, both_scores(b, score, model.post, !model.all_positive));
+  } else {
+    // A class without weights in the leaves that a row reaches is no candidate; a sum of 0 only loses to positive ones.
+    if (model.one_sided || (model.base.size() < classes && !(model.all_positive && model.none_zero)))
+      return error(Code::kUnsupported, "a row may leave classes without weights");
+    TENON_ASSIGN_OR_RETURN(scores, forest_scores(b, node.input(0), model.forest, Aggregate::kSum, classes, model.base));
+    which = b.make("ArgMax", {scores}, {{"axis", int64_t{1}}, {"keepdims", int64_t{0}}});
+    TENON_ASSIGN_OR_RETURN(scores, post_transformed(b, scores, model.post));
+  }
+  TENON_ASSIGN_OR_RETURN(Value * label, labels_at(b, model.labels, which));
+  std::vector<Value*> out{label};
+  if (node.num_outputs() > 1) out.push_back(cast_to(b, scores, DType::kF32));
+  return out;
 }
 
 // ---- TreeEnsemble (ai.onnx.ml 5)
@@ -310,7 +335,7 @@ Status read_members(const Node& node, Forest& f) {
   return {};
 }
 
-Result<Forest> read_ensemble(const Node& node, size_t targets) {
+Result<Forest> read_ensemble_nodes(const Node& node, size_t targets) {
   Forest f;
   std::vector<int64_t> features = node.attr_ints("nodes_featureids"), yes = node.attr_ints("nodes_truenodeids"),
                        no = node.attr_ints("nodes_falsenodeids"), yes_leaf = node.attr_ints("nodes_trueleafs"),
@@ -352,13 +377,33 @@ Result<Forest> read_ensemble(const Node& node, size_t targets) {
   return f;
 }
 
-Status eval_tree_ensemble(EvalContext& c) {
-  size_t targets = static_cast<size_t>(c.node.attr_int("n_targets", 1));
-  TENON_ASSIGN_OR_RETURN(Forest f, read_ensemble(c.node, targets));
-  int64_t how = c.node.attr_int("aggregate_function", 1), post = c.node.attr_int("post_transform", 0);
-  if (how < 0 || how > 3) return eval_error(c, Code::kInvalidModel, "attribute aggregate_function is {}", how);
-  if (post < 0 || post > 4) return eval_error(c, Code::kInvalidModel, "attribute post_transform is {}", post);
-  return eval_scores(c, f, static_cast<Aggregate>(how), static_cast<PostTransform>(post), targets, {});
+Result<Regressor> read_ensemble(const Node& node) {
+  Regressor r{.targets = static_cast<size_t>(node.attr_int("n_targets", 1)), .base = {}};
+  TENON_ASSIGN_OR_RETURN(r.forest, read_ensemble_nodes(node, r.targets));
+  const int64_t how = node.attr_int("aggregate_function", 1), post = node.attr_int("post_transform", 0);
+  if (how < 0 || how > 3) return error(Code::kInvalidModel, "attribute aggregate_function is {}", how);
+  if (post < 0 || post > 4) return error(Code::kInvalidModel, "attribute post_transform is {}", post);
+  r.how = static_cast<Aggregate>(how);
+  r.post = static_cast<PostTransform>(post);
+  return r;
+}
+
+// ---- Both regressors
+
+Result<Regressor> read_any(const Node& node) {
+  return node.op().name == "TreeEnsemble" ? read_ensemble(node) : read_regressor(node);
+}
+
+Status eval_regressor(EvalContext& c) {
+  TENON_ASSIGN_OR_RETURN(const Regressor r, read_any(c.node));
+  return eval_scores(c, r.forest, r.how, r.post, r.targets, r.base);
+}
+
+Result<std::vector<Value*>> decompose_regressor(Node& node, Builder& b) {
+  TENON_ASSIGN_OR_RETURN(const Regressor r, read_any(node));
+  TENON_ASSIGN_OR_RETURN(Value * scores, forest_scores(b, node.input(0), r.forest, r.how, r.targets, r.base));
+  TENON_ASSIGN_OR_RETURN(scores, post_transformed(b, scores, r.post));
+  return std::vector<Value*>{cast_to(b, scores, node.output()->dtype())};
 }
 
 std::vector<AttrDef> legacy_attrs(std::vector<AttrDef> more) {
@@ -377,28 +422,58 @@ std::vector<AttrDef> legacy_attrs(std::vector<AttrDef> more) {
 
 std::vector<OpDef> ml_tree_ops() {
   return {
-      {.domain = "ai.onnx.ml", .name = "TreeEnsembleRegressor", .inputs = {{"X", "T", kMlInputs}}, .outputs = {{"Y", "F", kMlFloat}},
-       .attrs = legacy_attrs({{"aggregate_function", AttrKind::kString, false, "SUM"}, {"n_targets", AttrKind::kInt},
-                              {"target_ids", AttrKind::kInts}, {"target_nodeids", AttrKind::kInts}, {"target_treeids", AttrKind::kInts},
-                              {"target_weights", AttrKind::kFloats}, {"target_weights_as_tensor", AttrKind::kTensor}}),
-       .infer = infer_tree_regressor, .compute = {.eval = eval_tree_regressor},
+      {.domain = "ai.onnx.ml",
+       .name = "TreeEnsembleRegressor",
+       .inputs = {{"X", "T", kMlInputs}},
+       .outputs = {{"Y", "F", kMlFloat}},
+       .attrs = legacy_attrs({{"aggregate_function", AttrKind::kString, false, "SUM"},
+                              {"n_targets", AttrKind::kInt},
+                              {"target_ids", AttrKind::kInts},
+                              {"target_nodeids", AttrKind::kInts},
+                              {"target_treeids", AttrKind::kInts},
+                              {"target_weights", AttrKind::kFloats},
+                              {"target_weights_as_tensor", AttrKind::kTensor}}),
+       .infer = infer_tree_regressor,
+       .compute = {.decompose = decompose_regressor, .eval = eval_regressor},
        .doc = "Regression by decision trees (ai.onnx.ml TreeEnsembleRegressor)."},
-      {.domain = "ai.onnx.ml", .name = "TreeEnsembleClassifier", .inputs = {{"X", "T", kMlInputs}},
+      {.domain = "ai.onnx.ml",
+       .name = "TreeEnsembleClassifier",
+       .inputs = {{"X", "T", kMlInputs}},
        .outputs = {{"Y", "L", kMlLabels}, {"Z", "F", kMlFloat, true}},
-       .attrs = legacy_attrs({{"class_ids", AttrKind::kInts}, {"class_nodeids", AttrKind::kInts}, {"class_treeids", AttrKind::kInts},
-                              {"class_weights", AttrKind::kFloats}, {"class_weights_as_tensor", AttrKind::kTensor},
-                              {"classlabels_int64s", AttrKind::kInts}, {"classlabels_strings", AttrKind::kStrings}}),
-       .infer = infer_tree_classifier, .compute = {.eval = eval_tree_classifier},
+       .attrs = legacy_attrs({{"class_ids", AttrKind::kInts},
+                              {"class_nodeids", AttrKind::kInts},
+                              {"class_treeids", AttrKind::kInts},
+                              {"class_weights", AttrKind::kFloats},
+                              {"class_weights_as_tensor", AttrKind::kTensor},
+                              {"classlabels_int64s", AttrKind::kInts},
+                              {"classlabels_strings", AttrKind::kStrings}}),
+       .infer = infer_tree_classifier,
+       .compute = {.decompose = decompose_classifier, .eval = eval_tree_classifier},
        .doc = "Classification by decision trees (ai.onnx.ml TreeEnsembleClassifier)."},
-      {.domain = "ai.onnx.ml", .name = "TreeEnsemble", .inputs = {{"X", "T", kFloat16To64}}, .outputs = {{"Y", "T", kFloat16To64}},
-       .attrs = {{"aggregate_function", AttrKind::kInt, false, "1"}, {"leaf_targetids", AttrKind::kInts, true}, {"leaf_weights", AttrKind::kTensor, true},
-                 {"membership_values", AttrKind::kTensor}, {"n_targets", AttrKind::kInt}, {"nodes_falseleafs", AttrKind::kInts, true},
-                 {"nodes_falsenodeids", AttrKind::kInts, true}, {"nodes_featureids", AttrKind::kInts, true}, {"nodes_hitrates", AttrKind::kTensor},
-                 {"nodes_missing_value_tracks_true", AttrKind::kInts}, {"nodes_modes", AttrKind::kTensor, true}, {"nodes_splits", AttrKind::kTensor, true},
-                 {"nodes_trueleafs", AttrKind::kInts, true}, {"nodes_truenodeids", AttrKind::kInts, true},
-                 {"post_transform", AttrKind::kInt, false, "0"}, {"tree_roots", AttrKind::kInts, true}},
-       .infer = infer_tree_ensemble, .compute = {.eval = eval_tree_ensemble},
+      {.domain = "ai.onnx.ml",
+       .name = "TreeEnsemble",
+       .inputs = {{"X", "T", kFloat16To64}},
+       .outputs = {{"Y", "T", kFloat16To64}},
+       .attrs = {{"aggregate_function", AttrKind::kInt, false, "1"},
+                 {"leaf_targetids", AttrKind::kInts, true},
+                 {"leaf_weights", AttrKind::kTensor, true},
+                 {"membership_values", AttrKind::kTensor},
+                 {"n_targets", AttrKind::kInt},
+                 {"nodes_falseleafs", AttrKind::kInts, true},
+                 {"nodes_falsenodeids", AttrKind::kInts, true},
+                 {"nodes_featureids", AttrKind::kInts, true},
+                 {"nodes_hitrates", AttrKind::kTensor},
+                 {"nodes_missing_value_tracks_true", AttrKind::kInts},
+                 {"nodes_modes", AttrKind::kTensor, true},
+                 {"nodes_splits", AttrKind::kTensor, true},
+                 {"nodes_trueleafs", AttrKind::kInts, true},
+                 {"nodes_truenodeids", AttrKind::kInts, true},
+                 {"post_transform", AttrKind::kInt, false, "0"},
+                 {"tree_roots", AttrKind::kInts, true}},
+       .infer = infer_tree_ensemble,
+       .compute = {.decompose = decompose_regressor, .eval = eval_regressor},
        .doc = "Decision trees with set membership tests (ai.onnx.ml TreeEnsemble)."},
+      tree_leaves_op(),
   };
 }
 

@@ -231,7 +231,8 @@ std::optional<Dim> slice_position(Dim given, Dim extent, Dim lo, Dim hi) {
   if (given.is_const() && given.value() <= -kFar) return lo;
   if (known_lt(given, 0)) return max(min(given + extent, hi), lo);
   if (known_le(0, given)) return min(given, hi);
-  return std::nullopt;
+  const Dim negative = Dim(0) - max(min(given, 0), -1);  // 1 or 0
+  return max(min(given + negative * extent, hi), lo);
 }
 
 // nullopt: not known; the caller knows which axes are touched from `touched`, when even those are known.
@@ -344,6 +345,17 @@ Result<std::vector<Body>> slice_body(const Node& node) {
 
 // ---- Expand, Tile
 
+/// Where the target is data, it is not taken to be the input's dim: it may be that or 1, or the input's dim may be 1.
+void expand_to_data(const std::vector<Dim>& from, const std::vector<Dim>& target, std::vector<Dim>& dims) {
+  for (size_t i = 0; i < dims.size(); ++i) {
+    const size_t behind = dims.size() - i;  // axes from here on
+    if (behind > target.size() || !is_data(target[target.size() - behind])) continue;
+    const Dim wanted = target[target.size() - behind], in = behind > from.size() ? Dim(1) : from[from.size() - behind];
+    const Dim other = min(max(wanted - 1, Dim(1) - wanted), 1);  // 0 where 1 is wanted, else 1
+    dims[i] = in.is_const(1) ? wanted : wanted + (in - 1) * (Dim(1) - other);
+  }
+}
+
 Status infer_expand(InferContext& c) {
   const std::optional<std::vector<Dim>> shape = c.dim_values(1);
   if (shape && c.ranked(0)) {
@@ -352,6 +364,7 @@ Status infer_expand(InferContext& c) {
     const std::vector<Dim> both[] = {c.shape(0), *shape};
     Result<std::vector<Dim>> dims = broadcast(both);
     if (!dims.ok()) return c.fail_text(dims.status().what());
+    expand_to_data(c.shape(0), *shape, *dims);
     c.set(0, TensorType(c.dtype(0), std::move(*dims)));
     if (const auto values = c.dim_values(0); values && values->size() == 1 && c.node().output()->tensor().rank() == 1) {
       const Dim count = c.node().output()->tensor().dim(0);

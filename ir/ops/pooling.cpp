@@ -2,6 +2,7 @@
 #include <cmath>
 #include <limits>
 
+#include "ir/ops/body_helpers.h"
 #include "ir/ops/families.h"
 #include "ir/ops/window.h"
 
@@ -316,6 +317,33 @@ Status eval_max_unpool(EvalContext& c) {
   return {};
 }
 
+/// The elements at their places, 0 elsewhere. `I` counts in the shape that strides and kernel give.
+Result<std::vector<Body>> max_unpool_body(const Node& node) {
+  TENON_RETURN_IF_ERROR(require_known_shape(node));
+  Body body = start_body(node, ComputeKind::kScatter);
+  ExprPool& pool = *body.pool;
+  const Dims& x = input_dims(node, 0);
+  const size_t axes = x.size(), rank = axes - 2;
+  if (input_dims(node, 1).size() != axes) return error(Code::kUnsupported, "the ranks of X and I differ");
+  TENON_ASSIGN_OR_RETURN(const Dims kernel, kernel_shape(node, rank));
+  TENON_ASSIGN_OR_RETURN(const std::vector<int64_t> strides, window_ints(node, "strides", rank, 1, 1));
+  TENON_ASSIGN_OR_RETURN(const std::vector<int64_t> pads, window_ints(node, "pads", 2 * rank, 0, 0));
+  Dims inner = {x[0], x[1]};
+  for (size_t i = 0; i < rank; ++i) inner.push_back((x[i + 2] - 1) * strides[i] - pads[i] - pads[rank + i] + kernel[i]);
+  body.reduce_axes = x;
+  const std::vector<Expr> at = axis_indices(pool, axes, axes);
+  Expr flat = pool.checked_index(pool.cast(load_at(body, node, 1, at), DType::kI64), pool.dim(product(inner)));
+  std::vector<Expr> target(axes);
+  for (size_t a = axes; a-- > 0;) {
+    target[a] = pool.checked_index(mod(flat, pool.dim(inner[a])), pool.dim(body.axes[a]));
+    flat = floor_div(flat, pool.dim(inner[a]));
+  }
+  body.scatter = Scatter{pool.constant(body.dtype, 0), std::move(target), true};
+  body.acc_dtype = body.dtype;
+  body.value = load_at(body, node, 0, at);
+  return one_body(std::move(body));
+}
+
 std::vector<AttrDef> pool_attrs(std::vector<AttrDef> more = {}) {
   std::vector<AttrDef> attrs = {{"auto_pad", AttrKind::kString, false, "NOTSET"}, {"ceil_mode", AttrKind::kInt, false, "0"},
                                 {"dilations", AttrKind::kInts}, {"kernel_shape", AttrKind::kInts, true},
@@ -329,45 +357,59 @@ std::vector<AttrDef> pool_attrs(std::vector<AttrDef> more = {}) {
 std::vector<OpDef> pooling_ops() {
   constexpr DTypeSet kIndex = dtypes(DType::kI64);
   return {
-      {.domain = "", .name = "MaxPool",
+      {.domain = "",
+       .name = "MaxPool",
        .inputs = {{"X", "T", kMaxTypes}},
        .outputs = {{"Y", "T", kMaxTypes}, {"Indices", "I", kIndex, true}},
        .attrs = pool_attrs({{"storage_order", AttrKind::kInt, false, "0"}}),
-       .infer = infer_pool, .compute = {.body = max_pool_body},
+       .infer = infer_pool,
+       .compute = {.body = max_pool_body},
        .doc = "Maximum over windows; Indices are positions in the whole input (ONNX MaxPool)."},
-      {.domain = "", .name = "AveragePool",
+      {.domain = "",
+       .name = "AveragePool",
        .inputs = {{"X", "T", kFloat16To64}},
        .outputs = {{"Y", "T", kFloat16To64}},
        .attrs = pool_attrs({{"count_include_pad", AttrKind::kInt, false, "0"}}),
-       .infer = infer_pool, .compute = {.body = average_pool_body},
+       .infer = infer_pool,
+       .compute = {.body = average_pool_body},
        .doc = "Mean over windows (ONNX AveragePool)."},
-      {.domain = "", .name = "LpPool",
+      {.domain = "",
+       .name = "LpPool",
        .inputs = {{"X", "T", kFloat16To64}},
        .outputs = {{"Y", "T", kFloat16To64}},
        .attrs = pool_attrs({{"p", AttrKind::kInt, false, "2"}}),
-       .infer = infer_lp_pool, .compute = {.body = lp_pool_body},
+       .infer = infer_lp_pool,
+       .compute = {.body = lp_pool_body},
        .doc = "p-norm over windows (ONNX LpPool)."},
-      {.domain = "", .name = "GlobalAveragePool",
+      {.domain = "",
+       .name = "GlobalAveragePool",
        .inputs = {{"X", "T", kFloat16To64}},
        .outputs = {{"Y", "T", kFloat16To64}},
-       .infer = infer_global, .compute = {.body = global_average_body},
+       .infer = infer_global,
+       .compute = {.body = global_average_body},
        .doc = "Mean over all spatial axes (ONNX GlobalAveragePool)."},
-      {.domain = "", .name = "GlobalMaxPool",
+      {.domain = "",
+       .name = "GlobalMaxPool",
        .inputs = {{"X", "T", kFloat16To64}},
        .outputs = {{"Y", "T", kFloat16To64}},
-       .infer = infer_global, .compute = {.body = global_max_body},
+       .infer = infer_global,
+       .compute = {.body = global_max_body},
        .doc = "Maximum over all spatial axes (ONNX GlobalMaxPool)."},
-      {.domain = "", .name = "GlobalLpPool",
+      {.domain = "",
+       .name = "GlobalLpPool",
        .inputs = {{"X", "T", kFloat16To64}},
        .outputs = {{"Y", "T", kFloat16To64}},
        .attrs = {{"p", AttrKind::kInt, false, "2"}},
-       .infer = infer_global_lp, .compute = {.body = global_lp_body},
+       .infer = infer_global_lp,
+       .compute = {.body = global_lp_body},
        .doc = "p-norm over all spatial axes (ONNX GlobalLpPool)."},
-      {.domain = "", .name = "MaxUnpool",
+      {.domain = "",
+       .name = "MaxUnpool",
        .inputs = {{"X", "T1", kFloat16To64}, {"I", "T2", kIndex}, {"output_shape", "T2", kIndex, true}},
        .outputs = {{"output", "T1", kFloat16To64}},
        .attrs = {{"kernel_shape", AttrKind::kInts, true}, {"pads", AttrKind::kInts}, {"strides", AttrKind::kInts}},
-       .infer = infer_max_unpool, .compute = {.eval = eval_max_unpool},
+       .infer = infer_max_unpool,
+       .compute = {.body = max_unpool_body, .eval = eval_max_unpool},
        .doc = "Partial inverse of MaxPool (ONNX MaxUnpool)."},
   };
 }

@@ -251,7 +251,7 @@ void rnn_cell(Direction<T>& s, size_t b, const T* x, const T* hr) {
 }
 
 template <class T>
-void run_direction(Problem<T>& p, size_t d) {
+Status run_direction(Problem<T>& p, size_t d, const Interrupt& interrupt) {
   Direction<T> s{p, d, {}, {}, {}, {}, {}};
   size_t n = p.hidden, width = p.gates * n, state = p.batch * n;
   project_inputs(s);
@@ -263,6 +263,7 @@ void run_direction(Problem<T>& p, size_t d) {
   if (!p.c0.empty()) std::copy_n(p.c0.begin() + static_cast<ptrdiff_t>(d * state), state, s.c.begin());
   bool backwards = d == 1 || p.reverse_first;
   for (size_t step = 0; step < p.steps; ++step) {
+    TENON_RETURN_IF_ERROR(interrupt.check());
     multiply_rows(s.h.data(), p.batch, s.r(), width, n, s.hr.data(), false);
     for (size_t b = 0; b < p.batch; ++b) {
       size_t length = p.lengths.empty() ? p.steps : static_cast<size_t>(p.lengths[b]);
@@ -279,6 +280,7 @@ void run_direction(Problem<T>& p, size_t d) {
   }
   std::copy(s.h.begin(), s.h.end(), p.h_last.begin() + static_cast<ptrdiff_t>(d * state));
   if (p.cell == Cell::kLstm) std::copy(s.c.begin(), s.c.end(), p.c_last.begin() + static_cast<ptrdiff_t>(d * state));
+  return {};
 }
 
 /// [a, b, n] to [b, a, n].
@@ -370,7 +372,7 @@ Status eval_as(EvalContext& c) {
   p.y.resize(static_cast<size_t>(y->size()));
   p.h_last.resize(p.directions * p.batch * p.hidden);
   p.c_last.resize(p.cell == Cell::kLstm ? p.h_last.size() : 0);
-  for (size_t d = 0; d < p.directions; ++d) run_direction(p, d);
+  for (size_t d = 0; d < p.directions; ++d) TENON_RETURN_IF_ERROR(run_direction(p, d, c.interrupt));
   if (batch_first) {
     std::vector<T> swapped(p.y.size());
     for (size_t t = 0; t < p.steps; ++t)

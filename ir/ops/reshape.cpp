@@ -90,7 +90,7 @@ void infer_rank_from_length(InferContext& c, int shape_input) {
 
 Status infer_reshape(InferContext& c) {
   const std::optional<std::vector<Dim>> wanted = c.dim_values(1);
-  if (!wanted) {
+  if (!wanted || std::ranges::any_of(*wanted, is_data)) {  // 0 and -1 would mean something else
     infer_rank_from_length(c, 1);
     return {};
   }

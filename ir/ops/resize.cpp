@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "ir/ops/families.h"
@@ -8,7 +9,8 @@
 namespace tenon::ir {
 namespace {
 
-constexpr DTypeSet kResizeTypes = kNumeric;
+/// Nearest elements are copied, of whatever type; interpolation needs numbers.
+constexpr DTypeSet kResizeTypes = kNumeric | dtypes(DType::kBool, DType::kString, DType::kC64, DType::kC128);
 
 enum class Mode { kNearest, kLinear, kCubic };
 enum class Coordinates { kHalfPixel, kHalfPixelSymmetric, kPytorchHalfPixel, kAlignCorners, kAsymmetric, kTfCrop, kTfHalfPixelNn };
@@ -150,6 +152,7 @@ Status infer_resize(InferContext& c) {
   }
   Result<Options> o = read_options(c.node(), static_cast<int64_t>(c.shape(0).size()));
   if (!o.ok()) return std::move(o).status().at(c.node().name());
+  if (o->mode != Mode::kNearest && (dtype_bit(c.dtype(0)) & kNumeric) == 0) return c.fail("{} can only be resized in mode nearest", name(c.dtype(0)));
   bool scales = given(c.node(), 2), sizes = given(c.node(), 3);
   if (scales == sizes) return c.fail("exactly one of scales and sizes must be given");
   Dims out = c.shape(0);
@@ -294,6 +297,7 @@ Result<std::vector<Body>> resize_body(const Node& node) {
   if (axes.size() > 3 && o.mode != Mode::kNearest) return error(Code::kUnsupported, "Resize of more than 3 axes has no body");
   DType dtype = o.mode == Mode::kNearest ? body.dtype : body.dtype == DType::kF64 ? DType::kF64 : DType::kF32;
   body.value = p.cast(sum_over_taps(p, node, taps, axes, 0, at, dtype), body.dtype);
+  if (inside.valid() && (dtype_bit(body.dtype) & kNumeric) == 0) return error(Code::kUnsupported, "{} outside the input", name(body.dtype));
   if (inside.valid()) body.value = select(inside, body.value, p.cast(real(p, o.extrapolation), body.dtype));
   return std::vector<Body>{std::move(body)};
 }
@@ -339,13 +343,24 @@ double cubic_kernel(double d, double a) {
   return d < 2 ? ((a * d - 5 * a) * d + 8 * a) * d - 4 * a : 0;
 }
 
+/// How far from its coordinate an output position reads.
+double reach_of(const Options& o, const AxisSpec& a) {
+  const double stretch = o.antialias ? std::min(a.scale, 1.0) : 1.0;
+  return std::min((o.mode == Mode::kCubic ? 2.0 : 1.0) / stretch, 4.0 * static_cast<double>(a.in) + 4.0);
+}
+
+/// Bytes of the table of one axis, about.
+double table_bytes(const Options& o, const AxisSpec& a) {
+  const double taps = o.mode == Mode::kNearest ? 1 : 2 * reach_of(o, a) + 3;
+  return static_cast<double>(a.out) * (32 + 32 * taps);  // vectors grow by doubling
+}
+
 /// Weights around coordinate x. With antialias, a kernel is widened by 1 / scale when shrinking (ONNX Resize, antialias).
 std::vector<std::pair<int64_t, double>> weights_at(const Options& o, const AxisSpec& a, double x) {
   auto clamped = [&](double i) { return static_cast<int64_t>(std::clamp(i, 0.0, static_cast<double>(a.in - 1))); };
   if (o.mode == Mode::kNearest) return {{clamped(nearest_index(o, x)), 1.0}};
   double stretch = o.antialias ? std::min(a.scale, 1.0) : 1.0;
-  double reach = (o.mode == Mode::kCubic ? 2.0 : 1.0) / stretch;
-  reach = std::min(reach, 4.0 * static_cast<double>(a.in) + 4.0);
+  const double reach = reach_of(o, a);
   std::vector<std::pair<int64_t, double>> taps;
   double total = 0;
   for (double i = std::floor(x - reach); i <= std::ceil(x + reach); ++i) {
@@ -361,31 +376,35 @@ std::vector<std::pair<int64_t, double>> weights_at(const Options& o, const AxisS
   return taps;
 }
 
-AxisTable make_table(const Options& o, const AxisSpec& a) {
+Result<AxisTable> make_table(const Options& o, const AxisSpec& a, const Interrupt& interrupt) {
   AxisTable table;
   for (int64_t i = 0; i < a.out; ++i) {
+    if ((i & 0xfff) == 0) TENON_RETURN_IF_ERROR(interrupt.check());
     double x = source_of(o, a, static_cast<double>(i));
+    // A coordinate that is no number is not inside.
+    table.outside.push_back(o.coordinates == Coordinates::kTfCrop && !(x >= 0 && x <= static_cast<double>(a.in - 1)));
     if (!std::isfinite(x)) x = 0;
-    x = std::clamp(x, -1e15, 1e15);
-    table.outside.push_back(o.coordinates == Coordinates::kTfCrop && (x < 0 || x > static_cast<double>(a.in - 1)));
     table.taps.push_back(weights_at(o, a, std::clamp(x, -8.0, static_cast<double>(a.in) + 8)));
   }
   return table;
 }
 
 /// Interpolates `data` of `shape` along `axis`.
-std::vector<double> apply_table(const std::vector<double>& data, Shape& shape, size_t axis, const AxisTable& table) {
+Result<std::vector<double>> apply_table(const std::vector<double>& data, Shape& shape, size_t axis, const AxisTable& table,
+                                        const Interrupt& interrupt) {
   int64_t outer = 1, inner = 1, in = shape[axis], out = static_cast<int64_t>(table.taps.size());
   for (size_t i = 0; i < axis; ++i) outer *= shape[i];
   for (size_t i = axis + 1; i < shape.size(); ++i) inner *= shape[i];
   std::vector<double> result(static_cast<size_t>(outer * out * inner), 0.0);
   for (int64_t a = 0; a < outer; ++a)
-    for (int64_t i = 0; i < out; ++i)
+    for (int64_t i = 0; i < out; ++i) {
+      if ((i & 0xff) == 0) TENON_RETURN_IF_ERROR(interrupt.check());
       for (const auto& [source, weight] : table.taps[static_cast<size_t>(i)]) {
         const double* from = data.data() + (a * in + source) * inner;
         double* to = result.data() + (a * out + i) * inner;
         for (int64_t j = 0; j < inner; ++j) to[j] += weight * from[j];
       }
+    }
   shape[axis] = out;
   return result;
 }
@@ -427,6 +446,41 @@ Result<std::vector<AxisSpec>> axis_specs(EvalContext& c, const Options& o) {
   return specs;
 }
 
+void copy_element(Tensor& out, int64_t to, const Tensor& in, int64_t from) {
+  if (in.dtype() == DType::kString) {
+    out.mutable_strings()[static_cast<size_t>(to)] = in.string_values()[static_cast<size_t>(from)];
+    return;
+  }
+  const size_t size = static_cast<size_t>(bits(in.dtype())) / 8;
+  std::memcpy(out.mutable_data() + static_cast<size_t>(to) * size, in.data() + static_cast<size_t>(from) * size, size);
+}
+
+/// Mode nearest: every output element is an input element, or the extrapolation value (zero, "" of other types than numbers).
+Status take_nearest(const Options& o, const std::vector<AxisSpec>& specs, const Tensor& x, Tensor& out, const Interrupt& interrupt) {
+  const size_t rank = x.shape().size();
+  std::vector<std::vector<int64_t>> source(rank);  // for each output position: input index, -1 outside
+  for (size_t axis = 0; axis < rank; ++axis)
+    for (int64_t i = 0; i < out.dim(static_cast<int64_t>(axis)); ++i) source[axis].push_back(i);
+  for (size_t s = 0; s < specs.size(); ++s) {
+    if (specs[s].in == specs[s].out && specs[s].scale == 1 && o.coordinates != Coordinates::kTfCrop) continue;
+    TENON_ASSIGN_OR_RETURN(const AxisTable table, make_table(o, specs[s], interrupt));
+    for (size_t i = 0; i < table.taps.size(); ++i) source[o.axes[s]][i] = table.outside[i] ? -1 : table.taps[i][0].first;
+  }
+  std::vector<int64_t> at(rank, 0);
+  const bool number = (dtype_bit(x.dtype()) & kNumeric) != 0;
+  for (int64_t element = 0; element < out.size(); ++element) {
+    int64_t from = 0;
+    for (size_t axis = 0; axis < rank && from >= 0; ++axis) {
+      const int64_t i = source[axis][static_cast<size_t>(at[axis])];
+      from = i < 0 ? -1 : from * x.dim(static_cast<int64_t>(axis)) + i;
+    }
+    if (from >= 0) copy_element(out, element, x, from);
+    else if (number) out.set_double(element, o.extrapolation);
+    for (size_t axis = rank; axis-- > 0 && ++at[axis] == out.dim(static_cast<int64_t>(axis));) at[axis] = 0;
+  }
+  return {};
+}
+
 Status eval_resize(EvalContext& c) {
   const Tensor& x = c.tensor(0);
   Result<Options> options = read_options(c.node, x.rank());
@@ -437,14 +491,20 @@ Status eval_resize(EvalContext& c) {
   Dim largest = 8;  // intermediate results: every axis at the larger of its sizes
   for (size_t i = 0; i < specs.size(); ++i) final_shape[o.axes[i]] = specs[i].out;
   for (size_t i = 0; i < shape.size(); ++i) largest = largest * std::max(shape[i], final_shape[i]);
-  if (!largest.is_valid() || largest.value() > c.max_bytes) return eval_error(c, Code::kResourceExhausted, "the result is too large");
+  double tables_bytes = 0;
+  for (const AxisSpec& a : specs) tables_bytes += table_bytes(o, a);
+  if (!largest.is_valid() || largest.value() > c.max_bytes || tables_bytes > static_cast<double>(c.max_bytes)) return eval_error(c, Code::kResourceExhausted, "the result is too large");
   TENON_ASSIGN_OR_RETURN(Tensor* out, c.allocate(0, x.dtype(), final_shape));
+  if (o.mode == Mode::kNearest) {
+    return take_nearest(o, specs, x, *out, c.interrupt);
+  }
   std::vector<double> data = doubles_of(x);
   std::vector<AxisTable> tables;
   for (size_t i = 0; i < specs.size(); ++i) {
-    tables.push_back(make_table(o, specs[i]));
+    TENON_ASSIGN_OR_RETURN(AxisTable table, make_table(o, specs[i], c.interrupt));
+    tables.push_back(std::move(table));
     if (specs[i].in == specs[i].out && specs[i].scale == 1 && o.coordinates != Coordinates::kTfCrop) continue;
-    data = apply_table(data, shape, o.axes[i], tables.back());
+    TENON_ASSIGN_OR_RETURN(data, apply_table(data, shape, o.axes[i], tables.back(), c.interrupt));
   }
   for (size_t i = 0; i < specs.size(); ++i) {
     int64_t stride = 1;

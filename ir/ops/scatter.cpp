@@ -156,7 +156,8 @@ Status eval_scatter_nd(EvalContext& c) {
   return {};
 }
 
-// ---- TensorScatter: writes a run of a sequence axis from a start given for each batch (a KV cache)
+// ---- TensorScatter: writes a run of a sequence axis from a start given for each batch (a KV cache). A circular run's start
+// counts on past the end.
 
 Status infer_tensor_scatter(InferContext& c) {
   const std::string mode = c.node().attr_string("mode", "linear");
@@ -180,8 +181,9 @@ Result<std::vector<Body>> tensor_scatter_body(const Node& node) {
   const Expr batch[] = {at[0]}, old = load_at(body, node, 0, at);
   const bool circular = node.attr_string("mode", "linear") == "circular";
   // No start fits an update that is longer than the axis: there is less than one place for it.
-  const Expr start = pool.checked_index(node.has_input(2) ? load_at(body, node, 2, batch) : i64(pool, 0),
-                                        pool.dim(circular ? min(extent, extent * room) : room));
+  const Expr given_start = node.has_input(2) ? load_at(body, node, 2, batch) : i64(pool, 0);
+  const Expr start = circular ? mod(given_start, pool.dim(extent)) + pool.checked_index(i64(pool, 0), pool.dim(room))
+                              : pool.checked_index(given_start, pool.dim(room));
   const Expr from = at[axis] - start;
   at[axis] = circular ? mod(from, pool.dim(extent)) : from;
   const Expr inside = at[axis] >= i64(pool, 0) && at[axis] < pool.dim(length);
@@ -203,8 +205,9 @@ Status eval_tensor_scatter(EvalContext& c) {
   for (int64_t i = axis + 1; i < cache.rank(); ++i) inner *= cache.dim(i);
   const int64_t length = update.dim(axis), extent = cache.dim(axis);
   for (int64_t b = 0; b < cache.dim(0); ++b) {
-    const int64_t start = c.has(2) ? c.tensor(2).at_int(b) : 0;
-    if (start < 0 || (circular ? start >= extent && length > 0 : start > extent - length))
+    int64_t start = c.has(2) ? c.tensor(2).at_int(b) : 0;
+    if (circular && extent > 0) start = (start % extent + extent) % extent;
+    if (!circular && (start < 0 || start > extent - length))
       return error(Code::kOutOfRange, "a run of {} from {} leaves an axis of {}", length, start, extent);
     for (int64_t m = 0; m < middle; ++m)
       for (int64_t i = 0; i < length; ++i) {

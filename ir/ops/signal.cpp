@@ -199,6 +199,7 @@ Status eval_dft(EvalContext& c) {
   for (int64_t i = *axis + 1; i + 1 < x.rank(); ++i) inner *= x.dim(i);
   for (int64_t a = 0; a < outer; ++a)
     for (int64_t b = 0; b < inner; ++b) {
+      TENON_RETURN_IF_ERROR(c.interrupt.check());
       Line line{data, (a * points * inner + b) * parts, inner * parts, parts, points};
       std::vector<Complex> y = dft_line(line, n, o);
       for (int64_t k = 0; k < kept; ++k) {
@@ -258,6 +259,7 @@ Status eval_stft(EvalContext& c) {
   std::vector<Complex> frame(static_cast<size_t>(n));
   for (int64_t b = 0; b < x.dim(0); ++b)
     for (int64_t f = 0; f < frames; ++f) {
+      TENON_RETURN_IF_ERROR(c.interrupt.check());
       for (int64_t i = 0; i < n; ++i) {
         size_t p = static_cast<size_t>((b * length + f * step + i) * parts);
         frame[static_cast<size_t>(i)] = Complex(data[p], parts == 2 ? data[p + 1] : 0) * window[static_cast<size_t>(i)];
@@ -293,13 +295,14 @@ Status infer_inverse(InferContext& c) {
 }
 
 /// Gauss and Jordan with partial pivoting on [a | extra]; returns the determinant of a. `extra` may be null.
-double eliminate(std::vector<double>& a, std::vector<double>* extra, size_t n) {
+Result<double> eliminate(std::vector<double>& a, std::vector<double>* extra, size_t n, const Interrupt& interrupt) {
   double det = 1;
   for (size_t k = 0; k < n; ++k) {
+    TENON_RETURN_IF_ERROR(interrupt.check());
     size_t pivot = k;
     for (size_t i = k + 1; i < n; ++i)
       if (std::abs(a[i * n + k]) > std::abs(a[pivot * n + k])) pivot = i;
-    if (a[pivot * n + k] == 0) return 0;
+    if (a[pivot * n + k] == 0) return 0.0;
     if (pivot != k) {
       det = -det;
       for (size_t j = 0; j < n; ++j) {
@@ -335,14 +338,17 @@ Status eval_matrices(EvalContext& c) {
   std::vector<double> data = doubles_of(x);
   size_t count = n == 0 ? static_cast<size_t>(out->size()) : data.size() / (n * n);
   for (size_t m = 0; m < count; ++m) {
+    TENON_RETURN_IF_ERROR(c.interrupt.check());
     std::vector<double> a(data.begin() + static_cast<ptrdiff_t>(m * n * n), data.begin() + static_cast<ptrdiff_t>((m + 1) * n * n)), unit;
     if (!inverse) {
-      out->set_double(static_cast<int64_t>(m), eliminate(a, nullptr, n));
+      TENON_ASSIGN_OR_RETURN(const double determinant, eliminate(a, nullptr, n, c.interrupt));
+      out->set_double(static_cast<int64_t>(m), determinant);
       continue;
     }
     unit.assign(n * n, 0);
     for (size_t i = 0; i < n; ++i) unit[i * n + i] = 1;
-    if (eliminate(a, &unit, n) == 0 && n > 0) return eval_error(c, Code::kInvalidArgument, "matrix {} is singular", m);
+    TENON_ASSIGN_OR_RETURN(const double determinant, eliminate(a, &unit, n, c.interrupt));
+    if (determinant == 0 && n > 0) return eval_error(c, Code::kInvalidArgument, "matrix {} is singular", m);
     for (size_t i = 0; i < n * n; ++i) out->set_double(static_cast<int64_t>(m * n * n + i), unit[i]);
   }
   return {};

@@ -40,6 +40,7 @@ std::span<const OpFamily> op_families() {
       ml_linear_ops,
       ml_feature_ops,
       optimizer_ops,
+      image_ops,
   };
   return kFamilies;
 }

@@ -230,7 +230,7 @@ TEST(Cpu, MemoryBeyondTheLimitIsRefusedBeforeItIsTaken) {
   ASSERT_NE(graph, nullptr);
   auto executable = compile(*graph);
   SessionOptions options;
-  options.max_arena_bytes = 1 << 20;
+  options.max_bytes = 1 << 20;
   EXPECT_TRUE(run(*executable, {wave({1, 8, 32}), wave({1, 8, 32})}, options).ok());
   const Status status = run(*executable, {wave({1, 2000, 32}), wave({1, 2000, 32})}, options).status();
   EXPECT_EQ(status.code(), Code::kResourceExhausted) << status.to_string();

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include "backends/backend.h"
 #include "ir/graph.h"
 #include "ir/parser.h"
@@ -63,6 +65,57 @@ TEST(HostileModels, SumsOfThousandsOfOperandsDoNotOverflowTheStack) {
     const auto out = run(backend, text, {Tensor::from<float>({1}, {1})});
     ASSERT_TRUE(out.ok()) << backend << out.status().to_string();
     EXPECT_EQ(std::get<Tensor>((*out)[0]).at_double(0), 40'001) << backend;
+  }
+}
+
+TEST(HostileModels, EmptyAxesCannotBeEnlarged) {
+  const std::string text = R"(graph "g" {
+  input %x: f32[1, 1, N]
+  %sizes: i64[3] = Constant {value = dense<i64[3], 1, 1, 4>}
+  %y: f32[1, 1, 4] = Resize(%x, _, _, %sizes) {mode = "linear"}
+  output %y
+})";
+  for (std::string_view backend : {"reference", "cpu"}) {
+    EXPECT_FALSE(run(backend, text, {zeros({1, 1, 0})}).ok()) << backend;
+    EXPECT_TRUE(run(backend, text, {zeros({1, 1, 2})}).ok()) << backend;
+  }
+}
+
+// A coordinate that is NaN or infinite lies outside of the input: the result is extrapolation_value (ONNX Resize,
+// tf_crop_and_resize).
+TEST(HostileModels, RegionsThatAreNoNumbersExtrapolate) {
+  const std::string text = R"(graph "g" {
+  input %x: f32[1, 1, 1, 4]
+  input %roi: f32[8]
+  %sizes: i64[4] = Constant {value = dense<i64[4], 1, 1, 1, 3>}
+  %y: f32[1, 1, 1, 3] = Resize(%x, %roi, _, %sizes) {mode = "linear", coordinate_transformation_mode = "tf_crop_and_resize", extrapolation_value = 9.0}
+  output %y
+})";
+  const Tensor x = Tensor::from<float>({1, 1, 1, 4}, {1, 2, 3, 4});
+  constexpr float kNan = std::numeric_limits<float>::quiet_NaN(), kInf = std::numeric_limits<float>::infinity();
+  for (std::string_view backend : {"reference", "cpu"})
+    for (const auto& [first, last] : {std::pair(kNan, 1.0f), std::pair(0.0f, kNan), std::pair(kInf, kInf), std::pair(-kInf, -kInf)}) {
+      const auto out = run(backend, text, {x, Tensor::from<float>({8}, {0, 0, 0, first, 1, 1, 1, last})});
+      ASSERT_TRUE(out.ok()) << backend << out.status().to_string();
+      for (int64_t i = 0; i < 3; ++i) EXPECT_EQ(std::get<Tensor>((*out)[0]).at_double(i), 9) << backend << " " << first << " " << last;
+    }
+}
+
+TEST(HostileModels, ManyConcatenatedOperandsRun) {
+  constexpr int kOperands = 3000;
+  std::string text = R"(graph "g" {
+  input %x: f32[N, 2]
+  %y: f32[N, 6000] = Concat(%x)";
+  for (int i = 1; i < kOperands; ++i) text += ", %x";
+  text += R"() {axis = 1}
+  output %y
+})";
+  for (std::string_view backend : {"reference", "cpu"}) {
+    const auto out = run(backend, text, {Tensor::from<float>({2, 2}, {1, 2, 3, 4})});
+    ASSERT_TRUE(out.ok()) << backend << out.status().to_string();
+    const Tensor& y = std::get<Tensor>((*out)[0]);
+    ASSERT_EQ(y.shape(), (Shape{2, 2 * kOperands}));
+    for (int64_t i = 0; i < y.size(); ++i) ASSERT_EQ(y.at_double(i), i / (2 * kOperands) * 2 + i % 2 + 1) << backend << " at " << i;
   }
 }
 

@@ -90,7 +90,7 @@ class Cli : public ::testing::Test {
 TEST_F(Cli, VersionAndHelp) {
   EXPECT_EQ(tenon("--version"), 0);
   EXPECT_THAT(out_, StartsWith("tenon "));
-  for (const char* command : {"inspect", "check", "optimize", "compile", "run", "verify", "bench", "eval"}) {
+  for (const char* command : {"inspect", "check", "optimize", "compile", "run", "verify", "bench", "eval", "ops"}) {
     EXPECT_EQ(tenon(fmt::format("{} --help", command)), 0) << command;
     EXPECT_THAT(out_, HasSubstr("Examples:")) << command;
   }
@@ -197,6 +197,61 @@ TEST_F(Cli, RunWritesOutputs) {
   EXPECT_EQ(std::get<Tensor>(*y).at_double(2), 4);
   EXPECT_EQ(tenon(fmt::format("run {} --backend reference --dim N=7", model().string())), 0) << err_;
   EXPECT_THAT(out_, HasSubstr("f32[7, 3]"));
+}
+
+TEST_F(Cli, RunReadsArchivesOfArrays) {
+  const fs::path script = folder_ / "write.py";
+  std::ofstream(script) << "import numpy, sys\n"
+                           "numpy.savez_compressed(sys.argv[1], x=numpy.full((2, 3), 4, numpy.float32), z=numpy.zeros(1))\n";
+  const fs::path archive = folder_ / "in.npz";
+  if (std::system(fmt::format("/usr/bin/python3 {} {} 2>/dev/null", script.string(), archive.string()).c_str()) != 0)
+    GTEST_SKIP() << "NumPy is not installed (Debian: python3-numpy)";
+  EXPECT_EQ(tenon(fmt::format("run {} --backend reference --input x={}", model().string(), archive.string())), 0) << err_;
+  EXPECT_THAT(out_, HasSubstr("f32[2, 3]"));
+  EXPECT_THAT(out_, HasSubstr("5, 5, 5"));
+}
+
+/// A Loop that never ends, and a shape that no memory holds.
+TEST_F(Cli, LimitsOfTimeAndMemoryHold) {
+  const fs::path endless = folder_ / "endless.tir", huge = folder_ / "huge.tir";
+  std::ofstream(endless) << R"(graph "g" {
+  input %x: f32[65536]
+  %go: bool[] = Constant {value = dense<bool[], 1>}
+  %y: f32[65536] = Loop(_, %go, %x) region {
+    input %i: i64[]
+    input %c: bool[]
+    input %v: f32[65536]
+    %more: bool[] = Identity(%c)
+    %w: f32[65536] = Sin(%v)
+    output %more
+    output %w
+  }
+  output %y
+})";
+  std::ofstream(huge) << R"(graph "g" {
+  input %x: f32[1]
+  %shape: i64[2] = Constant {value = dense<i64[2], 50000, 50000>}
+  %y: f32[50000, 50000] = Expand(%x, %shape)
+  output %y
+})";
+  for (const char* backend : {"reference", "cpu"}) {
+    EXPECT_EQ(tenon(fmt::format("run {} --backend {} --timeout 0.5", endless.string(), backend)), 2) << backend;
+    EXPECT_THAT(err_, HasSubstr("the time limit has passed")) << backend;
+    EXPECT_EQ(tenon(fmt::format("run {} --backend {} --memory-limit 1G", huge.string(), backend)), 2) << backend;
+    EXPECT_THAT(err_, HasSubstr("limit of 1073741824")) << backend;
+  }
+  EXPECT_EQ(tenon(fmt::format("bench {} --backend cpu --timeout 0.5", endless.string())), 2);
+  for (const char* command : {"inspect", "check", "optimize", "compile", "run", "bench --rounds 1 --round-ms 1"})
+    EXPECT_EQ(tenon(fmt::format("{} {} --timeout 600 --memory-limit 50%", command, model().string())), 0) << command << err_;
+  for (const char* size : {"", "x", "-1G", "0", "5Q", "1GB1", "nan", "1e40"}) {
+    EXPECT_EQ(tenon(fmt::format("run {} --memory-limit '{}'", model().string(), size)), *size == 0 ? 0 : 2) << size;
+  }
+}
+
+TEST_F(Cli, MatchRowsNamesAnOutput) {
+  EXPECT_EQ(tenon(fmt::format("verify {} --backend reference --match-rows y", folder_.string())), 0) << err_;
+  EXPECT_EQ(tenon(fmt::format("verify {} --backend reference --match-rows scores", folder_.string())), 2);
+  EXPECT_THAT(err_, HasSubstr("no model has an output 'scores'"));
 }
 
 TEST_F(Cli, InspectOptimizeCheckAndCompile) {

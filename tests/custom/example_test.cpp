@@ -189,22 +189,6 @@ TEST_F(Example, EverySubcommandTakesTheLibrary) {
   EXPECT_THAT(out_, HasSubstr("--custom-ops"));
 }
 
-TEST_F(Example, GoesThroughOnnx) {
-  const std::string onnx = (folder_ / "filter.onnx").string();
-  const auto outputs = [&](const std::string& model) {
-    EXPECT_EQ(
-        tenon(fmt::format("run {} --custom-ops {} --backend reference --input signal=examples/custom-op/signal.npy",
-                          model, kLibrary)),
-        0)
-        << err_;
-    return out_.substr(0, out_.rfind("reference in"));
-  };
-  ASSERT_EQ(tenon(fmt::format("optimize {} --custom-ops {} -o {}", kModel, kLibrary, onnx)), 0) << err_;
-  const std::string before = outputs(kModel);
-  EXPECT_THAT(before, HasSubstr("i64[5]      0, -1, 0, 1, 0"));
-  EXPECT_EQ(outputs(onnx), before);
-}
-
 TEST_F(Example, ErrorsSayWhatToDo) {
   const fs::path model = folder_ / "model.onnx";
   std::ofstream(model, std::ios::binary) << onnx_model();

@@ -28,6 +28,7 @@ std::vector<Recipe> quantized_recipes();
 std::vector<Recipe> signal_recipes();    // windows, Fourier transforms, random numbers, small matrices
 std::vector<Recipe> sequence_recipes();  // sequences, optionals, control flow, strings
 std::vector<Recipe> ml_recipes();        // ai.onnx.ml
+std::vector<Recipe> contrib_recipes();  // com.microsoft
 std::vector<Recipe> all_recipes();
 
 /// Whether table_test.cpp makes cases of this op by itself: elementwise ops, and ops of one input that need no

@@ -11,6 +11,14 @@ Ints random_axes(Random& r, int64_t rank) {
   return out;
 }
 
+/// Sizes or positions: a constant, or an input of known length.
+ir::Value* integers(Maker& m, const Ints& values) {
+  if (m.random.chance(0.5)) return m.ints(values);
+  const auto count = static_cast<int64_t>(values.size());
+  m.inputs.emplace_back(Tensor::from<int64_t>({count}, std::span<const int64_t>(values)));
+  return m.graph->add_input(fmt::format("in{}", m.inputs.size() - 1), ir::TensorType(DType::kI64, {count}));
+}
+
 Ints permutation(Random& r, int64_t rank) {
   Ints out;
   for (int64_t i = 0; i < rank; ++i) out.insert(out.begin() + r.between(0, i), i);
@@ -239,7 +247,7 @@ void slice(Maker& m) {
     ends.push_back(r.chance(0.2) ? r.pick<int64_t>({INT64_MAX, INT64_MIN}) : r.between(-40, 40));
     steps.push_back(r.pick<int64_t>({1, 1, 2, 3, -1, -2}));
   }
-  m.node("Slice", {m.f32(x), m.ints(starts), m.ints(ends), m.ints(axes), m.ints(steps)});
+  m.node("Slice", {m.f32(x), integers(m, starts), integers(m, ends), m.ints(axes), m.ints(steps)});
 }
 
 void concat(Maker& m) {
@@ -263,7 +271,7 @@ void split(Maker& m) {
   shape[static_cast<size_t>(axis)] = 0;
   for (int64_t s : sizes) shape[static_cast<size_t>(axis)] += s;
   if (r.chance(0.5))
-    m.node("Split", {m.f32(shape), m.ints(sizes)}, {{"axis", axis}}, static_cast<int>(parts));
+    m.node("Split", {m.f32(shape), integers(m, sizes)}, {{"axis", axis}}, static_cast<int>(parts));
   else
     m.node("Split", {m.f32(shape)}, {{"axis", axis}, {"num_outputs", parts}}, static_cast<int>(parts));
 }
@@ -319,7 +327,7 @@ void pad(Maker& m) {
   Ints pads;
   const bool constant = r.chance(0.5);
   for (int64_t i = 0; i < 2 * rank; ++i) pads.push_back(r.between(constant ? -1 : 0, 3));
-  m.node("Pad", {m.f32(x), m.ints(pads), r.chance(0.5) ? m.f32({}) : nullptr},
+  m.node("Pad", {m.f32(x), integers(m, pads), r.chance(0.5) ? m.f32({}) : nullptr},
          {{"mode", std::string(constant ? "constant" : r.pick({"reflect", "edge", "wrap"}))}});
 }
 
@@ -344,7 +352,7 @@ void expand(Maker& m) {
   for (int64_t& d : from)
     if (r.chance(0.5)) d = 1;
   from.erase(from.begin(), from.begin() + r.between(0, static_cast<int64_t>(from.size())));
-  m.node("Expand", {m.f32(from), m.ints(to)});
+  m.node("Expand", {m.f32(from), integers(m, to)});
 }
 
 void tile(Maker& m) {
@@ -352,7 +360,18 @@ void tile(Maker& m) {
   const Shape x = r.shape(r.between(1, 3));
   Ints repeats;
   for (size_t i = 0; i < x.size(); ++i) repeats.push_back(r.between(0, 3));
-  m.node("Tile", {m.f32(x), m.ints(repeats)});
+  m.node("Tile", {m.f32(x), integers(m, repeats)});
+}
+
+void range(Maker& m) {
+  Random& r = m.random;
+  const auto number = [&](int64_t value) {
+    m.inputs.emplace_back(Tensor::scalar<int64_t>(value));
+    return m.graph->add_input(fmt::format("in{}", m.inputs.size() - 1), ir::TensorType(DType::kI64, {}));
+  };
+  ir::Value* start = number(r.between(-9, 9));
+  ir::Value* limit = number(r.between(-9, 30));
+  m.node("Range", {start, limit, number(r.pick<int64_t>({1, 2, 3, -1, -4}))});
 }
 
 void depth_to_space(Maker& m) {
@@ -502,19 +521,19 @@ std::vector<Recipe> core_recipes() {
       {"CumSum", cumsum},
       {"TopK", top_k},
       {"Transpose", transpose, 8},
-      {"Slice", slice, 14},
+      {"Slice", slice, 40},
       {"Concat", concat, 8},
-      {"Split", split},
+      {"Split", split, 12},
       {"Gather", gather, 10},
       {"GatherElements", gather_elements, 8},
       {"GatherND", gather_nd},
-      {"Pad", pad, 10},
+      {"Pad", pad, 20},
       {"Resize", resize, 14},
-      {"Expand", expand},
-      {"Tile", tile},
+      {"Expand", expand, 20},
+      {"Tile", tile, 12}, {"Range of integers", range, 12},
       {"DepthToSpace", depth_to_space},
       {"Reshape", reshape, 8},
-      {"OneHot", one_hot},
+      {"OneHot", one_hot, 10},
       {"Trilu", trilu},
       {"NonZero", non_zero},
       {"Cast", cast, 40},

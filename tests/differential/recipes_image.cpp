@@ -113,10 +113,19 @@ void col2im(Maker& m) {
          {{"pads", Ints{pad, pad, pad, pad}}});
 }
 
+// A grey map of 3 x 2 (netpbm's P5).
+void image(Maker& m) {
+  std::vector<uint8_t> file;
+  for (char c : std::string("P5 3 2 255 ")) file.push_back(static_cast<uint8_t>(c));
+  for (int i = 0; i < 6; ++i) file.push_back(static_cast<uint8_t>(m.random.between(0, 255)));
+  m.node("ImageDecoder", {m.input(Tensor::from<uint8_t>({static_cast<int64_t>(file.size())}, std::span<const uint8_t>(file)))},
+         {{"pixel_format", std::string(m.random.pick({"RGB", "BGR", "Grayscale"}))}});
+}
+
 }  // namespace
 
 std::vector<Recipe> image_recipes() {
-  return {{"GridSample", grid_sample, 12},
+  return {{"GridSample", grid_sample, 12}, {"ImageDecoder", image, 3},
           {"AffineGrid", affine_grid},
           {"NonMaxSuppression", non_max_suppression, 8},
           {"regions of interest", roi, 10},

@@ -201,6 +201,10 @@ void maps(Maker& m) {
     return;
   }
   ir::Value* row = m.step("SequenceAt", {zipped, m.scalar(0)})[0];
+  if (r.chance(0.5)) {
+    m.node("ai.onnx.ml.CastMap", {row}, {{"cast_to", std::string("TO_FLOAT")}, {"map_form", std::string("DENSE")}});
+    return;
+  }
   m.node("ai.onnx.ml.DictVectorizer", {row}, {{"int64_vocabulary", iota(columns)}});
 }
 
@@ -209,7 +213,7 @@ void maps(Maker& m) {
 std::vector<Recipe> ml_recipes() {
   return {{"tree ensembles", tree_ensembles, 18},   {"linear models", linear, 8},
           {"support vectors", support_vectors, 12}, {"features", features, 20},
-          {"categories", categories, 16},           {"maps", maps, 8}};
+          {"categories", categories, 16},           {"maps", maps, 16}};
 }
 
 }  // namespace tenon::differential

@@ -9,7 +9,7 @@ namespace tenon::differential {
 std::vector<Recipe> all_recipes() {
   std::vector<Recipe> out;
   for (auto family : {core_recipes, shape_recipes, image_recipes, attention_recipes, quantized_recipes, signal_recipes,
-                      sequence_recipes, ml_recipes})
+                      sequence_recipes, ml_recipes, contrib_recipes})
     for (const Recipe& recipe : family()) out.push_back(recipe);
   return out;
 }

@@ -37,7 +37,7 @@ class FakeBackend final : public backends::Backend {
   };
   struct FakeSession final : backends::Session {
     explicit FakeSession(const FakeBackend& b) : backend(b) {}
-    Result<std::vector<HostValue>> run(std::span<const HostValue> inputs) override {
+    Result<std::vector<HostValue>> run(std::span<const HostValue> inputs, const Interrupt&) override {
       const Tensor& images = std::get<Tensor>(inputs[0]);
       backend.runs.push_back(images.shape());
       const int64_t batch = images.dim(0), pixels = images.size() / batch;

@@ -58,6 +58,31 @@ TEST(ExternalData, IsReadFromTheFolder) {
   EXPECT_THAT(numbers((*out)[0]), ElementsAre(5, 6, 7, 8));
 }
 
+TEST(ExternalData, OutlivesAFileThatBecomesShorter) {
+  TemporaryFolder folder;
+  folder.write("inside/w.bin", data(4096));
+  const auto model = folder.write("inside/model.onnx", model_with({{"location", "w.bin"}, {"offset", "8192"}, {"length", "16"}}));
+  const auto graph = import_onnx(model);
+  ASSERT_TRUE(graph.ok());
+  for (const fs::path& file : {folder.path() / "inside/w.bin", model}) fs::resize_file(file, 0);
+  const std::vector<HostValue> inputs = {Tensor::from<float>({4}, {0, 0, 0, 0})};
+  const auto out = ir::evaluate_graph(**graph, inputs);
+  ASSERT_TRUE(out.ok()) << out.status().to_string();
+  EXPECT_THAT(numbers((*out)[0]), ElementsAre(2049, 2050, 2051, 2052));
+}
+
+TEST(ExternalData, IsMappedWhereAsked) {
+  TemporaryFolder folder;
+  folder.write("inside/w.bin", data(4096));
+  const auto model = folder.write("inside/model.onnx", model_with({{"location", "w.bin"}, {"offset", "8192"}, {"length", "16"}}));
+  const auto graph = import_onnx(model, {.map_from = 0});
+  ASSERT_TRUE(graph.ok());
+  const std::vector<HostValue> inputs = {Tensor::from<float>({4}, {0, 0, 0, 0})};
+  const auto out = ir::evaluate_graph(**graph, inputs);
+  ASSERT_TRUE(out.ok()) << out.status().to_string();
+  EXPECT_THAT(numbers((*out)[0]), ElementsAre(2049, 2050, 2051, 2052));
+}
+
 TEST(ExternalData, CannotLeaveTheFolder) {
   TemporaryFolder folder;
   folder.write("outside.bin", data(8));

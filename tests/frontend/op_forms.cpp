@@ -422,6 +422,7 @@ constexpr OpForm kForms[] = {
     {"Resize", 13, "f32[1,1,2,3] - - i64{1,1,3,5}", "mode=cubic exclude_outside=1"},
     {"Resize", 18, "f32[1,1,4,6] - - i64{2,3}", "mode=linear antialias=1 axes=[2,3] keep_aspect_ratio_policy=not_larger"},
     {"Resize", 19, "f32[1,1,4,6] - f32{1,1,0.7,0.7}", "mode=linear coordinate_transformation_mode=half_pixel_symmetric"},
+    {"ImageDecoder", 20, "u8{80,53,32,51,32,50,32,50,53,53,32,1,2,3,4,5,6}"},
     {"GridSample", 16, "f32[1,1,3,3] f32[1,2,2,2]", "mode=bicubic padding_mode=border align_corners=1"},
     {"GridSample", 20, "f32[1,1,3,3] f32[1,2,2,2]", "mode=cubic padding_mode=reflection"},
     {"AffineGrid", 20, "f32[1,2,3] i64{1,1,2,2}", "align_corners=1"},
@@ -487,6 +488,7 @@ constexpr OpForm kForms[] = {
     {"ai.onnx.preview.training.Adam", 1, "f32:0.1 i64:3 f32[2] f32[2] f32[2] f32[2]", "alpha=0.9 beta=0.99 epsilon=0.00001 norm_coefficient=0.001", 3},
     {"ai.onnx.preview.training.Momentum", 1, "f32:0.1 i64:3 f32[2] f32[2] f32[2]", "alpha=0.9 beta=0.1 mode=nesterov norm_coefficient=0.001", 2},
     {"ai.onnx.preview.FlexAttention", 1, "f32[1,2,3,4] f32[1,2,3,4] f32[1,2,3,4]", "scale=0.5"},
+    {"ai.onnx.preview.training.Gradient", 1, "f32[2]", "xs=[in0] y=in0"},
     // ai.onnx.ml.
     {"ai.onnx.ml.ArrayFeatureExtractor", 1, "f32[2,4] i64{1,3}"},
     {"ai.onnx.ml.Binarizer", 1, "f32[2,4]", "threshold=0.5"},

@@ -1,6 +1,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "tests/ops/op_runner.h"
 
 namespace tenon::ir {
@@ -24,13 +26,50 @@ TEST(QuantizeLinear, TakesAScaleForEachAxisPositionOrBlock) {
   Tensor x = floats({2, 4}, {2, 4, 6, 8, 2, 4, 6, 8});
   Tensor by_axis = run_op("QuantizeLinear", {x, floats({2}, {1, 2})}, {{"axis", int64_t{0}}});
   EXPECT_THAT(values(by_axis), ElementsAre(2, 4, 6, 8, 1, 2, 3, 4));
-  Tensor by_block = run_op("QuantizeLinear", {x, floats({2, 2}, {1, 2, 2, 4})}, {{"axis", int64_t{1}}, {"block_size", int64_t{2}}});
+  Tensor by_block =
+      run_op("QuantizeLinear", {x, floats({2, 2}, {1, 2, 2, 4})}, {{"axis", int64_t{1}}, {"block_size", int64_t{2}}});
   EXPECT_THAT(values(by_block), ElementsAre(2, 4, 3, 4, 1, 2, 2, 2));
 }
 
 TEST(DequantizeLinear, InvertsTheGrid) {
-  Tensor y = run_op("DequantizeLinear", {Tensor::from<uint8_t>({3}, {0, 128, 255}), floats({}, {0.5F}), Tensor::scalar<uint8_t>(128)});
+  Tensor y = run_op("DequantizeLinear",
+                    {Tensor::from<uint8_t>({3}, {0, 128, 255}), floats({}, {0.5F}), Tensor::scalar<uint8_t>(128)});
   EXPECT_THAT(values(y), ElementsAre(-64, 0, 63.5));
+}
+
+// Beyond 61440, half-way between the largest number and the next power of two (ONNX Cast, float8 table).
+TEST(QuantizeLinear, OverflowsToInfinityOrNanWhereItDoesNotSaturate) {
+  const Tensor x = floats({6}, {-INFINITY, 61440, 61439, -100000, 1, NAN});
+  const auto quantized = [&](DType to, int64_t saturate) {
+    return values(run_op("QuantizeLinear", {x, floats({}, {1})},
+                         {{"output_dtype", int64_t{info(to).onnx}}, {"saturate", saturate}}));
+  };
+  EXPECT_THAT(quantized(DType::kF8E5M2, 0), ElementsAre(-INFINITY, INFINITY, 57344, -INFINITY, 1, testing::IsNan()));
+  EXPECT_THAT(quantized(DType::kF8E5M2, 1), ElementsAre(-57344, 57344, 57344, -57344, 1, testing::IsNan()));
+  EXPECT_THAT(quantized(DType::kF8E5M2FNUZ, 0),
+              ElementsAre(testing::IsNan(), testing::IsNan(), 57344, testing::IsNan(), 1, testing::IsNan()));
+  EXPECT_THAT(quantized(DType::kF8E4M3FN, 0),
+              ElementsAre(testing::IsNan(), testing::IsNan(), testing::IsNan(), testing::IsNan(), 1, testing::IsNan()));
+  const Tensor by_block = run_op(
+      "QuantizeLinear", {floats({1, 3}, {131072, 131072, 131072}), floats({1, 2}, {4, 1})},
+      {{"output_dtype", int64_t{info(DType::kF8E5M2).onnx}}, {"saturate", int64_t{0}}, {"block_size", int64_t{2}}});
+  EXPECT_THAT(values(by_block), ElementsAre(32768, 32768, INFINITY));
+}
+
+// 57 / 1.0087890625 is 56.5034, which is 56.5 in f16: it rounds to 57 from f32 and to 56 from f16.
+TEST(QuantizeLinear, DividesInThePrecisionOfTheScaleOrAsToldTo) {
+  Tensor half = *Tensor::zeros(DType::kF16, {});
+  half.set_double(0, 1.0087890625);
+  const Tensor x = floats({1}, {57}), single = floats({}, {1.0087890625F});
+  const auto in = [&](const Tensor& scale, DType precision) {
+    return values(run_op("QuantizeLinear", {x, scale}, {{"precision", int64_t{info(precision).onnx}}}))[0];
+  };
+  EXPECT_EQ(values(run_op("QuantizeLinear", {x, single}))[0], 57);
+  EXPECT_EQ(values(run_op("QuantizeLinear", {x, half}))[0], 56);
+  EXPECT_EQ(in(half, DType::kF32), 57);
+  EXPECT_EQ(in(single, DType::kF16), 56);
+  EXPECT_FALSE(try_op("QuantizeLinear", {x, single}, {{"precision", int64_t{info(DType::kI8).onnx}}}).ok());
+  EXPECT_FALSE(try_op("QuantizeLinear", {x, single}, {{"precision", int64_t{-5}}}).ok());
 }
 
 TEST(QuantizeLinear, RefusesScalesThatDoNotFit) {
@@ -59,13 +98,17 @@ TEST(DynamicQuantizeLinear, WidensTheRangeToHoldZero) {
 TEST(QLinearAdd, AddsRealValues) {
   Tensor a = Tensor::from<uint8_t>({2}, {10, 20}), b = Tensor::from<uint8_t>({1}, {5});
   Tensor zero = Tensor::scalar<uint8_t>(0);
-  Tensor y = run_op("com.microsoft.QLinearAdd", {a, floats({}, {0.5F}), zero, b, floats({}, {2}), Tensor::scalar<uint8_t>(1), floats({}, {1}), Tensor::scalar<uint8_t>(3)});
+  Tensor y =
+      run_op("com.microsoft.QLinearAdd", {a, floats({}, {0.5F}), zero, b, floats({}, {2}), Tensor::scalar<uint8_t>(1),
+                                          floats({}, {1}), Tensor::scalar<uint8_t>(3)});
   EXPECT_THAT(values(y), ElementsAre(5 + 8 + 3, 10 + 8 + 3));
 }
 
 TEST(QLinearMul, RoundsTheExactProductOnce) {
-  Tensor y = run_op("com.microsoft.QLinearMul", {Tensor::from<int8_t>({1}, {60}), floats({}, {0.5F}), Tensor::scalar<int8_t>(10), Tensor::from<int8_t>({2}, {1, -3}),
-                                                 floats({}, {0.25F}), Tensor::scalar<int8_t>(2), floats({}, {25}), Tensor::scalar<int8_t>(9)});
+  Tensor y = run_op("com.microsoft.QLinearMul",
+                    {Tensor::from<int8_t>({1}, {60}), floats({}, {0.5F}), Tensor::scalar<int8_t>(10),
+                     Tensor::from<int8_t>({2}, {1, -3}), floats({}, {0.25F}), Tensor::scalar<int8_t>(2),
+                     floats({}, {25}), Tensor::scalar<int8_t>(9)});
   EXPECT_THAT(values(y), ElementsAre(9, 8));  // -0.25 and -1.25
 }
 

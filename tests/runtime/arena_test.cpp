@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <random>
 
 namespace tenon::runtime {
@@ -37,6 +38,66 @@ TEST(Arena, AChainNeedsTwoBuffers) {
   std::vector<ArenaRequest> requests;
   for (int32_t i = 0; i < 10; ++i) requests.push_back({1000, i, i + 1});
   EXPECT_EQ(place(requests)->bytes, 2048u);
+}
+
+// The same greedy choice by looking at everything.
+ArenaLayout place_slowly(const std::vector<ArenaRequest>& requests) {
+  std::vector<size_t> order(requests.size());
+  for (size_t i = 0; i < order.size(); ++i) order[i] = i;
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return requests[a].bytes > requests[b].bytes; });
+  ArenaLayout layout;
+  layout.offsets.assign(requests.size(), 0);
+  std::vector<size_t> placed;
+  for (size_t index : order) {
+    const ArenaRequest& r = requests[index];
+    const size_t bytes = (r.bytes + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
+    if (bytes == 0) continue;
+    std::vector<std::pair<size_t, size_t>> busy;
+    for (size_t p : placed)
+      if (requests[p].first <= r.last && r.first <= requests[p].last)
+        busy.emplace_back(layout.offsets[p], layout.offsets[p] + (requests[p].bytes + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment);
+    std::sort(busy.begin(), busy.end());
+    size_t cursor = 0, best = SIZE_MAX, best_size = SIZE_MAX;
+    for (const auto& [begin, end] : busy) {
+      if (begin >= cursor + bytes && begin - cursor < best_size) {
+        best = cursor;
+        best_size = begin - cursor;
+      }
+      cursor = std::max(cursor, end);
+    }
+    layout.offsets[index] = best_size == SIZE_MAX ? cursor : best;
+    layout.bytes = std::max(layout.bytes, layout.offsets[index] + bytes);
+    placed.push_back(index);
+  }
+  return layout;
+}
+
+TEST(Arena, FindsTheTightestGap) {
+  std::mt19937 random(3);
+  for (int round = 0; round < 100; ++round) {
+    std::vector<ArenaRequest> requests;
+    const int steps = 1 + static_cast<int>(random() % 70);
+    for (int i = 0; i < 80; ++i) {
+      const auto first = static_cast<int32_t>(random() % static_cast<unsigned>(steps)) - 1;
+      requests.push_back({random() % 700, first, first + static_cast<int32_t>(random() % 12)});
+    }
+    const auto layout = place(requests);
+    ASSERT_TRUE(layout.ok());
+    const ArenaLayout expected = place_slowly(requests);
+    EXPECT_EQ(layout->offsets, expected.offsets);
+    EXPECT_EQ(layout->bytes, expected.bytes);
+  }
+}
+
+// Comparing every pair would take 10^12 steps.
+TEST(Arena, PlacesAMillionBuffers) {
+  constexpr int32_t kCount = 1000000;
+  std::vector<ArenaRequest> requests;
+  for (int32_t i = 0; i < kCount; ++i) requests.push_back({100, i, i + 1});
+  EXPECT_EQ(place(requests)->bytes, 256u);
+  // All alive at once: nothing can be shared, and all of it is needed.
+  for (int32_t i = 0; i < kCount; ++i) requests[static_cast<size_t>(i)] = {100, i, kCount};
+  EXPECT_EQ(place(requests)->bytes, size_t{128} * kCount);
 }
 
 TEST(Arena, RefusesWhatCannotExist) {

@@ -278,7 +278,7 @@ TEST(Session, StopsWhenCancelledOrLate) {
   auto session = session_of(m);
   const HostValue in = iota(3);
   const std::atomic<bool> cancel = true;
-  RunOptions options;
+  Interrupt options;
   options.cancel = &cancel;
   EXPECT_EQ(session->run({&in, 1}, options).status().code(), Code::kCancelled);
   options = {};

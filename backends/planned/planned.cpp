@@ -1,0 +1,142 @@
+#include "backends/planned/planned.h"
+
+#include <algorithm>
+#include <set>
+
+#include "ir/op.h"
+#include "ir/symbols.h"
+
+namespace tenon::backends {
+
+using ir::Dim;
+using ir::Graph;
+using ir::Node;
+using ir::Value;
+
+namespace {
+
+constexpr size_t kMaxVariants = 16;
+
+bool mentions(const Value& value, const ir::SymbolMap& map) {
+  std::vector<int> symbols;
+  if (value.type().is_ranked_tensor())
+    for (const Dim& dim : *value.tensor().dims) collect_symbols(dim, symbols);
+  if (value.dim_values())
+    for (const Dim& dim : *value.dim_values()) collect_symbols(dim, symbols);
+  return std::ranges::any_of(symbols, [&](int s) { return map.contains(s); });
+}
+
+/// A copy in which these symbols are 1. What inference said of values that depend on them is forgotten, for it to say anew.
+std::unique_ptr<Graph> with_units(const Graph& source, std::span<const int> symbols) {
+  std::unique_ptr<Graph> graph = source.clone();
+  ir::SymbolMap map;
+  for (int symbol : symbols) map.emplace(symbol, Dim(1));
+  std::vector<Value*> stale;
+  ir::walk(*graph, [&](Node& node) {
+    for (Value* output : node.outputs())
+      if (!node.is("Constant") && mentions(*output, map)) stale.push_back(output);
+  });
+  ir::replace_symbols(*graph, map);
+  for (Value* value : stale) {
+    value->set_type(ir::Type());
+    value->set_dim_values(std::nullopt);
+  }
+  return graph;
+}
+
+}  // namespace
+
+class PlannedExecutable::PlannedSession final : public Session {
+ public:
+  PlannedSession(std::shared_ptr<const PlannedExecutable> owner, std::unique_ptr<runtime::Session> session, const SessionOptions& options)
+      : owner_(std::move(owner)), session_(std::move(session)), options_(options) {}
+
+  Result<std::vector<HostValue>> run(std::span<const HostValue> inputs, const Interrupt& interrupt) override {
+    Result<std::vector<HostValue>> outputs = session_->run(inputs, interrupt);
+    if (outputs.ok() || !session_->failed_at_unit_dim()) return outputs;
+    const Symbols units = owner_->units(inputs);
+    if (units.empty()) return outputs;
+    auto other = variant(units, interrupt);
+    if (other.ok()) return (*other)->run(inputs, interrupt);
+    const Code code = other.status().code();
+    return code == Code::kCancelled || code == Code::kDeadlineExceeded ? Result<std::vector<HostValue>>(other.status()) : outputs;
+  }
+
+  size_t arena_bytes() const override {
+    size_t bytes = session_->arena_bytes();
+    for (const auto& [units, session] : variants_) bytes += session->arena_bytes();
+    return bytes;
+  }
+
+ private:
+  Result<Session*> variant(const Symbols& units, const Interrupt& interrupt) {
+    std::unique_ptr<Session>& session = variants_[units];
+    if (session == nullptr) {
+      auto executable = owner_->variant(units, interrupt);
+      auto made = executable.ok() ? (*executable)->create_session(options_) : executable.status();
+      if (!made.ok()) {
+        variants_.erase(units);
+        return made.status();
+      }
+      session = std::move(*made);
+    }
+    return session.get();
+  }
+
+  std::shared_ptr<const PlannedExecutable> owner_;  // keeps code and graph alive
+  std::unique_ptr<runtime::Session> session_;
+  SessionOptions options_;
+  std::map<Symbols, std::unique_ptr<Session>> variants_;
+};
+
+Result<std::unique_ptr<runtime::Session>> PlannedExecutable::create_inner(const SessionOptions& options) const {
+  runtime::SessionOptions inner;
+  inner.num_threads = options.num_threads;
+  inner.executor = options.executor;
+  inner.max_bytes = options.max_bytes;
+  TENON_ASSIGN_OR_RETURN(inner.device, create_device());
+  return runtime::Session::create(plan, inner);
+}
+
+Result<std::unique_ptr<Session>> PlannedExecutable::create_session(const SessionOptions& options) const {
+  TENON_ASSIGN_OR_RETURN(auto session, create_inner(options));
+  return std::unique_ptr<Session>(std::make_unique<PlannedSession>(shared_from_this(), std::move(session), options));
+}
+
+void PlannedExecutable::keep_source(const Backend& backend, const ir::Graph& source, const CompileOptions& options) {
+  std::vector<int> symbols;
+  for (const Value* input : source.inputs())
+    if (input->type().is_ranked_tensor())
+      for (const Dim& dim : *input->tensor().dims) collect_symbols(dim, symbols);
+  if (std::set(symbols.begin(), symbols.end()).size() < 2) return;
+  source_ = source.clone();
+  backend_ = &backend;
+  options_ = options;
+}
+
+PlannedExecutable::Symbols PlannedExecutable::units(std::span<const HostValue> inputs) const {
+  std::set<int> found;
+  if (source_ == nullptr || inputs.size() != source_->inputs().size()) return {};
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const Value& input = *source_->inputs()[i];
+    const auto* tensor = std::get_if<Tensor>(&inputs[i]);
+    if (tensor == nullptr || !input.type().is_ranked_tensor() || input.tensor().rank() != tensor->rank()) continue;
+    for (int axis = 0; axis < input.tensor().rank(); ++axis)
+      if (const Dim& dim = input.tensor().dim(axis); dim.is_symbol() && tensor->dim(axis) == 1) found.insert(dim.symbol_id());
+  }
+  return {found.begin(), found.end()};
+}
+
+Result<std::shared_ptr<const Executable>> PlannedExecutable::variant(const Symbols& symbols, const Interrupt& interrupt) const {
+  const std::lock_guard lock(mutex_);
+  if (const auto found = variants_.find(symbols); found != variants_.end()) return found->second;
+  if (variants_.size() >= kMaxVariants) return error(Code::kResourceExhausted, "more than {} variants are needed", kMaxVariants);
+  CompileOptions options = options_;
+  options.interrupt = interrupt;
+  auto made = backend_->compile(*with_units(*source_, symbols), options);
+  const Code code = made.status().code();
+  if (code == Code::kCancelled || code == Code::kDeadlineExceeded) return made;  // another run may have the time
+  return variants_.emplace(symbols, std::move(made)).first->second;
+}
+
+}  // namespace tenon::backends

@@ -1,0 +1,52 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "backends/backend.h"
+#include "runtime/session.h"
+
+namespace tenon::backends {
+
+/// An executable that is a plan: what the cpu and vulkan backends share. They add what the plan's kernels need to live.
+///
+/// A plan takes different symbols that meet in a broadcast as equal, or the later one as 1. Inputs in which the first one is 1
+/// need other shapes: the plan's checks refuse them, and the session turns to a variant of the executable, compiled then, in
+/// which every symbolic dim of the inputs that is 1 in this run is the number 1.
+class PlannedExecutable : public Executable, public std::enable_shared_from_this<PlannedExecutable> {
+ public:
+  Result<std::unique_ptr<Session>> create_session(const SessionOptions& options) const override;
+  const std::vector<Placement>& placement() const override { return rows; }
+  const CompileStats& stats() const override { return figures; }
+
+  /// Keeps what variants are compiled from, where the graph has symbols that could need one. Before any pass.
+  void keep_source(const Backend& backend, const ir::Graph& source, const CompileOptions& options);
+
+  std::unique_ptr<ir::Graph> graph;  // host calls evaluate its nodes
+  std::shared_ptr<const runtime::PreparedPlan> plan;
+  std::vector<Placement> rows;
+  CompileStats figures;
+
+ private:
+  class PlannedSession;
+  using Symbols = std::vector<int>;  // sorted
+
+  /// Where a session's dispatches run; null is the CPU.
+  virtual Result<std::shared_ptr<runtime::Device>> create_device() const { return std::shared_ptr<runtime::Device>(); }
+
+  Result<std::unique_ptr<runtime::Session>> create_inner(const SessionOptions& options) const;
+  /// Symbols of the inputs that are 1 in these values; none when there is no source.
+  Symbols units(std::span<const HostValue> inputs) const;
+  /// The executable in which these symbols are 1, compiled once.
+  Result<std::shared_ptr<const Executable>> variant(const Symbols& symbols, const Interrupt& interrupt) const;
+
+  std::unique_ptr<const ir::Graph> source_;
+  const Backend* backend_ = nullptr;
+  CompileOptions options_;
+  mutable std::mutex mutex_;
+  mutable std::map<Symbols, Result<std::shared_ptr<const Executable>>> variants_;
+};
+
+}  // namespace tenon::backends

@@ -1,0 +1,44 @@
+#pragma once
+
+#include "ir/ops/ml_decompose.h"
+
+/// Decision trees of ai.onnx.ml, as all three of its ops describe them.
+namespace tenon::ir {
+
+enum class Test : uint8_t { kLeq, kLt, kGte, kGt, kEq, kNeq, kMember, kLeaf };
+/// How the weights that the trees give one target combine.
+enum class Aggregate { kAverage, kSum, kMin, kMax };
+
+struct TreeNode {
+  Test test = Test::kLeaf;
+  bool missing_goes_true = false;
+  int64_t feature = 0;
+  double split = 0;
+  size_t yes = 0, no = 0;
+  size_t first_weight = 0, last_weight = 0;  // kLeaf; kMember: into members
+};
+
+struct Weight {
+  size_t target;
+  double value;
+};
+
+/// A leaf leads to itself. The weights of the leaves are next to one another.
+struct Forest {
+  std::vector<TreeNode> nodes;
+  std::vector<size_t> roots;
+  std::vector<Weight> weights;
+  std::vector<double> members;
+  int64_t features_needed = 0;
+};
+
+/// Scores [rows, targets] in f64 of the features `x`, `base` added: each tree is walked from its root to a leaf level
+/// by level (tenon.tree_leaves), whose weights are gathered and combined. kUnsupported for what that cannot say: set
+/// membership, cycles, trees of more than 64 levels, extremes of leaves without a weight.
+Result<Value*> forest_scores(Builder& b, Value* x, const Forest& forest, Aggregate how, size_t targets,
+                             const std::vector<double>& base);
+
+/// tenon.tree_leaves, in which forest_scores() is expressed.
+OpDef tree_leaves_op();
+
+}  // namespace tenon::ir
