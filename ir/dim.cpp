@@ -360,6 +360,8 @@ Dim floor_div(Dim a, Dim b) {
 }
 
 Dim ceil_div(Dim a, Dim b) {
+  if (a.is_const() && b.is_const() && checked_div(a.value(), b.value()))  // the sums below may leave the range where the quotient does not
+    return Dim(floor_quotient(a.value(), b.value()) + (a.value() % b.value() != 0));
   if (b.is_const() && b.value() > 0) return floor_div(a + (b.value() - 1), b);
   return Dim(0) - floor_div(Dim(0) - a, b);
 }

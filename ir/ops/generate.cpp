@@ -43,10 +43,16 @@ std::optional<Dim> range_length(InferContext& c) {
     if (delta->front().is_const(0) || (!delta->front().is_const() && !is_data(delta->front()))) return std::nullopt;
     const Dim span = limit->front() - start->front();
     const Dim length = max(ceil_div(span, delta->front()), 0);
-    return length.is_valid() ? std::optional(length) : std::nullopt;
+    if (length.is_valid()) return length;
   }
   const Tensor *a = c.constant(0), *b = c.constant(1), *d = c.constant(2);
   if (a == nullptr || b == nullptr || d == nullptr || a->size() != 1 || b->size() != 1 || d->size() != 1) return std::nullopt;
+  if (is_int(c.dtype(0))) {
+    const __int128 span = __int128{b->at_int(0)} - a->at_int(0), step = d->at_int(0);
+    if (step == 0) return std::nullopt;
+    const __int128 count = span / step + (span % step != 0 && (span < 0) == (step < 0));
+    return count <= INT64_MAX ? std::optional(Dim(static_cast<int64_t>(std::max<__int128>(count, 0)))) : std::nullopt;
+  }
   const double length = std::ceil((b->at_double(0) - a->at_double(0)) / d->at_double(0));
   if (!(length < 0x1p53)) return std::nullopt;
   return Dim(static_cast<int64_t>(std::fmax(length, 0)));

@@ -199,6 +199,7 @@ Status eval_dim_values(EvalContext& c) {
 
 /// What one value may have, so that its dims have names.
 constexpr int64_t kMaxDimValues = 32;
+constexpr std::string_view kTooLow = "-9223372036854775808 is too low for a size or a position";
 
 /// [0, v0 above zero, v0 below zero, v1 above zero, ...]: one of the two parts is 0.
 Status infer_as_dims(InferContext& c) {
@@ -211,6 +212,7 @@ Status infer_as_dims(InferContext& c) {
     for (const int64_t sign : {1, -1}) {
       if (known) {
         out.push_back(max((*known)[static_cast<size_t>(i)] * Dim(sign), 0));
+        if (!out.back().is_valid()) return c.fail_text(std::string(kTooLow));
         continue;
       }
       out.push_back(c.fresh_dim(0, static_cast<int>(out.size())));
@@ -225,7 +227,7 @@ Status eval_as_dims(EvalContext& c) {
   Shape shape{0};
   for (int64_t i = 0; i < values.size(); ++i) {
     const int64_t v = values.at_int(i);
-    if (v == INT64_MIN) return error(Code::kOutOfRange, "{} is too low for a size or a position", v);
+    if (v == INT64_MIN) return error(Code::kOutOfRange, "{}", kTooLow);
     shape.push_back(std::max<int64_t>(v, 0));
     shape.push_back(std::max<int64_t>(-v, 0));
   }

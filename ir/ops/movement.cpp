@@ -256,7 +256,7 @@ Result<std::optional<SliceSpec>> slice_spec(const std::vector<Dim>& dims, const 
                                            : slice_position((*ends)[i], extent, -1, extent - 1);
     if (!start || !end) return std::optional<SliceSpec>();
     const Dim length = forward ? ceil_div(*end - *start, Dim(step))
-                               : step == INT64_MIN ? Dim::invalid() : ceil_div(*start - *end, Dim(-step));
+                               : ceil_div(*start - *end, Dim(-std::max(step, -INT64_MAX)));  // both are beyond every extent
     spec.start[axis] = *start;
     spec.extent[axis] = length == extent ? extent : max(length, 0);
     spec.step[axis] = step;
