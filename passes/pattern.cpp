@@ -149,6 +149,7 @@ namespace {
 
 constexpr int kMaxSteps = 4000;
 constexpr size_t kMaxItems = 12;  // of a chain of the graph
+constexpr int kMaxNumbers = 4;    // in one
 
 bool whole(double power) { return power == std::round(power); }
 
@@ -185,6 +186,7 @@ class Matcher {
     std::vector<Item> items;   // not dealt with yet
     std::vector<double> left;  // powers of the pattern's terms still to be found
     double number;
+    int numbers = 0;  // that were gathered into `number`
     bool product() const { return pattern.kind == Kind::kProduct; }
   };
 
@@ -278,8 +280,9 @@ class Matcher {
     Item item = chain.items.back();
     Chain rest = chain;
     rest.items.pop_back();
-    if (std::optional<double> n = number_of(item.value); n && std::isfinite(*n)) {
+    if (std::optional<double> n = number_of(item.value); n && std::isfinite(*n) && chain.numbers < kMaxNumbers) {
       Chain more = rest;
+      ++more.numbers;
       more.number = chain.product() ? chain.number * std::pow(*n, item.power) : chain.number + *n * item.power;
       if (std::isfinite(more.number) && match_chain(more, false, next)) return true;
     }

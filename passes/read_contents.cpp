@@ -91,7 +91,7 @@ class Reader {
     if (shape == nullptr) return nullptr;
     const std::vector<Dim>& parts = *shape->tensor().dims;
     std::vector<Dim> values;
-    for (size_t i = 1; i + 1 < parts.size(); i += 2) values.push_back(parts[i] - parts[i + 1]);
+    for (size_t i = 1; i + 2 < parts.size(); i += 3) values.push_back(parts[i] - parts[i + 1] - parts[i + 2]);
     const int64_t scalar = integers->tensor().rank() == 0 ? 1 : 0;
     Value* made = b.make("tenon.dim_values", {}, {{"dims", std::move(values)}, {"scalar", scalar}});
     if (made == nullptr || integers->dtype() == DType::kI64) return made;

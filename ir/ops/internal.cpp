@@ -199,25 +199,40 @@ Status eval_dim_values(EvalContext& c) {
 
 /// What one value may have, so that its dims have names.
 constexpr int64_t kMaxDimValues = 32;
-constexpr std::string_view kTooLow = "-9223372036854775808 is too low for a size or a position";
 
-/// [0, v0 above zero, v0 below zero, v1 above zero, ...]: one of the two parts is 0.
+/// A value as sizes: v = above - below - least. Only the minimum, which has no opposite, has a `least` of 1.
+struct DimParts {
+  int64_t above, below, least;
+};
+
+DimParts dim_parts(int64_t v) {
+  const bool least = v == INT64_MIN;
+  return {std::max<int64_t>(v, 0), least ? INT64_MAX : std::max<int64_t>(-v, 0), least};
+}
+
+/// [0, v0's above, below and least, v1's above, ...]
 Status infer_as_dims(InferContext& c) {
   const bool fits = c.ranked(0) && c.shape(0).size() <= 1 && product(c.shape(0)).is_const() &&
                     product(c.shape(0)).value() <= kMaxDimValues;
   if (!fits) return c.fail("{} is not up to {} integers", to_string(c.in(0)), kMaxDimValues);
   const std::optional<std::vector<Dim>> known = c.dim_values(0);
   std::vector<Dim> out{0};
-  for (int64_t i = 0; i < product(c.shape(0)).value(); ++i)
-    for (const int64_t sign : {1, -1}) {
-      if (known) {
-        out.push_back(max((*known)[static_cast<size_t>(i)] * Dim(sign), 0));
-        if (!out.back().is_valid()) return c.fail_text(std::string(kTooLow));
-        continue;
-      }
-      out.push_back(c.fresh_dim(0, static_cast<int>(out.size())));
-      c.dims().set_bounds(out.back(), {0, INT64_MAX});
+  const auto fresh = [&](int64_t most) {
+    out.push_back(c.fresh_dim(0, static_cast<int>(out.size())));
+    c.dims().set_bounds(out.back(), {0, most});
+  };
+  for (int64_t i = 0; i < product(c.shape(0)).value(); ++i) {
+    if (!known) {
+      fresh(INT64_MAX);
+      fresh(INT64_MAX);
+      fresh(1);
+    } else if (const Dim& v = (*known)[static_cast<size_t>(i)]; v.is_const()) {
+      const DimParts parts = dim_parts(v.value());
+      out.insert(out.end(), {parts.above, parts.below, parts.least});
+    } else {
+      out.insert(out.end(), {max(v, 0), max(Dim(0) - v, 0), 0});
     }
+  }
   c.set(0, TensorType(DType::kBool, std::move(out)));
   return {};
 }
@@ -226,10 +241,8 @@ Status eval_as_dims(EvalContext& c) {
   const Tensor& values = c.tensor(0);
   Shape shape{0};
   for (int64_t i = 0; i < values.size(); ++i) {
-    const int64_t v = values.at_int(i);
-    if (v == INT64_MIN) return error(Code::kOutOfRange, "{}", kTooLow);
-    shape.push_back(std::max<int64_t>(v, 0));
-    shape.push_back(std::max<int64_t>(-v, 0));
+    const DimParts parts = dim_parts(values.at_int(i));
+    shape.insert(shape.end(), {parts.above, parts.below, parts.least});
   }
   return c.allocate(0, DType::kBool, std::move(shape)).status();
 }
