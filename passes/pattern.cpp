@@ -1,7 +1,9 @@
 #include "passes/pattern.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <concepts>
 #include <limits>
 #include <utility>
 
@@ -149,7 +151,8 @@ namespace {
 
 constexpr int kMaxSteps = 4000;
 constexpr size_t kMaxItems = 12;  // of a chain of the graph
-constexpr int kMaxNumbers = 4;    // in one
+constexpr size_t kMaxTerms = 8;   // of one of the pattern
+constexpr int kMaxNumbers = 3;    // in one
 
 bool whole(double power) { return power == std::round(power); }
 
@@ -160,11 +163,47 @@ bool commutes(const Node& node) {
 
 }  // namespace
 
+/// What is left to match; it lives as long as the call that it is passed to.
+class Continuation {
+ public:
+  template <class F>
+    requires(!std::same_as<std::remove_cvref_t<F>, Continuation>)
+  Continuation(F&& f) : object_(&f), call_([](const void* object) { return (*static_cast<const std::remove_cvref_t<F>*>(object))(); }) {}  // NOLINT
+  bool operator()() const { return call_(object_); }
+
+ private:
+  const void* object_;
+  bool (*call_)(const void*);
+};
+
+/// A few values, copied by value.
+template <class T, size_t N>
+class Few {
+ public:
+  void push_back(const T& value) {
+    if (size_ < N) values_[size_] = value;
+    ++size_;
+  }
+  void pop_back() { --size_; }
+  T& operator[](size_t i) { return values_[i]; }
+  const T& operator[](size_t i) const { return values_[i]; }
+  const T& back() const { return values_[size_ - 1]; }
+  const T* begin() const { return values_.data(); }
+  const T* end() const { return values_.data() + size_; }
+  size_t size() const { return size_; }
+  bool empty() const { return size_ == 0; }
+  bool overflowed() const { return size_ > N; }
+
+ private:
+  std::array<T, N> values_;
+  size_t size_ = 0;
+};
+
 /// Backtracking search in continuation-passing style: match() calls `next` for every way in which the value fits, until
 /// one lets the rest fit as well.
 class Matcher {
  public:
-  using Next = const std::function<bool()>&;
+  using Next = const Continuation&;
 
   explicit Matcher(Node& root) : graph_(root.graph()) {}
 
@@ -183,8 +222,8 @@ class Matcher {
   struct Chain {
     const PatternNode& pattern;
     DType dtype;
-    std::vector<Item> items;   // not dealt with yet
-    std::vector<double> left;  // powers of the pattern's terms still to be found
+    Few<Item, kMaxItems> items;    // not dealt with yet
+    Few<double, kMaxTerms> left;  // powers of the pattern's terms still to be found
     double number;
     int numbers = 0;  // that were gathered into `number`
     bool product() const { return pattern.kind == Kind::kProduct; }
@@ -269,13 +308,15 @@ class Matcher {
 
   bool start_chain(const PatternNode& p, Value* value, Next next) {
     if (!is_float(value->dtype())) return false;
-    Chain chain{p, value->dtype(), {{value, 1}}, {}, p.kind == Kind::kProduct ? 1.0 : 0.0};
+    Chain chain{p, value->dtype(), {}, {}, p.kind == Kind::kProduct ? 1.0 : 0.0};
+    chain.items.push_back({value, 1});
     for (const PatternNode::Term& term : p.terms) chain.left.push_back(term.power);
+    if (chain.left.overflowed()) return false;
     return match_chain(chain, true, next);
   }
 
   bool match_chain(const Chain& chain, bool root, Next next) {
-    if (++steps_ > kMaxSteps || chain.items.size() > kMaxItems) return false;
+    if (++steps_ > kMaxSteps || chain.items.overflowed()) return false;
     if (chain.items.empty()) return end_chain(chain, next);
     Item item = chain.items.back();
     Chain rest = chain;
