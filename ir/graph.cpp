@@ -326,6 +326,15 @@ void copy_nodes(const Graph& from, Graph& to, Node* before, std::unordered_map<c
   separate_symbols(map);
 }
 
+void Graph::assume(Dim a, Dim b, bool at_most, const Node& node) {
+  const size_t hash = a.hash() * 31 + b.hash();
+  const auto [begin, end] = assumption_by_hash_.equal_range(hash);
+  for (auto it = begin; it != end; ++it)
+    if (const Assumption& known = assumptions_[it->second]; known.a == a && known.b == b && known.at_most == at_most) return;
+  assumption_by_hash_.emplace(hash, assumptions_.size());
+  assumptions_.push_back({a, b, at_most, node.name().empty() ? std::string(node.op_name()) : node.name()});
+}
+
 std::unique_ptr<Graph> Graph::clone() const {
   auto copy = std::make_unique<Graph>(dims_);
   copy->op_registry_ = op_registry_;

@@ -206,6 +206,16 @@ class Graph {
   /// A name not used by another value of this module so far, made from `hint`.
   std::string unique_name(std::string_view hint);
 
+  /// What inference takes on trust: symbolic dims that a node of this graph needs to be equal, or the first at most the second.
+  /// Plans check it once the symbols have values. Inferring again says it again, so copies start without.
+  struct Assumption {
+    Dim a, b;
+    bool at_most;
+    std::string node;
+  };
+  std::span<const Assumption> assumptions() const { return assumptions_; }
+  void assume(Dim a, Dim b, bool at_most, const Node& node);  // once
+
   /// A deep copy with the same dims context; constants share their bytes. A copied region of an owner keeps using outer values.
   std::unique_ptr<Graph> clone() const;
 
@@ -227,6 +237,8 @@ class Graph {
   std::list<std::unique_ptr<Node>> nodes_;
   std::list<std::unique_ptr<Value>> values_;  // owns all values; freed with the graph or when their node is erased
   std::shared_ptr<Names> names_;  // one for a module and its regions
+  std::vector<Assumption> assumptions_;
+  std::unordered_multimap<size_t, size_t> assumption_by_hash_;
 };
 
 /// Copies the nodes of `from`, regions and attributes included, before `before` in `to` (null: at the end). `map` gives

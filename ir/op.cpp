@@ -235,6 +235,18 @@ Status InferContext::fail_text(std::string text) const {
   return Status(Code::kInvalidModel, std::move(text), place(node_));
 }
 
+bool differ(const Node& node, Dim a, Dim b) {
+  if (known_ne(a, b)) return true;
+  if (!known_eq(a, b)) node.graph()->assume(a, b, false, node);
+  return false;
+}
+
+bool exceeds(const Node& node, Dim a, Dim limit) {
+  if (known_lt(limit, a)) return true;
+  if (!known_le(a, limit)) node.graph()->assume(a, limit, true, node);
+  return false;
+}
+
 Result<std::vector<Dim>> broadcast(std::span<const std::vector<Dim>> shapes) {
   size_t rank = 0;
   for (const auto& shape : shapes) rank = std::max(rank, shape.size());

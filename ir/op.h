@@ -14,6 +14,11 @@
 
 namespace tenon::ir {
 
+/// Whether two dims that the node needs to be equal are known not to be. Where neither is known, its graph assumes that they are.
+bool differ(const Node& node, Dim a, Dim b);
+/// Whether a dim that must be at most `limit` is known to be more; else as above.
+bool exceeds(const Node& node, Dim a, Dim limit);
+
 /// Inference of one node: types of inputs in, types of outputs out. Functions must check ranks, dtypes, attributes and
 /// ranges, and give a named error for what a hostile model could say. Unknown ranks of inputs are legal.
 class InferContext {
@@ -33,6 +38,7 @@ class InferContext {
 
   void set(int output, Type type) { node_.output(output)->set_type(std::move(type)); }
   void set_dim_values(int output, std::vector<Dim> values) { node_.output(output)->set_dim_values(std::move(values)); }
+  bool differ(Dim a, Dim b) const { return ir::differ(node_, a, b); }
   /// A symbol for a dim of this output which only run time knows. Stable: inferring again gives the same symbol.
   Dim fresh_dim(int output, int axis);
   /// Fails with kInvalidModel, the node's name as place.

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "passes/passes.h"
 #include "passes/patch.h"
 #include "passes/rewrite.h"
@@ -14,7 +16,9 @@ constexpr int64_t kMaxNodes = 4'000'000;
 
 bool wanted(const Node& node) {
   const ir::Compute& compute = node.op().compute;
-  return compute.decompose && !compute.body && !compute.structural;
+  // The shape of a decomposition hangs on ranks: where they are known at run time only, the node is evaluated then.
+  const auto ranked = [](const Value* v) { return v == nullptr || !v->type().is_tensor() || v->tensor().ranked(); };
+  return compute.decompose && !compute.body && !compute.structural && std::ranges::all_of(node.inputs(), ranked);
 }
 
 class Decomposer {
@@ -36,8 +40,7 @@ class Decomposer {
     auto values = node.op().compute.decompose(node, patch.builder());
     if (!values.ok() || !patch.builder().status().ok()) {
       Status status = patch.builder().status().ok() ? std::move(values).status() : patch.builder().status();
-      // An op with an evaluation of its own runs as it is where its decomposition cannot say it.
-      if (node.op().compute.eval && status.code() == Code::kUnsupported) return false;
+      if (status.code() == Code::kUnsupported) return false;  // it is evaluated as it is, with what run time knows
       return std::move(status).at(fmt::format("{} node '{}'", node.op_name(), node.name()));
     }
     Node* first = patch.first_built();

@@ -101,7 +101,9 @@ class PlanBuilder {
   Result<bool> add_generated(const Node& node, std::string& reason);
   Status add_dispatches(const Node& node, LoweredOp& op);
   Status add_host_call(const Node& node, std::string reason);
+  Status add_check(runtime::DimCheck::Kind kind, Dim first, Dim second, std::string node);
   Status add_facts(const Node& node);
+  Status add_assumptions();
 
   Result<ValueIdx> use(const Value* value);
   Result<ValueIdx> define(const Value* value, Storage storage);
@@ -137,6 +139,7 @@ Result<std::shared_ptr<const Plan>> PlanBuilder::build() {
     if (status.ok()) status = add_node(*node);
     if (!status.ok()) return std::move(status).at(node_name(*node));
   }
+  TENON_RETURN_IF_ERROR(add_assumptions());
   for (size_t i = 0; i < graph_.outputs().size(); ++i) {
     TENON_ASSIGN_OR_RETURN(const ValueIdx v, use(graph_.outputs()[i]));
     plan_->outputs.push_back({graph_.output_name(static_cast<int>(i)), v});
@@ -250,13 +253,23 @@ Status PlanBuilder::add_node(const Node& node) {
   return done ? Status() : add_host_call(node, std::move(reason));
 }
 
+Status PlanBuilder::add_check(runtime::DimCheck::Kind kind, Dim first, Dim second, std::string node) {
+  if (!is_known(first, known_) || !is_known(second, known_)) return {};  // then the node runs on the host
+  TENON_ASSIGN_OR_RETURN(const DimId a, dims_.emit(first));
+  TENON_ASSIGN_OR_RETURN(const DimId b, dims_.emit(second));
+  plan_->checks.push_back({kind, a, b, std::move(node)});
+  return {};
+}
+
 Status PlanBuilder::add_facts(const Node& node) {
-  for (const DimFact& fact : dim_facts(node)) {
-    if (!is_known(fact.a, known_) || !is_known(fact.b, known_)) continue;  // then the node runs on the host
-    TENON_ASSIGN_OR_RETURN(const DimId a, dims_.emit(fact.a));
-    TENON_ASSIGN_OR_RETURN(const DimId b, dims_.emit(fact.b));
-    plan_->checks.push_back({fact.kind, a, b, node_name(node)});
-  }
+  for (const DimFact& fact : dim_facts(node)) TENON_RETURN_IF_ERROR(add_check(fact.kind, fact.a, fact.b, node_name(node)));
+  return {};
+}
+
+Status PlanBuilder::add_assumptions() {
+  using Kind = runtime::DimCheck::Kind;
+  for (const Graph::Assumption& one : graph_.assumptions())
+    TENON_RETURN_IF_ERROR(add_check(one.at_most ? Kind::kLessEqual : Kind::kEqual, one.a, one.b, one.node));
   return {};
 }
 

@@ -149,8 +149,8 @@ Result<Dims> head_dims(const Node& node, int i, int64_t heads, std::string_view 
   if (d.size() == 4) return d;
   if (d.size() != 3) return error(Code::kInvalidModel, "input {} has rank {}; it must be 3 or 4", i, d.size());
   if (heads <= 0) return error(Code::kInvalidModel, "attribute {} is missing, and the inputs have rank 3", attr);
-  if (d[2].is_const() && d[2].value() % heads != 0)
-    return error(Code::kInvalidModel, "{} components do not divide into {} heads", d[2].value(), heads);
+  if (differ(node, mod(d[2], heads), 0))
+    return error(Code::kInvalidModel, "{} components do not divide into {} heads", to_string(d[2]), heads);
   return Dims{d[0], heads, d[1], floor_div(d[2], heads)};
 }
 
@@ -172,8 +172,8 @@ Result<AttentionDims> attention_dims(const Node& node) {
     a.past = past[2];
   }
   a.total = a.past + a.k[2];
-  if (known_ne(a.q[3], a.k[3])) return error(Code::kInvalidModel, "queries have {} components, keys {}", to_string(a.q[3]), to_string(a.k[3]));
-  if (known_ne(a.k[2], a.v[2])) return error(Code::kInvalidModel, "there are {} keys and {} values", to_string(a.k[2]), to_string(a.v[2]));
+  if (differ(node, a.q[3], a.k[3])) return error(Code::kInvalidModel, "queries have {} components, keys {}", to_string(a.q[3]), to_string(a.k[3]));
+  if (differ(node, a.k[2], a.v[2])) return error(Code::kInvalidModel, "there are {} keys and {} values", to_string(a.k[2]), to_string(a.v[2]));
   if (a.q[1].is_const() && a.k[1].is_const() && (a.k[1].value() == 0 || a.q[1].value() % a.k[1].value() != 0))
     return error(Code::kInvalidModel, "{} query heads do not divide among {} key heads", a.q[1].value(), a.k[1].value());
   return a;
@@ -294,8 +294,8 @@ Status infer_rotary(InferContext& c) {
     int64_t heads = c.node().attr_int("num_heads", 0);
     bool microsoft = c.node().op().domain == "com.microsoft";
     if (heads < 0 || (heads == 0 && !microsoft)) return c.fail("attribute num_heads is needed, as X has rank 3");
-    if (heads > 0 && c.shape(0)[2].is_const() && c.shape(0)[2].value() % heads != 0)
-      return c.fail("{} components do not divide into {} heads", c.shape(0)[2].value(), heads);
+    if (heads > 0 && c.differ(mod(c.shape(0)[2], heads), 0))
+      return c.fail("{} components do not divide into {} heads", to_string(c.shape(0)[2]), heads);
   }
   int64_t rotary = c.node().attr_int("rotary_embedding_dim", 0);
   if (rotary < 0 || rotary % 2 != 0) return c.fail("attribute rotary_embedding_dim is {}; it must be even", rotary);
@@ -331,7 +331,7 @@ Values decompose_rotary(Node& node, Builder& b) {
     rotary = half * 2;
     if (flat && heads.is_const(0)) {
       heads = floor_div(d[2], rotary);
-      if (known_ne(heads * rotary, d[2]))
+      if (differ(node, heads * rotary, d[2]))
         return Status(Code::kInvalidModel, fmt::format("{} components do not divide into heads of {}", to_string(d[2]), to_string(rotary)), node.name());
     }
   } else if (flat && heads.is_const(0)) {

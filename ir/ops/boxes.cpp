@@ -270,7 +270,7 @@ Result<Deform> make_deform(const Node& node) {
   Deform d{.x = dims_of(node, 0), .w = dims_of(node, 1), .groups = node.attr_int("group", 1), .offset_groups = node.attr_int("offset_group", 1)};
   if (d.x.size() != 4 || d.w.size() != 4) return error(Code::kUnsupported, "DeformConv of rank {}; 4 is known", d.x.size());
   if (d.groups < 1 || d.offset_groups < 1) return error(Code::kInvalidModel, "attributes group and offset_group must be positive");
-  if (known_ne(d.x[1], d.w[1] * d.groups)) return error(Code::kInvalidModel, "input channels and weights do not fit");
+  if (differ(node, d.x[1], d.w[1] * d.groups)) return error(Code::kInvalidModel, "input channels and weights do not fit");
   TENON_ASSIGN_OR_RETURN(d.stride, int_list(node, "strides", 2, 1, 1));
   TENON_ASSIGN_OR_RETURN(d.dilation, int_list(node, "dilations", 2, 1, 1));
   TENON_ASSIGN_OR_RETURN(d.pads, int_list(node, "pads", 4, 0, 0));
@@ -281,9 +281,21 @@ Result<Deform> make_deform(const Node& node) {
     d.out.push_back(floor_div(span, d.stride[i]) + 1);
   }
   const Dims& offset = dims_of(node, 2);
-  if (offset.size() != 4 || known_ne(offset[1], d.w[2] * d.w[3] * 2 * d.offset_groups)) return error(Code::kInvalidModel, "offset has the wrong shape");
+  if (offset.size() != 4 || differ(node, offset[1], d.w[2] * d.w[3] * 2 * d.offset_groups)) return error(Code::kInvalidModel, "offset has the wrong shape");
   for (size_t i : {0u, 2u, 3u})
-    if (known_ne(offset[i], d.out[i])) return error(Code::kInvalidModel, "offset and output differ on axis {}", i);
+    if (differ(node, offset[i], d.out[i])) return error(Code::kInvalidModel, "offset and output differ on axis {}", i);
+  if (differ(node, mod(d.x[1], d.offset_groups), 0)) return error(Code::kInvalidModel, "channels do not divide into {} offset groups", d.offset_groups);
+  if (differ(node, mod(d.w[0], d.groups), 0)) return error(Code::kInvalidModel, "weights do not divide into {} groups", d.groups);
+  if (node.has_input(3) && node.input(3)->type().is_ranked_tensor()) {
+    const Dims& bias = dims_of(node, 3);
+    if (bias.size() != 1 || differ(node, bias[0], d.w[0])) return error(Code::kInvalidModel, "bias and weights do not fit");
+  }
+  if (node.has_input(4) && node.input(4)->type().is_ranked_tensor()) {
+    const Dims& mask = dims_of(node, 4);
+    bool fits = mask.size() == 4 && !differ(node, mask[1] * 2, offset[1]);
+    for (size_t i : {0u, 2u, 3u}) fits = fits && !differ(node, mask[i], offset[i]);
+    if (!fits) return error(Code::kInvalidModel, "mask and offset do not fit");
+  }
   return d;
 }
 

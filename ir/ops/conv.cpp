@@ -28,7 +28,7 @@ Status check_kernel_shape(const Node& node, const Dims& kernel) {
   if (!node.attrs().has("kernel_shape")) return {};
   TENON_ASSIGN_OR_RETURN(Dims declared, kernel_shape(node, kernel.size()));
   for (size_t i = 0; i < kernel.size(); ++i)
-    if (known_ne(declared[i], kernel[i]))
+    if (differ(node, declared[i], kernel[i]))
       return error(Code::kInvalidModel, "attribute kernel_shape says {} where the weights have {} on spatial axis {}",
                    to_string(declared[i]), to_string(kernel[i]), i);
   return {};
@@ -41,12 +41,12 @@ Result<Conv> make_conv(const Node& node, int x, int w) {
                  conv.x_dims.size(), conv.w_dims.size());
   conv.groups = node.attr_int("group", 1);
   TENON_RETURN_IF_ERROR(check_groups(conv.groups));
-  if (known_ne(conv.x_dims[1], conv.w_dims[1] * conv.groups))
+  if (differ(node, conv.x_dims[1], conv.w_dims[1] * conv.groups))
     return error(Code::kInvalidModel, "the input has {} channels; the weights take {} in each of {} groups", to_string(conv.x_dims[1]),
                  to_string(conv.w_dims[1]), conv.groups);
   conv.out_channels = conv.w_dims[0];
-  if (conv.out_channels.is_const() && conv.out_channels.value() % conv.groups != 0)
-    return error(Code::kInvalidModel, "{} output channels do not divide into {} groups", conv.out_channels.value(), conv.groups);
+  if (differ(node, mod(conv.out_channels, conv.groups), 0))
+    return error(Code::kInvalidModel, "{} output channels do not divide into {} groups", to_string(conv.out_channels), conv.groups);
   TENON_RETURN_IF_ERROR(check_kernel_shape(node, spatial(conv.w_dims)));
   TENON_ASSIGN_OR_RETURN(conv.window, make_window(node, spatial(conv.x_dims), spatial(conv.w_dims)));
   return conv;
@@ -142,7 +142,7 @@ Status check_per_channel(InferContext& c, int input, int weights) {
 Status require_single(InferContext& c, int input) {
   if (!c.has(input) || !c.ranked(input)) return {};
   for (const Dim& d : c.shape(input))
-    if (known_ne(d, 1)) return c.fail("input {} must have one element", input);
+    if (c.differ(d, 1)) return c.fail("input {} must have one element", input);
   return {};
 }
 
@@ -232,10 +232,10 @@ Result<Deconv> make_deconv(const Node& node) {
                  d.x_dims.size(), d.w_dims.size());
   d.groups = node.attr_int("group", 1);
   TENON_RETURN_IF_ERROR(check_groups(d.groups));
-  if (known_ne(d.x_dims[1], d.w_dims[0]))
+  if (differ(node, d.x_dims[1], d.w_dims[0]))
     return error(Code::kInvalidModel, "the input has {} channels, the weights {}", to_string(d.x_dims[1]), to_string(d.w_dims[0]));
-  if (d.w_dims[0].is_const() && d.w_dims[0].value() % d.groups != 0)
-    return error(Code::kInvalidModel, "{} input channels do not divide into {} groups", d.w_dims[0].value(), d.groups);
+  if (differ(node, mod(d.w_dims[0], d.groups), 0))
+    return error(Code::kInvalidModel, "{} input channels do not divide into {} groups", to_string(d.w_dims[0]), d.groups);
   TENON_RETURN_IF_ERROR(check_kernel_shape(node, spatial(d.w_dims)));
   size_t rank = d.x_dims.size() - 2;
   std::string auto_pad = node.attr_string("auto_pad", "NOTSET");

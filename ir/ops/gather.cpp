@@ -70,7 +70,7 @@ Status infer_gather_elements(InferContext& c) {
   if (c.ranked(0)) {
     if (c.shape(0).size() != indices.size()) return c.fail("data is {}, indices are {}", to_string(c.in(0)), to_string(c.in(1)));
     for (size_t i = 0; i < indices.size(); ++i)
-      if (static_cast<int64_t>(i) != *axis && known_lt(c.shape(0)[i], indices[i]))
+      if (static_cast<int64_t>(i) != *axis && exceeds(c.node(), indices[i], c.shape(0)[i]))
         return c.fail("indices {} exceed data {} on axis {}", to_string(c.in(1)), to_string(c.in(0)), i);
   }
   c.set(0, TensorType(c.dtype(0), indices));
@@ -127,6 +127,9 @@ Result<std::vector<Body>> gather_nd_body(const Node& node) {
 // ---- OneHot
 
 Status infer_one_hot(InferContext& c) {
+  if (c.ranked(1) && c.differ(c.in(1).tensor().count(), 1)) return c.fail("the depth is {}, not one number", to_string(c.in(1)));
+  if (c.ranked(2) && (c.shape(2).size() != 1 || c.differ(c.shape(2)[0], 2)))
+    return c.fail("the values are {}; there must be two, off and on", to_string(c.in(2)));
   if (!c.ranked(0)) {
     c.set(0, TensorType::unranked(c.dtype(2)));
     return {};

@@ -66,7 +66,7 @@ Status infer_range(InferContext& c) {
   if (stash != info(DType::kF32).onnx && compute_dtype(c.dtype(0)) != c.dtype(0) && stash != info(c.dtype(0)).onnx)
     return c.fail("stash_type {} is neither float nor the type of the input", stash);
   for (int i = 0; i < 3; ++i)
-    if (c.ranked(i) && known_ne(product(c.shape(i)), 1)) return c.fail("input {} is {}, not a scalar", i, to_string(c.in(i)));
+    if (c.ranked(i) && c.differ(product(c.shape(i)), 1)) return c.fail("input {} is {}, not a scalar", i, to_string(c.in(i)));
   if (const Tensor* delta = c.constant(2); delta != nullptr && delta->size() == 1 && delta->at_double(0) == 0)
     return c.fail("delta is 0");
   const std::optional<Dim> length = range_length(c);

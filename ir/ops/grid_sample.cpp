@@ -152,11 +152,12 @@ Result<std::vector<Body>> grid_sample_body(const Node& node) {
 
 Status infer_affine_grid(InferContext& c) {
   TENON_RETURN_IF_ERROR(require_rank(c, 0, 3));
+  if (c.ranked(1) && c.shape(1).size() != 1) return c.fail("size is {}, not a list", to_string(c.in(1)));
   std::optional<Dims> size = c.dim_values(1);
   size_t rank = 0;
   if (size) rank = size->size();
   else if (c.ranked(1) && c.shape(1).size() == 1 && c.shape(1)[0].is_const()) rank = static_cast<size_t>(c.shape(1)[0].value());
-  if (rank == 0) {
+  if (rank == 0 && !size && !(c.ranked(1) && c.shape(1)[0].is_const())) {
     c.set(0, unranked(c.dtype(0)));
     return {};
   }
@@ -173,6 +174,7 @@ Status infer_affine_grid(InferContext& c) {
     if (bounds(d).hi < 0) return c.fail("size holds the negative entry {}", to_string(d));
     out.push_back(d);
   }
+  if (c.ranked(0) && size) TENON_RETURN_IF_ERROR(require_equal(c, c.shape(0)[0], out[0], "the batch of theta and of size"));
   out.push_back(spatial);
   c.set(0, tensor_of(c.dtype(0), std::move(out)));
   return {};
@@ -185,6 +187,7 @@ Result<std::vector<Body>> affine_grid_body(const Node& node) {
   body.kind = ComputeKind::kMovement;
   body.dtype = node.output(0)->dtype();
   body.axes = out_dims(node);
+  if (dims_of(node, 0).size() != 3 || body.axes.size() < 4) return error(Code::kUnsupported, "the ranks are not known");
   size_t spatial = body.axes.size() - 2;
   bool align = node.attr_int("align_corners", 0) != 0;
   DType real = accumulator_of(body.dtype);

@@ -318,7 +318,7 @@ Result<std::vector<Value*>> decompose_top_k(Node& node, Builder& b) {
 // ---- CumSum, CumProd
 
 Status infer_cumulative(InferContext& c) {
-  if (c.ranked(1) && known_ne(product(c.shape(1)), 1)) return c.fail("the axis is {}, not one number", to_string(c.in(1)));
+  if (c.ranked(1) && c.differ(product(c.shape(1)), 1)) return c.fail("the axis is {}, not one number", to_string(c.in(1)));
   return infer_as_input(c);
 }
 

@@ -62,7 +62,7 @@ Status infer_dims_attr(InferContext& c) {
 Status infer_reshape(InferContext& c) {
   TENON_RETURN_IF_ERROR(infer_dims_attr(c));
   const std::vector<Dim>& dims = *c.node().attr_dims("dims");
-  if (c.ranked(0) && known_ne(c.in(0).tensor().count(), product(dims)))
+  if (c.ranked(0) && c.differ(c.in(0).tensor().count(), product(dims)))
     return c.fail("{} cannot be reshaped to {}", to_string(c.in(0)), to_string(TensorType(c.dtype(0), dims)));
   if (auto values = c.dim_values(0); values && dims.size() <= 1) c.set_dim_values(0, *values);
   return {};

@@ -69,10 +69,10 @@ struct LinearAttention {
   bool gated = false, delta = false;
 };
 
-Result<Dim> head_size(const Dims& packed, int64_t heads, std::string_view what) {
+Result<Dim> head_size(const Node& node, const Dims& packed, int64_t heads, std::string_view what) {
   if (packed.size() != 3) return error(Code::kInvalidModel, "{} has rank {}; it must be 3", what, packed.size());
-  if (packed[2].is_const() && packed[2].value() % heads != 0)
-    return error(Code::kInvalidModel, "{} components of {} do not divide into {} heads", packed[2].value(), what, heads);
+  if (differ(node, mod(packed[2], heads), 0))
+    return error(Code::kInvalidModel, "{} components of {} do not divide into {} heads", to_string(packed[2]), what, heads);
   return floor_div(packed[2], heads);
 }
 
@@ -95,18 +95,18 @@ Result<LinearAttention> read_rule(const Node& node) {
 Result<LinearAttention> read_linear_attention(const Node& node) {
   TENON_ASSIGN_OR_RETURN(LinearAttention a, read_rule(node));
   const Dims &q = dims_of(node, 0), &k = dims_of(node, 1), &v = dims_of(node, 2);
-  TENON_ASSIGN_OR_RETURN(a.key_size, head_size(q, a.q_heads, "query"));
-  TENON_ASSIGN_OR_RETURN(Dim of_key, head_size(k, a.kv_heads, "key"));
-  TENON_ASSIGN_OR_RETURN(a.value_size, head_size(v, a.kv_heads, "value"));
+  TENON_ASSIGN_OR_RETURN(a.key_size, head_size(node, q, a.q_heads, "query"));
+  TENON_ASSIGN_OR_RETURN(Dim of_key, head_size(node, k, a.kv_heads, "key"));
+  TENON_ASSIGN_OR_RETURN(a.value_size, head_size(node, v, a.kv_heads, "value"));
   a.batch = q[0];
   a.steps = q[1];
-  if (known_ne(a.key_size, of_key))
+  if (differ(node, a.key_size, of_key))
     return error(Code::kInvalidModel, "heads of queries have {} components, of keys {}", to_string(a.key_size), to_string(of_key));
   for (int i : {1, 2, 4, 5}) {
     if (!node.has_input(i)) continue;
     const Dims& d = dims_of(node, i);
     if (d.size() != 3) return error(Code::kInvalidModel, "input {} has rank {}; it must be 3", i, d.size());
-    if (known_ne(d[0], a.batch) || known_ne(d[1], a.steps))
+    if (differ(node, d[0], a.batch) || differ(node, d[1], a.steps))
       return error(Code::kInvalidModel, "input {} has another batch or another number of steps than the query", i);
   }
   const Dim heads = a.kv_heads;
@@ -119,7 +119,7 @@ Result<LinearAttention> read_linear_attention(const Node& node) {
   const Dims state = {a.batch, heads, a.key_size, a.value_size};
   if (past.size() != state.size()) return error(Code::kInvalidModel, "past_state has rank {}; it must be 4", past.size());
   for (size_t i = 0; i < state.size(); ++i)
-    if (known_ne(past[i], state[i]))
+    if (differ(node, past[i], state[i]))
       return error(Code::kInvalidModel, "axis {} of past_state has {} elements where {} are needed", i, to_string(past[i]), to_string(state[i]));
   return a;
 }

@@ -56,7 +56,7 @@ Status infer_clip(InferContext& c) {
   for (int i = 1; i < c.node().num_inputs(); ++i)
     if (c.has(i) && c.ranked(i))
       for (const Dim& d : c.shape(i))
-        if (known_ne(d, 1)) return c.fail("min and max must be scalars, not {}", to_string(c.in(i)));
+        if (c.differ(d, 1)) return c.fail("min and max must be scalars, not {}", to_string(c.in(i)));
   return infer_as_input(c);
 }
 

@@ -52,7 +52,7 @@ Result<Sides> make_sides(const Node& node, int ia, int ib) {
   TENON_ASSIGN_OR_RETURN(s.a, make_side(dims_of(node, ia), ia, true, ta, tba));
   TENON_ASSIGN_OR_RETURN(s.b, make_side(dims_of(node, ib), ib, false, tb, tbb));
   Dim ka = s.a.logical.back(), kb = s.b.logical[s.b.batch_rank()];
-  if (known_ne(ka, kb))
+  if (differ(node, ka, kb))
     return error(Code::kInvalidModel, "inner dimensions {} and {} of a matrix product differ", to_string(ka), to_string(kb));
   s.k = ka.is_const() ? ka : kb;
   std::vector<Dims> batches = {Dims(s.a.logical.begin(), s.a.logical.end() - 2), Dims(s.b.logical.begin(), s.b.logical.end() - 2)};

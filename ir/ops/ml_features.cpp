@@ -31,7 +31,7 @@ Status infer_float_like(InferContext& c) {
 Status check_column_attr(const Node& node, std::string_view name, const Dims& dims) {
   size_t n = node.attr_floats(name).size();
   if (n <= 1) return {};
-  if (dims.empty() || known_ne(dims.back(), static_cast<int64_t>(n)))
+  if (dims.empty() || differ(node, dims.back(), static_cast<int64_t>(n)))
     return error(Code::kInvalidModel, "attribute {} has {} entries, which do not fit the last axis", name, n);
   return {};
 }

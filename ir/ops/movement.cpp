@@ -66,7 +66,7 @@ Status infer_concat(InferContext& c) {
     total = total + dims[static_cast<size_t>(axis)];
     for (size_t k = 0; k < dims.size(); ++k) {
       if (static_cast<int64_t>(k) == axis) continue;
-      if (known_ne(out[k], dims[k])) return c.fail("input {} is {}, which does not fit {}", i, to_string(c.in(i)), to_string(c.in(0)));
+      if (c.differ(out[k], dims[k])) return c.fail("input {} is {}, which does not fit {}", i, to_string(c.in(i)), to_string(c.in(0)));
       if (dims[k].is_const()) out[k] = dims[k];
     }
     const std::optional<std::vector<Dim>> part = c.dim_values(i);
@@ -494,7 +494,7 @@ Status infer_depth_to_space(InferContext& c) {
   TENON_ASSIGN_OR_RETURN(const int64_t b, block_size(c));
   if (!c.ranked(0)) return infer_unranked(c);
   const std::vector<Dim>& d = c.shape(0);
-  if (d[1].is_const() && d[1].value() % (b * b) != 0) return c.fail("{} channels do not divide by {}", d[1].value(), b * b);
+  if (c.differ(mod(d[1], b * b), 0)) return c.fail("{} channels do not divide by {}", to_string(d[1]), b * b);
   c.set(0, TensorType(c.dtype(0), {d[0], floor_div(d[1], b * b), d[2] * b, d[3] * b}));
   return {};
 }
@@ -517,7 +517,7 @@ Status infer_space_to_depth(InferContext& c) {
   if (!c.ranked(0)) return infer_unranked(c);
   const std::vector<Dim>& d = c.shape(0);
   for (size_t i : {2, 3})
-    if (d[i].is_const() && d[i].value() % b != 0) return c.fail("an axis of {} does not divide by {}", d[i].value(), b);
+    if (c.differ(mod(d[i], b), 0)) return c.fail("an axis of {} does not divide by {}", to_string(d[i]), b);
   c.set(0, TensorType(c.dtype(0), {d[0], d[1] * (b * b), floor_div(d[2], b), floor_div(d[3], b)}));
   return {};
 }
@@ -540,7 +540,7 @@ Status infer_reverse_sequence(InferContext& c) {
   if (batch + time != 1 || batch < 0 || time < 0) return c.fail("batch_axis {} and time_axis {} must be 0 and 1", batch, time);
   if (c.ranked(0) && c.shape(0).size() < 2) return c.fail("the input is {}, of rank below 2", to_string(c.in(0)));
   if (c.ranked(1) && c.shape(1).size() != 1) return c.fail("sequence_lens is {}, not of rank 1", to_string(c.in(1)));
-  if (c.ranked(0) && c.ranked(1) && known_ne(c.shape(1)[0], c.shape(0)[static_cast<size_t>(batch)]))
+  if (c.ranked(0) && c.ranked(1) && c.differ(c.shape(1)[0], c.shape(0)[static_cast<size_t>(batch)]))
     return c.fail("sequence_lens is {} for {}", to_string(c.in(1)), to_string(c.in(0)));
   return infer_as_input(c);
 }
@@ -562,7 +562,7 @@ Result<std::vector<Body>> reverse_sequence_body(const Node& node) {
 
 Status infer_trilu(InferContext& c) {
   if (c.ranked(0) && c.shape(0).size() < 2) return c.fail("the input is {}, of rank below 2", to_string(c.in(0)));
-  if (c.has(1) && c.ranked(1) && known_ne(product(c.shape(1)), 1)) return c.fail("k is {}, not one number", to_string(c.in(1)));
+  if (c.has(1) && c.ranked(1) && c.differ(product(c.shape(1)), 1)) return c.fail("k is {}, not one number", to_string(c.in(1)));
   return infer_as_input(c);
 }
 

@@ -34,7 +34,7 @@ Result<Sizes> attention_sizes(const Node& node, const Layout& at) {
   z.heads = node.attr_int("num_heads", 0);
   if (x.size() != 3 || w.size() != 2) return error(Code::kInvalidModel, "the input must have rank 3 and the weights rank 2");
   if (z.heads <= 0) return error(Code::kInvalidModel, "attribute num_heads is {}; it must be positive", z.heads);
-  if (known_ne(x[2], w[0])) return error(Code::kInvalidModel, "the input has {} components, the weights {}", to_string(x[2]), to_string(w[0]));
+  if (differ(node, x[2], w[0])) return error(Code::kInvalidModel, "the input has {} components, the weights {}", to_string(x[2]), to_string(w[0]));
   z.batch = x[0];
   z.seq = x[1];
   std::vector<int64_t> sizes = node.attr_ints("qkv_hidden_sizes");
@@ -48,16 +48,16 @@ Result<Sizes> attention_sizes(const Node& node, const Layout& at) {
   for (Dim d : {z.q, z.k, z.v})
     if (d.is_const() && d.value() % z.heads != 0)
       return error(Code::kInvalidModel, "{} components do not divide into {} heads", d.value(), z.heads);
-  if (known_ne(z.q, z.k)) return error(Code::kInvalidModel, "queries have {} components, keys {}", to_string(z.q), to_string(z.k));
-  if (known_ne(z.q + z.k + z.v, w[1])) return error(Code::kInvalidModel, "the weights have {} columns, not {}", to_string(w[1]), to_string(z.q + z.k + z.v));
+  if (differ(node, z.q, z.k)) return error(Code::kInvalidModel, "queries have {} components, keys {}", to_string(z.q), to_string(z.k));
+  if (differ(node, z.q + z.k + z.v, w[1])) return error(Code::kInvalidModel, "the weights have {} columns, not {}", to_string(w[1]), to_string(z.q + z.k + z.v));
   z.shared = at.past_length >= 0 && node.attr_int("past_present_share_buffer", 0) != 0;
   if (node.has_input(at.past)) {
     const Dims& past = dims_of(node, at.past);
     if (past.size() != 5) return error(Code::kInvalidModel, "past has rank {} where 5 is needed", past.size());
-    if (known_ne(z.k, z.v)) return error(Code::kInvalidModel, "with a past, keys and values must have one size; they have {} and {}", to_string(z.k), to_string(z.v));
+    if (differ(node, z.k, z.v)) return error(Code::kInvalidModel, "with a past, keys and values must have one size; they have {} and {}", to_string(z.k), to_string(z.v));
     const Dims want = {2, z.batch, z.heads, past[3], z.head()};
     for (size_t i = 0; i < 5; ++i)
-      if (known_ne(past[i], want[i])) return error(Code::kInvalidModel, "axis {} of past has {} where {} is needed", i, to_string(past[i]), to_string(want[i]));
+      if (differ(node, past[i], want[i])) return error(Code::kInvalidModel, "axis {} of past has {} where {} is needed", i, to_string(past[i]), to_string(want[i]));
     z.past = past[3];
   } else if (z.shared) {
     return error(Code::kInvalidModel, "past_present_share_buffer needs past");
@@ -75,7 +75,7 @@ Status infer_projecting(InferContext& c, const Layout& at, DType type) {
     }
   Result<Sizes> z = attention_sizes(c.node(), at);
   if (!z.ok()) return std::move(z).status().at(c.node().name());
-  if (c.node().num_outputs() > 1 && known_ne(z->k, z->v))
+  if (c.node().num_outputs() > 1 && c.differ(z->k, z->v))
     return c.fail("present holds keys and values of one size; they have {} and {}", to_string(z->k), to_string(z->v));
   int64_t rotary = c.node().attr_int("rotary_embedding_dim", 0);
   if (rotary < 0 || rotary % 2 != 0) return c.fail("attribute rotary_embedding_dim is {}; it must be even", rotary);
@@ -180,7 +180,7 @@ Values decompose_decoder(Node& node, Builder& b) {
 
 Status infer_qattention(InferContext& c) {
   for (int i : {3, 6})
-    if (c.has(i) && c.ranked(i) && known_ne(product(c.shape(i)), 1)) return c.fail("input {} must have one element", i);
+    if (c.has(i) && c.ranked(i) && c.differ(product(c.shape(i)), 1)) return c.fail("input {} must have one element", i);
   for (int i : {4, 7})
     if (c.has(i) && c.ranked(i) && c.ranked(1) && !is_single(c.shape(i))) {
       TENON_RETURN_IF_ERROR(require_rank(c, i, 1));

@@ -38,7 +38,7 @@ Result<GroupQuery> group_query(const Node& node) {
       if (d.size() != 3) return error(Code::kInvalidModel, "input {} has rank {} where 3 is needed", i, d.size());
       const Dims want = {g.batch, g.seq, g.size * g.kv_heads};
       for (size_t a = 0; a < 3; ++a)
-        if (known_ne(d[a], want[a])) return error(Code::kInvalidModel, "axis {} of input {} has {} where {} is needed", a, i, to_string(d[a]), to_string(want[a]));
+        if (differ(node, d[a], want[a])) return error(Code::kInvalidModel, "axis {} of input {} has {} where {} is needed", a, i, to_string(d[a]), to_string(want[a]));
     }
   if (node.has_input(kPastKey) != node.has_input(kPastValue)) return error(Code::kInvalidModel, "past_key and past_value must come together");
   if (node.has_input(kPastKey)) {
@@ -47,7 +47,7 @@ Result<GroupQuery> group_query(const Node& node) {
       const Dims& d = dims_of(node, i);
       if (d.size() != 4) return error(Code::kInvalidModel, "input {} has rank {} where 4 is needed", i, d.size());
       for (size_t a = 0; a < 4; ++a)
-        if (known_ne(d[a], want[a])) return error(Code::kInvalidModel, "axis {} of input {} has {} where {} is needed", a, i, to_string(d[a]), to_string(want[a]));
+        if (differ(node, d[a], want[a])) return error(Code::kInvalidModel, "axis {} of input {} has {} where {} is needed", a, i, to_string(d[a]), to_string(want[a]));
     }
     g.past = want[2];
   }
@@ -66,7 +66,7 @@ Status check_rotary(InferContext& c, const GroupQuery& g) {
   if (c.node().attr_int("do_rotary", 0) != 0 && !c.has(kCos)) return c.fail("do_rotary needs cos_cache and sin_cache");
   for (int i : {kCos, kSin}) {
     TENON_RETURN_IF_ERROR(require_rank(c, i, 2));
-    if (c.has(i) && c.ranked(i) && known_lt(g.size, c.shape(i)[1] * 2))
+    if (c.has(i) && c.ranked(i) && exceeds(c.node(), c.shape(i)[1] * 2, g.size))
       return c.fail("input {} rotates {} components, a head has {}", i, to_string(c.shape(i)[1] * 2), to_string(g.size));
   }
   return {};

@@ -33,7 +33,7 @@ Status check_past(const Node& node, const Layout& at, MultiHead& m) {
   if (k.size() != 4 || v.size() != 4) return error(Code::kInvalidModel, "past_key and past_value must have rank 4");
   const Dims want_k = {m.batch, m.heads, k[2], m.k_size}, want_v = {m.batch, m.heads, k[2], m.v_size};
   for (size_t i = 0; i < 4; ++i)
-    if (known_ne(k[i], want_k[i]) || known_ne(v[i], want_v[i]))
+    if (differ(node, k[i], want_k[i]) || differ(node, v[i], want_v[i]))
       return error(Code::kInvalidModel, "past_key or past_value does not fit the heads on axis {}", i);
   m.past = k[2];
   return {};
@@ -47,7 +47,7 @@ Result<MultiHead> multi_head_sizes(const Node& node, const Layout& at) {
   m.packed = at.decoder && !node.has_input(1) && !node.has_input(2);
   if (q.size() != 3 && (at.decoder || q.size() != 5)) return error(Code::kInvalidModel, "query has rank {}", q.size());
   if (q.size() == 3 && !m.packed && !node.has_input(1)) return error(Code::kInvalidModel, "key is missing");
-  if (q.size() == 5 && (known_ne(q[2], m.heads) || known_ne(q[3], 3)))
+  if (q.size() == 5 && (differ(node, q[2], m.heads) || differ(node, q[3], 3)))
     return error(Code::kInvalidModel, "a packed query must be [batch, sequence, {}, 3, size]", m.heads);
   if (q.size() == 3 && q[2].is_const() && q[2].value() % (m.heads * (m.packed ? 3 : 1)) != 0)
     return error(Code::kInvalidModel, "{} components do not divide into {} heads", q[2].value(), m.heads);
@@ -59,10 +59,10 @@ Result<MultiHead> multi_head_sizes(const Node& node, const Layout& at) {
     const Dims& k = dims_of(node, 1);
     if (k.size() < 3 || k.size() > 5) return error(Code::kInvalidModel, "key has rank {}", k.size());
     m.keys = k.size() == 4 ? k[2] : k[1];
-    if (k.size() == 4 && known_ne(k[1], m.heads)) return error(Code::kInvalidModel, "key has {} heads where {} are needed", to_string(k[1]), m.heads);
+    if (k.size() == 4 && differ(node, k[1], m.heads)) return error(Code::kInvalidModel, "key has {} heads where {} are needed", to_string(k[1]), m.heads);
     const Dim size = k.size() == 3 ? floor_div(k[2], m.heads) : k.back();
-    if (known_ne(size, m.k_size)) return error(Code::kInvalidModel, "queries have heads of {}, keys of {}", to_string(m.k_size), to_string(size));
-    if (k.size() == 5 && (known_ne(k[2], m.heads) || known_ne(k[3], 2) || node.has_input(2)))
+    if (differ(node, size, m.k_size)) return error(Code::kInvalidModel, "queries have heads of {}, keys of {}", to_string(m.k_size), to_string(size));
+    if (k.size() == 5 && (differ(node, k[2], m.heads) || differ(node, k[3], 2) || node.has_input(2)))
       return error(Code::kInvalidModel, "packed keys must be [batch, sequence, {}, 2, size], without value", m.heads);
   }
   if (node.has_input(2)) {
@@ -70,7 +70,7 @@ Result<MultiHead> multi_head_sizes(const Node& node, const Layout& at) {
     if (v.size() != 3 && v.size() != 4) return error(Code::kInvalidModel, "value has rank {}", v.size());
     if (v.size() == 3 && v[2].is_const() && v[2].value() % m.heads != 0)
       return error(Code::kInvalidModel, "{} components do not divide into {} heads", v[2].value(), m.heads);
-    if (v.size() == 4 && known_ne(v[1], m.heads)) return error(Code::kInvalidModel, "value has {} heads where {} are needed", to_string(v[1]), m.heads);
+    if (v.size() == 4 && differ(node, v[1], m.heads)) return error(Code::kInvalidModel, "value has {} heads where {} are needed", to_string(v[1]), m.heads);
     m.v_size = v.size() == 3 ? floor_div(v[2], m.heads) : v[3];
   } else if (q.size() == 3 && !m.packed && !(node.has_input(1) && dims_of(node, 1).size() == 5)) {
     return error(Code::kInvalidModel, "value is missing");

@@ -17,6 +17,12 @@ Status infer_skip_norm(InferContext& c) {
   bool simplified = c.node().op().name == "SkipSimplifiedLayerNormalization";
   for (int i : {2, 3}) TENON_RETURN_IF_ERROR(require_rank(c, i, 1));
   if (!simplified) TENON_RETURN_IF_ERROR(require_rank(c, 4, 1));
+  if (c.ranked(0) && c.ranked(1)) {
+    const Dims &x = c.shape(0), &skip = c.shape(1);
+    if (skip.size() > x.size()) return c.fail("the skip is {}, which does not fit {}", to_string(c.in(1)), to_string(c.in(0)));
+    for (size_t i = 0; i < skip.size(); ++i)
+      if (!skip[i].is_const(1)) TENON_RETURN_IF_ERROR(require_equal(c, skip[i], x[x.size() - skip.size() + i], "an axis of the skip and of the input"));
+  }
   TENON_RETURN_IF_ERROR(infer_same(c));
   for (int o = 1; o < c.node().num_outputs() && o < 3; ++o) {
     if (!c.ranked(0)) {

@@ -18,7 +18,7 @@ Status require_singles(InferContext& c, std::initializer_list<int> inputs) {
   for (int i : inputs) {
     if (!c.has(i) || !c.ranked(i)) continue;
     for (const Dim& d : c.shape(i))
-      if (known_ne(d, 1)) return c.fail("input {} must have one element", i);
+      if (c.differ(d, 1)) return c.fail("input {} must have one element", i);
   }
   return {};
 }

@@ -16,7 +16,7 @@ Status infer_optimizer(InferContext& c, int arrays) {
   for (int i : {0, 1})
     if (c.ranked(i))
       for (Dim d : c.shape(i))
-        if (known_ne(d, 1)) return c.fail("the {} must be a scalar", i == 0 ? "learning rate R" : "update count T");
+        if (c.differ(d, 1)) return c.fail("the {} must be a scalar", i == 0 ? "learning rate R" : "update count T");
   const int given = node.num_inputs() - kFirst, count = given / arrays;
   if (given == 0 || given % arrays != 0)
     return c.fail("{} tensors are given, which is no positive multiple of {}", given, arrays);

@@ -31,7 +31,7 @@ Result<Grid> make_grid(const Node& node) {
   if (g.block == 0) {
     g.kind = Grid::kAxis;
     if (scale.size() != 1) return error(Code::kInvalidModel, "the scale has rank {} where 1 is needed", scale.size());
-    if (known_ne(scale[0], x[g.axis]))
+    if (differ(node, scale[0], x[g.axis]))
       return error(Code::kInvalidModel, "the scale has {} elements where axis {} has {}", to_string(scale[0]), axis, to_string(x[g.axis]));
     return g;
   }
@@ -39,7 +39,7 @@ Result<Grid> make_grid(const Node& node) {
   if (scale.size() != x.size()) return error(Code::kInvalidModel, "blocked scales have rank {} where {} is needed", scale.size(), x.size());
   for (size_t i = 0; i < x.size(); ++i) {
     Dim want = i == g.axis ? ceil_div(x[i], g.block) : x[i];
-    if (known_ne(scale[i], want))
+    if (differ(node, scale[i], want))
       return error(Code::kInvalidModel, "the scale has {} elements on axis {} where {} are needed", to_string(scale[i]), i, to_string(want));
   }
   return g;

@@ -35,7 +35,7 @@ Status check_single(InferContext& c, std::initializer_list<int> inputs) {
   for (int i : inputs) {
     if (i < 0 || !c.has(i) || !c.ranked(i)) continue;
     for (const Dim& d : c.shape(i))
-      if (known_ne(d, 1)) return c.fail("input {} must have one element", i);
+      if (c.differ(d, 1)) return c.fail("input {} must have one element", i);
   }
   return {};
 }

@@ -166,6 +166,13 @@ Status infer_tensor_scatter(InferContext& c) {
     const Result<int64_t> axis = normalize_axis(c.node().attr_int("axis", -2), std::ssize(c.shape(0)));
     if (!axis.ok()) return c.fail_text(axis.status().what());
     if (*axis == 0) return c.fail("the axis may not be the batch");
+    const std::vector<Dim>& cache = c.shape(0);
+    bool fits = !c.ranked(1) || c.shape(1).size() == cache.size();
+    for (size_t i = 0; fits && c.ranked(1) && i < cache.size(); ++i)
+      fits = static_cast<int64_t>(i) == *axis ? !exceeds(c.node(), c.shape(1)[i], cache[i]) : !c.differ(c.shape(1)[i], cache[i]);
+    if (!fits) return c.fail("an update of {} does not fit a cache of {}", to_string(c.in(1)), to_string(c.in(0)));
+    if (c.has(2) && c.ranked(2) && (c.shape(2).size() != 1 || c.differ(c.shape(2)[0], cache[0])))
+      return c.fail("write_indices is {} for a cache of {}", to_string(c.in(2)), to_string(c.in(0)));
   }
   return infer_as_input(c);
 }

@@ -20,7 +20,7 @@ Status infer_tree_leaves(InferContext& c) {
     if (!c.ranked(i) || c.shape(i).size() != kRanks[i])
       return c.fail("input {} is {}, not of rank {}", i, to_string(c.in(i)), kRanks[i]);
   const Dim nodes = c.shape(2)[0];
-  if (known_ne(nodes, c.shape(3)[0]) || known_ne(nodes, c.shape(4)[0]) || known_ne(c.shape(4)[1], 4))
+  if (c.differ(nodes, c.shape(3)[0]) || c.differ(nodes, c.shape(4)[0]) || c.differ(c.shape(4)[1], 4))
     return c.fail("features {}, splits {} and children {} do not fit", to_string(c.in(2)), to_string(c.in(3)),
                   to_string(c.in(4)));
   c.set(0, TensorType(DType::kI32, {c.shape(0)[0], c.shape(1)[0]}));

@@ -39,7 +39,7 @@ Status plan_axis(const Node& node, Window& w, size_t i, int64_t begin, int64_t e
     w.pad_begin[i] = valid ? 0 : begin;
     w.pad_end[i] = valid ? 0 : end;
     Dim span = in + w.pad_begin[i] + w.pad_end[i] - extent;
-    if (bounds(span).hi < 0)
+    if (exceeds(node, extent, in + w.pad_begin[i] + w.pad_end[i]))
       return Status(Code::kInvalidModel,
                     fmt::format("window of extent {} does not fit spatial axis {} of {} with pads {} and {}", to_string(extent), i,
                                 to_string(in), begin, end),
