@@ -496,7 +496,8 @@ void ExprProgram::collapse(std::span<const int> axes, std::vector<int64_t>& exte
 Status ExprProgram::status() const {
   if (index_error_)
     return error(Code::kOutOfRange, "index {} is outside [0, {})", bad_index_, bad_extent_).with_hint("check the indices");
-  if (bounds_error_) return error(Code::kInternal, "the op's body reads outside an input");
+  if (bounds_error_)
+    return error(Code::kInvalidArgument, "the shapes of the inputs do not fit: an element outside of one would be read").with_hint("give inputs whose shapes agree");
   return {};
 }
 

@@ -101,7 +101,7 @@ Status check_arity(const Node& node) {
   for (int i = 0; i < std::max<int>(node.num_inputs(), static_cast<int>(op.inputs.size())); ++i) {
     const Param* param = param_at(op.inputs, i);
     if (!param) return node_error(node, "{} inputs are given, {} allowed", node.num_inputs(), op.inputs.size());
-    if (!node.has_input(i) && !param->optional && !param->variadic)
+    if (!node.has_input(i) && !param->optional && !(param->variadic && i >= node.num_inputs()))
       return node_error(node, "the input '{}' (number {}) is missing", param->name, i);
   }
   for (int i = 0; i < node.num_outputs(); ++i)

@@ -108,7 +108,7 @@ void PlannedExecutable::keep_source(const Backend& backend, const ir::Graph& sou
   for (const Value* input : source.inputs())
     if (input->type().is_ranked_tensor())
       for (const Dim& dim : *input->tensor().dims) collect_symbols(dim, symbols);
-  if (std::set(symbols.begin(), symbols.end()).size() < 2) return;
+  if (symbols.empty()) return;
   source_ = source.clone();
   backend_ = &backend;
   options_ = options;

@@ -116,10 +116,15 @@ void add_load_facts(const Body& body, const ir::ExprNode& load, const std::vecto
   }
 }
 
+bool reads_nothing(const Body& body) {
+  const auto empty = [](const Dim& d) { return d.is_const(0); };
+  return std::any_of(body.axes.begin(), body.axes.end(), empty) || std::any_of(body.reduce_axes.begin(), body.reduce_axes.end(), empty);
+}
+
 void add_body_facts(const ir::Node& node, const Body& body, std::vector<DimFact>& facts) {
   for (int id = 0; id < body.pool->size(); ++id) {
     const ir::ExprNode& load = body.pool->node(id);
-    if (load.kind != ExprKind::kLoad) continue;
+    if (load.kind != ExprKind::kLoad || reads_nothing(body)) continue;
     const ir::Value* operand = node.input(load.operand);
     if (operand == nullptr || !operand->type().is_ranked_tensor()) continue;
     const auto& shape = *operand->tensor().dims;

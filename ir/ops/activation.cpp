@@ -40,7 +40,7 @@ std::vector<OpDef> activation_ops() {
           if (!c.ranked(0)) return Status();
           // The slope broadcasts to x, not x to the slope.
           const Type& both = c.node().output()->type();
-          if (both.is_ranked_tensor() && !std::ranges::equal(*both.tensor().dims, c.shape(0), [](Dim a, Dim b) { return !known_ne(a, b); }))
+          if (both.is_ranked_tensor() && !std::ranges::equal(*both.tensor().dims, c.shape(0), [&](Dim a, Dim b) { return !c.differ(a, b); }))
             return c.fail("a slope of {} does not broadcast to {}", to_string(c.in(1)), to_string(c.in(0)));
           return infer_as_input(c);
         };
@@ -83,7 +83,7 @@ std::vector<OpDef> activation_ops() {
                           [](const Node& n, Expr gate, Expr x) { return gate * sigmoid(gate * n.attr_float("alpha", 1)) * x; },
                           {{"alpha", AttrKind::kFloat, false, "1.0"}});
         op.infer = [](InferContext& c) {
-          if (c.ranked(0) && c.ranked(1) && !std::ranges::equal(c.shape(0), c.shape(1), [](Dim a, Dim b) { return !known_ne(a, b); }))
+          if (c.ranked(0) && c.ranked(1) && !std::ranges::equal(c.shape(0), c.shape(1), [&](Dim a, Dim b) { return !c.differ(a, b); }))
             return c.fail("the gate is {}, the input {}; they must have one shape", to_string(c.in(0)), to_string(c.in(1)));
           return infer_as_input(c);
         };

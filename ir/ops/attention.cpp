@@ -172,6 +172,8 @@ Result<AttentionDims> attention_dims(const Node& node) {
     a.past = past[2];
   }
   a.total = a.past + a.k[2];
+  for (const Dims* other : {&a.k, &a.v})
+    if (differ(node, a.q[0], (*other)[0])) return error(Code::kInvalidModel, "the batch of Q is {}, of K or V {}", to_string(a.q[0]), to_string((*other)[0]));
   if (differ(node, a.q[3], a.k[3])) return error(Code::kInvalidModel, "queries have {} components, keys {}", to_string(a.q[3]), to_string(a.k[3]));
   if (differ(node, a.k[2], a.v[2])) return error(Code::kInvalidModel, "there are {} keys and {} values", to_string(a.k[2]), to_string(a.v[2]));
   if (a.q[1].is_const() && a.k[1].is_const() && (a.k[1].value() == 0 || a.q[1].value() % a.k[1].value() != 0))
@@ -297,6 +299,16 @@ Status infer_rotary(InferContext& c) {
     if (heads > 0 && c.differ(mod(c.shape(0)[2], heads), 0))
       return c.fail("{} components do not divide into {} heads", to_string(c.shape(0)[2]), heads);
   }
+  const bool microsoft = c.node().op().domain == "com.microsoft";
+  const int ids = microsoft ? 1 : 3;
+  if (c.has(ids) && c.ranked(ids) && c.shape(ids).size() != 2 && !(microsoft && c.shape(ids).size() == 1))
+    return c.fail("the position ids are {}", to_string(c.in(ids)));
+  if (c.has(ids) && c.ranked(ids) && c.ranked(0) && c.shape(ids).size() == 2) {
+    TENON_RETURN_IF_ERROR(require_equal(c, c.shape(ids)[0], c.shape(0)[0], "the batch of the position ids and of X"));
+    TENON_RETURN_IF_ERROR(require_equal(c, c.shape(ids)[1], c.shape(0)[c.shape(0).size() - 2], "the length of the position ids and of X"));
+  }
+  const int cos = microsoft ? 2 : 1;
+  for (int i : {cos, cos + 1}) TENON_RETURN_IF_ERROR(require_rank(c, i, c.has(ids) ? 2 : 3));
   int64_t rotary = c.node().attr_int("rotary_embedding_dim", 0);
   if (rotary < 0 || rotary % 2 != 0) return c.fail("attribute rotary_embedding_dim is {}; it must be even", rotary);
   return infer_same(c);

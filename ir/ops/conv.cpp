@@ -90,7 +90,8 @@ Result<ConvBody> make_conv_body(const Node& node, int xi, int wi, Expr (*pad_val
   Expr oc = p.index(1), ic = p.index(static_cast<int>(rank));
   Expr channel = ic;
   if (conv.groups > 1) {
-    Dim per_group = floor_div(conv.out_channels, conv.groups);
+    // At least 1, for the quotient of no channels.
+    Dim per_group = max(floor_div(conv.out_channels, conv.groups), 1);
     Expr group = per_group.is_const(1) ? oc : floor_div(oc, p.dim(per_group));
     channel = conv.w_dims[1].is_const(1) ? group : group * p.dim(conv.w_dims[1]) + ic;
   }
@@ -107,7 +108,14 @@ Result<ConvBody> make_conv_body(const Node& node, int xi, int wi, Expr (*pad_val
 
 Expr zero_of_x(ExprPool& p, const Node& node) { return p.constant(node.input(0)->dtype(), 0); }
 
-Status infer_conv(InferContext& c) { return infer_conv_like(c, 0, 1, 2, c.dtype(0)); }
+Status infer_conv(InferContext& c) {
+  TENON_RETURN_IF_ERROR(infer_conv_like(c, 0, 1, 2, c.dtype(0)));
+  if (!c.has(3) || !c.ranked(3) || !c.node().output()->type().is_ranked_tensor()) return {};
+  const Dims &out = *c.node().output()->tensor().dims, &added = c.shape(3);  // FusedConv's Z
+  if (!std::ranges::equal(out, added, [&](Dim a, Dim b) { return !c.differ(a, b); }))
+    return c.fail("Z is {}, the result {}", to_string(c.in(3)), to_string(c.node().output()->type()));
+  return {};
+}
 
 Result<std::vector<Body>> conv_body(const Node& node) {
   TENON_ASSIGN_OR_RETURN(ConvBody made, make_conv_body(node, 0, 1, zero_of_x));

@@ -69,6 +69,11 @@ struct LinearAttention {
   bool gated = false, delta = false;
 };
 
+/// Whether a dim that must be one of two is known to be neither.
+bool differ_from_both(const Node& node, Dim d, Dim a, Dim b) {
+  return known_ne(d, a) ? differ(node, d, b) : !known_eq(d, a) && !known_eq(d, b) && differ(node, (d - a) * (d - b), 0);
+}
+
 Result<Dim> head_size(const Node& node, const Dims& packed, int64_t heads, std::string_view what) {
   if (packed.size() != 3) return error(Code::kInvalidModel, "{} has rank {}; it must be 3", what, packed.size());
   if (differ(node, mod(packed[2], heads), 0))
@@ -110,9 +115,9 @@ Result<LinearAttention> read_linear_attention(const Node& node) {
       return error(Code::kInvalidModel, "input {} has another batch or another number of steps than the query", i);
   }
   const Dim heads = a.kv_heads;
-  if (node.has_input(4) && known_ne(dims_of(node, 4)[2], heads) && known_ne(dims_of(node, 4)[2], heads * a.key_size))
+  if (node.has_input(4) && differ_from_both(node, dims_of(node, 4)[2], heads, heads * a.key_size))
     return error(Code::kInvalidModel, "decay has {} components; it has one a head or one a key component", to_string(dims_of(node, 4)[2]));
-  if (node.has_input(5) && known_ne(dims_of(node, 5)[2], heads) && known_ne(dims_of(node, 5)[2], 1))
+  if (node.has_input(5) && differ_from_both(node, dims_of(node, 5)[2], heads, 1))
     return error(Code::kInvalidModel, "beta has {} components; it has one, or one a head", to_string(dims_of(node, 5)[2]));
   if (!node.has_input(3)) return a;
   const Dims& past = dims_of(node, 3);

@@ -149,9 +149,10 @@ Status eval_feature_extractor(EvalContext& c) {
   const Tensor& x = c.tensor(0);
   if (x.rank() < 1) return eval_error(c, Code::kInvalidArgument, "X must have rank 1 or more");
   std::vector<int64_t> columns = ints_of(c.tensor(1));
-  int64_t width = x.shape().back(), rows = width == 0 ? 0 : x.size() / width;
+  const int64_t width = x.shape().back();
+  TENON_ASSIGN_OR_RETURN(const int64_t rows, element_count(Shape(x.shape().begin(), x.shape().end() - 1)));
   for (int64_t j : columns)
-    if (j < 0 || j >= width) return eval_error(c, Code::kOutOfRange, "index {} is outside [0, {})", j, width);
+    if (rows > 0 && (j < 0 || j >= width)) return eval_error(c, Code::kOutOfRange, "index {} is outside [0, {})", j, width);
   Shape shape = x.shape();
   if (shape.size() == 1) shape = {1, 1};
   shape.back() = static_cast<int64_t>(columns.size());

@@ -256,7 +256,8 @@ Result<std::optional<SliceSpec>> slice_spec(const std::vector<Dim>& dims, const 
                                            : slice_position((*ends)[i], extent, -1, extent - 1);
     if (!start || !end) return std::optional<SliceSpec>();
     const Dim length = forward ? ceil_div(*end - *start, Dim(step))
-                               : ceil_div(*start - *end, Dim(-std::max(step, -INT64_MAX)));  // both are beyond every extent
+                               // Both minima are beyond every extent; an empty axis has no last element to start at.
+                               : min(ceil_div(*start - *end, Dim(-std::max(step, -INT64_MAX))), extent);
     spec.start[axis] = *start;
     spec.extent[axis] = length == extent ? extent : max(length, 0);
     spec.step[axis] = step;
@@ -393,6 +394,8 @@ Status infer_tile(InferContext& c) {
   if (!c.ranked(0)) return infer_unranked(c);
   std::vector<Dim> dims = c.shape(0);
   const std::optional<std::vector<Dim>> repeats = c.dim_values(1);
+  if (!repeats && c.ranked(1) && (c.shape(1).size() != 1 || c.differ(c.shape(1)[0], std::ssize(dims))))
+    return c.fail("the repeats are {} for rank {}", to_string(c.in(1)), dims.size());
   if (repeats && repeats->size() != dims.size()) return c.fail("{} repeats for rank {}", repeats->size(), dims.size());
   for (size_t i = 0; i < dims.size(); ++i) {
     if (repeats && (*repeats)[i].is_const() && (*repeats)[i].value() < 0) return c.fail("a repeat of {}", (*repeats)[i].value());

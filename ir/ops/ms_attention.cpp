@@ -160,7 +160,7 @@ Values decompose_attention(Node& node, Builder& b) {
 
 Status infer_decoder(InferContext& c) {
   if (c.has(8)) return c.fail("cache_indirection (beam search) is not supported");
-  if (c.ranked(0) && c.shape(0).size() == 3 && known_ne(c.shape(0)[1], 1))
+  if (c.ranked(0) && c.shape(0).size() == 3 && c.differ(c.shape(0)[1], 1))
     return c.fail("the input has {} positions; it must have 1", to_string(c.shape(0)[1]));
   if (c.node().attr_int("past_present_share_buffer", 0) != 0 && c.ranked(4) && c.shape(4).size() == 5) {
     const int64_t group = 16 / (bits(c.dtype(0)) / 8);

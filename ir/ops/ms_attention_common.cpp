@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -37,7 +38,8 @@ Result<Value*> key_mask(Steps& s, Value* mask, DType type, Dim batch, Dim querie
   const Dims d = *mask->tensor().dims;
   Value* keep = nullptr;
   if (d.size() == 1) {
-    if (known_ne(d[0], batch) && known_ne(d[0], batch * 2) && known_ne(d[0], batch * 3 + 2))
+    const Dim forms[] = {d[0] - batch, d[0] - batch * 2, d[0] - (batch * 3 + 2)};
+    if (std::ranges::none_of(forms, [](Dim other) { return other.is_const(0); }) && differ(s.node(), product(forms), 0))
       return Status(Code::kInvalidModel, fmt::format("a key mask of {} elements for a batch of {}", to_string(d[0]), to_string(batch)), s.node().name());
     keep = kept_by_lengths(s, mask, batch, keys);
   } else if (d.size() == 2) {

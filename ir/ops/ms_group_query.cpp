@@ -103,7 +103,7 @@ Status infer_group_query(InferContext& c) {
   TENON_RETURN_IF_ERROR(require_equal(c, product(c.shape(kTotal)), 1, "elements of total_sequence_length"));
   c.set(0, tensor_of(type, {g->batch, g->seq, g->size * g->heads}));
   const std::optional<Dim> total = known_total(c.node());
-  if (total && bounds(*total).hi < 0) return c.fail("total_sequence_length is {}", to_string(*total));
+  if (total && exceeds(c.node(), 0, *total)) return c.fail("total_sequence_length is {}", to_string(*total));
   for (int o = 1; o < outputs && o < 3; ++o)
     c.set(o, tensor_of(type, {g->batch, g->kv_heads, total ? max(*total, g->past) : c.fresh_dim(o, 2), g->size}));
   if (outputs > 3) c.set(3, tensor_of(type, {g->batch, g->heads, g->seq, total ? *total : c.fresh_dim(3, 3)}));

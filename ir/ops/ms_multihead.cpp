@@ -114,7 +114,7 @@ Status infer_multi_head(InferContext& c, const Layout& at) {
 
 Status infer_multi_head_attention(InferContext& c) { return infer_multi_head(c, kMultiHead); }
 Status infer_decoder(InferContext& c) {
-  if (c.ranked(0) && c.shape(0).size() == 3 && known_ne(c.shape(0)[1], 1))
+  if (c.ranked(0) && c.shape(0).size() == 3 && c.differ(c.shape(0)[1], 1))
     return c.fail("query has {} positions; it must have 1", to_string(c.shape(0)[1]));
   return infer_multi_head(c, kDecoder);
 }

@@ -76,6 +76,14 @@ Status infer_layer_norm(InferContext& c) {
   c.set(0, c.ranked(0) ? tensor_of(c.dtype(1), c.shape(0)) : unranked(c.dtype(1)));
   DType stash = dtype_from_onnx(static_cast<int>(c.node().attr_int("stash_type", 1))).value_or(DType::kInvalid);
   if (!is_float(stash)) return c.fail("attribute stash_type is {}, which is no floating-point type", c.node().attr_int("stash_type", 1));
+  for (int i = 1; i < c.node().num_inputs() && c.ranked(0); ++i) {
+    if (!c.has(i) || !c.ranked(i)) continue;
+    const Dims &x = c.shape(0), &given = c.shape(i);
+    bool fits = given.size() <= x.size();
+    for (size_t k = 0; fits && k < given.size(); ++k)
+      fits = given[k].is_const(1) || !c.differ(given[k], x[x.size() - given.size() + k]);
+    if (!fits) return c.fail("input {} is {}, which does not broadcast to {}", i, to_string(c.in(i)), to_string(c.in(0)));
+  }
   if (c.dtype(0) == DType::kF64) stash = DType::kF64;
   for (int o = 1; o < c.node().num_outputs(); ++o) {
     if (!c.ranked(0)) {

@@ -55,11 +55,25 @@ Status infer_recurrent(InferContext& c) {
     TENON_RETURN_IF_ERROR(require_equal(c, c.shape(1)[2], c.shape(0)[2], "W and the input size"));
   }
   if (c.ranked(2)) {
+    TENON_RETURN_IF_ERROR(require_equal(c, c.shape(2)[0], directions, "R and the number of directions"));
     TENON_RETURN_IF_ERROR(require_equal(c, c.shape(2)[1], hidden * gates_of(cell), "R and gates x hidden_size"));
     TENON_RETURN_IF_ERROR(require_equal(c, c.shape(2)[2], hidden, "R and hidden_size"));
   }
   bool batch_first = c.node().attr_int("layout", 0) == 1;
   Dim steps = c.shape(0)[batch_first ? 1 : 0], batch = c.shape(0)[batch_first ? 0 : 1];
+  const auto require_shape = [&](int i, const Dims& want, std::string_view what) -> Status {
+    for (size_t k = 0; c.has(i) && c.ranked(i) && k < want.size(); ++k) TENON_RETURN_IF_ERROR(require_equal(c, c.shape(i)[k], want[k], what));
+    return {};
+  };
+  const Dims state = batch_first ? Dims{batch, directions, hidden} : Dims{directions, batch, hidden};
+  TENON_RETURN_IF_ERROR(require_shape(3, {directions, hidden * gates_of(cell) * 2}, "an axis of B and what it must be"));
+  TENON_RETURN_IF_ERROR(require_shape(4, {batch}, "sequence_lens and the batch"));
+  TENON_RETURN_IF_ERROR(require_shape(5, state, "an axis of initial_h and what it must be"));
+  if (cell == Cell::kLstm) {
+    TENON_RETURN_IF_ERROR(require_shape(6, state, "an axis of initial_c and what it must be"));
+    TENON_RETURN_IF_ERROR(require_rank(c, 7, 2));
+    TENON_RETURN_IF_ERROR(require_shape(7, {directions, hidden * 3}, "an axis of P and what it must be"));
+  }
   c.set(0, tensor_of(c.dtype(0), batch_first ? Dims{batch, steps, directions, hidden} : Dims{steps, directions, batch, hidden}));
   for (int o = 1; o < outputs; ++o)
     c.set(o, tensor_of(c.dtype(0), batch_first ? Dims{batch, directions, hidden} : Dims{directions, batch, hidden}));

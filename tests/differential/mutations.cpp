@@ -29,7 +29,10 @@ class Collector {
   }
 
  private:
-  void add(std::string text, std::function<void(OpModel&)> apply) { out_.push_back({std::move(text), std::move(apply)}); }
+  void add(std::string text, std::function<void(OpModel&)> apply) {
+    const bool overflows = text.find("nan") != std::string::npos || text.find("inf") != std::string::npos || text.find("1e+30") != std::string::npos;
+    out_.push_back({std::move(text), std::move(apply), overflows});
+  }
 
   void attribute(int i, const AttributeProto& a) {
     const auto change = [&](std::string how, std::function<void(AttributeProto&)> apply) {

@@ -12,6 +12,7 @@ namespace tenon::differential {
 struct Mutation {
   std::string text;  // what changes, for messages
   std::function<void(frontend::testing::OpModel&)> apply;
+  bool overflows = false;  // f32 leaves its range where the reference's f64 need not: values cannot be compared
 };
 
 /// Every change of the last node's attributes and operands, of the shapes and the contents of inputs and initializers: missing,

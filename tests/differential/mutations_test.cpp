@@ -73,12 +73,26 @@ Result<std::vector<HostValue>> run_on(std::string_view backend, const ir::Graph&
   return session->run(inputs, Interrupt::after(kTimeLimit));
 }
 
+/// Errors that one backend alone may give, and why.
+struct Stricter {
+  std::string_view backend, what, why;
+};
+constexpr Stricter kStricter[] = {
+    {"cpu", "overflows or divides by zero", "plans hold sizes and positions as dims, whose sums leave 64 bits near the ends of the range"},
+    {"reference", "total_sequence_length is", "kernels count the keys by seqlens_k; only the interpreter reads the total before it runs"},
+};
+
+bool may_be_alone(std::string_view backend, const Status& status) {
+  const auto listed = [&](const Stricter& s) { return s.backend == backend && status.what().find(s.what) != std::string::npos; };
+  return status.code() == Code::kResourceExhausted || status.code() == Code::kDeadlineExceeded || std::ranges::any_of(kStricter, listed);
+}
+
 bool draws(const ir::Graph& graph) {
   return std::ranges::any_of(graph.nodes(), [](const auto& node) { return node->op().side_effects; });
 }
 
 /// What is wrong with how the backends take the model; empty when nothing is.
-std::string fault(const OpModel& made) {
+std::string fault(const OpModel& made, bool compare_values) {
   frontend::ImportOptions import;
   import.interrupt = Interrupt::after(kTimeLimit);
   const std::string bytes = made.model.bytes();
@@ -88,14 +102,17 @@ std::string fault(const OpModel& made) {
   for (const auto* outcome : {&expected, &actual})
     if (!outcome->ok() && (outcome->status().code() == Code::kInternal || outcome->status().what().empty()))
       return "internal error: " + outcome->status().to_string();
-  const auto limited = [](const Status& s) { return s.code() == Code::kResourceExhausted || s.code() == Code::kDeadlineExceeded; };
   if (expected.ok() != actual.ok()) {
+    const std::string_view backend = expected.ok() ? "cpu" : "reference";
     const Status& status = expected.ok() ? actual.status() : expected.status();
-    return limited(status) ? "" : fmt::format("only {} fails: {}", expected.ok() ? "cpu" : "reference", status.to_string());
+    return may_be_alone(backend, status) ? "" : fmt::format("only {} fails: {}", backend, status.to_string());
   }
-  if (!expected.ok() || draws(**graph)) return "";
+  if (!expected.ok() || !compare_values || draws(**graph)) return "";
   for (size_t i = 0; i < expected->size(); ++i) {
-    const auto difference = eval::compare((*expected)[i], (*actual)[i], {});
+    eval::Tolerance tolerance;
+    const Tensor* tensor = std::get_if<Tensor>(&(*expected)[i]);
+    if (tensor != nullptr && is_int(tensor->dtype()) && bits(tensor->dtype()) == 8) tolerance.atol = 1;  // quantised: f32 and f64 break ties of rounding differently
+    const auto difference = eval::compare((*expected)[i], (*actual)[i], tolerance);
     if (!difference.ok) return fmt::format("output {}: {}", i, difference.message);
   }
   return "";
@@ -137,9 +154,10 @@ class Runner {
       ::setrlimit(RLIMIT_AS, &memory);
       for (; progress_->next < static_cast<int>(mutations_.size()); progress_->next += stride_) {
         OpModel changed = base_;
-        mutations_[static_cast<size_t>(progress_->next)].apply(changed);
+        const Mutation& one = mutations_[static_cast<size_t>(progress_->next)];
+        one.apply(changed);
         ++progress_->cases;
-        if (std::string wrong = fault(changed); !wrong.empty()) {
+        if (std::string wrong = fault(changed, !one.overflows); !wrong.empty()) {
           wrong = text(progress_->next) + ": " + wrong + "\n";
           (void)!::write(ends[1], wrong.data(), wrong.size());
         }
