@@ -4,6 +4,7 @@
 
 #include "frontend/onnx/channel_block.h"
 #include "frontend/onnx/model_fields.h"
+#include "ir/symbols.h"
 #include "ir/verifier.h"
 
 namespace tenon::frontend {
@@ -219,7 +220,7 @@ std::string Importer::unique(const std::string& name) {
 }
 
 void Importer::name_value(ir::Value* value, const std::string& name) {
-  if (named_.insert(value).second) value->set_name(unique(name));
+  if (named_.insert(value).second) ir::rename_new_value(*value, unique(name));
 }
 
 std::string Importer::node_name(const onnx::NodeProto& proto, const Frame& frame) {
