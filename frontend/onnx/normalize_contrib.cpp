@@ -344,7 +344,24 @@ Status gemma_rotary(Call& call, ir::Builder& builder, Outputs& outputs) {
   return builder.status();
 }
 
+/// EmbedLayerNormalization whose tables, gamma and beta are bytes: their scales are inputs 8 to 12, zero points 13 to 17.
+Status quantised_embeddings(Call& call, ir::Builder& builder, Outputs&) {
+  std::vector<ir::Value*> inputs(call.inputs.begin(), call.inputs.begin() + static_cast<ptrdiff_t>(std::min<size_t>(call.inputs.size(), 8)));
+  inputs.resize(8);
+  for (size_t k = 0; k < 5; ++k) {
+    if (!call.has(2 + k)) continue;
+    if (!call.has(8 + k) || !call.has(13 + k)) return error(Code::kInvalidModel, "input {} has no scale or zero point", 2 + k);
+    ir::Value* scale = call.in(8 + k);
+    ir::Value* zero = call.in(13 + k);
+    inputs[2 + k] = builder.make("DequantizeLinear", {call.in(2 + k), scale, zero});
+  }
+  call.inputs = std::move(inputs);
+  call.op = "EmbedLayerNormalization";
+  return builder.status();
+}
+
 constexpr NormalizeRule kRules[] = {
+    {kDomain, "QEmbedLayerNormalization", kAnyVersion, quantised_embeddings, true},
     {kDomain, "LayerNormalization SimplifiedLayerNormalization Trilu QuantizeLinear DequantizeLinear", kAnyVersion, to_onnx, true},
     {kDomain, "TransposeMatMul", kAnyVersion, transpose_matmul, true},
     {kDomain, "GridSample", kAnyVersion, grid_sample, true},
