@@ -50,10 +50,10 @@ function partner(r, dims) {
 
 const activation = (name) => (r) => ({ inputs: [floats(r, shapeOf(r), 4)], ...(name === 'QuickGelu' && r.chance() ? { attrs: { alpha: real(r.pick(1, 1.5, 0.5)) } } : {}) });
 
-/// 0 and 1, the last of each row 1: where a row has no key, scores vanish in the sum with the mask.
+/// 0 and 1, the ends of each row 1: where a query has no key, scores vanish in the sum with the mask.
 function keep(r, dims) {
   const mask = i32(r, dims, 0, 1), row = dims.at(-1);
-  mask.data.forEach((_, i) => { if (i % row === row - 1) mask.data[i] = 1; });
+  mask.data.forEach((_, i) => { if (i % row === row - 1 || i % row === 0) mask.data[i] = 1; });
   return mask;
 }
 
@@ -92,7 +92,7 @@ function multiHeadAttention(r) {
   if (form === 'cross') [key, value] = [floats(r, [batch, heads, keys, head]), floats(r, [batch, heads, keys, valueHead])];
   if (form === 'kv') [key, value] = [floats(r, [batch, keys, heads, 2, head]), null];
   if (form === 'qkv') [query, key, value] = [floats(r, [batch, seq, heads, 3, head]), null, null];
-  const mask = r.pick(null, null, () => i32(r, [batch], 1, total), () => i32(r, [batch, total], 0, 1), () => i32(r, [batch, seq, total], 0, 1));
+  const mask = r.pick(null, null, () => i32(r, [batch], 1, total), () => keep(r, [batch, total]), () => keep(r, [batch, seq, total]));
   return {
     attrs, inputs: [query, key, value, r.maybe(() => floats(r, [2 * width + heads * valueHead]), 0.4), mask && mask(),
                     r.maybe(() => floats(r, [r.pick(1, batch), r.pick(1, heads), seq, total]), 0.3),
@@ -341,6 +341,71 @@ function qEmbedLayerNorm(r) {
   };
 }
 
+function qLinearWhere(r) {
+  const signed = r.chance(), dims = shapeOf(r), point = () => fixed(bytesOf(r, signed)([])), scale = () => fixed(positive(r, []));
+  return { quantised: true, inputs: [{ type: 'bool', dims, data: fill(Uint8Array, dims, () => r.int(0, 1)) }, bytesOf(r, signed)(partner(r, dims)), scale(), point(), bytesOf(r, signed)(dims), scale(), point(), scale(), point()], outputs: [signed ? 'int8' : 'uint8'] };
+}
+
+function matMulBnb4(r) {
+  const [m, n] = [r.int(1, 4), r.int(1, 6)], block = r.pick(16, 32), k = r.pick(16, 32, 48), values = n * k;
+  return { attrs: { K: k, N: n, block_size: block, quant_type: r.int(0, 1), transB: 1 }, inputs: [floats(r, [m, k]), fixed(u8(r, [Math.ceil(values / 2)])), fixed(positive(r, [Math.ceil(values / block)], 0.1, 1))] };
+}
+
+function gridSample(r) {
+  const [batch, channels, h, w] = [r.int(1, 2), r.int(1, 3), r.int(2, 5), r.int(2, 5)];
+  return { attrs: { mode: r.pick('bilinear', 'nearest', 'bicubic'), padding_mode: r.pick('zeros', 'border', 'reflection'), align_corners: r.int(0, 1) }, inputs: [floats(r, [batch, channels, h, w]), floats(r, [batch, r.int(1, 4), r.int(1, 4), 2], 1.3)] };
+}
+
+function cropAndResize(r) {
+  const [channels, h, w, boxes] = [r.int(1, 3), r.int(3, 7), r.int(3, 7), r.int(1, 3)];
+  const rois = { type: 'float32', dims: [boxes, 4], data: Float32Array.from({ length: 4 * boxes }, (_, i) => (i % 4 < 2 ? 0.4 * r.next() : 0.5 + 0.6 * r.next())) };
+  return { attrs: { mode: r.pick('bilinear', 'nearest'), extrapolation_value: real(r.pick(0, 2)) }, inputs: [floats(r, [2, channels, h, w]), rois, i32(r, [boxes], 0, 1), { type: 'int32', dims: [2], data: Int32Array.of(r.int(1, 5), r.int(1, 5)) }] };
+}
+
+function padded(r) {
+  const dims = shapeOf(r), mode = r.pick('constant', 'edge', 'reflect'), limit = (i) => (mode === 'reflect' ? dims[i] - 1 : 3);
+  return { attrs: { mode }, inputs: [floats(r, dims), i64([2 * dims.length], [...dims, ...dims].map((_, i) => r.int(0, limit(i % dims.length)))), mode === 'constant' ? r.maybe(() => floats(r, [1])) : null] };
+}
+
+/// Convolution of bytes; the layout is com.microsoft's own where the channels come last.
+function qLinearConv(r) {
+  const last = r.chance(), group = r.pick(1, 1, 2), channels = group * r.int(1, 3), filters = group * r.int(1, 3), kernel = [r.int(1, 3), r.int(1, 3)], space = kernel.map((k) => k + r.int(0, 4));
+  const signed = r.chance(), signedW = signed || r.chance(), perChannel = r.chance(), point = () => fixed(bytesOf(r, signed)([]));
+  const attrs = { group, kernel_shape: { ints: kernel }, pads: { ints: kernel.concat(kernel).map((k) => r.int(0, k - 1)) }, strides: { ints: [r.int(1, 2), 1] } };
+  if (last) attrs.channels_last = 1;
+  return {
+    quantised: true, attrs, inputs: [bytesOf(r, signed)(last ? [2, ...space, channels] : [2, channels, ...space]), fixed(positive(r, [])), point(), fixed(bytesOf(r, signedW)([filters, channels / group, ...kernel])),
+                                     fixed(positive(r, perChannel ? [filters] : [])), fixed(bytesOf(r, signedW)(perChannel ? [filters] : [], signedW ? 0 : 128, signedW ? 0 : 128)), fixed(positive(r, [], 0.2, 0.9)), point(), r.maybe(() => fixed(i32(r, [filters], -900, 900)))],
+    outputs: [signed ? 'int8' : 'uint8'],
+  };
+}
+
+function nhwcMaxPool(r) {
+  const signed = r.chance(), kernel = [r.int(1, 3), r.int(1, 3)], space = kernel.map((k) => k + r.int(0, 4));
+  return { attrs: { kernel_shape: { ints: kernel }, strides: { ints: [r.int(1, 2), r.int(1, 2)] }, pads: { ints: kernel.concat(kernel).map((k) => r.int(0, k - 1)) } }, inputs: [bytesOf(r, signed)([r.int(1, 2), ...space, r.int(1, 5)])], outputs: [signed ? 'int8' : 'uint8'] };
+}
+
+function decoderMasked(r) {
+  const batch = r.int(1, 3), heads = r.int(1, 3), head = r.pick(4, 8), width = heads * head, past = r.int(1, 4), room = past + r.int(1, 3), cache = () => floats(r, [batch, heads, room, head]);
+  const query = floats(r, [batch, 1, width]), value = () => floats(r, [batch, 1, width]);
+  return {
+    attrs: { num_heads: heads, past_present_share_buffer: 1 }, inputs: [query, value(), value(), r.maybe(() => keep(r, [batch, past + 1]), 0.3), r.maybe(() => floats(r, [1, heads, 1, past + 1]), 0.3), cache(), cache(), { type: 'int32', dims: [1], data: Int32Array.of(past) }, null, null, r.maybe(() => floats(r, [3 * width]), 0.3)],
+    outputs: ['float32', 'float32', 'float32'],
+  };
+}
+
+function byteScale(r, back) {
+  const signed = r.chance(), dims = shapeOf(r, 2, 3), perAxis = r.chance(), axis = r.int(0, dims.length - 1), rows = perAxis ? [dims[axis]] : [], x = back ? bytesOf(r, signed)(dims) : floats(r, dims, 4);
+  return { quantised: !back, attrs: perAxis ? { axis } : {}, inputs: [x, positive(r, rows, 0.02, 0.1), bytesOf(r, signed)(rows)], outputs: [back ? 'float32' : signed ? 'int8' : 'uint8'] };
+}
+
+function nGramRepeatBlock(r) {
+  const batch = r.int(1, 3), length = r.int(3, 8);
+  return { attrs: { ngram_size: r.int(1, 3) }, inputs: [i64([batch, length], Array.from({ length: batch * length }, () => r.int(0, 3))), floats(r, [batch, 5])] };
+}
+
+const cdist = (r) => { const k = r.int(1, 5); return { attrs: { metric: r.pick('euclidean', 'sqeuclidean') }, inputs: [floats(r, [r.int(1, 5), k]), floats(r, [r.int(1, 5), k])] }; };
+
 function inverse(r) {
   const n = r.int(1, 5), batch = r.pick([], [2], [2, 3]), dims = [...batch, n, n], x = floats(r, dims);
   for (let i = 0; i < size(batch) * n; ++i) x.data[i * n + (i % n)] += 4;
@@ -367,13 +432,44 @@ const kGenerators = {
   QLinearAveragePool: qLinearPool(false), QLinearGlobalAveragePool: qLinearPool(true), QLinearSoftmax: qLinearSoftmax, DynamicQuantizeMatMul: byteMatMul(true), MatMulIntegerToFloat: byteMatMul(false),
   QGemm: qGemm, DynamicQuantizeLSTM: dynamicQuantizeLstm, QEmbedLayerNormalization: qEmbedLayerNorm, Inverse: inverse, Unique: unique,
   Trilu: (r) => { const dims = shapeOf(r, 2, 4); return { attrs: { upper: r.int(0, 1) }, inputs: [floats(r, dims), r.maybe(() => i64([], [r.int(-3, 3)]))] }; },
+  QLinearWhere: qLinearWhere, MatMulBnb4: matMulBnb4, GridSample: gridSample, CropAndResize: cropAndResize, Pad: padded, QLinearConv: qLinearConv, NhwcMaxPool: nhwcMaxPool, DecoderMaskedMultiHeadAttention: decoderMasked,
+  QuantizeLinear: (r) => byteScale(r, false), DequantizeLinear: (r) => byteScale(r, true), NGramRepeatBlock: nGramRepeatBlock, CDist: cdist,
+  TransposeMatMul: (r) => { const made = fusedMatMul(r); return { ...made, attrs: Object.fromEntries(Object.entries(made.attrs).filter(([name]) => !name.startsWith('transBatch'))) }; },
+  ExpandDims: (r) => { const dims = shapeOf(r); return { inputs: [floats(r, dims), fixed({ type: 'int32', dims: [], data: Int32Array.of(r.int(-dims.length, dims.length)) })] }; },
+  Range: (r) => ({ inputs: [floats(r, []), positive(r, [], 3, 9), positive(r, [], 0.5, 1)] }),
+  MurmurHash3: (r) => {
+    const positive = r.int(0, 1);
+    return { attrs: { seed: r.int(0, 9), positive }, inputs: [r.chance() ? i32(r, [4], -9, 9) : { type: 'string', dims: [3], data: ['a', 'tenon', ''] }], outputs: [positive ? 'uint32' : 'int32'] };
+  },
+  ConvTransposeWithDynamicPads: (r) => ({ attrs: { strides: { ints: [2, 2] } }, inputs: [floats(r, [1, 2, 3, 3]), floats(r, [2, 3, 3, 3]), i64([4], [1, 0, 1, 1]), r.maybe(() => floats(r, [3]))] }),
   NhwcConv: (r) => ({ inputs: [floats(r, [1, 4, 4, 2]), floats(r, [3, 2, 2, 2])] }), BiasSplitGelu: (r) => ({ inputs: [floats(r, [1, 4, 10]), floats(r, [10])] }),
   GroupNorm: (r) => ({ attrs: { groups: 2, activation: 1 }, inputs: [floats(r, [1, 3, 3, 4]), floats(r, [4]), floats(r, [4])] }), 'ai.onnx Attention': standardAttention,
 };
 
 export const opNames = Object.keys(kGenerators);
 
+/// Rounded to nearest even.
+function halfBits(value) {
+  const sign = value < 0 || Object.is(value, -0) ? 0x8000 : 0, x = Math.abs(value);
+  if (x >= 65520) return sign | 0x7c00;
+  const exponent = Math.max(Math.floor(Math.log2(x || 1e-30)), -14), step = 2 ** (exponent - 10), whole = x / step;
+  let rounded = Math.floor(whole);
+  if (whole - rounded > 0.5 || (whole - rounded === 0.5 && rounded % 2 === 1)) ++rounded;
+  return sign | (rounded < 1024 ? rounded : ((exponent + 15) << 10) + rounded - 1024);
+}
+
+/// The same case in half precision.
+function halved(one) {
+  const half = (t) => (t && t.type === 'float32' ? { ...t, type: 'float16', data: Uint16Array.from(t.data, halfBits) } : t);
+  return { ...one, inputs: one.inputs.map(half), outputs: one.outputs.map((type) => (type === 'float32' ? 'float16' : type)) };
+}
+
+const kHalf = new Set(['MultiHeadAttention', 'GroupQueryAttention', 'RotaryEmbedding', 'SkipLayerNormalization', 'SkipSimplifiedLayerNormalization', 'LayerNormalization', 'Gelu', 'FastGelu', 'BiasGelu', 'QuickGelu',
+                       'MatMulNBits', 'GatherBlockQuantized', 'ai.onnx Attention']);
+
 export function caseOf(name, seed) {
-  const made = kGenerators[name](new Random(seed));
-  return { op: name.split(' ').at(-1), domain: kMicrosoft, opset: 17, attrs: {}, outputs: ['float32'], quantised: false, ...made };
+  const random = new Random(seed);
+  const made = kGenerators[name](random);
+  const one = { op: name.split(' ').at(-1), domain: kMicrosoft, opset: 17, attrs: {}, outputs: ['float32'], quantised: false, ...made };
+  return kHalf.has(name) && random.chance(0.2) ? halved(one) : one;
 }

@@ -67,6 +67,12 @@ TEST(Contrib, EmbeddingsOfBytes) {
   EXPECT_FALSE(Case("QEmbedLayerNormalization", in).model.import().ok());
 }
 
+TEST(Contrib, DeconvolutionPadsThatAreData) {
+  // (1, 2) spread by (1, 1): 1, 3, 2, of which the first goes.
+  const Tensor pads = Tensor::from<int64_t>({2}, {1, 0});
+  EXPECT_THAT(Case("ConvTransposeWithDynamicPads", {f32({1, 1, 2}, {1, 2}), f32({1, 1, 2}, {1, 1}), pads}).values(), ElementsAre(3, 2));
+}
+
 TEST(Contrib, BiasSoftmaxRunsOverAllAxesFromItsOwn) {
   Case c("BiasSoftmax", {f32({1, 2, 2}, {1, 2, 3, 4}), f32({1, 2, 2}, {-1, -2, -3, -4})});
   attr(*c.node, "axis", int64_t{1});
