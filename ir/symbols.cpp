@@ -95,8 +95,10 @@ void replace_symbols(Node& node, const SymbolMap& map) {
   if (!map.empty()) Replacer(node.graph()->dims(), map).run(node);
 }
 
-void rename_value(Value& value, std::string name) {
-  if (name == value.name()) return;
+namespace {
+
+/// Names a value; the symbols that it bound, and those that it binds now.
+SymbolMap named(Value& value, std::string name) {
   SymbolMap map;
   if (value.type().is_ranked_tensor())
     for (int axis = 0; axis < value.tensor().rank(); ++axis)
@@ -104,7 +106,19 @@ void rename_value(Value& value, std::string name) {
         map.emplace(value.tensor().dim(axis).symbol_id(),
                     value.graph()->dims().symbol(fmt::format("{}.d{}", name, axis)));
   value.set_name(std::move(name));
-  replace_symbols(*value.graph(), map);
+  return map;
+}
+
+}  // namespace
+
+void rename_value(Value& value, std::string name) {
+  if (name != value.name()) replace_symbols(*value.graph(), named(value, std::move(name)));
+}
+
+void rename_new_value(Value& value, std::string name) {
+  if (name == value.name()) return;
+  const SymbolMap map = named(value, std::move(name));
+  for (Node* node = value.def(); node != nullptr && !map.empty(); node = node->next()) replace_symbols(*node, map);
 }
 
 void separate_symbols(const std::unordered_map<const Value*, Value*>& copies) {

@@ -24,6 +24,8 @@ void replace_symbols(Node& node, const SymbolMap& map);
 
 /// Renames a value, and everywhere the symbols that it binds with it.
 void rename_value(Value& value, std::string name);
+/// The same where only the value's node and those after it can mention the symbols: a value that was just made.
+void rename_new_value(Value& value, std::string name);
 
 /// After copying: gives copies, which have names of their own, symbols of their own. `copies` maps values to their copies
 /// or to what stands for them.

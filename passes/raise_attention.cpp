@@ -49,15 +49,18 @@ Value* keys(const Match& m, Builder& b) {
   return *perm == Perm{0, 1, 2, 3} ? m["k"] : b.make("Transpose", {m["k"]}, {{"perm", *perm}});
 }
 
+double lowest_of(DType dtype) {
+  return dtype == DType::kF32    ? -std::numeric_limits<float>::max()
+         : dtype == DType::kF64  ? -std::numeric_limits<double>::max()
+         : dtype == DType::kBF16 ? -0x1.FEp127
+                                 : -65504;
+}
+
 /// Added to a score, this number leaves itself: what Where puts in a score's place, masks that add may put on it. Half
 /// precision has no number of that size.
 bool absorbs(double number, DType dtype) {
   if (number == -kInfinity) return true;
-  double lowest = dtype == DType::kF32    ? -std::numeric_limits<float>::max()
-                  : dtype == DType::kF64  ? -std::numeric_limits<double>::max()
-                  : dtype == DType::kBF16 ? -0x1.FEp127
-                                          : 0;
-  return lowest != 0 && number == lowest;
+  return dtype != DType::kF16 && number == lowest_of(dtype);
 }
 
 /// What is added to the scores [B, N, Q, S], null for nothing. False: what is there cannot be said as a mask.
@@ -93,8 +96,32 @@ Value* keep_nan(Builder& b, Value* mask) {
   return b.make("Add", {mask, b.make("Mul", {largest, b.scalar(mask->dtype(), 0)})});
 }
 
-/// The attention of a match, when a query without keys is impossible, or (`anyway`) by keeping its NaN.
-Value* attention(const Match& m, Builder& b, bool anyway) {
+/// The number above lowest_of.
+double next_to_lowest(DType dtype) {
+  return dtype == DType::kF32    ? std::nextafter(-std::numeric_limits<float>::max(), 0.0F)
+         : dtype == DType::kF64  ? std::nextafter(-std::numeric_limits<double>::max(), 0.0)
+         : dtype == DType::kBF16 ? -0x1.FCp127
+                                 : -65472;
+}
+
+/// A mask as every reader of ONNX takes it. ONNX Runtime does not broadcast along the queries, and gives 0 for a query all
+/// of whose keys have the lowest number, where softmax makes their mean; the number next to it serves as well.
+Value* written_mask(Builder& b, Value* mask, Dim queries) {
+  DType dtype = mask->dtype();
+  ir::Range range = ir::range_of(mask);
+  if (!(range.lo > -kInfinity)) mask = keep_nan(b, mask);
+  if (!(range.lo > lowest_of(dtype)))
+    mask = b.make("Where", {b.make("Equal", {mask, b.scalar(dtype, lowest_of(dtype))}), b.scalar(dtype, next_to_lowest(dtype)), mask});
+  if (!ranked(mask)) return nullptr;
+  Dims dims = dims_of(mask);
+  Dim& rows = dims[dims.size() - 2];
+  if (!rows.is_const(1) || queries.is_const(1)) return mask;
+  rows = queries;
+  return b.make("tenon.expand", {mask}, {{"dims", dims}});
+}
+
+/// The attention of a match, when a query without keys is impossible, or by keeping its NaN where it is to be written.
+Value* attention(const Match& m, Builder& b, bool for_export) {
   Value *q = m["q"], *v = m["v"];
   if (!ranked(q) || dims_of(q).size() != 4 || !ranked(v) || dims_of(v).size() != 4) return nullptr;
   int64_t axis = m.node("softmax").attr_int("axis", -1);
@@ -115,9 +142,11 @@ Value* attention(const Match& m, Builder& b, bool anyway) {
 
   Value* mask = nullptr;
   if (!mask_of(m, b, {dq[0], dq[1], dq[2], dk[2]}, mask)) return nullptr;
-  if (mask && !(ir::range_of(mask).lo > -kInfinity)) {
-    if (!anyway) return nullptr;
-    mask = keep_nan(b, mask);
+  if (mask && for_export) {
+    mask = written_mask(b, mask, dq[2]);
+    if (!mask) return nullptr;
+  } else if (mask && !(ir::range_of(mask).lo > -kInfinity)) {
+    return nullptr;
   }
   std::vector<Value*> inputs = {q, k, v};
   if (mask) inputs.push_back(mask);
@@ -136,8 +165,8 @@ std::vector<RaiseRule> make_rules() {
   const Pattern weights = op("Softmax", {maybe_cast(biased, "up")}).as("softmax");
   const Pattern pattern = op("MatMul", {maybe_cast(weights, "down"), any("v")});
   return {
-      {pattern, [](auto& m, auto& b) { return attention(m, b, false); }},
       {pattern, [](auto& m, auto& b) { return attention(m, b, true); }, true},
+      {pattern, [](auto& m, auto& b) { return attention(m, b, false); }},
   };
 }
 

@@ -87,6 +87,32 @@ Result<Value*> shape_slice(Node& node, Builder& b) {
 
 bool is_sliced(const Node& node) { return node.attrs().has("start") || node.attrs().has("end"); }
 
+/// ReduceSum took axes that are data before the other reductions did.
+bool has_data_axes(const Node& node) { return node.has_input(1) && !ir::constant_ints(node.input(1)); }
+
+Value* sum_of(const Node& node, Builder& b, Value* x) {
+  std::vector<std::pair<std::string, ir::Attr>> attrs(node.attrs().begin(), node.attrs().end());
+  Value* inputs[] = {x, node.input(1)};
+  return b.make_n("ReduceSum", inputs, 1, std::move(attrs))[0];
+}
+
+Result<Value*> reduce_l1(Node& node, Builder& b) { return sum_of(node, b, b.make("Abs", {node.input(0)})); }
+
+Result<Value*> reduce_sum_square(Node& node, Builder& b) {
+  return sum_of(node, b, b.make("Mul", {node.input(0), node.input(0)}));
+}
+
+Result<Value*> reduce_l2(Node& node, Builder& b) {
+  return b.make("Sqrt", {sum_of(node, b, b.make("Mul", {node.input(0), node.input(0)}))});
+}
+
+Result<Value*> reduce_log_sum(Node& node, Builder& b) { return b.make("Log", {sum_of(node, b, node.input(0))}); }
+
+/// What lies between must not overflow where the op does not.
+bool has_data_axes_in_full(const Node& node) {
+  return has_data_axes(node) && (node.input(0)->dtype() == DType::kF32 || node.input(0)->dtype() == DType::kF64);
+}
+
 /// Sizes for some axes as sizes for all: `rest` for the others.
 std::optional<std::vector<int64_t>> for_all_axes(const Value* axes, std::span<const int64_t> values, int64_t rank,
                                                  int64_t rest) {
@@ -145,6 +171,10 @@ constexpr ExpandRule kRules[] = {
     {"", "Shape", 15, shape_slice, is_sliced},
     {"", "Mish", 18, mish},
     {"", "Pad", 18, pad_all_axes, pads_some_axes},
+    {"", "ReduceL1", 18, reduce_l1, has_data_axes},
+    {"", "ReduceSumSquare", 18, reduce_sum_square, has_data_axes},
+    {"", "ReduceL2", 18, reduce_l2, has_data_axes_in_full},
+    {"", "ReduceLogSum", 18, reduce_log_sum, has_data_axes_in_full},
     {"", "Gelu", 20, gelu},
     {"", "Resize", 18, scale_all_axes, scales_some_axes},
     {"", "Swish", 24, swish},

@@ -138,7 +138,7 @@ void Exporter::write_fields(onnx::ModelProto& model) const {
       continue;
     else {
       onnx::StringStringEntryProto* entry = model.add_metadata_props();
-      entry->set_key(key);
+      entry->set_key(key.starts_with(fields::kProp) ? key.substr(fields::kProp.size()) : key);
       entry->set_value(value);
     }
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "frontend/onnx/importer.h"
+#include "ir/symbols.h"
 
 namespace tenon::frontend {
 
@@ -260,7 +261,8 @@ Status Importer::import_call(const onnx::NodeProto& proto, const Functions::Entr
     ir::Value* value = outputs[static_cast<size_t>(i)];
     if (value == nullptr || proto.output(i).empty() || value->def() == nullptr) continue;
     const std::string inside = inner.prefix + f.output(i);
-    if (value->name() == inside && names_.erase(inside) > 0) value->set_name(unique(frame.prefix + proto.output(i)));
+    if (value->name() == inside && names_.erase(inside) > 0)
+      ir::rename_new_value(*value, unique(frame.prefix + proto.output(i)));
   }
   return bind_outputs(proto, outputs, scope, frame, hints).at(fmt::format("call of function {} in node {}", f.name(), name));
 }

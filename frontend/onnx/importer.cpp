@@ -4,7 +4,9 @@
 
 #include "frontend/onnx/channel_block.h"
 #include "frontend/onnx/model_fields.h"
+#include "ir/symbols.h"
 #include "ir/verifier.h"
+#include "support/log.h"
 
 namespace tenon::frontend {
 namespace {
@@ -26,6 +28,8 @@ Result<std::unique_ptr<ir::Graph>> Importer::run() {
   TENON_ASSIGN_OR_RETURN(opsets_, read_opsets(model_.opset_import()));
   TENON_ASSIGN_OR_RETURN(functions_, Functions::read(model_, options_.ops.get()));
   TENON_RETURN_IF_ERROR(check_supported(model_, opsets_, functions_, options_));
+  if (model_.training_info_size() > 0)
+    log(LogLevel::kWarn, "the model's training_info is left out: its graph alone is read");
   channel_block_ = channel_block(model_.graph());
   graph_ = std::make_unique<ir::Graph>();
   graph_->set_op_registry(options_.ops);
@@ -57,7 +61,8 @@ Result<std::unique_ptr<ir::Graph>> Importer::run() {
 
 void Importer::read_metadata(ir::Graph& graph) {
   graph.name = model_.graph().name();
-  for (const auto& entry : model_.metadata_props()) graph.metadata[entry.key()] = entry.value();
+  for (const auto& entry : model_.metadata_props())
+    graph.metadata[fields::is_taken(entry.key()) ? std::string(fields::kProp) + entry.key() : entry.key()] = entry.value();
   const auto keep = [&](std::string_view key, const std::string& value) {
     if (!value.empty()) graph.metadata[std::string(key)] = value;
   };
@@ -219,7 +224,7 @@ std::string Importer::unique(const std::string& name) {
 }
 
 void Importer::name_value(ir::Value* value, const std::string& name) {
-  if (named_.insert(value).second) value->set_name(unique(name));
+  if (named_.insert(value).second) ir::rename_new_value(*value, unique(name));
 }
 
 std::string Importer::node_name(const onnx::NodeProto& proto, const Frame& frame) {

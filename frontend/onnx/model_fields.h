@@ -15,4 +15,12 @@ inline constexpr std::string_view kOpsets = "opset_import";
 inline constexpr std::string_view kDimParam = "dim_param:";
 inline std::string dim_param(std::string_view symbol) { return std::string(kDimParam) + std::string(symbol); }
 
+/// An entry of metadata_props whose key is one of the above.
+inline constexpr std::string_view kProp = "metadata_props:";
+inline bool is_taken(std::string_view key) {
+  for (std::string_view field : {kProducerName, kProducerVersion, kDomain, kModelVersion, kDoc, kGraphDoc, kOpsets})
+    if (key == field) return true;
+  return key.starts_with(kDimParam) || key.starts_with(kProp);
+}
+
 }  // namespace tenon::frontend::fields

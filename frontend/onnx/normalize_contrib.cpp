@@ -206,19 +206,28 @@ Status bias_dropout(Call& call, ir::Builder& builder, Outputs& outputs) {
 
 // ---- Layers
 
-/// Pads as an input, which must be constant.
+/// Pads as an input. Those that are data cut the result without pads.
 Status deconvolution_pads(Call& call, ir::Builder& builder, Outputs& outputs) {
   TENON_RETURN_IF_ERROR(require(call, 2));
   Named attrs;
   for (const auto& [name, value] : call.attrs) attrs.emplace_back(name, value);
-  if (call.has(2)) {
-    const std::optional<std::vector<int64_t>> pads = ir::constant_ints(call.in(2));
-    if (!pads) return unsupported(call, "pads that are not constant");
-    attrs.emplace_back("pads", *pads);
-  }
   ir::Value* inputs[] = {call.in(0), call.in(1), call.in(3)};
-  outputs = builder.make_n("ConvTranspose", inputs, 1, std::move(attrs));
-  return builder.status();
+  const std::optional<std::vector<int64_t>> pads = call.has(2) ? ir::constant_ints(call.in(2)) : std::vector<int64_t>();
+  if (pads) {
+    if (!pads->empty()) attrs.emplace_back("pads", *pads);
+    outputs = builder.make_n("ConvTranspose", inputs, 1, std::move(attrs));
+    return builder.status();
+  }
+  TENON_ASSIGN_OR_RETURN(const int64_t rank, known_rank(call, 0));
+  if (call.attrs.has("output_shape") || call.text("auto_pad", "NOTSET") != "NOTSET")
+    return unsupported(call, "pads that are not constant beside output_shape or auto_pad");
+  ir::Value* whole = builder.make_n("ConvTranspose", inputs, 1, std::move(attrs))[0];
+  const int64_t spatial = rank - 2;
+  std::vector<int64_t> axes;
+  for (int64_t i = 2; i < rank; ++i) axes.push_back(i);
+  auto part = [&](ir::Value* list, int64_t from, int64_t to) { return builder.make("Slice", {list, builder.ints({from}), builder.ints({to}), builder.ints({0})}); };
+  ir::Value* ends = builder.make("Sub", {part(builder.make("Shape", {whole}), 2, rank), part(call.in(2), spatial, 2 * spatial)});
+  return finish(builder, builder.make("Slice", {whole, part(call.in(2), 0, spatial), ends, builder.ints(axes)}), outputs);
 }
 
 /// Group normalisation in f32 of [batch, height, width, channels], or channels first, with SiLU when activation is 1.
@@ -344,7 +353,24 @@ Status gemma_rotary(Call& call, ir::Builder& builder, Outputs& outputs) {
   return builder.status();
 }
 
+/// EmbedLayerNormalization whose tables, gamma and beta are bytes: their scales are inputs 8 to 12, zero points 13 to 17.
+Status quantised_embeddings(Call& call, ir::Builder& builder, Outputs&) {
+  std::vector<ir::Value*> inputs(call.inputs.begin(), call.inputs.begin() + static_cast<ptrdiff_t>(std::min<size_t>(call.inputs.size(), 8)));
+  inputs.resize(8);
+  for (size_t k = 0; k < 5; ++k) {
+    if (!call.has(2 + k)) continue;
+    if (!call.has(8 + k) || !call.has(13 + k)) return error(Code::kInvalidModel, "input {} has no scale or zero point", 2 + k);
+    ir::Value* scale = call.in(8 + k);
+    ir::Value* zero = call.in(13 + k);
+    inputs[2 + k] = builder.make("DequantizeLinear", {call.in(2 + k), scale, zero});
+  }
+  call.inputs = std::move(inputs);
+  call.op = "EmbedLayerNormalization";
+  return builder.status();
+}
+
 constexpr NormalizeRule kRules[] = {
+    {kDomain, "QEmbedLayerNormalization", kAnyVersion, quantised_embeddings, true},
     {kDomain, "LayerNormalization SimplifiedLayerNormalization Trilu QuantizeLinear DequantizeLinear", kAnyVersion, to_onnx, true},
     {kDomain, "TransposeMatMul", kAnyVersion, transpose_matmul, true},
     {kDomain, "GridSample", kAnyVersion, grid_sample, true},

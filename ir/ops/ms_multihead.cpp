@@ -208,7 +208,13 @@ Values decompose_multi_head(Node& node, Builder& b, const Layout& at) {
     Value* seen = b.make("LessOrEqual", {positions(s, m.total), last});
     spec.biases.push_back(b.make("Where", {seen, b.scalar(type, 0), b.scalar(type, -std::numeric_limits<double>::infinity())}));
   } else if (causal) {
-    spec.biases.push_back(causal_bias(s, type, m.queries, m.total, m.past, causal_filter(type)));
+    Value* bias = causal_bias(s, type, m.queries, m.total, m.past, causal_filter(type));
+    // ONNX Runtime takes no key from the last query, also where keys lie behind the queries.
+    if (m.past + m.queries != m.total) {
+      Value* is_last = b.make("Equal", {s.reshape(positions(s, m.queries), {m.queries, 1}), s.dim_scalar(m.queries - 1)});
+      bias = b.make("Where", {is_last, b.scalar(type, 0), bias});
+    }
+    spec.biases.push_back(bias);
   }
   spec.scale = node.attr_float("scale", 0);
   TENON_RETURN_IF_ERROR(b.status());

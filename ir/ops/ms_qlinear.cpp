@@ -182,6 +182,21 @@ constexpr std::string_view kPoolAttrs[] = {"auto_pad", "ceil_mode", "count_inclu
 
 Status infer_average_pool(InferContext& c) { return infer_through_floats(c, "AveragePool", copied_attrs(c.node(), kPoolAttrs)); }
 
+/// A last window that ceil_mode adds counts, with count_include_pad, all its places in ONNX Runtime's quantised pool, where
+/// AveragePool counts no place behind the padding. It is a whole window once the padding is `stride - 1` longer.
+Named window_attrs(const Node& node) {
+  Named attrs = copied_attrs(node, kPoolAttrs);
+  const std::string pad = node.attr_string("auto_pad", "NOTSET");
+  if (node.attr_int("ceil_mode", 0) == 0 || node.attr_int("count_include_pad", 0) == 0 || pad != "NOTSET") return attrs;
+  const size_t axes = node.attr_ints("kernel_shape").size();
+  std::vector<int64_t> pads = node.attr_ints("pads"), strides = node.attr_ints("strides");
+  pads.resize(2 * axes, 0), strides.resize(axes, 1);
+  for (size_t i = 0; i < axes; ++i) pads[axes + i] += strides[i] - 1;
+  std::erase_if(attrs, [](const auto& attr) { return attr.first == "ceil_mode" || attr.first == "pads"; });
+  attrs.emplace_back("pads", std::move(pads));
+  return attrs;
+}
+
 /// The mean of the dequantised elements; its rounding comes after the zero point.
 Values decompose_average_pool(Node& node, Builder& b) {
   TENON_RETURN_IF_ERROR(require_ranked_inputs(node));
@@ -191,9 +206,16 @@ Values decompose_average_pool(Node& node, Builder& b) {
   if (!layout.to_first.empty()) x = s.transpose(x, layout.to_first);
   TENON_RETURN_IF_ERROR(b.status());
   std::vector<Value*> inputs = {x};
-  std::vector<Value*> y = b.make_n("AveragePool", inputs, 1, copied_attrs(node, kPoolAttrs));
+  std::vector<Value*> y = b.make_n("AveragePool", inputs, 1, window_attrs(node));
   TENON_RETURN_IF_ERROR(b.status());
   Value* out = saturated(s, s.add(s.div(y[0], scalar(s, 3)), scalar(s, 4)), node.output(0)->dtype());
+  // A window that begins behind the padding is none.
+  const Dims wanted = *node.output(0)->tensor().dims;
+  const int64_t first = layout.to_last.empty() ? 2 : 1;
+  for (size_t i = 2; i < wanted.size(); ++i) {
+    const Dim size = wanted[i - 2 + static_cast<size_t>(first)];
+    if (out != nullptr && out->tensor().dim(static_cast<int64_t>(i)) != size) out = s.slice(out, static_cast<int64_t>(i), 0, size);
+  }
   return s.done({layout.to_last.empty() ? out : s.transpose(out, layout.to_last)});
 }
 

@@ -126,17 +126,26 @@ Result<std::vector<Body>> quantize_body(const Node& node) {
   return std::vector<Body>{std::move(body)};
 }
 
-/// The division apart from the conversion: for float8e5m2, whose infinities only Cast makes. Ones, dequantised, are the scales
-/// spread over x.
+/// The division apart from the conversion: for float8e5m2, whose infinities only Cast makes, and for opsets whose op lacks a
+/// type. Ones, dequantised, are the scales, or the zero points, spread over x.
 Result<std::vector<Value*>> decompose_quantize(Node& node, Builder& b) {
   TENON_RETURN_IF_ERROR(require_ranked_inputs(node));
   Steps s(node, b);
   const DType precision = division_type(node);
   Value* ones = b.make("ConstantOfShape", {b.make("Shape", {s.in(0)})}, {{"value", Tensor::from<int8_t>({1}, {1})}});
-  Value* scale = b.make("DequantizeLinear", {ones, s.in(1)},
-                        {{"axis", node.attr_int("axis", 1)}, {"block_size", node.attr_int("block_size", 0)}, {"output_dtype", onnx_code(precision)}});
-  Value* real = s.div(s.cast(s.in(0), precision), scale);
-  return s.done({b.make("Cast", {real}, {{"to", onnx_code(node.output(0)->dtype())}, {"saturate", node.attr_int("saturate", 1)}})});
+  const auto spread = [&](Value* values, DType to) {
+    return b.make("DequantizeLinear", {ones, values},
+                  {{"axis", node.attr_int("axis", 1)}, {"block_size", node.attr_int("block_size", 0)}, {"output_dtype", onnx_code(to)}});
+  };
+  const DType made = node.output(0)->dtype();
+  Value* real = s.div(s.cast(s.in(0), precision), spread(s.in(1), precision));
+  if (is_int(made)) {
+    real = s.unary("Round", s.cast(real, DType::kF32));
+    if (node.has_input(2)) real = s.add(real, spread(s.cast(s.in(2), DType::kF32), DType::kF32));
+    const IntRange range = int_range(made);
+    real = b.make("Clip", {real, s.like(real, static_cast<double>(range.lo)), s.like(real, static_cast<double>(range.hi))});
+  }
+  return s.done({b.make("Cast", {real}, {{"to", onnx_code(made)}, {"saturate", node.attr_int("saturate", 1)}})});
 }
 
 Status infer_dequantize(InferContext& c) {

@@ -13,8 +13,10 @@ constexpr DTypeSet kReal = kFloat16To64;
 
 }  // namespace
 
+bool has_quantized_weights(const Node& node) { return node.op().name == "DynamicQuantizeLSTM"; }
+
 Cell cell_of(const Node& node) {
-  if (node.op().name == "LSTM") return Cell::kLstm;
+  if (node.op().name == "LSTM" || has_quantized_weights(node)) return Cell::kLstm;
   return node.op().name == "GRU" ? Cell::kGru : Cell::kRnn;
 }
 int gates_of(Cell cell) { return cell == Cell::kLstm ? 4 : cell == Cell::kGru ? 3 : 1; }
@@ -47,17 +49,18 @@ Status infer_recurrent(InferContext& c) {
     return {};
   }
   Dim hidden = c.node().attr_int("hidden_size", -1);
-  if (!c.node().attrs().has("hidden_size")) hidden = c.ranked(2) ? c.shape(2)[2] : c.fresh_dim(0, 3);
+  if (!c.node().attrs().has("hidden_size")) hidden = c.ranked(2) ? c.shape(2)[has_quantized_weights(c.node()) ? 1 : 2] : c.fresh_dim(0, 3);
   if (bounds(hidden).hi <= 0) return c.fail("attribute hidden_size is {}; it must be positive", to_string(hidden));
+  const size_t rows = has_quantized_weights(c.node()) ? 2 : 1, columns = 3 - rows;
   if (c.ranked(1)) {
     TENON_RETURN_IF_ERROR(require_equal(c, c.shape(1)[0], directions, "W and the number of directions"));
-    TENON_RETURN_IF_ERROR(require_equal(c, c.shape(1)[1], hidden * gates_of(cell), "W and gates x hidden_size"));
-    TENON_RETURN_IF_ERROR(require_equal(c, c.shape(1)[2], c.shape(0)[2], "W and the input size"));
+    TENON_RETURN_IF_ERROR(require_equal(c, c.shape(1)[rows], hidden * gates_of(cell), "W and gates x hidden_size"));
+    TENON_RETURN_IF_ERROR(require_equal(c, c.shape(1)[columns], c.shape(0)[2], "W and the input size"));
   }
   if (c.ranked(2)) {
     TENON_RETURN_IF_ERROR(require_equal(c, c.shape(2)[0], directions, "R and the number of directions"));
-    TENON_RETURN_IF_ERROR(require_equal(c, c.shape(2)[1], hidden * gates_of(cell), "R and gates x hidden_size"));
-    TENON_RETURN_IF_ERROR(require_equal(c, c.shape(2)[2], hidden, "R and hidden_size"));
+    TENON_RETURN_IF_ERROR(require_equal(c, c.shape(2)[rows], hidden * gates_of(cell), "R and gates x hidden_size"));
+    TENON_RETURN_IF_ERROR(require_equal(c, c.shape(2)[columns], hidden, "R and hidden_size"));
   }
   bool batch_first = c.node().attr_int("layout", 0) == 1;
   Dim steps = c.shape(0)[batch_first ? 1 : 0], batch = c.shape(0)[batch_first ? 0 : 1];
@@ -427,10 +430,28 @@ OpDef recurrent(std::string_view name, std::vector<Param> more_inputs, std::vect
   return def;
 }
 
+/// LSTM with weights [directions, inputs, gates × hidden] of bytes, each direction's or each column's with a scale and a
+/// zero point.
+OpDef dynamic_quantize_lstm() {
+  constexpr DTypeSet kFloat = dtypes(DType::kF32), kBytes = dtypes(DType::kI8, DType::kU8);
+  OpDef def = recurrent("DynamicQuantizeLSTM", {}, {{"Y_c", "T", kFloat, true}}, {{"input_forget", AttrKind::kInt, false, "0"}},
+                        "LSTM whose inputs and states are quantised at run time (ONNX Runtime contrib ops).");
+  def.domain = "com.microsoft";
+  std::erase_if(def.attrs, [](const AttrDef& attr) { return attr.name == "layout"; });
+  def.inputs = {{"X", "T", kFloat}, {"W", "T2", kBytes}, {"R", "T2", kBytes}, {"B", "T", kFloat, true},
+                {"sequence_lens", "T1", dtypes(DType::kI32), true}, {"initial_h", "T", kFloat, true}, {"initial_c", "T", kFloat, true},
+                {"P", "T", kFloat, true}, {"W_scale", "T", kFloat}, {"W_zero_point", "T2", kBytes}, {"R_scale", "T", kFloat},
+                {"R_zero_point", "T2", kBytes}};
+  def.outputs[0].types = def.outputs[1].types = kFloat;
+  def.compute = {.decompose = decompose_recurrent};
+  return def;
+}
+
 }  // namespace
 
 std::vector<OpDef> recurrent_ops() {
   return {
+      dynamic_quantize_lstm(),
       recurrent("RNN", {}, {}, {}, "Simple recurrent layer (ONNX RNN)."),
       recurrent("GRU", {}, {}, {{"linear_before_reset", AttrKind::kInt, false, "0"}}, "Gated recurrent unit (ONNX GRU)."),
       recurrent("LSTM", {{"initial_c", "T", kReal, true}, {"P", "T", kReal, true}}, {{"Y_c", "T", kReal, true}},

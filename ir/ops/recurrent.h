@@ -10,6 +10,8 @@ namespace tenon::ir {
 enum class Cell { kRnn, kGru, kLstm };
 
 Cell cell_of(const Node& node);
+/// com.microsoft.DynamicQuantizeLSTM: LSTM with W, R of bytes, whose axes of gates come last.
+bool has_quantized_weights(const Node& node);
 /// Gates in W, R and B: LSTM input, output, forget, cell; GRU update, reset, hidden; RNN one.
 int gates_of(Cell cell);
 

@@ -12,8 +12,14 @@ struct State {
   Value* c = nullptr;  // LSTM only
 };
 
+/// Scale and zero point of a matrix of bytes.
+struct Levels {
+  Value *scale = nullptr, *zero = nullptr;
+};
+
 /// One direction's operands; the step's region captures them.
 struct Weights {
+  Levels of_input, of_recurrent;    // null: no bytes
   Value* input = nullptr;           // [input, gates × hidden]
   Value* recurrent = nullptr;       // [hidden, gates × hidden]; GRU with the reset before: update and reset only
   Value* candidate = nullptr;       // GRU with the reset before: [hidden, hidden]
@@ -31,10 +37,13 @@ class Decomposition {
 
  private:
   Status read_mask();
+  Status mask_of_data();
   Value* operand(int i) { return node_.has_input(i) ? s_.cast(node_.input(i), dtype_) : nullptr; }
   /// Part d of [directions, …], without that axis.
   Value* part(Value* v, int64_t d);
   Value* state(int i, int64_t d);
+  Value* matrix(int i, int64_t d, Dim rows);
+  Levels levels(int i, int64_t d);
   Weights weights(int64_t d);
   State direction(int64_t d, Value*& y);
 
@@ -43,6 +52,9 @@ class Decomposition {
   Value* gru_step(Steps& s, const Weights& w, int64_t d, Value* x, Value* h) const;
   State scan(const Weights& w, int64_t d, Value* projected, State initial, bool reverse, Value*& y);
   Status fill_step(Graph& region, const Weights& w, int64_t d, Dim width);
+  static Value* product(Steps& s, Value* x, Value* w, const Levels& levels) {
+    return levels.scale == nullptr ? s.matmul(x, w) : s.builder().make("com.microsoft.DynamicQuantizeMatMul", {x, w, levels.scale, levels.zero});
+  }
   Value* activate(Steps& s, int64_t d, size_t slot, Value* x) const;
   Value* clipped(Steps& s, Value* x) const;
   Value* gate(Steps& s, Value* x, int64_t which, int64_t count = 1) const {
@@ -56,7 +68,7 @@ class Decomposition {
   DType dtype_ = DType::kF32;  // of the arithmetic
   Dim steps_, batch_, input_, hidden_;
   int64_t directions_ = 1, gates_ = 1;
-  bool batch_first_ = false, reverse_first_ = false, coupled_ = false, reset_after_ = false;
+  bool quantised_ = false, batch_first_ = false, reverse_first_ = false, coupled_ = false, reset_after_ = false;
   double clip_ = 0;
   std::vector<Activation> activations_;
   Value* x_ = nullptr;     // [steps, batch, input]
@@ -79,8 +91,10 @@ Status Decomposition::read() {
   clip_ = node_.attr_float("clip", 0);
   steps_ = x.dim(batch_first_ ? 1 : 0);
   batch_ = x.dim(batch_first_ ? 0 : 1);
-  input_ = w.dim(2).is_const() ? w.dim(2) : x.dim(2);
-  hidden_ = r.dim(2).is_const() ? r.dim(2) : Dim(node_.attr_int("hidden_size", 0));
+  quantised_ = has_quantized_weights(node_);
+  const int64_t columns = quantised_ ? 1 : 2;
+  input_ = w.dim(columns).is_const() ? w.dim(columns) : x.dim(2);
+  hidden_ = r.dim(columns).is_const() ? r.dim(columns) : Dim(node_.attr_int("hidden_size", 0));
   if (!hidden_.is_const() || hidden_.value() < 1 || hidden_.value() > INT32_MAX)
     return error(Code::kUnsupported, "hidden_size is not known");
   TENON_ASSIGN_OR_RETURN(activations_, read_activations(node_, cell_, directions_));
@@ -90,8 +104,10 @@ Status Decomposition::read() {
 Status Decomposition::read_mask() {
   if (!node_.has_input(4)) return {};
   const std::optional<std::vector<int64_t>> lengths = constant_ints(node_.input(4));
-  if (!lengths || !steps_.is_const() || !batch_.is_const(static_cast<int64_t>(lengths->size())))
+  if (!lengths || !steps_.is_const() || !batch_.is_const(static_cast<int64_t>(lengths->size()))) {
+    if (quantised_) return mask_of_data();
     return error(Code::kUnsupported, "sequence_lens is not constant");
+  }
   const int64_t steps = steps_.value();
   bool full = true;
   for (int64_t length : *lengths) {
@@ -104,6 +120,14 @@ Status Decomposition::read_mask() {
   for (int64_t i = 0; i < mask.size(); ++i)
     mask.set_int(i, i / static_cast<int64_t>(lengths->size()) < (*lengths)[static_cast<size_t>(i) % lengths->size()]);
   mask_ = b_.constant(std::move(mask));
+  return b_.status();
+}
+
+/// Nothing else computes an op of bytes.
+Status Decomposition::mask_of_data() {
+  Value* step = b_.make("Range", {b_.constant(Tensor::scalar<int64_t>(0)), s_.dim_scalar(steps_), b_.constant(Tensor::scalar<int64_t>(1))});
+  Value* lengths = s_.reshape(s_.cast(node_.input(4), DType::kI64), {batch_, 1});
+  mask_ = b_.make("Less", {s_.reshape(step, {steps_, 1, 1}), lengths});
   return b_.status();
 }
 
@@ -123,11 +147,29 @@ Value* Decomposition::state(int i, int64_t d) {
   return s_.reshape(v, {batch_, hidden_});
 }
 
+/// Weights of a direction as [rows, gates × hidden].
+Value* Decomposition::matrix(int i, int64_t d, Dim rows) {
+  const Dim width = hidden_ * gates_;
+  if (quantised_) return s_.reshape(part(node_.input(i), d), {rows, width});
+  return s_.transpose(s_.reshape(part(operand(i), d), {width, rows}), {1, 0});
+}
+
+Levels Decomposition::levels(int i, int64_t d) {
+  const auto one_a_column = [&](Value* v) {
+    if (v == nullptr) return v;
+    const int64_t rank = v->tensor().rank();
+    return rank == 2 ? part(v, d) : s_.reshape(directions_ > 1 ? s_.slice(v, 0, d, d + 1) : v, {});
+  };
+  if (!quantised_) return {};
+  return {one_a_column(node_.input(i)), node_.has_input(i + 1) ? one_a_column(node_.input(i + 1)) : nullptr};
+}
+
 Weights Decomposition::weights(int64_t d) {
   Weights w;
   const Dim width = hidden_ * gates_;
-  w.input = s_.transpose(s_.reshape(part(operand(1), d), {width, input_}), {1, 0});
-  w.recurrent = s_.transpose(s_.reshape(part(operand(2), d), {width, hidden_}), {1, 0});
+  w.of_input = levels(8, d), w.of_recurrent = levels(10, d);
+  w.input = matrix(1, d, input_);
+  w.recurrent = matrix(2, d, hidden_);
   const bool gru = cell_ == Cell::kGru, split = gru && !reset_after_;
   if (split) {
     w.candidate = gate(s_, w.recurrent, 2);
@@ -179,7 +221,7 @@ Value* Decomposition::activate(Steps& s, int64_t d, size_t slot, Value* x) const
 }
 
 State Decomposition::lstm_step(Steps& s, const Weights& w, int64_t d, Value* x, State before) const {
-  Value* sum = s.add(s.matmul(before.h, w.recurrent), x);
+  Value* sum = s.add(product(s, before.h, w.recurrent, w.of_recurrent), x);
   Value *i = gate(s, sum, 0), *o = gate(s, sum, 1), *f = gate(s, sum, 2), *g = gate(s, sum, 3);
   if (w.peephole_i != nullptr) {
     i = s.add(i, s.mul(w.peephole_i, before.c));
@@ -263,7 +305,14 @@ State Decomposition::scan(const Weights& w, int64_t d, Value* projected, State i
 State Decomposition::direction(int64_t d, Value*& y) {
   const Weights w = weights(d);
   const Dim width = hidden_ * gates_;
-  Value* projected = s_.matmul(s_.reshape(x_, {steps_ * batch_, input_}), w.input);
+  const bool reverse = reverse_first_ || d == 1;
+  Value* x = x_;
+  if (quantised_ && mask_ != nullptr) {
+    // The range of the inputs is that of the steps that some sequence has, in reverse of those that its own has.
+    const std::vector<int64_t> batch = {1};
+    x = b_.make("Where", {reverse ? mask_ : s_.reduce("ReduceMax", mask_, batch), x, s_.like(x, 0)});
+  }
+  Value* projected = product(s_, s_.reshape(x, {steps_ * batch_, input_}), w.input, w.of_input);
   if (w.bias != nullptr) projected = s_.add(projected, w.bias);
   State initial{state(5, d), cell_ == Cell::kLstm ? state(6, d) : nullptr};
   if (steps_.is_const(1) && mask_ == nullptr) {
@@ -271,7 +320,7 @@ State Decomposition::direction(int64_t d, Value*& y) {
     y = s_.reshape(after.h, {1, batch_, hidden_});
     return after;
   }
-  return scan(w, d, s_.reshape(projected, {steps_, batch_, width}), initial, reverse_first_ || d == 1, y);
+  return scan(w, d, s_.reshape(projected, {steps_, batch_, width}), initial, reverse, y);
 }
 
 Result<std::vector<Value*>> Decomposition::run() {

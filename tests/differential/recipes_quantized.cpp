@@ -58,6 +58,24 @@ void pools(Maker& m) {
            {{"kernel_shape", Ints{2, 3}}, {"pads", Ints{0, 1, 1, 0}}, {"count_include_pad", r.between(0, 1)}});
 }
 
+void recurrent(Maker& m) {
+  Random& r = m.random;
+  const DType dtype = byte_type(r);
+  const int64_t hidden = r.between(1, 9), input = r.between(1, 9), ways = r.between(1, 2), steps = r.between(1, 4), batch = r.between(1, 3);
+  const Shape levels = r.chance(0.5) ? Shape{ways} : Shape{ways, 4 * hidden};
+  const auto scale = [&] {
+    Tensor t = std::move(Tensor::zeros(DType::kF32, levels)).value();
+    for (int64_t i = 0; i < t.size(); ++i) t.set_double(i, r.real(0.002, 0.02));
+    return m.constant(std::move(t));
+  };
+  ir::Value *x = m.f32({steps, batch, input}), *w_scale = scale(), *r_scale = scale();
+  m.node("com.microsoft.DynamicQuantizeLSTM",
+         {x, m.constant(random_tensor(r, dtype, {ways, input, 4 * hidden})), m.constant(random_tensor(r, dtype, {ways, hidden, 4 * hidden})),
+          r.chance(0.5) ? m.f32({ways, 8 * hidden}) : nullptr, nullptr, nullptr, nullptr, nullptr, w_scale,
+          m.constant(random_tensor(r, dtype, levels)), r_scale, m.constant(random_tensor(r, dtype, levels))},
+         {{"hidden_size", hidden}, {"direction", std::string(ways == 2 ? "bidirectional" : r.pick({"forward", "reverse"}))}}, 3);
+}
+
 void concat(Maker& m) {
   Random& r = m.random;
   const DType dtype = byte_type(r);
@@ -142,6 +160,7 @@ std::vector<Recipe> quantized_recipes() {
   return {{"quantised elementwise", elementwise, 24},
           {"quantised pooling", pools, 8},
           {"QLinearConcat", concat},
+          {"quantised recurrent", recurrent, 8},
           {"quantised products", products, 24},
           {"quantised convolutions", convolutions, 10}};
 }

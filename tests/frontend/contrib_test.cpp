@@ -53,6 +53,26 @@ TEST(Contrib, BiasesAreAdded) {
   EXPECT_THAT(Case("BiasSplitGelu", {f32({1, 2}, {1, 2}), f32({2}, {4, 1})}).values(), ElementsAre(DoubleNear(5 * gelu, 1e-5)));
 }
 
+TEST(Contrib, EmbeddingsOfBytes) {
+  // Tables (0, 1) and (0, 0), gamma 1, beta 1: (0, 1) has mean 0.5 and deviation 0.5.
+  const auto u8 = [](Shape shape, std::vector<uint8_t> values) { return Tensor::from<uint8_t>(std::move(shape), std::span<const uint8_t>(values)); };
+  std::vector<Tensor> in(18);
+  in[0] = i32({1, 1}, {1});
+  in[2] = u8({2, 2}, {9, 9, 5, 7}), in[8] = f32({}, {0.5F}), in[13] = u8({}, {5});
+  in[3] = u8({1, 2}, {3, 3}), in[9] = f32({}, {2}), in[14] = u8({}, {3});
+  in[5] = u8({2}, {4, 4}), in[11] = f32({}, {0.25F}), in[16] = u8({}, {0});
+  in[6] = u8({2}, {130, 130}), in[12] = f32({}, {0.5F}), in[17] = u8({}, {128});
+  EXPECT_THAT(Case("QEmbedLayerNormalization", in).values(), ElementsAre(DoubleNear(0, 1e-6), DoubleNear(2, 1e-6)));
+  in[16] = Tensor();
+  EXPECT_FALSE(Case("QEmbedLayerNormalization", in).model.import().ok());
+}
+
+TEST(Contrib, DeconvolutionPadsThatAreData) {
+  // (1, 2) spread by (1, 1): 1, 3, 2, of which the first goes.
+  const Tensor pads = Tensor::from<int64_t>({2}, {1, 0});
+  EXPECT_THAT(Case("ConvTransposeWithDynamicPads", {f32({1, 1, 2}, {1, 2}), f32({1, 1, 2}, {1, 1}), pads}).values(), ElementsAre(3, 2));
+}
+
 TEST(Contrib, BiasSoftmaxRunsOverAllAxesFromItsOwn) {
   Case c("BiasSoftmax", {f32({1, 2, 2}, {1, 2, 3, 4}), f32({1, 2, 2}, {-1, -2, -3, -4})});
   attr(*c.node, "axis", int64_t{1});

@@ -202,6 +202,30 @@ TEST(ExportOpset, TrianglesAndGatedUnits) {
   EXPECT_NEAR(got.at(0), 6 / (1 + std::exp(-2.0)), 1e-5);
 }
 
+TEST(ExportOpset, SumsTakeAxesThatAreData) {
+  const Tensor x = Tensor::from<float>({2, 2}, {3, -4, 0, 2}), axis = Tensor::from<int64_t>({1}, {1});
+  const std::pair<const char*, std::vector<double>> kTable[] = {
+      {"ReduceL1", {7, 2}}, {"ReduceL2", {5, 2}}, {"ReduceSumSquare", {25, 4}}};
+  for (const auto& [op, sums] : kTable) {
+    auto graph = one("input %x: f32[2, 2]\ninput %a: i64[1]", fmt::format("%y: ? = {}(%x, %a) {{keepdims = 0}}", op));
+    EXPECT_EQ(own_opset(*graph), 18);
+    EXPECT_EQ(through(*graph, {x, axis}, 13), sums) << op;
+  }
+  auto half = one("input %x: f16[2, 2]\ninput %a: i64[1]", "%y: ? = ReduceL2(%x, %a)");  // squares may overflow
+  EXPECT_THAT(failure(*half, 17), HasSubstr("axes that are not constant"));
+}
+
+TEST(ExportOpset, QuantizingTo16BitsByArithmetic) {
+  auto graph = one("input %x: f32[2, 4]\ninput %s: f32[2]\ninput %z: u16[2]", "%y: ? = QuantizeLinear(%x, %s, %z) {axis = 0}");
+  EXPECT_EQ(own_opset(*graph), 21);
+  // Ties to even, then the zero point, then the range.
+  EXPECT_THAT(through(*graph,
+                      {Tensor::from<float>({2, 4}, {0.25, 0.75, -50000, 50000, 1, 3, -4, 131072}), Tensor::from<float>({2}, {0.5, 2}),
+                       Tensor::from<uint16_t>({2}, {32767, 1})},
+                      13),
+              ElementsAre(32767, 32769, 0, 65535, 1, 3, 0, 65535));
+}
+
 TEST(ExportOpset, AxesOfPadAndResizeBecomeAll) {
   auto pad =
       one("input %x: f32[1, N, 2]\n%p: ? = Constant {value = dense<i64[2], 1, 2>}\n%a: ? = Constant {value = "

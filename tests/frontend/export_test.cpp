@@ -1,12 +1,15 @@
 // What a written model says, and that it means the same: read back and run on the interpreter, or looked at as a
 // message.
 
+#include <map>
+
 #include <gmock/gmock.h>
 
 #include "frontend/onnx/export.h"
 #include "frontend/onnx/proto.h"
 #include "ir/op.h"
 #include "ir/parser.h"
+#include "support/log.h"
 #include "tests/frontend/model_builder.h"
 
 namespace tenon::frontend {
@@ -129,6 +132,72 @@ TEST(Export, KeepsNamesDimsAndFields) {
     EXPECT_EQ(shape.dim(2).dim_param(), "past + 2");
   }
   EXPECT_EQ(out.graph().value_info(0).name(), "mid");
+}
+
+TEST(Export, MetadataKeepsKeysThatFieldsHave) {
+  Model m(17);
+  for (const char* key : {"domain", "opset_import", "dim_param:N", "metadata_props:x"}) {
+    auto* prop = m.proto.add_metadata_props();
+    prop->set_key(key);
+    prop->set_value("99");
+  }
+  m.input("x", DType::kF32, {"N"});
+  m.node("Relu", {"x"}, {"y"});
+  m.output("y");
+  const onnx::ModelProto out = written(m);
+  EXPECT_EQ(out.domain(), "");
+  EXPECT_EQ(out.opset_import(0).version(), 17);
+  EXPECT_EQ(out.graph().input(0).type().tensor_type().shape().dim(0).dim_param(), "N");
+  std::map<std::string, std::string> props;
+  for (const auto& prop : out.metadata_props()) props[prop.key()] = prop.value();
+  EXPECT_EQ(props, (std::map<std::string, std::string>{{"domain", "99"}, {"opset_import", "99"}, {"dim_param:N", "99"}, {"metadata_props:x", "99"}}));
+}
+
+TEST(Export, PartsThatOptimisedModelsDoNotNeed) {
+  Model m(17);
+  Model::import_opset(m.proto, "mine", 3);
+  m.input("x", DType::kF32, {"3"});
+  auto& sparse = *m.graph().add_sparse_initializer();
+  *sparse.mutable_values() = floats("s", {1}, {5});
+  *sparse.mutable_indices() = ints("", {1}, {1});
+  sparse.add_dims(3);
+  onnx::TensorProto& words = *m.graph().add_initializer();
+  words.set_name("words");
+  words.set_data_type(onnx::TensorProto::STRING);
+  words.add_dims(2);
+  for (const char* word : {"\xc3\xa4", ""}) words.add_string_data(word);
+  onnx::FunctionProto& twice = *m.proto.add_functions();
+  twice.set_domain("mine");
+  twice.set_name("Twice");
+  twice.add_input("a");
+  twice.add_output("b");
+  Model::import_opset(twice, "", 17);
+  add_node(twice, "Add", {"a", "a"}, {"b"});
+  m.node("Twice", {"x"}, {"t"}, "mine");
+  m.node("Add", {"t", "s"}, {"y"});
+  m.node("Identity", {"words"}, {"z"});
+  m.output("y");
+  m.output("z");
+  m.proto.add_training_info()->mutable_algorithm()->set_name("step");
+
+  std::vector<std::string> messages;
+  const auto sink = Logger::get().set_sink([&](LogLevel, std::string_view text) { messages.emplace_back(text); });
+  auto graph = m.import();
+  Logger::get().set_sink(sink);
+  ASSERT_TRUE(graph.ok()) << graph.status().to_string();
+  EXPECT_THAT(messages, ElementsAre(HasSubstr("training_info")));
+
+  const onnx::ModelProto out = written(**graph);
+  EXPECT_EQ(out.training_info_size(), 0);
+  EXPECT_EQ(out.functions_size(), 0);
+  EXPECT_EQ(out.graph().sparse_initializer_size(), 0);
+  ASSERT_EQ(out.opset_import_size(), 1);
+  EXPECT_EQ(out.opset_import(0).domain(), "");
+  const auto outputs = through(**graph, {Tensor::from<float>({3}, {1, 2, 3})});
+  ASSERT_EQ(outputs.size(), 2u);
+  EXPECT_EQ(numbers(outputs[0]), (std::vector<double>{2, 9, 6}));
+  const auto strings = std::get<Tensor>(outputs[1]).string_values();
+  EXPECT_EQ(std::vector<std::string>(strings.begin(), strings.end()), (std::vector<std::string>{"\xc3\xa4", ""}));
 }
 
 TEST(Export, IrVersionFollowsTheOpset) {

@@ -1,6 +1,7 @@
 #include <gmock/gmock.h>
 
 #include "ir/op_registry.h"
+#include "ir/symbols.h"
 #include "tests/frontend/model_builder.h"
 
 namespace tenon::frontend {
@@ -288,6 +289,20 @@ TEST(Functions, AreChosenByOverload) {
   const auto out = run(m, {Tensor::from<float>({1}, {-3})});
   EXPECT_THAT(numbers(out.at(0)), ElementsAre(3));
   EXPECT_THAT(numbers(out.at(1)), ElementsAre(3));
+}
+
+TEST(Import, ValuesBindTheDimsThatRunTimeGivesThem) {
+  Model m;
+  m.input("x", DType::kF32, {"N"});
+  m.node("NonZero", {"x"}, {"places"});
+  m.node("Transpose", {"places"}, {"turned"});
+  m.output("turned");
+  auto graph = m.import();
+  ASSERT_TRUE(graph.ok()) << graph.status().to_string();
+  const ir::Value& places = *(*graph)->outputs()[0]->def()->input(0);
+  EXPECT_EQ(places.name(), "places");
+  EXPECT_TRUE(ir::binds_symbol(places, 1)) << to_string(places.type());
+  EXPECT_EQ((*graph)->outputs()[0]->tensor().dim(0), places.tensor().dim(1));
 }
 
 }  // namespace

@@ -76,6 +76,16 @@ TEST(MultiHeadAttention, MaskForms) {
   EXPECT_THAT(values(part(part(by_rows, 0, 1, 2), 1, 2, 3)), Pointwise(DoubleNear(1e-5), values(part(part(x.v, 0, 1, 2), 1, 0, 1))));
 }
 
+TEST(MultiHeadAttention, TheLastQueryOfACausalOneSeesAllKeys) {
+  Qkv x;
+  const Tensor two = part(x.q, 1, 0, 2);
+  const Attributes causal = {{"num_heads", kHeads}, {"unidirectional", int64_t{1}}};
+  const Tensor y = run_op("com.microsoft.MultiHeadAttention", {two, x.k, x.v}, causal);
+  const Tensor open = run_op("com.microsoft.MultiHeadAttention", {two, x.k, x.v}, kTwoHeads);
+  expect_near(part(y, 1, 1, 2), part(open, 1, 1, 2));
+  expect_near(part(y, 1, 0, 1), part(x.v, 1, 0, 1));  // the first sees one key: its value
+}
+
 TEST(MultiHeadAttention, PastMayHaveNoRows) {
   Qkv x;
   const Tensor none = random_floats({kBatch, kHeads, 0, kSize}, 4);

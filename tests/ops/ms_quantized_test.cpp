@@ -52,6 +52,50 @@ TEST(QLinearAveragePool, RoundsAfterTheZeroPoint) {
   EXPECT_THAT(values(y), ElementsAre(4, 4, 6));
 }
 
+TEST(QLinearAveragePool, CountsAllPlacesOfALastWindow) {
+  // ONNX Runtime 1.30: the second window has one element and one place behind the end.
+  const std::vector<Tensor> in = {u8s({1, 1, 1, 3}, {2, 4, 8}), scale(1), zero(0), scale(1), zero(0)};
+  Attributes attrs = {{"kernel_shape", std::vector<int64_t>{1, 2}}, {"strides", std::vector<int64_t>{1, 2}}, {"ceil_mode", int64_t{1}}};
+  EXPECT_THAT(values(run_op("com.microsoft.QLinearAveragePool", in, attrs)), ElementsAre(3, 8));
+  attrs.emplace_back("count_include_pad", int64_t{1});
+  EXPECT_THAT(values(run_op("com.microsoft.QLinearAveragePool", in, attrs)), ElementsAre(3, 4));
+}
+
+// ---- DynamicQuantizeLSTM
+
+TEST(DynamicQuantizeLSTM, RunsWithWeightsOfBytes) {
+  // One unit: the range of x = 1, and of every state, has it as its end, so that quantising them is exact.
+  const auto i8s = [](Shape shape, std::vector<int8_t> v) { return Tensor::from<int8_t>(std::move(shape), std::span<const int8_t>(v)); };
+  const double w[] = {0.1, 0.2, -0.3, 0.4}, r[] = {-0.5, 0.25, 0.75, 1};  // input, output, forget and cell gates
+  std::vector<Tensor> in(12);
+  in[0] = floats({2, 1, 1}, {1, 1});
+  in[1] = i8s({1, 1, 4}, {10, 20, -30, 40});
+  in[2] = i8s({1, 1, 4}, {-1, 2, 4, 5});  // levels of 0.25 from 1
+  in[8] = floats({1}, {0.01F}), in[9] = i8s({1}, {0}), in[10] = floats({1, 4}, {0.25F, 0.25F, 0.25F, 0.25F}), in[11] = i8s({1, 4}, {1, 1, 1, 1});
+  const auto sigmoid = [](double v) { return 1 / (1 + std::exp(-v)); };
+  double h = 0, c = 0;
+  std::vector<double> expected;
+  for (int step = 0; step < 2; ++step) {
+    double gate[4];
+    for (int k = 0; k < 4; ++k) gate[k] = w[k] + r[k] * h;
+    c = sigmoid(gate[2]) * c + sigmoid(gate[0]) * std::tanh(gate[3]);
+    h = sigmoid(gate[1]) * std::tanh(c);
+    expected.push_back(h);
+  }
+  const std::vector<Tensor> y = run_op_n("com.microsoft.DynamicQuantizeLSTM", in, 3, {{"hidden_size", int64_t{1}}});
+  EXPECT_EQ(y[0].shape(), (Shape{2, 1, 1, 1}));
+  EXPECT_THAT(values(y[0]), Pointwise(DoubleNear(1e-6), expected));
+  EXPECT_NEAR(y[1].at_double(0), h, 1e-6);
+  EXPECT_NEAR(y[2].at_double(0), c, 1e-6);
+  in[4] = Tensor::from<int32_t>({1}, {1});  // one step of the two
+  const std::vector<Tensor> cut = run_op_n("com.microsoft.DynamicQuantizeLSTM", in, 3, {{"hidden_size", int64_t{1}}});
+  EXPECT_NEAR(cut[0].at_double(0), expected[0], 1e-6);
+  EXPECT_EQ(cut[0].at_double(1), 0);
+  EXPECT_NEAR(cut[1].at_double(0), expected[0], 1e-6);
+}
+
+// ---- Pools of all
+
 TEST(QLinearGlobalAveragePool, RoundsTheExactSumOnce) {
   // Sums 2 and 6 of four levels at half the scale: 0.25 x 2 x 1 = 0.5 and 1.5 round to even before the zero point.
   const std::vector<Tensor> in = {u8s({1, 2, 2, 2}, {10, 11, 10, 11, 11, 12, 11, 12}), scale(1), zero(10), scale(1), zero(5)};

@@ -100,6 +100,34 @@ TEST(RaiseAttention, KeepsTheValuesOfOthers) {
   check(kChosen, chosen({1, 0, 1, 0, 1, 0, 1, 1, 1}), false);
 }
 
+/// As ONNX Runtime reads Attention: a mask has the queries' axis, and the lowest number takes a key away.
+TEST(RaiseAttention, WritesMasksThatEveryReaderTakesAlike) {
+  std::string text(kAdded);
+  text.replace(text.find("f32[1, 1, 3, 3]"), 15, "f32[2, 1, 1, 3]");
+  for (size_t at = 0; (at = text.find("f32[1, 2, 3, 4]", at)) != std::string::npos;) text.replace(at, 15, "f32[2, 2, 3, 4]");
+  auto graph = ir::parse_text(text);
+  ASSERT_TRUE(graph.ok()) << graph.status().to_string();
+  ASSERT_TRUE(ir::infer_graph(**graph).ok());
+  constexpr float kLowest = std::numeric_limits<float>::lowest();
+  auto inputs = random_inputs(**graph, 3);
+  inputs[3] = Tensor::from<float>({2, 1, 1, 3}, {kLowest, kLowest, kLowest, 0, kLowest, 0});
+  auto before = ir::evaluate_graph(**graph, inputs);
+  ASSERT_TRUE(before.ok()) << before.status().to_string();
+  PassContext context;
+  context.for_export = true;
+  ASSERT_TRUE(raise(**graph, context).ok());
+  ir::Node* attention = (*graph)->outputs()[0]->def();
+  ASSERT_TRUE(attention->is("Attention")) << ir::to_text(**graph);
+  (*graph)->add_output(attention->input(3));
+  auto after = ir::evaluate_graph(**graph, inputs);
+  ASSERT_TRUE(after.ok()) << after.status().to_string();
+  const Tensor& mask = std::get<Tensor>(after->back());
+  EXPECT_EQ(mask.shape(), (Shape{2, 1, 3, 3}));
+  for (int64_t i = 0; i < mask.size(); ++i) EXPECT_GT(mask.at_double(i), static_cast<double>(kLowest)) << i;
+  after->pop_back();
+  expect_same(*before, *after, ir::to_text(**graph));
+}
+
 TEST(Pipeline, ForExportEndsBeforeOpsAreDecomposed) {
   auto graph = ir::parse_text(kAdded);
   ASSERT_TRUE(graph.ok());
