@@ -1,0 +1,415 @@
+#include "type_cases.h"
+
+#include <algorithm>
+#include <set>
+
+#include "frontend/onnx/op_versions.h"
+
+namespace tenon::differential {
+namespace {
+
+using frontend::testing::OpForm;
+using frontend::testing::OpModel;
+using ir::testing::SpecOp;
+
+/// A form of an op with types left open: `$1` is the dtype of type variable 1, `#1` its number in ONNX, `%1[2]` a value of
+/// its type, sequence or optional included, with shape [2]. Inputs without them take the types of their variables. `only`: types
+/// of the form's first variable that has more than one; all when empty.
+struct OpenForm {
+  const char *ops, *inputs, *attrs = "";
+  int outputs = 1;
+  const char* only = "";
+};
+
+// clang-format off
+/// Ops whose newest model of op_forms.h leaves a type variable out, or means nothing on some types.
+constexpr OpenForm kOpenForms[] = {
+    {"Attention", "f32[1,2,3,4] f32[1,2,3,4] f32[1,2,3,4] bool[3,5] f32[1,2,2,4] f32[1,2,2,4]", "", 4},
+    {"Attention", "f32[1,2,3,4] f32[1,2,3,4] f32[1,2,3,4] - - - i64{2}", "is_causal=1"},
+    {"Bernoulli", "f32{0,1,0.5}", "dtype=#1 seed=1.0"},
+    {"BitCast", "f32[2,8]", "to=#1"},
+    {"BlackmanWindow HammingWindow HannWindow", "i64:8", "output_datatype=#1"},
+    {"Cast", "f32[2,5]", "to=#1"},
+    {"CastLike", "f32[2,5] f32[1]"},
+    {"CausalConvWithState", "f32[1,2,5] f32[2,1,3] f32[2] f32[1,2,2]", "activation=none", 2},
+    {"Clip", "f32[2,3] f32:1 f32:2"},
+    {"Constant", "", "value=$0{1,2}"},
+    {"ConstantOfShape", "i64{2,3}", "value=$1{1}"},
+    {"DFT", "f32[1,4,1] i64:4 i64:1"},
+    {"Div", "f32[2,6] f32{1,2,3,-1,-2,-3}", "", 1, "float int"},
+    {"Div", "f32[2,3] f32{1,2,3}", "", 1, "uint"},
+    {"Mod", "f32[2,6] f32{1,2,3,-1,-2,-3}", "fmod=1", 1, "float int"},
+    {"Mod", "f32[2,6] f32{1,2,3,-1,-2,-3}", "", 1, "int"},
+    {"Mod", "f32[2,3] f32{1,2,3}", "fmod=1", 1, "uint"},
+    {"EyeLike", "f32[2,3]", "dtype=#1 k=1"},
+    {"EyeLike", "f32[2,3]"},
+    {"GRU", "f32[2,1,3] f32[1,6,3] f32[1,6,2] f32[1,12] i32{2} f32[1,1,2]", "hidden_size=2", 2},
+    {"GridSample", "f32[1,1,3,3] f32[1,2,2,2]", "mode=nearest"},
+    {"GridSample", "f32[1,1,3,3] f32[1,2,2,2]", "mode=linear", 1, "float"},
+    {"GridSample", "f32[1,1,3,3] f32[1,2,2,2]", "mode=cubic padding_mode=reflection", 1, "float"},
+    {"If", "bool[]", "else_branch=@const:%1[2] then_branch=@const:%1[2]"},
+    {"LSTM", "f32[2,1,3] f32[1,8,3] f32[1,8,2] f32[1,16] i32{2} f32[1,1,2] f32[1,1,2] f32[1,6]", "hidden_size=2", 3},
+    {"LayerNormalization", "f32[2,4] f32[4] f32[4]", "axis=-1 stash_type=#1", 3},
+    {"LinearAttention", "f32[1,2,4] f32[1,2,4] f32[1,2,4] f32[1,2,2,2] f32[1,2,2] f32[1,2,2]", "q_num_heads=2 kv_num_heads=2", 2},
+    {"Loop", "i64:3 bool:1 %2[2]", "body=@state:%2[2]", 2, "any"},
+    {"Loop", "i64:3 bool:1 %2[2]", "body=@carry:%2[2]", 1, "seq* seq opt* optseq+"},
+    {"MaxPool", "f32[1,1,5,5]", "kernel_shape=[2,2]", 2},
+    {"MelWeightMatrix", "i64:4 i64:16 i64:8000 f32:0 f32:4000", "output_datatype=#2"},
+    {"Multinomial", "f32[2,3]", "sample_size=4 dtype=#1 seed=1.0"},
+    {"Optional", "%0[2]"},
+    {"OptionalGetElement OptionalHasElement", "%0[2]"},
+    {"Pad", "f32[2,3] i64{0,2} f32:1 i64{1}"},
+    {"Pad", "f32[2,3] i64{1,1} - i64{-1}", "mode=wrap"},
+    {"Pow", "f32[2,4] f32[4]"},
+    {"QLinearMatMul", "u8[2,3] f32:0.5 u8:0 u8[3,4] f32:0.25 u8:0 f32:1 u8:0"},
+    {"QuantizeLinear", "f32[2,4] f32:1 u8:0"},
+    {"QuantizeLinear", "f32[2,4] f32:1", "output_dtype=#2"},
+    {"QuantizeLinear", "f32[2,4] f32[2,2]", "axis=1 block_size=2 output_dtype=#2"},
+    {"DequantizeLinear", "i8[2,4] f32:2 i8:0", "output_dtype=#2"},
+    {"DequantizeLinear", "i8[2,4] f32{2,4} i8{0,0}", "axis=0"},
+    {"RNN", "f32[2,1,3] f32[1,2,3] f32[1,2,2] f32[1,4] i32{2} f32[1,1,2]", "hidden_size=2", 2},
+    {"RandomNormal RandomUniform", "", "shape=[2,3] seed=1.0 dtype=#0"},
+    {"RandomNormalLike RandomUniformLike", "f32[2,3]", "seed=1.0 dtype=#1"},
+    {"Resize", "f32[1,1,2,3] - f32{1,1,2,2}", "mode=nearest"},
+    {"Resize", "f32[1,1,2,3] - f32{1,1,2,2}", "mode=linear", 1, "int uint float"},
+    {"Resize", "f32[1,1,2,3] - f32{1,1,2,2}", "mode=cubic", 1, "float"},
+    {"Resize", "f32[1,1,3,3] f32{0,0,0,0,1,1,1,1} - i64{1,1,2,2}", "coordinate_transformation_mode=tf_crop_and_resize"},
+    {"RotaryEmbedding", "f32[1,2,3,4] f32[4,2] f32[4,2] i64{0,1,2}[1,3]"},
+    {"Scan", "%0[2] %0[2,2]", "body=@steps:%0[2] num_scan_inputs=1", 2},
+    {"ScatterElements", "f32[4] i64{1,0} f32[2]", "axis=0"},
+    {"ScatterElements", "f32[4] i64{1,1} f32[2]", "axis=0 reduction=add", 1, "int uint float"},
+    {"ScatterElements", "f32[4] i64{1,1} f32[2]", "axis=0 reduction=max", 1, "int uint float"},
+    {"ScatterND", "f32[4,3] i64[1,1] f32[1,3]"},
+    {"ScatterND", "f32[4,3] i64[1,1] f32[1,3]", "reduction=mul", 1, "int uint float"},
+    {"ScatterND", "f32[4,3] i64[1,1] f32[1,3]", "reduction=min", 1, "int uint float"},
+    {"SequenceEmpty", "", "dtype=#0"},
+    {"SequenceInsert", "%0[2] $0[2] i64:1"},
+    {"SequenceMap", "%0[2]", "body=@copy:$0[2]"},
+    {"SequenceMap", "seq(f32[2]) %1[2]", "body=@copy:f32[2]|$1[2]"},
+    {"Split", "f32[4,3] i64{1,3}", "axis=0", 2},
+    {"TfIdfVectorizer", "i32[4]", "max_gram_length=1 max_skip_count=0 min_gram_length=1 mode=TF ngram_counts=[0] ngram_indexes=[0,1] pool_int64s=[1,2]", 1, "i32 i64"},
+    {"TfIdfVectorizer", "string{a,b,a}", "max_gram_length=1 max_skip_count=0 min_gram_length=1 mode=TF ngram_counts=[0] ngram_indexes=[0,1] pool_strings=[a,b]", 1, "string"},
+    {"ai.onnx.preview.training.Gradient", "$1[2] $0[2]", "xs=[in0] zs=[in1] y=in0"},
+    {"ai.onnx.ml.CastMap", "map(i64,f32)", "cast_to=TO_FLOAT"},
+    {"ai.onnx.ml.CastMap", "map(i64,f32)", "cast_to=TO_INT64"},
+    {"ai.onnx.ml.CastMap", "map(i64,f32)", "cast_to=TO_STRING"},
+    {"ai.onnx.ml.CategoryMapper", "string[4]", "cats_int64s=[1,2] cats_strings=[a,b] default_int64=-7 default_string=none"},
+    {"ai.onnx.ml.DictVectorizer", "map(i64,f32)", "int64_vocabulary=[1,2,3]", 1, "map(i64,string) map(i64,f32) map(i64,f64)"},
+    {"ai.onnx.ml.DictVectorizer", "map(string,f32)", "string_vocabulary=[b,c,a]", 1, "map(string,i64) map(string,f32) map(string,f64)"},
+    {"ai.onnx.ml.Imputer", "f32[2,2]", "imputed_value_floats=[1.0,2.0] replaced_value_float=-2.0", 1, "f32 f64"},
+    {"ai.onnx.ml.Imputer", "i64[2,2]", "imputed_value_int64s=[1,2] replaced_value_int64=2", 1, "i32 i64"},
+    {"ai.onnx.ml.LabelEncoder", "f32[4]", "keys_tensor=$0{1,2} values_tensor=$1{5,6} default_tensor=$1{7}"},
+    {"ai.onnx.ml.LinearClassifier", "f32[2,2]", "classlabels_ints=[4,5] coefficients=[1.0,2.0,-1.0,-2.0] intercepts=[0.5,-0.5]", 2},
+    {"ai.onnx.ml.LinearClassifier", "f32[2,2]", "classlabels_strings=[x,y] coefficients=[1.0,2.0,-1.0,-2.0] intercepts=[0.5,-0.5]", 2},
+    {"ai.onnx.ml.OneHotEncoder", "i64[4]", "cats_int64s=[1,2] zeros=1", 1, "f32 f64 i32 i64"},
+    {"ai.onnx.ml.OneHotEncoder", "string{a,b,c}", "cats_strings=[a,b] zeros=1", 1, "string"},
+    {"ai.onnx.ml.SVMClassifier", "f32[2,2]", "classlabels_ints=[0,1] coefficients=[1.0,-1.0] kernel_params=[0.5,0.0,3.0] kernel_type=RBF rho=[0.25] support_vectors=[1.0,2.0,-1.0,0.5] vectors_per_class=[1,1]", 2},
+    {"ai.onnx.ml.SVMClassifier", "f32[2,2]", "classlabels_strings=[x,y] coefficients=[1.0,-1.0] kernel_params=[0.5,0.0,3.0] kernel_type=LINEAR rho=[0.25] support_vectors=[1.0,2.0,-1.0,0.5] vectors_per_class=[1,1]", 2},
+    {"ai.onnx.ml.TreeEnsemble", "$0[2,2]", "aggregate_function=1 leaf_targetids=[0,0] leaf_weights=$0{1,2} n_targets=1 nodes_falseleafs=[1] nodes_falsenodeids=[1] nodes_featureids=[0] nodes_modes=u8{0} nodes_splits=$0{0.5} nodes_trueleafs=[1] nodes_truenodeids=[0] tree_roots=[0]"},
+};
+
+/// Ops whose variables take all their types together.
+constexpr std::string_view kTogether[] = {"BitCast", "Cast", "CastLike", "DequantizeLinear", "HannWindow", "MelWeightMatrix", "Pow",
+                                          "QuantizeLinear", "ai.onnx.ml.LabelEncoder"};
+// clang-format on
+
+std::vector<std::string> words(const std::string& text) {
+  std::vector<std::string> out;
+  for (size_t at = 0; at < text.size();) {
+    const size_t end = std::min(text.find(' ', at), text.size());
+    if (end > at) out.push_back(text.substr(at, end - at));
+    at = end + 1;
+  }
+  return out;
+}
+
+/// The dtype inside of a type, and what is around it: "opt(seq(", "f32", "))".
+struct TypeText {
+  std::string before, dtype, after;
+  explicit TypeText(const std::string& type) {
+    const size_t open = type.rfind('('), close = std::min(type.find(')'), type.size());
+    const size_t from = open == std::string::npos ? 0 : open + 1;
+    before = type.substr(0, from);
+    dtype = type.substr(from, close - from);
+    after = type.substr(close);
+  }
+};
+
+bool is_map(const std::string& type) { return type.starts_with("map("); }
+
+/// `f32{1,2.5}` with values that dtype can hold.
+std::string rounded(const std::string& token, const std::string& type) {
+  const std::optional<DType> dtype = dtype_from_name(type);
+  const size_t at = token.find_first_of("{:");
+  if (!dtype || *dtype == DType::kString || at == std::string::npos) return token;
+  const size_t from = at + 1, end = token[at] == ':' ? token.size() : token.find('}');
+  Tensor one = *Tensor::zeros(*dtype, {});
+  std::string out = token.substr(0, from);
+  for (size_t i = from; i < end;) {
+    const size_t comma = std::min(token.find(',', i), end);
+    one.set_double(0, std::stod(token.substr(i, comma - i)));
+    out += fmt::format("{}{}", i == from ? "" : ",", one.at_double(0));
+    i = comma + 1;
+  }
+  return out + token.substr(end);
+}
+
+/// The token of an input with another type: `f32[2]` as `seq(i8)` is `seq(i8[2])`.
+std::string retyped(const std::string& token, const std::string& type) {
+  if (is_map(type)) return type;
+  const size_t open = token.rfind('('), close = std::min(token.find(')'), token.size());
+  const size_t from = open == std::string::npos ? 0 : open + 1;
+  const std::string inner = token.substr(from, close - from);
+  const TypeText text(type);
+  return text.before + text.dtype + inner.substr(inner.find_first_of("[{:")) + text.after;
+}
+
+std::string type_of(const std::string& token) {
+  if (token == "-" || is_map(token)) return token == "-" ? "" : token;
+  std::string out;
+  for (size_t i = 0; i < token.size(); ++i) {
+    if (token[i] == '[' || token[i] == '{' || token[i] == ':') i = std::min(token.find(')', i), token.size());
+    if (i < token.size()) out += token[i];
+  }
+  return out;
+}
+
+class Cases {
+ public:
+  Cases(const SpecOp& op, const OpForm& form, const std::string& only) : op_(op), form_(form) {
+    inputs_ = words(std::string(form.inputs));
+    for (size_t v = 0; v < op.variables.size(); ++v) {
+      if (!matters(v)) continue;
+      std::vector<std::string> types = op.variables[v].types;
+      if (!only.empty() && types.size() > 1 && !limited_) {
+        const std::vector<std::string> some = ir::testing::types_of(only);
+        std::erase_if(types, [&](const std::string& t) { return std::find(some.begin(), some.end(), t) == some.end(); });
+        limited_ = true;
+      }
+      std::erase_if(types, [&](const std::string& t) { return !ir::testing::meaningless(op.name, t).empty(); });
+      types_[v] = std::move(types);
+    }
+  }
+
+  void make(std::vector<TypeCase>& out) {
+    if (std::find(std::begin(kTogether), std::end(kTogether), op_.name) != std::end(kTogether)) {
+      std::map<size_t, std::string> chosen;
+      all(types_.begin(), chosen, out);
+      return;
+    }
+    for (const auto& [v, types] : types_)
+      for (const std::string& type : types) add({{v, type}}, out);
+  }
+
+ private:
+  using Types = std::map<size_t, std::vector<std::string>>;
+
+  void all(Types::const_iterator next, std::map<size_t, std::string>& chosen, std::vector<TypeCase>& out) {
+    if (next == types_.end()) return add(chosen, out);
+    for (const std::string& type : next->second) {
+      chosen[next->first] = type;
+      all(std::next(next), chosen, out);
+    }
+  }
+
+  /// Combinations that the specification rules out in words.
+  bool senseless(const std::map<size_t, std::string>& types) const {
+    if (op_.name == "BitCast")  // of equal widths
+      return bits(*dtype_from_name(types.at(0))) != bits(*dtype_from_name(types.at(1)));
+    if (op_.name == "DequantizeLinear")  // without output_dtype, y has the type of the scale
+      return !types.contains(2) && types.at(1) == "f8e8m0";
+    return false;
+  }
+
+  std::optional<size_t> variable_of(size_t input) const { return differential::variable_of(op_, '<', input); }
+  static bool open(const std::string& token) { return token.find_first_of("$%#") != std::string::npos; }
+
+  bool named(size_t v) const {
+    const std::string text = fmt::format("{} {}", form_.inputs, form_.attrs);
+    for (const char* sigil : {"$", "%", "#"})
+      if (text.find(sigil + std::to_string(v)) != std::string::npos) return true;
+    return false;
+  }
+  bool matters(size_t v) const {
+    for (size_t i = 0; i < inputs_.size(); ++i)
+      if (inputs_[i] != "-" && !open(inputs_[i]) && variable_of(i) == v) return true;
+    return named(v);
+  }
+
+  /// Placeholders replaced. `types`: of the variables that vary, the others have their plainest one.
+  std::string filled(const std::string& text, const std::map<size_t, std::string>& types) const {
+    std::string out;
+    for (size_t i = 0; i < text.size(); ++i) {
+      if (text[i] != '$' && text[i] != '%' && text[i] != '#') {
+        out += text[i];
+        continue;
+      }
+      const char sigil = text[i];
+      const auto v = static_cast<size_t>(text[++i] - '0');
+      const auto chosen = types.find(v);
+      const TypeText type(chosen != types.end() ? chosen->second : plain(v));
+      if (sigil == '#') {
+        out += std::to_string(info(*dtype_from_name(type.dtype)).onnx);
+      } else if (sigil == '$') {
+        out += type.dtype;
+      } else {
+        const size_t end = text.find(']', i);
+        out += type.before + type.dtype + text.substr(i + 1, end - i) + type.after;
+        i = end;
+      }
+    }
+    return out;
+  }
+  std::string plain(size_t v) const {
+    const auto& types = op_.variables[v].types;
+    for (const char* t : {"f32", "i64"})
+      if (std::find(types.begin(), types.end(), t) != types.end()) return t;
+    return types[0];
+  }
+
+  void add(const std::map<size_t, std::string>& varied, std::vector<TypeCase>& out) const {
+    if (senseless(varied)) return;
+    TypeCase c;
+    c.varied = varied;
+    c.model = model(varied, nullptr, c);
+    fill(varied, c.model);
+    if (const auto wide = widened(varied)) {
+      TypeCase unused;
+      c.wide = model(*wide, &varied, unused);
+      for (size_t i = 0; i < c.model.inputs.size(); ++i) c.wide->inputs[i] = converted(c.model.inputs[i], c.wide->inputs[i]);
+    }
+    out.push_back(std::move(c));
+  }
+
+  /// With `values_of`, constants hold the values that they have with those types.
+  OpModel model(const std::map<size_t, std::string>& types, const std::map<size_t, std::string>* values_of,
+                TypeCase& c) const {
+    std::string inputs;
+    for (size_t i = 0; i < inputs_.size(); ++i) {
+      std::string token = inputs_[i];
+      const auto v = variable_of(i);
+      const bool follows = token != "-" && !open(token) && v && types.contains(*v);
+      if (follows) {
+        const std::string& type = values_of != nullptr ? values_of->at(*v) : types.at(*v);
+        token = retyped(rounded(token, type), types.at(*v));
+      } else {
+        token = filled(token, types);
+      }
+      inputs += (inputs.empty() ? "" : " ") + token;
+      c.input_types.push_back(type_of(token));
+    }
+    const std::string attrs = filled(std::string(form_.attrs), types);
+    c.text = fmt::format("{}({}) {}", op_.name, inputs, attrs);
+    const size_t dot = op_.name.rfind('.');
+    const std::string domain = dot == std::string::npos ? "" : op_.name.substr(0, dot);
+    const std::string name = op_.name.substr(dot + 1);
+    const int64_t version = frontend::op_versions(domain, name).back();
+    return frontend::testing::op_model(domain, name, domain.empty() ? 28 : version,
+                                       {form_.ops, form_.since, inputs, attrs, form_.outputs});
+  }
+
+  /// Small values that most types hold exactly, of both signs where there are. What indexes or counts keeps its samples.
+  void fill(const std::map<size_t, std::string>& varied, OpModel& m) const {
+    for (size_t i = 0; i < m.inputs.size(); ++i) {
+      const auto v = variable_of(static_cast<size_t>(m.operands[i]));
+      if (open(inputs_[static_cast<size_t>(m.operands[i])])) {
+        fill(m.inputs[i]);
+        continue;
+      }
+      if (!v || !varied.contains(*v)) continue;
+      const auto& types = op_.variables[*v].types;
+      const bool index = std::all_of(types.begin(), types.end(), [](const std::string& t) { return t == "i32" || t == "i64"; });
+      if (!index) fill(m.inputs[i]);
+    }
+  }
+  static void fill(HostValue& value) {
+    if (auto* t = std::get_if<Tensor>(&value)) return fill(*t);
+    std::visit([](auto& entries) { for (auto& [key, t] : entries) fill(t); },
+               std::get<std::shared_ptr<MapValue>>(value)->entries);
+  }
+  static void fill(Tensor& t) {
+    const int width = bits(t.dtype());
+    for (int64_t i = 0; i < t.size(); ++i) {
+      const int64_t step = (i * 7 + 3) % 16;
+      if (t.dtype() == DType::kString) t.mutable_strings()[static_cast<size_t>(i)] = std::to_string(step % 4);
+      else if (t.dtype() == DType::kF8E8M0) t.set_double(i, static_cast<double>(1 << (step % 4)));
+      else if (is_signed_int(t.dtype())) t.set_int(i, width == 2 ? step % 4 - 2 : step % 7 - 3);
+      else if (is_unsigned_int(t.dtype())) t.set_int(i, step % 4);
+    }
+  }
+  /// The widest float for every varied variable that has inputs, or for all when none has.
+  std::optional<std::map<size_t, std::string>> widened(const std::map<size_t, std::string>& varied) const {
+    std::map<size_t, std::string> out = varied;
+    const auto has_inputs = [&](size_t v) {
+      const auto& params = op_.variables[v].params;
+      return std::any_of(params.begin(), params.end(), [](const std::string& p) { return p[0] == '<'; });
+    };
+    const bool some = std::any_of(varied.begin(), varied.end(), [&](const auto& v) { return has_inputs(v.first); });
+    bool changed = false;
+    for (auto& [v, type] : out) {
+      if (some && !has_inputs(v)) continue;
+      if (is_map(type) || (type == "string" && has_text())) return std::nullopt;
+      const auto& types = op_.variables[v].types;
+      TypeText text(type);
+      const std::string old = type;
+      for (const char* wide : {"f64", "f32"}) {
+        type = text.before + wide + text.after;
+        if (std::find(types.begin(), types.end(), type) != types.end()) break;
+        type.clear();
+      }
+      if (type.empty()) return std::nullopt;
+      changed |= type != old;
+    }
+    if (!changed) return std::nullopt;
+    return out;
+  }
+
+  bool has_text() const { return std::string_view(form_.inputs).find("string{") != std::string_view::npos; }
+
+  static HostValue converted(const HostValue& from, const HostValue& like) {
+    const Tensor *f = std::get_if<Tensor>(&from), *l = std::get_if<Tensor>(&like);
+    if (f == nullptr || l == nullptr || l->dtype() == f->dtype()) return from;
+    Tensor out = *Tensor::zeros(l->dtype(), l->shape());
+    for (int64_t i = 0; i < out.size(); ++i)
+      out.set_double(i, f->dtype() == DType::kString ? std::stod(f->string_values()[static_cast<size_t>(i)]) : f->at_double(i));
+    return out;
+  }
+
+  const SpecOp& op_;
+  const OpForm& form_;
+  std::vector<std::string> inputs_;
+  Types types_;
+  bool limited_ = false;
+};
+
+}  // namespace
+
+std::optional<size_t> variable_of(const SpecOp& op, char side, size_t i) {
+  std::optional<size_t> last;
+  size_t last_index = 0;
+  for (size_t v = 0; v < op.variables.size(); ++v)
+    for (const std::string& p : op.variables[v].params) {
+      if (p[0] != side) continue;
+      const auto index = static_cast<size_t>(std::stoi(p.substr(1)));
+      if (index == i) return v;
+      if (index >= last_index) last = v, last_index = index;
+    }
+  return last;
+}
+
+std::vector<TypeCase> type_cases(const SpecOp& op) {
+  std::vector<TypeCase> out;
+  for (const OpenForm& open : kOpenForms) {
+    const std::vector<std::string> ops = words(open.ops);
+    if (std::find(ops.begin(), ops.end(), op.name) == ops.end()) continue;
+    Cases(op, {open.ops, 1, open.inputs, open.attrs, open.outputs}, open.only).make(out);
+  }
+  if (!out.empty()) return out;
+  const bool standard = op.name.find('.') == std::string::npos;
+  const OpForm* form = frontend::testing::find_form(op.name, standard ? 28 : 5);
+  TENON_CHECK(form != nullptr);
+  Cases(op, *form, "").make(out);
+  return out;
+}
+
+}  // namespace tenon::differential
