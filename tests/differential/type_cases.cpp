@@ -24,69 +24,114 @@ struct OpenForm {
 // clang-format off
 /// Ops whose newest model of op_forms.h leaves a type variable out, or means nothing on some types.
 constexpr OpenForm kOpenForms[] = {
+    // Elementwise: a row longer than a vector of any type, with a tail.
+    {"Abs Acos Acosh Asin Asinh Atan Atanh BitwiseNot Ceil Celu Cos Cosh Elu Erf Exp Floor Gelu HardSigmoid HardSwish Hardmax Identity IsInf IsNaN LeakyRelu Log LogSoftmax LpNormalization Mish Neg NonZero Not Reciprocal Relu Round Selu Shape Shrink Sigmoid Sign Sin Sinh Size Softmax Softplus Softsign Sqrt Swish Tan Tanh ThresholdedRelu", "f32[3,67]"},
+    {"Add And BitwiseAnd BitwiseOr BitwiseXor Equal Greater GreaterOrEqual Less LessOrEqual Max Mean Min Mul Or PRelu Pow Sub Sum Xor", "f32[3,67] f32[67]"},
+    {"BitShift", "u8[3,67] u8[67]", "direction=LEFT"},
+    {"BitShift", "u8[3,67] u8[67]", "direction=RIGHT"},
+    {"SwiGLU", "f32[3,67] f32[3,67]"},
+    {"Where", "bool[3,67] f32[67] f32[3,1]"},
+    {"Clip", "f32[3,67] f32:1 f32:2"},
+    {"Div", "f32[7,6] f32{1,2,3,-1,-2,-3}", "", 1, "float int"},
+    {"Div", "f32[23,3] f32{1,2,3}", "", 1, "uint"},
+    {"Mod", "f32[7,6] f32{1,2,3,-1,-2,-3}", "fmod=1", 1, "float int"},
+    {"Mod", "f32[7,6] f32{1,2,3,-1,-2,-3}", "", 1, "int"},
+    {"Mod", "f32[23,3] f32{1,2,3}", "fmod=1", 1, "uint"},
+    {"BitCast", "f32[2,40]", "to=#1"},
+    {"Cast", "f32[3,67]", "to=#1"},
+    {"CastLike", "f32[3,67] f32[1]"},
+    {"Dropout", "f32[3,67] f32:0.5 bool:0", "", 2},
+    {"DequantizeLinear", "i8[3,67] f32:2 i8:0", "output_dtype=#2"},
+    {"DequantizeLinear", "i8[2,67] f32{2,4} i8{0,0}", "axis=0"},
+    {"QuantizeLinear", "f32[3,67] f32:1 u8:0"},
+    {"QuantizeLinear", "f32[3,67] f32:1", "output_dtype=#2"},
+    {"QuantizeLinear", "f32[2,64] f32[2,4]", "axis=1 block_size=16 output_dtype=#2"},
+    // Reductions and products, along rows and columns.
+    {"ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare", "f32[3,67] i64{-1}", "keepdims=0"},
+    {"ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare", "f32[3,67] i64{0}"},
+    {"ArgMax ArgMin", "f32[3,67]", "axis=1"},
+    {"CumSum", "f32[3,67] i64:1", "reverse=1"},
+    {"CumProd", "f32[3,5] i64:1", "exclusive=1"},
+    {"TopK", "f32[3,67] i64{5}", "", 2},
+    {"Unique", "f32[40,2]", "axis=0", 4},
+    {"MatMul", "f32[5,67] f32[67,19]"},
+    {"Gemm", "f32[5,67] f32[67,19] f32[19]"},
+    {"Einsum", "f32[5,67] f32[67,19]", "equation=ij,jk->ik"},
+    {"MatMulInteger", "u8[5,67] u8[67,19] u8:1 u8:2"},
+    {"QLinearMatMul", "u8[5,67] f32:0.5 u8:0 u8[67,19] f32:0.25 u8:0 f32:8 u8:0"},
+    {"Conv", "f32[1,4,9,19] f32[6,2,3,3] f32[6]", "group=2 pads=[1,1,1,1]"},
+    {"MaxPool", "f32[1,2,5,37]", "kernel_shape=[2,2]", 2},
+    {"AveragePool", "f32[1,2,5,37]", "kernel_shape=[2,2]"},
+    // Movement.
+    {"Flatten", "f32[3,5,7]", "axis=2"},
+    {"Reshape", "f32[6,67] i64{3,-1}"},
+    {"Transpose", "f32[5,67]"},
+    {"Transpose", "f32[3,5,7]", "perm=[1,0,2]"},
+    {"Concat", "f32[3,67] f32[3,5]", "axis=1"},
+    {"DepthToSpace", "f32[1,8,3,17]", "blocksize=2"},
+    {"SpaceToDepth", "f32[1,2,6,34]", "blocksize=2"},
+    {"Expand", "f32[3,1] i64{2,3,67}"},
+    {"Tile", "f32[3,19] i64{2,3}"},
+    {"Slice", "f32[5,67] i64{3} i64{61} i64{1} i64{2}"},
+    {"Split", "f32[5,67] i64{30,37}", "axis=1", 2},
+    {"Pad", "f32[3,67] i64{1,5} f32:1 i64{1}"},
+    {"Pad", "f32[3,67] i64{1,1} - i64{-1}", "mode=wrap"},
+    {"CenterCropPad", "f32[5,67] i64{40}", "axes=[1]"},
+    {"Gather", "f32[5,67] i64{3,0,4,1}"},
+    {"Gather", "f32[5,67] i64[3,7]", "axis=1"},
+    {"GatherElements", "f32[5,67] i64[3,67]"},
+    {"GatherND", "f32[5,67] i64[3,1]"},
+    {"Compress", "f32[3,67] bool[67]", "axis=1"},
+    {"ReverseSequence", "f32[4,2,33] i64{2,3}", "time_axis=0 batch_axis=1"},
+    {"Trilu", "f32[9,33] i64:1", "upper=0"},
+    {"OneHot", "i64[19] i64:4 f32{0,1}"},
+    {"TensorScatter", "f32[1,5,67] f32[1,2,67] i64{1}", "axis=1"},
+    {"EyeLike", "f32[9,33]", "dtype=#1 k=1"},
+    {"EyeLike", "f32[9,33]"},
+    {"ConstantOfShape", "i64{3,67}", "value=$1{1}"},
+    {"SplitToSequence", "f32[6,33] i64:2"},
+    {"ConcatFromSequence", "seq(f32[3,33])", "axis=1"},
+    // The rest.
     {"Attention", "f32[1,2,3,4] f32[1,2,3,4] f32[1,2,3,4] bool[3,5] f32[1,2,2,4] f32[1,2,2,4]", "", 4},
     {"Attention", "f32[1,2,3,4] f32[1,2,3,4] f32[1,2,3,4] - - - i64{2}", "is_causal=1"},
     {"Bernoulli", "f32{0,1,0.5}", "dtype=#1 seed=1.0"},
-    {"BitCast", "f32[2,8]", "to=#1"},
     {"BlackmanWindow HammingWindow HannWindow", "i64:8", "output_datatype=#1"},
-    {"Cast", "f32[2,5]", "to=#1"},
-    {"CastLike", "f32[2,5] f32[1]"},
     {"CausalConvWithState", "f32[1,2,5] f32[2,1,3] f32[2] f32[1,2,2]", "activation=none", 2},
-    {"Clip", "f32[2,3] f32:1 f32:2"},
     {"Constant", "", "value=$0{1,2}"},
-    {"ConstantOfShape", "i64{2,3}", "value=$1{1}"},
     {"DFT", "f32[1,4,1] i64:4 i64:1"},
-    {"Div", "f32[2,6] f32{1,2,3,-1,-2,-3}", "", 1, "float int"},
-    {"Div", "f32[2,3] f32{1,2,3}", "", 1, "uint"},
-    {"Mod", "f32[2,6] f32{1,2,3,-1,-2,-3}", "fmod=1", 1, "float int"},
-    {"Mod", "f32[2,6] f32{1,2,3,-1,-2,-3}", "", 1, "int"},
-    {"Mod", "f32[2,3] f32{1,2,3}", "fmod=1", 1, "uint"},
-    {"EyeLike", "f32[2,3]", "dtype=#1 k=1"},
-    {"EyeLike", "f32[2,3]"},
     {"GRU", "f32[2,1,3] f32[1,6,3] f32[1,6,2] f32[1,12] i32{2} f32[1,1,2]", "hidden_size=2", 2},
-    {"GridSample", "f32[1,1,3,3] f32[1,2,2,2]", "mode=nearest"},
+    {"GridSample", "f32[1,2,5,9] f32[1,4,7,2]", "mode=nearest"},
     {"GridSample", "f32[1,1,3,3] f32[1,2,2,2]", "mode=linear", 1, "float"},
     {"GridSample", "f32[1,1,3,3] f32[1,2,2,2]", "mode=cubic padding_mode=reflection", 1, "float"},
     {"If", "bool[]", "else_branch=@const:%1[2] then_branch=@const:%1[2]"},
     {"LSTM", "f32[2,1,3] f32[1,8,3] f32[1,8,2] f32[1,16] i32{2} f32[1,1,2] f32[1,1,2] f32[1,6]", "hidden_size=2", 3},
     {"LayerNormalization", "f32[2,4] f32[4] f32[4]", "axis=-1 stash_type=#1", 3},
     {"LinearAttention", "f32[1,2,4] f32[1,2,4] f32[1,2,4] f32[1,2,2,2] f32[1,2,2] f32[1,2,2]", "q_num_heads=2 kv_num_heads=2", 2},
-    {"Loop", "i64:3 bool:1 %2[2]", "body=@state:%2[2]", 2, "any"},
+    {"Loop", "i64:3 bool:1 %2[3]", "body=@state:%2[3]", 2, "any"},
     {"Loop", "i64:3 bool:1 %2[2]", "body=@carry:%2[2]", 1, "seq* seq opt* optseq+"},
-    {"MaxPool", "f32[1,1,5,5]", "kernel_shape=[2,2]", 2},
     {"MelWeightMatrix", "i64:4 i64:16 i64:8000 f32:0 f32:4000", "output_datatype=#2"},
     {"Multinomial", "f32[2,3]", "sample_size=4 dtype=#1 seed=1.0"},
     {"Optional", "%0[2]"},
     {"OptionalGetElement OptionalHasElement", "%0[2]"},
-    {"Pad", "f32[2,3] i64{0,2} f32:1 i64{1}"},
-    {"Pad", "f32[2,3] i64{1,1} - i64{-1}", "mode=wrap"},
-    {"Pow", "f32[2,4] f32[4]"},
-    {"QLinearMatMul", "u8[2,3] f32:0.5 u8:0 u8[3,4] f32:0.25 u8:0 f32:1 u8:0"},
-    {"QuantizeLinear", "f32[2,4] f32:1 u8:0"},
-    {"QuantizeLinear", "f32[2,4] f32:1", "output_dtype=#2"},
-    {"QuantizeLinear", "f32[2,4] f32[2,2]", "axis=1 block_size=2 output_dtype=#2"},
-    {"DequantizeLinear", "i8[2,4] f32:2 i8:0", "output_dtype=#2"},
-    {"DequantizeLinear", "i8[2,4] f32{2,4} i8{0,0}", "axis=0"},
     {"RNN", "f32[2,1,3] f32[1,2,3] f32[1,2,2] f32[1,4] i32{2} f32[1,1,2]", "hidden_size=2", 2},
     {"RandomNormal RandomUniform", "", "shape=[2,3] seed=1.0 dtype=#0"},
     {"RandomNormalLike RandomUniformLike", "f32[2,3]", "seed=1.0 dtype=#1"},
-    {"Resize", "f32[1,1,2,3] - f32{1,1,2,2}", "mode=nearest"},
+    {"Resize", "f32[1,1,5,33] - f32{1,1,2,2}", "mode=nearest"},
     {"Resize", "f32[1,1,2,3] - f32{1,1,2,2}", "mode=linear", 1, "int uint float"},
     {"Resize", "f32[1,1,2,3] - f32{1,1,2,2}", "mode=cubic", 1, "float"},
     {"Resize", "f32[1,1,3,3] f32{0,0,0,0,1,1,1,1} - i64{1,1,2,2}", "coordinate_transformation_mode=tf_crop_and_resize"},
     {"RotaryEmbedding", "f32[1,2,3,4] f32[4,2] f32[4,2] i64{0,1,2}[1,3]"},
-    {"Scan", "%0[2] %0[2,2]", "body=@steps:%0[2] num_scan_inputs=1", 2},
-    {"ScatterElements", "f32[4] i64{1,0} f32[2]", "axis=0"},
+    {"Scan", "%0[3] %0[2,3]", "body=@steps:%0[3] num_scan_inputs=1", 2},
+    {"ScatterElements", "f32[67] i64{40,1,66,7} f32[4]", "axis=0"},
     {"ScatterElements", "f32[4] i64{1,1} f32[2]", "axis=0 reduction=add", 1, "int uint float"},
     {"ScatterElements", "f32[4] i64{1,1} f32[2]", "axis=0 reduction=max", 1, "int uint float"},
-    {"ScatterND", "f32[4,3] i64[1,1] f32[1,3]"},
+    {"ScatterND", "f32[5,67] i64{3,1}[2,1] f32[2,67]"},
     {"ScatterND", "f32[4,3] i64[1,1] f32[1,3]", "reduction=mul", 1, "int uint float"},
     {"ScatterND", "f32[4,3] i64[1,1] f32[1,3]", "reduction=min", 1, "int uint float"},
     {"SequenceEmpty", "", "dtype=#0"},
     {"SequenceInsert", "%0[2] $0[2] i64:1"},
     {"SequenceMap", "%0[2]", "body=@copy:$0[2]"},
     {"SequenceMap", "seq(f32[2]) %1[2]", "body=@copy:f32[2]|$1[2]"},
-    {"Split", "f32[4,3] i64{1,3}", "axis=0", 2},
     {"TfIdfVectorizer", "i32[4]", "max_gram_length=1 max_skip_count=0 min_gram_length=1 mode=TF ngram_counts=[0] ngram_indexes=[0,1] pool_int64s=[1,2]", 1, "i32 i64"},
     {"TfIdfVectorizer", "string{a,b,a}", "max_gram_length=1 max_skip_count=0 min_gram_length=1 mode=TF ngram_counts=[0] ngram_indexes=[0,1] pool_strings=[a,b]", 1, "string"},
     {"ai.onnx.preview.training.Gradient", "$1[2] $0[2]", "xs=[in0] zs=[in1] y=in0"},
@@ -176,7 +221,8 @@ std::string type_of(const std::string& token) {
 
 class Cases {
  public:
-  Cases(const SpecOp& op, const OpForm& form, const std::string& only) : op_(op), form_(form) {
+  Cases(const SpecOp& op, const OpForm& form, const std::string& only, bool constants_as_inputs)
+      : op_(op), form_(form), constants_as_inputs_(constants_as_inputs) {
     inputs_ = words(std::string(form.inputs));
     for (size_t v = 0; v < op.variables.size(); ++v) {
       if (!matters(v)) continue;
@@ -276,7 +322,8 @@ class Cases {
     if (const auto wide = widened(varied)) {
       TypeCase unused;
       c.wide = model(*wide, &varied, unused);
-      for (size_t i = 0; i < c.model.inputs.size(); ++i) c.wide->inputs[i] = converted(c.model.inputs[i], c.wide->inputs[i]);
+      for (size_t i = 0; i < c.model.inputs.size(); ++i)
+        if (c.model.operands[i] >= 0) c.wide->inputs[i] = converted(c.model.inputs[i], c.wide->inputs[i]);
     }
     out.push_back(std::move(c));
   }
@@ -299,18 +346,19 @@ class Cases {
       c.input_types.push_back(type_of(token));
     }
     const std::string attrs = filled(std::string(form_.attrs), types);
-    c.text = fmt::format("{}({}) {}", op_.name, inputs, attrs);
+    c.text = fmt::format("{}({}) {}{}", op_.name, inputs, attrs, constants_as_inputs_ ? ", constants as inputs" : "");
     const size_t dot = op_.name.rfind('.');
     const std::string domain = dot == std::string::npos ? "" : op_.name.substr(0, dot);
     const std::string name = op_.name.substr(dot + 1);
     const int64_t version = frontend::op_versions(domain, name).back();
     return frontend::testing::op_model(domain, name, domain.empty() ? 28 : version,
-                                       {form_.ops, form_.since, inputs, attrs, form_.outputs});
+                                       {form_.ops, form_.since, inputs, attrs, form_.outputs}, constants_as_inputs_);
   }
 
   /// Small values that most types hold exactly, of both signs where there are. What indexes or counts keeps its samples.
   void fill(const std::map<size_t, std::string>& varied, OpModel& m) const {
     for (size_t i = 0; i < m.inputs.size(); ++i) {
+      if (m.operands[i] < 0) continue;
       const auto v = variable_of(static_cast<size_t>(m.operands[i]));
       if (open(inputs_[static_cast<size_t>(m.operands[i])])) {
         fill(m.inputs[i]);
@@ -380,7 +428,14 @@ class Cases {
   std::vector<std::string> inputs_;
   Types types_;
   bool limited_ = false;
+  bool constants_as_inputs_;
 };
+
+/// The cases of a form, also with its constants as inputs: then they are read when the node runs.
+void add_cases(const SpecOp& op, const OpForm& form, const std::string& only, std::vector<TypeCase>& out) {
+  Cases(op, form, only, false).make(out);
+  if (form.inputs.find_first_of("{:") != std::string_view::npos) Cases(op, form, only, true).make(out);
+}
 
 }  // namespace
 
@@ -402,13 +457,13 @@ std::vector<TypeCase> type_cases(const SpecOp& op) {
   for (const OpenForm& open : kOpenForms) {
     const std::vector<std::string> ops = words(open.ops);
     if (std::find(ops.begin(), ops.end(), op.name) == ops.end()) continue;
-    Cases(op, {open.ops, 1, open.inputs, open.attrs, open.outputs}, open.only).make(out);
+    add_cases(op, {open.ops, 1, open.inputs, open.attrs, open.outputs}, open.only, out);
   }
   if (!out.empty()) return out;
   const bool standard = op.name.find('.') == std::string::npos;
   const OpForm* form = frontend::testing::find_form(op.name, standard ? 28 : 5);
   TENON_CHECK(form != nullptr);
-  Cases(op, *form, "").make(out);
+  add_cases(op, *form, "", out);
   return out;
 }
 

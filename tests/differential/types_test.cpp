@@ -32,7 +32,7 @@ DType dtype_of(const HostValue& value) {
 }
 
 /// Roundings that a result of these small models is away from the exact one.
-constexpr double kRoundings = 8;
+constexpr double kRoundings = 4;
 
 /// How values of a kernel differ from the reference's: not at all where no rounding is between them.
 std::string difference(const HostValue& expected, const HostValue& actual) {
@@ -163,7 +163,16 @@ std::string failure(const SpecOp& op, const TypeCase& c, std::vector<std::string
   return {};
 }
 
-class Types : public testing::TestWithParam<SpecOp> {};
+class Types : public testing::TestWithParam<SpecOp> {
+ protected:
+  static void TearDownTestSuite() {
+    fmt::print("{} combinations of op and types, {} of them compared with a wider float\n", totals.cases, totals.wide);
+  }
+  struct Totals {
+    int64_t cases, wide;
+  };
+  inline static Totals totals = {0, 0};
+};
 
 TEST_P(Types, RunAndAgree) {
   const SpecOp& op = GetParam();
@@ -186,7 +195,11 @@ TEST_P(Types, RunAndAgree) {
     for (const std::string& type : op.variables[v].types)
       EXPECT_TRUE(seen[v].contains(type) || !ir::testing::meaningless(op.name, type).empty())
           << "no case of " << op.name << " has " << type << " as " << op.variables[v].params[0];
-  fmt::print("{}: {} combinations of types, {} wrong\n", op.name, cases.size(), wrong);
+  const auto wide = std::count_if(cases.begin(), cases.end(), [](const TypeCase& c) { return c.wide.has_value(); });
+  totals.cases += std::ssize(cases);
+  totals.wide += wide;
+  fmt::print("{}: {} combinations of types, {} of them compared with a wider float, {} wrong\n", op.name, cases.size(),
+             wide, wrong);
 }
 
 INSTANTIATE_TEST_SUITE_P(Ops, Types, testing::ValuesIn(ir::testing::spec_ops()), [](const auto& param) {
