@@ -295,7 +295,8 @@ Result<std::vector<Body>> resize_body(const Node& node) {
     if (here.valid()) inside = inside.valid() ? inside && here : here;
   }
   if (axes.size() > 3 && o.mode != Mode::kNearest) return error(Code::kUnsupported, "Resize of more than 3 axes has no body");
-  DType dtype = o.mode == Mode::kNearest ? body.dtype : body.dtype == DType::kF64 ? DType::kF64 : DType::kF32;
+  const bool wide = (dtype_bit(body.dtype) & dtypes(DType::kF64, DType::kI32, DType::kU32, DType::kI64, DType::kU64)) != 0;
+  DType dtype = o.mode == Mode::kNearest ? body.dtype : wide ? DType::kF64 : DType::kF32;
   body.value = p.cast(sum_over_taps(p, node, taps, axes, 0, at, dtype), body.dtype);
   if (inside.valid() && (dtype_bit(body.dtype) & kNumeric) == 0) return error(Code::kUnsupported, "{} outside the input", name(body.dtype));
   if (inside.valid()) body.value = select(inside, body.value, p.cast(real(p, o.extrapolation), body.dtype));

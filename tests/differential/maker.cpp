@@ -24,6 +24,17 @@ const backends::Backend& backend(std::string_view name) {
   return *found;
 }
 
+Result<std::vector<HostValue>> run(const backends::Backend& on, const Maker& made, int level,
+                                   int* dispatches = nullptr) {
+  backends::CompileOptions options;
+  options.opt_level = level;
+  options.compile_threads = 1;
+  TENON_ASSIGN_OR_RETURN(const auto executable, on.compile(*made.graph, options));
+  if (dispatches != nullptr) *dispatches = executable->stats().dispatches;
+  TENON_ASSIGN_OR_RETURN(const auto session, executable->create_session());
+  return session->run(made.inputs);
+}
+
 /// Backend and optimisation level of every run that is compared with the reference.
 const std::vector<std::pair<std::string_view, int>>& runs() {
   static const auto all = [] {
@@ -39,17 +50,6 @@ const std::vector<std::pair<std::string_view, int>>& runs() {
 }
 
 }  // namespace
-
-Result<std::vector<HostValue>> run_on(std::string_view on, int opt_level, const ir::Graph& graph,
-                                      std::span<const HostValue> inputs, int* dispatches) {
-  backends::CompileOptions options;
-  options.opt_level = opt_level;
-  options.compile_threads = 1;
-  TENON_ASSIGN_OR_RETURN(const auto executable, backend(on).compile(graph, options));
-  if (dispatches != nullptr) *dispatches = executable->stats().dispatches;
-  TENON_ASSIGN_OR_RETURN(const auto session, executable->create_session());
-  return session->run(inputs);
-}
 
 Tensor random_tensor(Random& random, DType dtype, const Shape& shape, Fill fill) {
   Tensor out = std::move(Tensor::zeros(dtype, shape)).value();
@@ -130,16 +130,16 @@ std::string disagreement(const Maker& made, Tally& tally) {
     ++tally.refused;
     return {};
   }
-  const auto expected = run_on("reference", 0, *made.graph, made.inputs);
+  const auto expected = run(backend("reference"), made, 0);
   if (!expected.ok()) {
     ++tally.refused;
-    for (int level : {0, 3}) (void)run_on("cpu", level, *made.graph, made.inputs);  // must not crash either
+    for (int level : {0, 3}) (void)run(backend("cpu"), made, level);  // must not crash either
     return {};
   }
   int dispatches = 0;
   for (const auto& [name, level] : runs()) {
     const std::string place = fmt::format("{} on {} at O{}", made.text, name, level);
-    const auto actual = run_on(name, level, *made.graph, made.inputs, name == "cpu" ? &dispatches : nullptr);
+    const auto actual = run(backend(name), made, level, name == "cpu" ? &dispatches : nullptr);
     if (!actual.ok()) return fmt::format("{}: {}", place, actual.status().to_string());
     if (actual->size() != expected->size()) return place + ": another number of outputs";
     for (size_t i = 0; i < expected->size(); ++i) {

@@ -5,7 +5,6 @@
 #include <memory>
 #include <random>
 #include <set>
-#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -90,10 +89,6 @@ class Maker {
   ir::TensorType type_of(const Tensor& value);
   bool symbolic_;
 };
-
-/// What a backend makes of the graph. `dispatches`: of kernels, when asked for.
-Result<std::vector<HostValue>> run_on(std::string_view backend, int opt_level, const ir::Graph& graph,
-                                      std::span<const HostValue> inputs, int* dispatches = nullptr);
 
 /// How the cases of a run went.
 struct Tally {

@@ -1,6 +1,8 @@
 #include "type_cases.h"
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <set>
 
 #include "frontend/onnx/op_versions.h"
@@ -101,8 +103,8 @@ constexpr OpenForm kOpenForms[] = {
     {"DFT", "f32[1,4,1] i64:4 i64:1"},
     {"GRU", "f32[2,1,3] f32[1,6,3] f32[1,6,2] f32[1,12] i32{2} f32[1,1,2]", "hidden_size=2", 2},
     {"GridSample", "f32[1,2,5,9] f32[1,4,7,2]", "mode=nearest"},
-    {"GridSample", "f32[1,1,3,3] f32[1,2,2,2]", "mode=linear", 1, "float"},
-    {"GridSample", "f32[1,1,3,3] f32[1,2,2,2]", "mode=cubic padding_mode=reflection", 1, "float"},
+    {"GridSample", "f32[1,1,3,3] f32[1,2,2,2]", "mode=linear", 1, "int uint float"},
+    {"GridSample", "f32[1,1,3,3] f32[1,2,2,2]", "mode=cubic padding_mode=reflection", 1, "int uint float"},
     {"If", "bool[]", "else_branch=@const:%1[2] then_branch=@const:%1[2]"},
     {"LSTM", "f32[2,1,3] f32[1,8,3] f32[1,8,2] f32[1,16] i32{2} f32[1,1,2] f32[1,1,2] f32[1,6]", "hidden_size=2", 3},
     {"LayerNormalization", "f32[2,4] f32[4] f32[4]", "axis=-1 stash_type=#1", 3},
@@ -118,7 +120,7 @@ constexpr OpenForm kOpenForms[] = {
     {"RandomNormalLike RandomUniformLike", "f32[2,3]", "seed=1.0 dtype=#1"},
     {"Resize", "f32[1,1,5,33] - f32{1,1,2,2}", "mode=nearest"},
     {"Resize", "f32[1,1,2,3] - f32{1,1,2,2}", "mode=linear", 1, "int uint float"},
-    {"Resize", "f32[1,1,2,3] - f32{1,1,2,2}", "mode=cubic", 1, "float"},
+    {"Resize", "f32[1,1,2,3] - f32{1,1,2,2}", "mode=cubic", 1, "int uint float"},
     {"Resize", "f32[1,1,3,3] f32{0,0,0,0,1,1,1,1} - i64{1,1,2,2}", "coordinate_transformation_mode=tf_crop_and_resize"},
     {"RotaryEmbedding", "f32[1,2,3,4] f32[4,2] f32[4,2] i64{0,1,2}[1,3]"},
     {"Scan", "%0[3] %0[2,3]", "body=@steps:%0[3] num_scan_inputs=1", 2},
@@ -318,7 +320,8 @@ class Cases {
     TypeCase c;
     c.varied = varied;
     c.model = model(varied, nullptr, c);
-    fill(varied, c.model);
+    for (const size_t i : varying_inputs(varied, c.model)) fill(c.model.inputs[i]);
+    add_extremes(varied, c);
     if (const auto wide = widened(varied)) {
       TypeCase unused;
       c.wide = model(*wide, &varied, unused);
@@ -355,21 +358,48 @@ class Cases {
                                        {form_.ops, form_.since, inputs, attrs, form_.outputs}, constants_as_inputs_);
   }
 
-  /// Small values that most types hold exactly, of both signs where there are. What indexes or counts keeps its samples.
-  void fill(const std::map<size_t, std::string>& varied, OpModel& m) const {
+  /// Inputs whose values may be any: what indexes or counts keeps its samples.
+  std::vector<size_t> varying_inputs(const std::map<size_t, std::string>& varied, const OpModel& m) const {
+    std::vector<size_t> out;
     for (size_t i = 0; i < m.inputs.size(); ++i) {
       if (m.operands[i] < 0) continue;
       const auto v = variable_of(static_cast<size_t>(m.operands[i]));
-      if (open(inputs_[static_cast<size_t>(m.operands[i])])) {
-        fill(m.inputs[i]);
-        continue;
-      }
-      if (!v || !varied.contains(*v)) continue;
-      const auto& types = op_.variables[*v].types;
-      const bool index = std::all_of(types.begin(), types.end(), [](const std::string& t) { return t == "i32" || t == "i64"; });
-      if (!index) fill(m.inputs[i]);
+      const bool follows = v && varied.contains(*v) && !is_index(*v);
+      if (follows || open(inputs_[static_cast<size_t>(m.operands[i])])) out.push_back(i);
     }
+    return out;
   }
+  bool is_index(size_t v) const {
+    const auto& types = op_.variables[v].types;
+    return std::all_of(types.begin(), types.end(), [](const std::string& t) { return t == "i32" || t == "i64"; });
+  }
+
+  void add_extremes(const std::map<size_t, std::string>& varied, TypeCase& c) const {
+    std::vector<HostValue> inputs = c.model.inputs;
+    bool any = false;
+    for (const size_t i : varying_inputs(varied, c.model))
+      if (Tensor* t = std::get_if<Tensor>(&inputs[i]); t != nullptr && (is_int(t->dtype()) || is_float(t->dtype()))) {
+        *t = *Tensor::zeros(t->dtype(), t->shape());
+        fill_extreme(*t);
+        any = true;
+      }
+    if (any) c.extreme = std::move(inputs);
+  }
+  static void fill_extreme(Tensor& t) {
+    const double inf = std::numeric_limits<double>::infinity();
+    const double reals[] = {std::nan(""), inf, 1,    -inf, 0.0,   -0.0,  0.5,   448, 1e-40,
+                            -1,           2.5, 6e4, -3e38, 1e300, -1e-7, 5e-324, 1e10};
+    const int width = bits(t.dtype());
+    const int64_t top = width == 64 ? INT64_MAX : (int64_t{1} << (width - 1)) - 1;
+    const int64_t integers[] = {top, -top - 1, -1, 1, top - 1, 0, top / 2 + 1, -2, 2, -top, 3};
+    for (int64_t k = 0; k < t.size(); ++k)
+      if (is_float(t.dtype()))
+        t.set_double(k, reals[k % std::ssize(reals)]);
+      else
+        t.set_int(k, integers[k % std::ssize(integers)]);
+  }
+
+  /// Small values that most types hold exactly, of both signs where there are.
   static void fill(HostValue& value) {
     if (auto* t = std::get_if<Tensor>(&value)) return fill(*t);
     std::visit([](auto& entries) { for (auto& [key, t] : entries) fill(t); },

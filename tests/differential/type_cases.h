@@ -16,6 +16,7 @@ struct TypeCase {
   std::map<size_t, std::string> varied;    // type variable of the op → the type it has here
   std::vector<std::string> input_types;    // of the node's inputs; "" for an absent one
   frontend::testing::OpModel model;
+  std::vector<HostValue> extreme;  // inputs with the ends of integer types, NaN, infinities; empty for other types
   /// The same values in the widest float that the varied variables can have: what the op gives there is exact where the
   /// results are small integers, so it tells what every other type must give.
   std::optional<frontend::testing::OpModel> wide;

@@ -5,8 +5,8 @@
 #include <cstdlib>
 #include <set>
 
+#include "backends/backend.h"
 #include "eval/compare.h"
-#include "maker.h"
 #include "type_cases.h"
 
 /// Every op with every type that ONNX allows it runs on the reference and on cpu, and gives the same there; and where the
@@ -124,6 +124,14 @@ std::string_view not_comparable(const SpecOp& op, const std::string& type) {
   return {};
 }
 
+/// Why kernels may give other values than the reference at the ends of types.
+std::string_view may_leave_the_type(const TypeCase& c) {
+  if (c.text.starts_with("ReduceL2")) return "squares overflow in f32 before their root is taken";
+  if (c.text.starts_with("Resize") && c.text.find("mode=cubic") != std::string::npos)
+    return "cubic interpolation of integers leaves their range";
+  return {};
+}
+
 // ---- Running
 
 std::string type_name(const ir::Type& type) {
@@ -133,34 +141,86 @@ std::string type_name(const ir::Type& type) {
   return std::string(name(type.dtype()));
 }
 
+/// The model on the reference and, compiled, on cpu.
+class Runner {
+ public:
+  static Result<Runner> make(const ir::Graph& graph) {
+    Runner out;
+    TENON_ASSIGN_OR_RETURN(out.reference_, compile("reference", 0, graph));
+    for (int level : {0, 3}) {
+      auto compiled = compile("cpu", level, graph);
+      if (!compiled.ok()) return std::move(compiled).status().at(fmt::format("cpu at O{}", level));
+      out.compiled_.emplace_back(level, std::move(*compiled));
+    }
+    return out;
+  }
+
+  Result<std::vector<HostValue>> reference(const std::vector<HostValue>& inputs) const { return run(*reference_, inputs); }
+
+  /// How cpu differs from `expected`; with an error there, it must only not crash.
+  std::string difference_on_cpu(const std::vector<HostValue>& inputs, const Result<std::vector<HostValue>>& expected) const {
+    for (const auto& [level, executable] : compiled_) {
+      const auto actual = run(*executable, inputs);
+      if (!expected.ok()) continue;
+      if (!actual.ok()) return fmt::format("cpu at O{}: {}", level, actual.status().to_string());
+      for (size_t i = 0; i < expected->size(); ++i) {
+        const std::string wrong = difference((*expected)[i], (*actual)[i]);
+        if (!wrong.empty()) return fmt::format("cpu at O{}, output {}: {}", level, i, wrong);
+      }
+    }
+    return {};
+  }
+
+ private:
+  using Executable = std::shared_ptr<const backends::Executable>;
+
+  static Result<Executable> compile(std::string_view on, int level, const ir::Graph& graph) {
+    backends::CompileOptions options;
+    options.opt_level = level;
+    options.compile_threads = 1;
+    return backends::find_backend(on)->compile(graph, options);
+  }
+  static Result<std::vector<HostValue>> run(const backends::Executable& executable, const std::vector<HostValue>& inputs) {
+    TENON_ASSIGN_OR_RETURN(const auto session, executable.create_session());
+    return session->run(inputs);
+  }
+
+  Executable reference_;
+  std::vector<std::pair<int, Executable>> compiled_;
+};
+
+std::string difference_from_wide(const TypeCase& c, const std::vector<HostValue>& narrow) {
+  const auto graph = c.wide->model.import();
+  if (!graph.ok()) return "in f64: " + graph.status().to_string();
+  const auto wide = ir::evaluate_graph(**graph, c.wide->inputs);
+  if (!wide.ok()) return "in f64: " + wide.status().to_string();
+  double input_epsilon = 0;
+  for (const auto& [v, type] : c.varied)
+    if (const auto dtype = dtype_from_name(type)) input_epsilon = std::max(input_epsilon, epsilon(*dtype));
+  for (size_t i = 0; i < narrow.size(); ++i) {
+    const std::string wrong = difference_from_wide((*wide)[i], narrow[i], input_epsilon);
+    if (!wrong.empty()) return fmt::format("output {}: {}", i, wrong);
+  }
+  return {};
+}
+
 /// What is wrong with the case, empty when nothing is. `output_types` takes the types of its outputs.
 std::string failure(const SpecOp& op, const TypeCase& c, std::vector<std::string>& output_types) {
   const auto graph = c.model.model.import();
   if (!graph.ok()) return "refused: " + graph.status().to_string();
   for (const ir::Value* v : (*graph)->outputs()) output_types.push_back(type_name(v->type()));
-  const auto expected = run_on("reference", 0, **graph, c.model.inputs);
+  const auto runner = Runner::make(**graph);
+  if (!runner.ok()) return runner.status().to_string();
+  const auto expected = runner->reference(c.model.inputs);
   if (!expected.ok()) return "reference: " + expected.status().to_string();
-  for (int level : {0, 3}) {
-    const auto actual = run_on("cpu", level, **graph, c.model.inputs);
-    if (!actual.ok()) return fmt::format("cpu at O{}: {}", level, actual.status().to_string());
-    for (size_t i = 0; i < expected->size(); ++i) {
-      const std::string wrong = difference((*expected)[i], (*actual)[i]);
-      if (!wrong.empty()) return fmt::format("cpu at O{}, output {}: {}", level, i, wrong);
-    }
+  std::string wrong = runner->difference_on_cpu(c.model.inputs, expected);
+  if (wrong.empty() && c.wide && not_comparable(op, c.varied.begin()->second).empty())
+    wrong = difference_from_wide(c, *expected);
+  if (wrong.empty() && !c.extreme.empty() && may_leave_the_type(c).empty()) {
+    wrong = runner->difference_on_cpu(c.extreme, runner->reference(c.extreme));
+    if (!wrong.empty()) wrong = "ends of the type, " + wrong;
   }
-  if (!c.wide || !not_comparable(op, c.varied.begin()->second).empty()) return {};
-  const auto wide_graph = c.wide->model.import();
-  if (!wide_graph.ok()) return "in f64: " + wide_graph.status().to_string();
-  const auto wide = run_on("reference", 0, **wide_graph, c.wide->inputs);
-  if (!wide.ok()) return "in f64: " + wide.status().to_string();
-  double input_epsilon = 0;
-  for (const auto& [v, type] : c.varied)
-    if (const auto dtype = dtype_from_name(type)) input_epsilon = std::max(input_epsilon, epsilon(*dtype));
-  for (size_t i = 0; i < expected->size(); ++i) {
-    const std::string wrong = difference_from_wide((*wide)[i], (*expected)[i], input_epsilon);
-    if (!wrong.empty()) return fmt::format("output {}: {}", i, wrong);
-  }
-  return {};
+  return wrong;
 }
 
 class Types : public testing::TestWithParam<SpecOp> {
