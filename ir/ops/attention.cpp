@@ -372,7 +372,7 @@ std::vector<OpDef> attention_ops() {
        .inputs = {{"X", "T", kFloat16To64}, {"cos_cache", "T", kFloat16To64}, {"sin_cache", "T", kFloat16To64},
                   {"position_ids", "M", dtypes(DType::kI64), true}},
        .outputs = {{"Y", "T", kFloat16To64}},
-       .attrs = {{"interleaved", AttrKind::kInt, false, "0"}, {"num_heads", AttrKind::kInt, false, "0"},
+       .attrs = {{"interleaved", AttrKind::kInt, false, "0"}, {"num_heads", AttrKind::kInt},
                  {"rotary_embedding_dim", AttrKind::kInt, false, "0"}},
        .infer = infer_rotary, .compute = {.decompose = decompose_rotary},
        .doc = "Rotary position embedding (ONNX RotaryEmbedding)."},

@@ -410,6 +410,7 @@ OpDef recurrent(std::string_view name, std::vector<Param> more_inputs, std::vect
   def.inputs.insert(def.inputs.end(), more_inputs.begin(), more_inputs.end());
   def.outputs.insert(def.outputs.end(), more_outputs.begin(), more_outputs.end());
   def.attrs.insert(def.attrs.end(), more_attrs.begin(), more_attrs.end());
+  if (name == "RNN") def.attrs[2].fallback = "Tanh Tanh";
   return def;
 }
 
