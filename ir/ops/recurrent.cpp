@@ -92,7 +92,7 @@ T activate(const Activation& a, T x) {
   switch (a.kind) {
     case Activation::kSigmoid: return sigmoid_of(x);
     case Activation::kTanh: return std::tanh(x);
-    case Activation::kRelu: return x > 0 ? x : T{0};
+    case Activation::kRelu: return x <= 0 ? T{0} : x;  // NaN stays
     case Activation::kAffine: return alpha * x + beta;
     case Activation::kLeakyRelu: return x >= 0 ? x : alpha * x;
     case Activation::kThresholdedRelu: return x > alpha ? x : T{0};

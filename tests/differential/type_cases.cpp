@@ -104,7 +104,7 @@ constexpr OpenForm kOpenForms[] = {
     {"GRU", "f32[2,1,3] f32[1,6,3] f32[1,6,2] f32[1,12] i32{2} f32[1,1,2]", "hidden_size=2", 2},
     {"GridSample", "f32[1,2,5,9] f32[1,4,7,2]", "mode=nearest"},
     {"GridSample", "f32[1,1,3,3] f32[1,2,2,2]", "mode=linear", 1, "int uint float"},
-    {"GridSample", "f32[1,1,3,3] f32[1,2,2,2]", "mode=cubic padding_mode=reflection", 1, "int uint float"},
+    {"GridSample", "f32[1,1,3,3] f32[1,2,2,2]", "mode=cubic padding_mode=reflection", 1, "float i32 u8"},
     {"If", "bool[]", "else_branch=@const:%1[2] then_branch=@const:%1[2]"},
     {"LSTM", "f32[2,1,3] f32[1,8,3] f32[1,8,2] f32[1,16] i32{2} f32[1,1,2] f32[1,1,2] f32[1,6]", "hidden_size=2", 3},
     {"LayerNormalization", "f32[2,4] f32[4] f32[4]", "axis=-1 stash_type=#1", 3},
@@ -136,6 +136,9 @@ constexpr OpenForm kOpenForms[] = {
     {"SequenceMap", "seq(f32[2]) %1[2]", "body=@copy:f32[2]|$1[2]"},
     {"TfIdfVectorizer", "i32[4]", "max_gram_length=1 max_skip_count=0 min_gram_length=1 mode=TF ngram_counts=[0] ngram_indexes=[0,1] pool_int64s=[1,2]", 1, "i32 i64"},
     {"TfIdfVectorizer", "string{a,b,a}", "max_gram_length=1 max_skip_count=0 min_gram_length=1 mode=TF ngram_counts=[0] ngram_indexes=[0,1] pool_strings=[a,b]", 1, "string"},
+    {"Scatter", "f32[67] i64{40,1,66,7} f32[4]"},
+    {"Upsample", "f32[1,1,5,33] f32{1,1,2,2}", "mode=nearest"},
+    {"Upsample", "f32[1,1,5,33] f32{1,1,2,2}", "mode=linear", 1, "int uint f16 f32 f64"},
     {"ai.onnx.preview.training.Gradient", "$1[2] $0[2]", "xs=[in0] zs=[in1] y=in0"},
     {"ai.onnx.ml.CastMap", "map(i64,f32)", "cast_to=TO_FLOAT"},
     {"ai.onnx.ml.CastMap", "map(i64,f32)", "cast_to=TO_INT64"},
@@ -152,6 +155,9 @@ constexpr OpenForm kOpenForms[] = {
     {"ai.onnx.ml.OneHotEncoder", "string{a,b,c}", "cats_strings=[a,b] zeros=1", 1, "string"},
     {"ai.onnx.ml.SVMClassifier", "f32[2,2]", "classlabels_ints=[0,1] coefficients=[1.0,-1.0] kernel_params=[0.5,0.0,3.0] kernel_type=RBF rho=[0.25] support_vectors=[1.0,2.0,-1.0,0.5] vectors_per_class=[1,1]", 2},
     {"ai.onnx.ml.SVMClassifier", "f32[2,2]", "classlabels_strings=[x,y] coefficients=[1.0,-1.0] kernel_params=[0.5,0.0,3.0] kernel_type=LINEAR rho=[0.25] support_vectors=[1.0,2.0,-1.0,0.5] vectors_per_class=[1,1]", 2},
+    {"ai.onnx.ml.TreeEnsembleClassifier", "f32[5,2]", "class_ids=[0,1] class_nodeids=[1,2] class_treeids=[0,0] class_weights=[1.0,1.0] classlabels_int64s=[3,4] nodes_falsenodeids=[2,0,0] nodes_featureids=[0,0,0] nodes_modes=[BRANCH_LEQ,LEAF,LEAF] nodes_nodeids=[0,1,2] nodes_treeids=[0,0,0] nodes_truenodeids=[1,0,0] nodes_values=[0.5,0.0,0.0]", 2},
+    {"ai.onnx.ml.TreeEnsembleClassifier", "f32[5,2]", "class_ids=[0,1] class_nodeids=[1,2] class_treeids=[0,0] class_weights=[1.0,1.0] classlabels_strings=[x,y] nodes_falsenodeids=[2,0,0] nodes_featureids=[0,0,0] nodes_modes=[BRANCH_LEQ,LEAF,LEAF] nodes_nodeids=[0,1,2] nodes_treeids=[0,0,0] nodes_truenodeids=[1,0,0] nodes_values=[0.5,0.0,0.0]", 2},
+    {"ai.onnx.ml.TreeEnsembleRegressor", "f32[5,2]", "target_ids=[0,0] target_nodeids=[1,2] target_treeids=[0,0] target_weights=[1.0,1.0] n_targets=1 nodes_falsenodeids=[2,0,0] nodes_featureids=[0,0,0] nodes_modes=[BRANCH_LEQ,LEAF,LEAF] nodes_nodeids=[0,1,2] nodes_treeids=[0,0,0] nodes_truenodeids=[1,0,0] nodes_values=[0.5,0.0,0.0]"},
     {"ai.onnx.ml.TreeEnsemble", "$0[2,2]", "aggregate_function=1 leaf_targetids=[0,0] leaf_weights=$0{1,2} n_targets=1 nodes_falseleafs=[1] nodes_falsenodeids=[1] nodes_featureids=[0] nodes_modes=u8{0} nodes_splits=$0{0.5} nodes_trueleafs=[1] nodes_truenodeids=[0] tree_roots=[0]"},
 };
 
@@ -168,6 +174,13 @@ std::vector<std::string> words(const std::string& text) {
     at = end + 1;
   }
   return out;
+}
+
+/// Domain and name.
+std::pair<std::string, std::string> split(const std::string& qualified) {
+  const size_t dot = qualified.rfind('.');
+  if (dot == std::string::npos) return {"", qualified};
+  return {qualified.substr(0, dot), qualified.substr(dot + 1)};
 }
 
 /// The dtype inside of a type, and what is around it: "opt(seq(", "f32", "))".
@@ -223,8 +236,9 @@ std::string type_of(const std::string& token) {
 
 class Cases {
  public:
-  Cases(const SpecOp& op, const OpForm& form, const std::string& only, bool constants_as_inputs)
-      : op_(op), form_(form), constants_as_inputs_(constants_as_inputs) {
+  Cases(const SpecOp& op, const OpForm& form, const std::string& only, bool constants_as_inputs,
+        int64_t version)
+      : op_(op), form_(form), constants_as_inputs_(constants_as_inputs), version_(version) {
     inputs_ = words(std::string(form.inputs));
     for (size_t v = 0; v < op.variables.size(); ++v) {
       if (!matters(v)) continue;
@@ -239,6 +253,15 @@ class Cases {
     }
   }
 
+  /// All variables have the same type.
+  void make_uniform(std::vector<TypeCase>& out) {
+    for (const char* type : {"f16", "f32", "f64"}) {
+      std::map<size_t, std::string> varied;
+      for (const auto& [v, types] : types_)
+        if (std::find(types.begin(), types.end(), type) != types.end()) varied[v] = type;
+      if (!varied.empty()) add(varied, out);
+    }
+  }
   void make(std::vector<TypeCase>& out) {
     if (std::find(std::begin(kTogether), std::end(kTogether), op_.name) != std::end(kTogether)) {
       std::map<size_t, std::string> chosen;
@@ -349,13 +372,10 @@ class Cases {
       c.input_types.push_back(type_of(token));
     }
     const std::string attrs = filled(std::string(form_.attrs), types);
-    c.text = fmt::format("{}({}) {}{}", op_.name, inputs, attrs, constants_as_inputs_ ? ", constants as inputs" : "");
-    const size_t dot = op_.name.rfind('.');
-    const std::string domain = dot == std::string::npos ? "" : op_.name.substr(0, dot);
-    const std::string name = op_.name.substr(dot + 1);
-    const int64_t version = frontend::op_versions(domain, name).back();
-    return frontend::testing::op_model(domain, name, domain.empty() ? 28 : version,
-                                       {form_.ops, form_.since, inputs, attrs, form_.outputs}, constants_as_inputs_);
+    c.text = fmt::format("{}-{}({}) {}{}", op_.name, version_, inputs, attrs, constants_as_inputs_ ? ", constants as inputs" : "");
+    const auto [domain, name] = split(op_.name);
+    return frontend::testing::op_model(domain, name, version_, {form_.ops, form_.since, inputs, attrs, form_.outputs},
+                                       constants_as_inputs_);
   }
 
   /// Inputs whose values may be any: what indexes or counts keeps its samples.
@@ -459,12 +479,20 @@ class Cases {
   Types types_;
   bool limited_ = false;
   bool constants_as_inputs_;
+  int64_t version_;
 };
 
 /// The cases of a form, also with its constants as inputs: then they are read when the node runs.
-void add_cases(const SpecOp& op, const OpForm& form, const std::string& only, std::vector<TypeCase>& out) {
-  Cases(op, form, only, false).make(out);
-  if (form.inputs.find_first_of("{:") != std::string_view::npos) Cases(op, form, only, true).make(out);
+void add_cases(const SpecOp& op, const OpForm& form, const std::string& only, int64_t version, std::vector<TypeCase>& out) {
+  Cases(op, form, only, false, version).make(out);
+  if (form.inputs.find_first_of("{:") != std::string_view::npos) Cases(op, form, only, true, version).make(out);
+}
+
+/// An opset of the op's domain in which the version in question is in force.
+int64_t opset_of(const SpecOp& op) {
+  if (op.version != 0) return op.version;
+  const auto [domain, name] = split(op.name);
+  return domain.empty() ? *frontend::newest_opset("") : frontend::op_versions(domain, name).back();
 }
 
 }  // namespace
@@ -487,13 +515,27 @@ std::vector<TypeCase> type_cases(const SpecOp& op) {
   for (const OpenForm& open : kOpenForms) {
     const std::vector<std::string> ops = words(open.ops);
     if (std::find(ops.begin(), ops.end(), op.name) == ops.end()) continue;
-    add_cases(op, {open.ops, 1, open.inputs, open.attrs, open.outputs}, open.only, out);
+    add_cases(op, {open.ops, 1, open.inputs, open.attrs, open.outputs}, open.only, opset_of(op), out);
   }
   if (!out.empty()) return out;
-  const bool standard = op.name.find('.') == std::string::npos;
-  const OpForm* form = frontend::testing::find_form(op.name, standard ? 28 : 5);
+  const OpForm* form = frontend::testing::find_form(op.name, opset_of(op));
   TENON_CHECK(form != nullptr);
-  add_cases(op, *form, "", out);
+  add_cases(op, *form, "", opset_of(op), out);
+  return out;
+}
+
+std::vector<TypeCase> old_cases(const SpecOp& newest) {
+  std::vector<TypeCase> out;
+  SpecOp op = newest;
+  if (op.name == "Resize") op.variables.erase(op.variables.begin() + 1);  // input 1 was the scales before it was the region
+  const auto [domain, name] = split(op.name);
+  const auto versions = frontend::op_versions(domain, name);
+  std::map<const OpForm*, int64_t> last;  // version in which the form is in force
+  for (const int64_t version : versions)
+    if (const OpForm* form = frontend::testing::find_form(op.name, version)) last[form] = version;
+  for (const auto& [form, version] : last)
+    if (version < opset_of(op) && form != frontend::testing::find_form(op.name, opset_of(op)))
+      Cases(op, *form, "", false, version).make_uniform(out);
   return out;
 }
 

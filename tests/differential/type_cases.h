@@ -27,5 +27,7 @@ std::optional<size_t> variable_of(const ir::testing::SpecOp& op, char side, size
 
 /// One variable after the other takes all its types; together where the op relates them (Cast, QuantizeLinear).
 std::vector<TypeCase> type_cases(const ir::testing::SpecOp& op);
+/// Of the forms that older versions gave the op, with the floats that every version has.
+std::vector<TypeCase> old_cases(const ir::testing::SpecOp& op);
 
 }  // namespace tenon::differential

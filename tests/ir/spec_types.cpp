@@ -10,6 +10,7 @@ namespace {
 /// variadic. Words are dtypes, the groups below, or wrappers of them.
 struct Row {
   const char *ops, *types;
+  int64_t version = 0;
 };
 
 // clang-format off
@@ -131,6 +132,11 @@ constexpr Row kRows[] = {
     {"ai.onnx.ml.ZipMap", "<0: f32; >0: seq(map)"},
     {"ai.onnx.preview.training.Adagrad ai.onnx.preview.training.Adam ai.onnx.preview.training.Momentum", "<0: f32 f64; <1: i64; <2 >0: f32 f64"},
     {"ai.onnx.preview.training.Gradient", "<0: int uint complex f32 f64 f16 bool string; >0: f32 f64 f16"},
+    // Deprecated.
+    {"Scatter", "<0 <2 >0: int uint complex f16 f32 f64 bool string; <1: i32 i64", 9},
+    {"Upsample", "<0 >0: int uint complex f16 f32 f64 bool string; <1: f32", 9},
+    {"ai.onnx.ml.TreeEnsembleClassifier", "<0: f32 f64 i32 i64; >0: i64 string; >1: f32", 3},
+    {"ai.onnx.ml.TreeEnsembleRegressor", "<0: f32 f64 i32 i64; >0: f32", 3},
 };
 // clang-format on
 
@@ -199,7 +205,7 @@ std::vector<SpecOp> spec_ops() {
       add_types(clause.substr(colon + 1), "", "", v.types);
     }
     std::istringstream names(row.ops);
-    for (std::string name; names >> name;) out.push_back({name, variables});
+    for (std::string name; names >> name;) out.push_back({name, variables, row.version});
   }
   return out;
 }

@@ -16,8 +16,8 @@ struct SpecVariable {
 struct SpecOp {
   std::string name;  // with its domain unless it is ai.onnx
   std::vector<SpecVariable> variables;
+  int64_t version = 0;  // the last one before ONNX deprecated the op; 0: the newest
 };
-/// Ops whose types are not fixed altogether; those that ONNX has deprecated are left out.
 std::vector<SpecOp> spec_ops();
 
 /// The types that words stand for: dtypes, groups ("int uint float f8 x4 x2 complex any"), `seq`, `opt`, `optseq` of the tensors
