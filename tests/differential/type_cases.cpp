@@ -6,6 +6,7 @@
 #include <set>
 
 #include "frontend/onnx/op_versions.h"
+#include "type_forms.h"
 
 namespace tenon::differential {
 namespace {
@@ -14,157 +15,10 @@ using frontend::testing::OpForm;
 using frontend::testing::OpModel;
 using ir::testing::SpecOp;
 
-/// A form of an op with types left open: `$1` is the dtype of type variable 1, `#1` its number in ONNX, `%1[2]` a value of
-/// its type, sequence or optional included, with shape [2]. Inputs without them take the types of their variables. `only`: types
-/// of the form's first variable that has more than one; all when empty.
-struct OpenForm {
-  const char *ops, *inputs, *attrs = "";
-  int outputs = 1;
-  const char* only = "";
-};
-
-// clang-format off
-/// Ops whose newest model of op_forms.h leaves a type variable out, or means nothing on some types.
-constexpr OpenForm kOpenForms[] = {
-    // Elementwise: a row longer than a vector of any type, with a tail.
-    {"Abs Acos Acosh Asin Asinh Atan Atanh BitwiseNot Ceil Celu Cos Cosh Elu Erf Exp Floor Gelu HardSigmoid HardSwish Hardmax Identity IsInf IsNaN LeakyRelu Log LogSoftmax LpNormalization Mish Neg NonZero Not Reciprocal Relu Round Selu Shape Shrink Sigmoid Sign Sin Sinh Size Softmax Softplus Softsign Sqrt Swish Tan Tanh ThresholdedRelu", "f32[3,67]"},
-    {"Add And BitwiseAnd BitwiseOr BitwiseXor Equal Greater GreaterOrEqual Less LessOrEqual Max Mean Min Mul Or PRelu Pow Sub Sum Xor", "f32[3,67] f32[67]"},
-    {"BitShift", "u8[3,67] u8[67]", "direction=LEFT"},
-    {"BitShift", "u8[3,67] u8[67]", "direction=RIGHT"},
-    {"SwiGLU", "f32[3,67] f32[3,67]"},
-    {"Where", "bool[3,67] f32[67] f32[3,1]"},
-    {"Clip", "f32[3,67] f32:1 f32:2"},
-    {"Div", "f32[7,6] f32{1,2,3,-1,-2,-3}", "", 1, "float int"},
-    {"Div", "f32[23,3] f32{1,2,3}", "", 1, "uint"},
-    {"Mod", "f32[7,6] f32{1,2,3,-1,-2,-3}", "fmod=1", 1, "float int"},
-    {"Mod", "f32[7,6] f32{1,2,3,-1,-2,-3}", "", 1, "int"},
-    {"Mod", "f32[23,3] f32{1,2,3}", "fmod=1", 1, "uint"},
-    {"BitCast", "f32[2,40]", "to=#1"},
-    {"Cast", "f32[3,67]", "to=#1"},
-    {"CastLike", "f32[3,67] f32[1]"},
-    {"Dropout", "f32[3,67] f32:0.5 bool:0", "", 2},
-    {"DequantizeLinear", "i8[3,67] f32:2 i8:0", "output_dtype=#2"},
-    {"DequantizeLinear", "i8[2,67] f32{2,4} i8{0,0}", "axis=0"},
-    {"QuantizeLinear", "f32[3,67] f32:1 u8:0"},
-    {"QuantizeLinear", "f32[3,67] f32:1", "output_dtype=#2"},
-    {"QuantizeLinear", "f32[2,64] f32[2,4]", "axis=1 block_size=16 output_dtype=#2"},
-    // Reductions and products, along rows and columns.
-    {"ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare", "f32[3,67] i64{-1}", "keepdims=0"},
-    {"ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare", "f32[3,67] i64{0}"},
-    {"ArgMax ArgMin", "f32[3,67]", "axis=1"},
-    {"CumSum", "f32[3,67] i64:1", "reverse=1"},
-    {"CumProd", "f32[3,5] i64:1", "exclusive=1"},
-    {"TopK", "f32[3,67] i64{5}", "", 2},
-    {"Unique", "f32[40,2]", "axis=0", 4},
-    {"MatMul", "f32[5,67] f32[67,19]"},
-    {"Gemm", "f32[5,67] f32[67,19] f32[19]"},
-    {"Einsum", "f32[5,67] f32[67,19]", "equation=ij,jk->ik"},
-    {"MatMulInteger", "u8[5,67] u8[67,19] u8:1 u8:2"},
-    {"QLinearMatMul", "u8[5,67] f32:0.5 u8:0 u8[67,19] f32:0.25 u8:0 f32:8 u8:0"},
-    {"Conv", "f32[1,4,9,19] f32[6,2,3,3] f32[6]", "group=2 pads=[1,1,1,1]"},
-    {"MaxPool", "f32[1,2,5,37]", "kernel_shape=[2,2]", 2},
-    {"AveragePool", "f32[1,2,5,37]", "kernel_shape=[2,2]"},
-    // Movement.
-    {"Flatten", "f32[3,5,7]", "axis=2"},
-    {"Reshape", "f32[6,67] i64{3,-1}"},
-    {"Transpose", "f32[5,67]"},
-    {"Transpose", "f32[3,5,7]", "perm=[1,0,2]"},
-    {"Concat", "f32[3,67] f32[3,5]", "axis=1"},
-    {"DepthToSpace", "f32[1,8,3,17]", "blocksize=2"},
-    {"SpaceToDepth", "f32[1,2,6,34]", "blocksize=2"},
-    {"Expand", "f32[3,1] i64{2,3,67}"},
-    {"Tile", "f32[3,19] i64{2,3}"},
-    {"Slice", "f32[5,67] i64{3} i64{61} i64{1} i64{2}"},
-    {"Split", "f32[5,67] i64{30,37}", "axis=1", 2},
-    {"Pad", "f32[3,67] i64{1,5} f32:1 i64{1}"},
-    {"Pad", "f32[3,67] i64{1,1} - i64{-1}", "mode=wrap"},
-    {"CenterCropPad", "f32[5,67] i64{40}", "axes=[1]"},
-    {"Gather", "f32[5,67] i64{3,0,4,1}"},
-    {"Gather", "f32[5,67] i64[3,7]", "axis=1"},
-    {"GatherElements", "f32[5,67] i64[3,67]"},
-    {"GatherND", "f32[5,67] i64[3,1]"},
-    {"Compress", "f32[3,67] bool[67]", "axis=1"},
-    {"ReverseSequence", "f32[4,2,33] i64{2,3}", "time_axis=0 batch_axis=1"},
-    {"Trilu", "f32[9,33] i64:1", "upper=0"},
-    {"OneHot", "i64[19] i64:4 f32{0,1}"},
-    {"TensorScatter", "f32[1,5,67] f32[1,2,67] i64{1}", "axis=1"},
-    {"EyeLike", "f32[9,33]", "dtype=#1 k=1"},
-    {"EyeLike", "f32[9,33]"},
-    {"ConstantOfShape", "i64{3,67}", "value=$1{1}"},
-    {"SplitToSequence", "f32[6,33] i64:2"},
-    {"ConcatFromSequence", "seq(f32[3,33])", "axis=1"},
-    // The rest.
-    {"Attention", "f32[1,2,3,4] f32[1,2,3,4] f32[1,2,3,4] bool[3,5] f32[1,2,2,4] f32[1,2,2,4]", "", 4},
-    {"Attention", "f32[1,2,3,4] f32[1,2,3,4] f32[1,2,3,4] - - - i64{2}", "is_causal=1"},
-    {"Bernoulli", "f32{0,1,0.5}", "dtype=#1 seed=1.0"},
-    {"BlackmanWindow HammingWindow HannWindow", "i64:8", "output_datatype=#1"},
-    {"CausalConvWithState", "f32[1,2,5] f32[2,1,3] f32[2] f32[1,2,2]", "activation=none", 2},
-    {"Constant", "", "value=$0{1,2}"},
-    {"DFT", "f32[1,4,1] i64:4 i64:1"},
-    {"GRU", "f32[2,1,3] f32[1,6,3] f32[1,6,2] f32[1,12] i32{2} f32[1,1,2]", "hidden_size=2", 2},
-    {"GridSample", "f32[1,2,5,9] f32[1,4,7,2]", "mode=nearest"},
-    {"GridSample", "f32[1,1,3,3] f32[1,2,2,2]", "mode=linear", 1, "int uint float"},
-    {"GridSample", "f32[1,1,3,3] f32[1,2,2,2]", "mode=cubic padding_mode=reflection", 1, "float i32 u8"},
-    {"If", "bool[]", "else_branch=@const:%1[2] then_branch=@const:%1[2]"},
-    {"LSTM", "f32[2,1,3] f32[1,8,3] f32[1,8,2] f32[1,16] i32{2} f32[1,1,2] f32[1,1,2] f32[1,6]", "hidden_size=2", 3},
-    {"LayerNormalization", "f32[2,4] f32[4] f32[4]", "axis=-1 stash_type=#1", 3},
-    {"LinearAttention", "f32[1,2,4] f32[1,2,4] f32[1,2,4] f32[1,2,2,2] f32[1,2,2] f32[1,2,2]", "q_num_heads=2 kv_num_heads=2", 2},
-    {"Loop", "i64:3 bool:1 %2[3]", "body=@state:%2[3]", 2, "any"},
-    {"Loop", "i64:3 bool:1 %2[2]", "body=@carry:%2[2]", 1, "seq* seq opt* optseq+"},
-    {"MelWeightMatrix", "i64:4 i64:16 i64:8000 f32:0 f32:4000", "output_datatype=#2"},
-    {"Multinomial", "f32[2,3]", "sample_size=4 dtype=#1 seed=1.0"},
-    {"Optional", "%0[2]"},
-    {"OptionalGetElement OptionalHasElement", "%0[2]"},
-    {"RNN", "f32[2,1,3] f32[1,2,3] f32[1,2,2] f32[1,4] i32{2} f32[1,1,2]", "hidden_size=2", 2},
-    {"RandomNormal RandomUniform", "", "shape=[2,3] seed=1.0 dtype=#0"},
-    {"RandomNormalLike RandomUniformLike", "f32[2,3]", "seed=1.0 dtype=#1"},
-    {"Resize", "f32[1,1,5,33] - f32{1,1,2,2}", "mode=nearest"},
-    {"Resize", "f32[1,1,2,3] - f32{1,1,2,2}", "mode=linear", 1, "int uint float"},
-    {"Resize", "f32[1,1,2,3] - f32{1,1,2,2}", "mode=cubic", 1, "int uint float"},
-    {"Resize", "f32[1,1,3,3] f32{0,0,0,0,1,1,1,1} - i64{1,1,2,2}", "coordinate_transformation_mode=tf_crop_and_resize"},
-    {"RotaryEmbedding", "f32[1,2,3,4] f32[4,2] f32[4,2] i64{0,1,2}[1,3]"},
-    {"Scan", "%0[3] %0[2,3]", "body=@steps:%0[3] num_scan_inputs=1", 2},
-    {"ScatterElements", "f32[67] i64{40,1,66,7} f32[4]", "axis=0"},
-    {"ScatterElements", "f32[4] i64{1,1} f32[2]", "axis=0 reduction=add", 1, "int uint float"},
-    {"ScatterElements", "f32[4] i64{1,1} f32[2]", "axis=0 reduction=max", 1, "int uint float"},
-    {"ScatterND", "f32[5,67] i64{3,1}[2,1] f32[2,67]"},
-    {"ScatterND", "f32[4,3] i64[1,1] f32[1,3]", "reduction=mul", 1, "int uint float"},
-    {"ScatterND", "f32[4,3] i64[1,1] f32[1,3]", "reduction=min", 1, "int uint float"},
-    {"SequenceEmpty", "", "dtype=#0"},
-    {"SequenceInsert", "%0[2] $0[2] i64:1"},
-    {"SequenceMap", "%0[2]", "body=@copy:$0[2]"},
-    {"SequenceMap", "seq(f32[2]) %1[2]", "body=@copy:f32[2]|$1[2]"},
-    {"TfIdfVectorizer", "i32[4]", "max_gram_length=1 max_skip_count=0 min_gram_length=1 mode=TF ngram_counts=[0] ngram_indexes=[0,1] pool_int64s=[1,2]", 1, "i32 i64"},
-    {"TfIdfVectorizer", "string{a,b,a}", "max_gram_length=1 max_skip_count=0 min_gram_length=1 mode=TF ngram_counts=[0] ngram_indexes=[0,1] pool_strings=[a,b]", 1, "string"},
-    {"Scatter", "f32[67] i64{40,1,66,7} f32[4]"},
-    {"Upsample", "f32[1,1,5,33] f32{1,1,2,2}", "mode=nearest"},
-    {"Upsample", "f32[1,1,5,33] f32{1,1,2,2}", "mode=linear", 1, "int uint f16 f32 f64"},
-    {"ai.onnx.preview.training.Gradient", "$1[2] $0[2]", "xs=[in0] zs=[in1] y=in0"},
-    {"ai.onnx.ml.CastMap", "map(i64,f32)", "cast_to=TO_FLOAT"},
-    {"ai.onnx.ml.CastMap", "map(i64,f32)", "cast_to=TO_INT64"},
-    {"ai.onnx.ml.CastMap", "map(i64,f32)", "cast_to=TO_STRING"},
-    {"ai.onnx.ml.CategoryMapper", "string[4]", "cats_int64s=[1,2] cats_strings=[a,b] default_int64=-7 default_string=none"},
-    {"ai.onnx.ml.DictVectorizer", "map(i64,f32)", "int64_vocabulary=[1,2,3]", 1, "map(i64,string) map(i64,f32) map(i64,f64)"},
-    {"ai.onnx.ml.DictVectorizer", "map(string,f32)", "string_vocabulary=[b,c,a]", 1, "map(string,i64) map(string,f32) map(string,f64)"},
-    {"ai.onnx.ml.Imputer", "f32[2,2]", "imputed_value_floats=[1.0,2.0] replaced_value_float=-2.0", 1, "f32 f64"},
-    {"ai.onnx.ml.Imputer", "i64[2,2]", "imputed_value_int64s=[1,2] replaced_value_int64=2", 1, "i32 i64"},
-    {"ai.onnx.ml.LabelEncoder", "f32[4]", "keys_tensor=$0{1,2} values_tensor=$1{5,6} default_tensor=$1{7}"},
-    {"ai.onnx.ml.LinearClassifier", "f32[2,2]", "classlabels_ints=[4,5] coefficients=[1.0,2.0,-1.0,-2.0] intercepts=[0.5,-0.5]", 2},
-    {"ai.onnx.ml.LinearClassifier", "f32[2,2]", "classlabels_strings=[x,y] coefficients=[1.0,2.0,-1.0,-2.0] intercepts=[0.5,-0.5]", 2},
-    {"ai.onnx.ml.OneHotEncoder", "i64[4]", "cats_int64s=[1,2] zeros=1", 1, "f32 f64 i32 i64"},
-    {"ai.onnx.ml.OneHotEncoder", "string{a,b,c}", "cats_strings=[a,b] zeros=1", 1, "string"},
-    {"ai.onnx.ml.SVMClassifier", "f32[2,2]", "classlabels_ints=[0,1] coefficients=[1.0,-1.0] kernel_params=[0.5,0.0,3.0] kernel_type=RBF rho=[0.25] support_vectors=[1.0,2.0,-1.0,0.5] vectors_per_class=[1,1]", 2},
-    {"ai.onnx.ml.SVMClassifier", "f32[2,2]", "classlabels_strings=[x,y] coefficients=[1.0,-1.0] kernel_params=[0.5,0.0,3.0] kernel_type=LINEAR rho=[0.25] support_vectors=[1.0,2.0,-1.0,0.5] vectors_per_class=[1,1]", 2},
-    {"ai.onnx.ml.TreeEnsembleClassifier", "f32[5,2]", "class_ids=[0,1] class_nodeids=[1,2] class_treeids=[0,0] class_weights=[1.0,1.0] classlabels_int64s=[3,4] nodes_falsenodeids=[2,0,0] nodes_featureids=[0,0,0] nodes_modes=[BRANCH_LEQ,LEAF,LEAF] nodes_nodeids=[0,1,2] nodes_treeids=[0,0,0] nodes_truenodeids=[1,0,0] nodes_values=[0.5,0.0,0.0]", 2},
-    {"ai.onnx.ml.TreeEnsembleClassifier", "f32[5,2]", "class_ids=[0,1] class_nodeids=[1,2] class_treeids=[0,0] class_weights=[1.0,1.0] classlabels_strings=[x,y] nodes_falsenodeids=[2,0,0] nodes_featureids=[0,0,0] nodes_modes=[BRANCH_LEQ,LEAF,LEAF] nodes_nodeids=[0,1,2] nodes_treeids=[0,0,0] nodes_truenodeids=[1,0,0] nodes_values=[0.5,0.0,0.0]", 2},
-    {"ai.onnx.ml.TreeEnsembleRegressor", "f32[5,2]", "target_ids=[0,0] target_nodeids=[1,2] target_treeids=[0,0] target_weights=[1.0,1.0] n_targets=1 nodes_falsenodeids=[2,0,0] nodes_featureids=[0,0,0] nodes_modes=[BRANCH_LEQ,LEAF,LEAF] nodes_nodeids=[0,1,2] nodes_treeids=[0,0,0] nodes_truenodeids=[1,0,0] nodes_values=[0.5,0.0,0.0]"},
-    {"ai.onnx.ml.TreeEnsemble", "$0[2,2]", "aggregate_function=1 leaf_targetids=[0,0] leaf_weights=$0{1,2} n_targets=1 nodes_falseleafs=[1] nodes_falsenodeids=[1] nodes_featureids=[0] nodes_modes=u8{0} nodes_splits=$0{0.5} nodes_trueleafs=[1] nodes_truenodeids=[0] tree_roots=[0]"},
-};
-
 /// Ops whose variables take all their types together.
-constexpr std::string_view kTogether[] = {"BitCast", "Cast", "CastLike", "DequantizeLinear", "HannWindow", "MelWeightMatrix", "Pow",
-                                          "QuantizeLinear", "ai.onnx.ml.LabelEncoder"};
-// clang-format on
+constexpr std::string_view kTogether[] = {
+    "BitCast",         "Cast", "CastLike",       "DequantizeLinear",       "HannWindow",
+    "MelWeightMatrix", "Pow",  "QuantizeLinear", "ai.onnx.ml.LabelEncoder"};
 
 std::vector<std::string> words(const std::string& text) {
   std::vector<std::string> out;
@@ -236,8 +90,7 @@ std::string type_of(const std::string& token) {
 
 class Cases {
  public:
-  Cases(const SpecOp& op, const OpForm& form, const std::string& only, bool constants_as_inputs,
-        int64_t version)
+  Cases(const SpecOp& op, const OpForm& form, const std::string& only, bool constants_as_inputs, int64_t version)
       : op_(op), form_(form), constants_as_inputs_(constants_as_inputs), version_(version) {
     inputs_ = words(std::string(form.inputs));
     for (size_t v = 0; v < op.variables.size(); ++v) {
@@ -245,7 +98,8 @@ class Cases {
       std::vector<std::string> types = op.variables[v].types;
       if (!only.empty() && types.size() > 1 && !limited_) {
         const std::vector<std::string> some = ir::testing::types_of(only);
-        std::erase_if(types, [&](const std::string& t) { return std::find(some.begin(), some.end(), t) == some.end(); });
+        std::erase_if(types,
+                      [&](const std::string& t) { return std::find(some.begin(), some.end(), t) == some.end(); });
         limited_ = true;
       }
       std::erase_if(types, [&](const std::string& t) { return !ir::testing::meaningless(op.name, t).empty(); });
@@ -372,7 +226,8 @@ class Cases {
       c.input_types.push_back(type_of(token));
     }
     const std::string attrs = filled(std::string(form_.attrs), types);
-    c.text = fmt::format("{}-{}({}) {}{}", op_.name, version_, inputs, attrs, constants_as_inputs_ ? ", constants as inputs" : "");
+    c.text = fmt::format("{}-{}({}) {}{}", op_.name, version_, inputs, attrs,
+                         constants_as_inputs_ ? ", constants as inputs" : "");
     const auto [domain, name] = split(op_.name);
     return frontend::testing::op_model(domain, name, version_, {form_.ops, form_.since, inputs, attrs, form_.outputs},
                                        constants_as_inputs_);
@@ -407,7 +262,7 @@ class Cases {
   }
   static void fill_extreme(Tensor& t) {
     const double inf = std::numeric_limits<double>::infinity();
-    const double reals[] = {std::nan(""), inf, 1,    -inf, 0.0,   -0.0,  0.5,   448, 1e-40,
+    const double reals[] = {std::nan(""), inf, 1,   -inf,  0.0,   -0.0,  0.5,    448, 1e-40,
                             -1,           2.5, 6e4, -3e38, 1e300, -1e-7, 5e-324, 1e10};
     const int width = bits(t.dtype());
     const int64_t top = width == 64 ? INT64_MAX : (int64_t{1} << (width - 1)) - 1;
@@ -422,17 +277,24 @@ class Cases {
   /// Small values that most types hold exactly, of both signs where there are.
   static void fill(HostValue& value) {
     if (auto* t = std::get_if<Tensor>(&value)) return fill(*t);
-    std::visit([](auto& entries) { for (auto& [key, t] : entries) fill(t); },
-               std::get<std::shared_ptr<MapValue>>(value)->entries);
+    std::visit(
+        [](auto& entries) {
+          for (auto& [key, t] : entries) fill(t);
+        },
+        std::get<std::shared_ptr<MapValue>>(value)->entries);
   }
   static void fill(Tensor& t) {
     const int width = bits(t.dtype());
     for (int64_t i = 0; i < t.size(); ++i) {
       const int64_t step = (i * 7 + 3) % 16;
-      if (t.dtype() == DType::kString) t.mutable_strings()[static_cast<size_t>(i)] = std::to_string(step % 4);
-      else if (t.dtype() == DType::kF8E8M0) t.set_double(i, static_cast<double>(1 << (step % 4)));
-      else if (is_signed_int(t.dtype())) t.set_int(i, width == 2 ? step % 4 - 2 : step % 7 - 3);
-      else if (is_unsigned_int(t.dtype())) t.set_int(i, step % 4);
+      if (t.dtype() == DType::kString)
+        t.mutable_strings()[static_cast<size_t>(i)] = std::to_string(step % 4);
+      else if (t.dtype() == DType::kF8E8M0)
+        t.set_double(i, static_cast<double>(1 << (step % 4)));
+      else if (is_signed_int(t.dtype()))
+        t.set_int(i, width == 2 ? step % 4 - 2 : step % 7 - 3);
+      else if (is_unsigned_int(t.dtype()))
+        t.set_int(i, step % 4);
     }
   }
   /// The widest float for every varied variable that has inputs, or for all when none has.
@@ -469,7 +331,8 @@ class Cases {
     if (f == nullptr || l == nullptr || l->dtype() == f->dtype()) return from;
     Tensor out = *Tensor::zeros(l->dtype(), l->shape());
     for (int64_t i = 0; i < out.size(); ++i)
-      out.set_double(i, f->dtype() == DType::kString ? std::stod(f->string_values()[static_cast<size_t>(i)]) : f->at_double(i));
+      out.set_double(
+          i, f->dtype() == DType::kString ? std::stod(f->string_values()[static_cast<size_t>(i)]) : f->at_double(i));
     return out;
   }
 
@@ -483,9 +346,35 @@ class Cases {
 };
 
 /// The cases of a form, also with its constants as inputs: then they are read when the node runs.
-void add_cases(const SpecOp& op, const OpForm& form, const std::string& only, int64_t version, std::vector<TypeCase>& out) {
+void add_cases(const SpecOp& op, const OpForm& form, const std::string& only, int64_t version,
+               std::vector<TypeCase>& out) {
   Cases(op, form, only, false, version).make(out);
   if (form.inputs.find_first_of("{:") != std::string_view::npos) Cases(op, form, only, true, version).make(out);
+}
+
+/// The dtypes that the op table allows all parameters of a variable; 0 where one need not be a tensor.
+ir::DTypeSet table_types(const ir::OpDef& op, const ir::testing::SpecVariable& variable) {
+  ir::DTypeSet out = ir::kAnyTensor;
+  for (const std::string& word : variable.params) {
+    const auto& params = word[0] == '<' ? op.inputs : op.outputs;
+    const ir::Param& param = params[std::min(params.size() - 1, static_cast<size_t>(std::stoi(word.substr(1))))];
+    out &= param.any ? 0 : param.types;
+  }
+  return out;
+}
+
+/// The op table may allow more types than the specification: what it promises must run as well.
+SpecOp with_types_of_the_table(const SpecOp& spec) {
+  SpecOp out = spec;
+  const ir::OpDef* op = ir::find_op(spec.name);
+  for (ir::testing::SpecVariable& variable : out.variables) {
+    const ir::DTypeSet set = op == nullptr ? 0 : table_types(*op, variable);
+    for (const std::string& type : ir::testing::types_of("any"))
+      if ((set & ir::testing::tensor_dtype(type)) != 0 &&
+          std::find(variable.types.begin(), variable.types.end(), type) == variable.types.end())
+        variable.types.push_back(type);
+  }
+  return out;
 }
 
 /// An opset of the op's domain in which the version in question is in force.
@@ -510,9 +399,10 @@ std::optional<size_t> variable_of(const SpecOp& op, char side, size_t i) {
   return last;
 }
 
-std::vector<TypeCase> type_cases(const SpecOp& op) {
+std::vector<TypeCase> type_cases(const SpecOp& spec) {
   std::vector<TypeCase> out;
-  for (const OpenForm& open : kOpenForms) {
+  const SpecOp op = with_types_of_the_table(spec);
+  for (const OpenForm& open : open_forms()) {
     const std::vector<std::string> ops = words(open.ops);
     if (std::find(ops.begin(), ops.end(), op.name) == ops.end()) continue;
     add_cases(op, {open.ops, 1, open.inputs, open.attrs, open.outputs}, open.only, opset_of(op), out);
@@ -527,7 +417,8 @@ std::vector<TypeCase> type_cases(const SpecOp& op) {
 std::vector<TypeCase> old_cases(const SpecOp& newest) {
   std::vector<TypeCase> out;
   SpecOp op = newest;
-  if (op.name == "Resize") op.variables.erase(op.variables.begin() + 1);  // input 1 was the scales before it was the region
+  if (op.name == "Resize")
+    op.variables.erase(op.variables.begin() + 1);  // input 1 was the scales before it was the region
   const auto [domain, name] = split(op.name);
   const auto versions = frontend::op_versions(domain, name);
   std::map<const OpForm*, int64_t> last;  // version in which the form is in force

@@ -12,9 +12,9 @@
 namespace tenon::differential {
 
 struct TypeCase {
-  std::string text;                        // the node: inputs, attributes
-  std::map<size_t, std::string> varied;    // type variable of the op → the type it has here
-  std::vector<std::string> input_types;    // of the node's inputs; "" for an absent one
+  std::string text;                      // the node: inputs, attributes
+  std::map<size_t, std::string> varied;  // type variable of the op → the type it has here
+  std::vector<std::string> input_types;  // of the node's inputs; "" for an absent one
   frontend::testing::OpModel model;
   std::vector<HostValue> extreme;  // inputs with the ends of integer types, NaN, infinities; empty for other types
   /// The same values in the widest float that the varied variables can have: what the op gives there is exact where the

@@ -9,8 +9,13 @@
 #include "eval/compare.h"
 #include "type_cases.h"
 
-/// Every op with every type that ONNX allows it runs on the reference and on cpu, and gives the same there; and where the
-/// op takes f64 as well, it gives what f64 gives, as far as the type can hold that.
+namespace tenon::ir::testing {
+/// For messages of gtest, which would print the bytes.
+void PrintTo(const SpecOp& op, std::ostream* out) { *out << op.name; }
+}  // namespace tenon::ir::testing
+
+/// Every op with every type that ONNX or the op table allows it runs on the reference and on cpu, and gives the same
+/// there; and where the op takes f64 as well, it gives what f64 gives, as far as the type can hold that.
 namespace tenon::differential {
 namespace {
 
@@ -18,11 +23,16 @@ using ir::testing::SpecOp;
 
 double epsilon(DType dtype) {
   switch (dtype) {
-    case DType::kF64: return 0x1p-52;
-    case DType::kF32: return 0x1p-23;
-    case DType::kF16: return 0x1p-10;
-    case DType::kBF16: return 0x1p-7;
-    default: return 0;
+    case DType::kF64:
+      return 0x1p-52;
+    case DType::kF32:
+      return 0x1p-23;
+    case DType::kF16:
+      return 0x1p-10;
+    case DType::kBF16:
+      return 0x1p-7;
+    default:
+      return 0;
   }
 }
 
@@ -45,7 +55,8 @@ std::string difference(const HostValue& expected, const HostValue& actual) {
 
 double imaginary(const Tensor& t, int64_t i) {
   const auto at = static_cast<size_t>(i);
-  return t.dtype() == DType::kC64 ? t.span<std::complex<float>>()[at].imag() : t.span<std::complex<double>>()[at].imag();
+  return t.dtype() == DType::kC64 ? t.span<std::complex<float>>()[at].imag()
+                                  : t.span<std::complex<double>>()[at].imag();
 }
 
 /// Inputs are x + (x + 10)i, so a sum of n of them has 10 n more there; what an op fills in is 0.
@@ -96,8 +107,7 @@ std::string difference_from_wide(const HostValue& wide, const HostValue& narrow,
   }
   const Tensor *w = std::get_if<Tensor>(&wide), *n = std::get_if<Tensor>(&narrow);
   if (w == nullptr) return {};
-  if (w->shape() != n->shape())
-    return fmt::format("shape {}, {} in f64", to_string(n->shape()), to_string(w->shape()));
+  if (w->shape() != n->shape()) return fmt::format("shape {}, {} in f64", to_string(n->shape()), to_string(w->shape()));
   if (w->dtype() == DType::kString) return difference_of_text(*w, *n);
   double scale = 0;
   for (int64_t i = 0; i < w->size(); ++i)
@@ -155,10 +165,13 @@ class Runner {
     return out;
   }
 
-  Result<std::vector<HostValue>> reference(const std::vector<HostValue>& inputs) const { return run(*reference_, inputs); }
+  Result<std::vector<HostValue>> reference(const std::vector<HostValue>& inputs) const {
+    return run(*reference_, inputs);
+  }
 
   /// How cpu differs from `expected`; with an error there, it must only not crash.
-  std::string difference_on_cpu(const std::vector<HostValue>& inputs, const Result<std::vector<HostValue>>& expected) const {
+  std::string difference_on_cpu(const std::vector<HostValue>& inputs,
+                                const Result<std::vector<HostValue>>& expected) const {
     for (const auto& [level, executable] : compiled_) {
       const auto actual = run(*executable, inputs);
       if (!expected.ok()) continue;
@@ -180,7 +193,8 @@ class Runner {
     options.compile_threads = 1;
     return backends::find_backend(on)->compile(graph, options);
   }
-  static Result<std::vector<HostValue>> run(const backends::Executable& executable, const std::vector<HostValue>& inputs) {
+  static Result<std::vector<HostValue>> run(const backends::Executable& executable,
+                                            const std::vector<HostValue>& inputs) {
     TENON_ASSIGN_OR_RETURN(const auto session, executable.create_session());
     return session->run(inputs);
   }
@@ -282,8 +296,5 @@ INSTANTIATE_TEST_SUITE_P(Ops, Types, testing::ValuesIn(ir::testing::spec_ops()),
 });
 
 }  // namespace
-
-/// For messages of gtest, which would print the bytes.
-void PrintTo(const SpecOp& op, std::ostream* out) { *out << op.name; }
 
 }  // namespace tenon::differential

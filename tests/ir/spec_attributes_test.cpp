@@ -1,5 +1,5 @@
-// The attributes that ONNX gives each op (docs/Operators.md and Operators-ml.md at opset 28 and 5, defaults in full from onnx/defs):
-// facts that the op table must hold.
+// The attributes that ONNX gives each op (docs/Operators.md and Operators-ml.md at opset 28 and 5, defaults in full
+// from onnx/defs): facts that the op table must hold.
 
 #include <gtest/gtest.h>
 
@@ -182,7 +182,7 @@ struct Attribute {
 };
 
 std::string_view kind_of(AttrKind kind) {
-  constexpr std::string_view kNames[] = {"int",     "float", "string", "tensor", "ints",
+  constexpr std::string_view kNames[] = {"int",    "float",   "string", "tensor", "ints",
                                          "floats", "strings", "dims",   "type",   "tensors"};
   return kNames[static_cast<size_t>(kind)];
 }

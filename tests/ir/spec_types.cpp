@@ -6,8 +6,8 @@
 namespace tenon::ir::testing {
 namespace {
 
-/// `types`: the type variables, "<0 <1 >0: float i32; >1: bool". `<` counts inputs, `>` outputs; the last parameter may be
-/// variadic. Words are dtypes, the groups below, or wrappers of them.
+/// `types`: the type variables, "<0 <1 >0: float i32; >1: bool". `<` counts inputs, `>` outputs; the last parameter may
+/// be variadic. Words are dtypes, the groups below, or wrappers of them.
 struct Row {
   const char *ops, *types;
   int64_t version = 0;
@@ -163,9 +163,12 @@ struct Wrapper {
 };
 const std::vector<Wrapper>& wrappers() {
   static const std::vector<Wrapper> all = {
-      {"seq", "seq(", kClassic, ")"},         {"seq*", "seq(", "any", ")"},
-      {"seq+", "seq(", kClassic + " bf16", ")"}, {"opt", "opt(", kClassic, ")"},
-      {"opt*", "opt(", "any", ")"},           {"optseq", "opt(seq(", kClassic, "))"},
+      {"seq", "seq(", kClassic, ")"},
+      {"seq*", "seq(", "any", ")"},
+      {"seq+", "seq(", kClassic + " bf16", ")"},
+      {"opt", "opt(", kClassic, ")"},
+      {"opt*", "opt(", "any", ")"},
+      {"optseq", "opt(seq(", kClassic, "))"},
       {"optseq+", "opt(seq(", kClassic + " bf16", "))"},
   };
   return all;

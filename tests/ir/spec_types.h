@@ -20,8 +20,8 @@ struct SpecOp {
 };
 std::vector<SpecOp> spec_ops();
 
-/// The types that words stand for: dtypes, groups ("int uint float f8 x4 x2 complex any"), `seq`, `opt`, `optseq` of the tensors
-/// that are older than bfloat16.
+/// The types that words stand for: dtypes, groups ("int uint float f8 x4 x2 complex any"), `seq`, `opt`, `optseq` of
+/// the tensors that are older than bfloat16.
 std::vector<std::string> types_of(const std::string& words);
 
 /// The dtypes of a type that is a tensor, a set of one; 0 for others.
