@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "support/float_types.h"
+
 namespace tenon::runtime {
 namespace {
 
@@ -94,6 +96,14 @@ void copy_elements(const Tensor& source, int64_t from, Tensor& target, int64_t t
   if (source.dtype() == DType::kString) {
     const auto begin = source.string_values().begin() + from;
     std::copy(begin, begin + count, target.mutable_strings().begin() + to);
+    return;
+  }
+  if (is_packed(source.dtype())) {
+    const auto* packed = reinterpret_cast<const uint8_t*>(source.data());
+    auto* out = reinterpret_cast<uint8_t*>(target.mutable_data());
+    const int width = bits(source.dtype());
+    for (int64_t i = 0; i < count; ++i)
+      set_packed(out, static_cast<size_t>(to + i), width, get_packed(packed, static_cast<size_t>(from + i), width, false));
     return;
   }
   const auto bytes = static_cast<size_t>(bits(source.dtype())) / 8;

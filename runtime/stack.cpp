@@ -40,8 +40,6 @@ Status Stack::append(const HostValue& value, size_t limit) {
   const auto* tensor = std::get_if<Tensor>(&value);
   if (tensor == nullptr || !tensor->defined())
     return error(Code::kInvalidModel, "{} cannot be stacked over iterations", describe(value));
-  if (is_packed(tensor->dtype()))
-    return error(Code::kUnsupported, "stacking {} over iterations", name(tensor->dtype()));
   if (count_ == 0) {
     dtype_ = tensor->dtype();
     shape_ = tensor->shape();
@@ -65,31 +63,33 @@ Status Stack::append(const HostValue& value, size_t limit) {
 
 Result<Tensor> Stack::join(int64_t scan_axis, bool reversed) const {
   TENON_ASSIGN_OR_RETURN(const int64_t axis, normalize_axis(scan_axis, std::ssize(shape_) + 1));
+  // Each tensor begins at a byte, so packed ones may be further apart than they have elements.
+  const int64_t stride = is_packed(dtype_) ? static_cast<int64_t>(bytes_) * 8 / bits(dtype_) : elements_;
   Shape flat = shape_;
   flat.insert(flat.begin(), count_);
+  if (stride != elements_) flat = {count_, stride};
   Tensor source;
   if (dtype_ == DType::kString) {
     TENON_ASSIGN_OR_RETURN(source, Tensor::strings(std::move(flat), strings_));
   } else {
     TENON_ASSIGN_OR_RETURN(source, Tensor::view(dtype_, std::move(flat), buffer_));
   }
-  if (axis == 0 && !reversed) return source;
+  if (axis == 0 && !reversed && stride == elements_) return source;
   Shape shape = shape_;
   shape.insert(shape.begin() + axis, count_);
-  TENON_ASSIGN_OR_RETURN(Tensor joined, Tensor::empty(dtype_, std::move(shape)));
+  TENON_ASSIGN_OR_RETURN(Tensor joined, is_packed(dtype_) ? Tensor::zeros(dtype_, std::move(shape)) : Tensor::empty(dtype_, std::move(shape)));
   const std::span<const int64_t> dims(shape_);
   const int64_t outer = product(dims.first(static_cast<size_t>(axis)));
   const int64_t inner = product(dims.subspan(static_cast<size_t>(axis)));
   for (int64_t t = 0; t < count_; ++t) {
     const int64_t place = reversed ? count_ - 1 - t : t;
     for (int64_t o = 0; o < outer; ++o)
-      copy_elements(source, t * elements_ + o * inner, joined, (o * count_ + place) * inner, inner);
+      copy_elements(source, t * stride + o * inner, joined, (o * count_ + place) * inner, inner);
   }
   return joined;
 }
 
 Status copy_slice(const Tensor& source, int64_t axis, int64_t index, Tensor& slice) {
-  if (is_packed(source.dtype())) return error(Code::kUnsupported, "slicing {} over iterations", name(source.dtype()));
   const std::span<const int64_t> dims(source.shape());
   const int64_t outer = product(dims.first(static_cast<size_t>(axis)));
   const int64_t inner = product(dims.subspan(static_cast<size_t>(axis) + 1));

@@ -13,8 +13,8 @@ class Stack {
  public:
   /// Forgets what was stacked, keeping the memory when nobody else holds it.
   void restart();
-  /// kInvalidModel when dtype or shape differ from the first one's; kUnsupported for packed dtypes; kResourceExhausted when that
-  /// takes new memory of more than `limit` bytes.
+  /// kInvalidModel when dtype or shape differ from the first one's; kResourceExhausted when that takes new memory of more
+  /// than `limit` bytes.
   Status append(const HostValue& value, size_t limit);
   /// Bytes of memory that it holds.
   size_t bytes() const { return buffer_ == nullptr ? 0 : buffer_->size(); }
@@ -34,7 +34,7 @@ class Stack {
   std::vector<std::string> strings_;
 };
 
-/// Element `index` along `axis` of `source` into `slice`, whose shape lacks that axis. Not for packed dtypes.
+/// Element `index` along `axis` of `source` into `slice`, whose shape lacks that axis.
 Status copy_slice(const Tensor& source, int64_t axis, int64_t index, Tensor& slice);
 
 }  // namespace tenon::runtime

@@ -30,6 +30,11 @@ struct Entry {
   std::string qualified() const { return domain.empty() ? std::string(name) : fmt::format("{}.{}", domain, name); }
 };
 
+/// Whether the importer makes other ops of it.
+bool rewritten(const Entry& e) {
+  return frontend::has_replacement(e.domain, e.name, 1) || (e.op == nullptr && frontend::is_form(e.domain, e.name, 1));
+}
+
 std::vector<Entry> entries() {
   std::map<std::pair<std::string_view, std::string_view>, Entry> found;
   for (const frontend::OpVersions& v : frontend::all_op_versions()) found[{v.domain, v.name}] = {v.domain, v.name, ir::find_op(v.domain, v.name), &v};
@@ -37,10 +42,9 @@ std::vector<Entry> entries() {
     if (op->domain != "tenon") found.try_emplace({op->domain, op->name}, Entry{op->domain, op->name, op, nullptr});
   std::vector<Entry> out;
   for (auto& [key, entry] : found) {
-    const bool rewritten = frontend::has_replacement(entry.domain, entry.name, 1);
     // Of ONNX Runtime's ops, and of those that the specification dropped, only what Tenon has.
     const bool optional = entry.domain == "com.microsoft" || (entry.versions != nullptr && entry.versions->ended != 0);
-    if (entry.op != nullptr || rewritten || !optional) out.push_back(entry);
+    if (entry.op != nullptr || rewritten(entry) || !optional) out.push_back(entry);
   }
   return out;
 }
@@ -55,7 +59,7 @@ std::string versions_text(const Entry& e) {
 /// How the op runs, and why no better.
 std::pair<std::string, std::string> runs(const Entry& e) {
   if (e.op == nullptr)
-    return frontend::has_replacement(e.domain, e.name, 1) ? std::pair("rewritten", "by the importer") : std::pair("unsupported", "");
+    return rewritten(e) ? std::pair("rewritten", "by the importer") : std::pair("unsupported", "");
   const ir::Compute& c = e.op->compute;
   if (c.structural) return {"structural", ""};
   if (c.body != nullptr) return {"generated", ""};
@@ -93,6 +97,12 @@ std::string types_text(ir::DTypeSet set) {
 }
 
 std::string param_types(const ir::Param& p) { return p.any ? "any value" : types_text(p.types); }
+
+/// Attributes that hold graphs, which the op table has as regions.
+std::vector<std::string_view> graph_attributes(const Entry& e) {
+  const auto names = frontend::region_attributes(e.domain, e.name);
+  return {names.begin(), names.end()};
+}
 
 /// Type variables with their dtypes, in the order of the parameters.
 std::vector<std::pair<std::string, std::string>> variables(const ir::OpDef& op) {
@@ -144,8 +154,10 @@ void print_op(const Entry& e) {
   if (e.op == nullptr) return;
   fmt::print("  types:\n");
   for (const auto& [variable, types] : variables(*e.op)) fmt::print("    {}: {}\n", variable, types);
-  if (e.op->attrs.empty()) return;
+  const std::vector<std::string_view> graphs = graph_attributes(e);
+  if (e.op->attrs.empty() && graphs.empty()) return;
   fmt::print("  attributes:\n");
+  for (const std::string_view name : graphs) fmt::print("    {}: graph, required\n", name);
   for (const ir::AttrDef& a : e.op->attrs)
     fmt::print("    {}: {}{}\n", a.name, kind_text(a), a.required ? ", required" : a.fallback.empty() ? "" : fmt::format(", default {}", a.fallback));
 }
@@ -177,6 +189,8 @@ nlohmann::json to_json(const Entry& e) {
     if (!a.fallback.empty()) attr["default"] = a.fallback;
     out["attributes"].push_back(std::move(attr));
   }
+  for (const std::string_view name : graph_attributes(e))
+    out["attributes"].push_back({{"name", name}, {"kind", "graph"}, {"required", true}});
   return out;
 }
 
@@ -201,9 +215,10 @@ constexpr const char* kLegend =
     "The reference interpreter runs everything that is not unsupported. Whether one node is generated may depend on its attributes and types:\n"
     "`tenon check MODEL` tells.\n";
 
-std::string attributes_markdown(const ir::OpDef& op) {
+std::string attributes_markdown(const Entry& e) {
   std::vector<std::string> out;
-  for (const ir::AttrDef& a : op.attrs)
+  for (const std::string_view name : graph_attributes(e)) out.push_back(fmt::format("**{}**", name));
+  for (const ir::AttrDef& a : e.op->attrs)
     out.push_back(a.required ? fmt::format("**{}**", a.name) : a.fallback.empty() ? std::string(a.name) : fmt::format("{} = {}", a.name, a.fallback));
   return fmt::format("{}", fmt::join(out, ", "));
 }
@@ -222,7 +237,7 @@ std::string markdown(const std::vector<Entry>& all) {
     if (e.op != nullptr)
       for (const auto& [variable, set] : variables(*e.op)) types.push_back(fmt::format("{}: {}", variable, set));
     out += fmt::format("| {} | {} | {} | {} | {} |\n", e.name, versions_text(e), fmt::join(types, "; "),
-                       e.op == nullptr ? "" : attributes_markdown(*e.op), runs_text(e));
+                       e.op == nullptr ? "" : attributes_markdown(e), runs_text(e));
   }
   return out;
 }

@@ -60,6 +60,10 @@ std::span<const NormalizeRule> contrib_rules();
 Status normalize(Call& call, ir::Builder& builder, std::optional<std::vector<ir::Value*>>& outputs);
 /// Whether some rule turns this op into others.
 bool has_replacement(std::string_view domain, std::string_view op, int64_t version);
+/// Whether the importer itself builds this op: what it means lies in its subgraphs or in the graph around it.
+bool is_form(std::string_view domain, std::string_view op, int64_t version);
+/// The graphs that an op's node carries, in the order of its regions.
+std::span<const std::string_view> region_attributes(std::string_view domain, std::string_view op);
 
 /// Helpers of the tables.
 namespace rules {

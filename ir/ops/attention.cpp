@@ -11,6 +11,12 @@ namespace tenon::ir {
 
 namespace {
 const Dims& dims_of_value(const Value* v) { return *v->tensor().dims; }
+
+/// A type that holds the values of both.
+DType wider_float(DType a, DType b) {
+  if (a == b || bits(a) > bits(b)) return a;
+  return bits(a) < bits(b) ? b : DType::kF32;  // f16 and bf16
+}
 }  // namespace
 
 Value* split_heads(Steps& s, Value* x, int64_t heads) {
@@ -85,9 +91,9 @@ AttentionResult attend(Steps& s, const AttentionSpec& spec) {
   if (spec.weight_mod) x = spec.weight_mod(x);
   if (x == nullptr) return r;
   r.weights = spec.values_in_softmax_type ? x : s.cast(x, type);
-  const DType mixed = spec.values_in_softmax_type ? x->dtype() : spec.v->dtype();
+  const DType mixed = spec.values_in_softmax_type ? x->dtype() : wider_float(type, spec.v->dtype());
   Value* w = grouped ? s.reshape(r.weights, {q[0], k[1], group, q[2], k[2]}) : r.weights;
-  r.y = s.cast(s.matmul(s.cast(w, mixed), s.cast(vs, mixed)), spec.v->dtype());
+  r.y = s.cast(s.matmul(s.cast(w, mixed), s.cast(vs, mixed)), type);
   if (grouped) r.y = s.reshape(r.y, {q[0], q[1], q[2], v[3]});
   return r;
 }
@@ -378,7 +384,7 @@ std::vector<OpDef> attention_ops() {
        .inputs = {{"X", "T", kFloat16To64}, {"cos_cache", "T", kFloat16To64}, {"sin_cache", "T", kFloat16To64},
                   {"position_ids", "M", dtypes(DType::kI64), true}},
        .outputs = {{"Y", "T", kFloat16To64}},
-       .attrs = {{"interleaved", AttrKind::kInt, false, "0"}, {"num_heads", AttrKind::kInt, false, "0"},
+       .attrs = {{"interleaved", AttrKind::kInt, false, "0"}, {"num_heads", AttrKind::kInt},
                  {"rotary_embedding_dim", AttrKind::kInt, false, "0"}},
        .infer = infer_rotary, .compute = {.decompose = decompose_rotary},
        .doc = "Rotary position embedding (ONNX RotaryEmbedding)."},

@@ -145,7 +145,7 @@ std::vector<OpDef> generate_ops() {
       {.domain = "",
        .name = "ConstantOfShape",
        .inputs = {{"input", "T1", dtypes(DType::kI64)}},
-       .outputs = {{"output", "T2"}},
+       .outputs = {{"output", "T2", kNumeric | kSmall | dtypes(DType::kBool)}},
        .attrs = {{"value", AttrKind::kTensor}},
        .infer = infer_constant_of_shape,
        .compute = {.body = constant_of_shape_body},

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <complex>
 #include <numeric>
 
 #include "ir/ops/body_helpers.h"
@@ -24,7 +25,7 @@ AxisView view_axis(const Tensor& t, int64_t axis) {
   return v;
 }
 
-// Orders elements of any dtype; NaN is above every number, as NumPy sorts.
+// Orders elements of any dtype; NaN is above every number, as NumPy sorts. Complex numbers: real parts first.
 class Less {
  public:
   explicit Less(const Tensor& t) : t_(t) {}
@@ -33,11 +34,10 @@ class Less {
       const int order = t_.string_values()[static_cast<size_t>(a)].compare(t_.string_values()[static_cast<size_t>(b)]);
       return (order > 0) - (order < 0);
     }
+    if (t_.dtype() == DType::kC64) return complex<float>(a, b);
+    if (t_.dtype() == DType::kC128) return complex<double>(a, b);
     const Scalar x = load_scalar(t_.data(), t_.dtype(), a), y = load_scalar(t_.data(), t_.dtype(), b);
-    if (is_float(t_.dtype())) {
-      if (std::isnan(x.f) || std::isnan(y.f)) return std::isnan(x.f) - std::isnan(y.f);
-      return (x.f > y.f) - (x.f < y.f);
-    }
+    if (is_float(t_.dtype())) return real(x.f, y.f);
     if (t_.dtype() == DType::kU64) {
       const uint64_t u = static_cast<uint64_t>(x.i), v = static_cast<uint64_t>(y.i);
       return (u > v) - (u < v);
@@ -46,6 +46,18 @@ class Less {
   }
 
  private:
+  static int real(double x, double y) {
+    if (std::isnan(x) || std::isnan(y)) return std::isnan(x) - std::isnan(y);
+    return (x > y) - (x < y);
+  }
+  template <class T>
+  int complex(int64_t a, int64_t b) const {
+    const auto values = t_.span<std::complex<T>>();
+    const auto x = values[static_cast<size_t>(a)], y = values[static_cast<size_t>(b)];
+    const int order = real(x.real(), y.real());
+    return order != 0 ? order : real(x.imag(), y.imag());
+  }
+
   const Tensor& t_;
 };
 
@@ -109,12 +121,18 @@ Status infer_non_zero(InferContext& c) {
   return {};
 }
 
+bool is_zero(const Tensor& x, int64_t i) {
+  if (x.dtype() == DType::kString) return x.string_values()[static_cast<size_t>(i)].empty();
+  if (x.dtype() == DType::kC64) return x.span<std::complex<float>>()[static_cast<size_t>(i)] == 0.F;
+  if (x.dtype() == DType::kC128) return x.span<std::complex<double>>()[static_cast<size_t>(i)] == 0.0;
+  return x.at_double(i) == 0;
+}
+
 Status eval_non_zero(EvalContext& c) {
   const Tensor& x = c.tensor(0);
   std::vector<int64_t> found;
   for (int64_t i = 0; i < x.size(); ++i) {
-    const bool zero = x.dtype() == DType::kString ? x.string_values()[static_cast<size_t>(i)].empty() : x.at_double(i) == 0;
-    if (!zero) found.push_back(i);
+    if (!is_zero(x, i)) found.push_back(i);
   }
   const int64_t count = std::ssize(found);
   TENON_ASSIGN_OR_RETURN(Tensor * out, c.allocate(0, DType::kI64, {x.rank(), count}));

@@ -13,6 +13,7 @@ namespace tenon::ir {
 namespace {
 
 constexpr DTypeSet kStringOrInt = dtypes(DType::kI64, DType::kString);
+constexpr DTypeSet kLabels = dtypes(DType::kF32, DType::kF64, DType::kI16, DType::kI32, DType::kI64, DType::kString);
 
 std::vector<double> broadcast_attr(const Node& node, std::string_view name, int64_t columns, double fallback) {
   std::vector<double> v = node.attr_floats(name);
@@ -477,7 +478,8 @@ std::vector<OpDef> map_ops() {
        .attrs = {{"classlabels_int64s", AttrKind::kInts}, {"classlabels_strings", AttrKind::kStrings}},
        .infer = infer_zip_map, .compute = {.eval = eval_zip_map}, .doc = "A map from label to score for each row (ai.onnx.ml ZipMap).",
        .host = "maps are values of the host"},
-      {.domain = "ai.onnx.ml", .name = "DictVectorizer", .inputs = {{.name = "X", .any = true}}, .outputs = {{"Y", "T", kAnyTensor}},
+      {.domain = "ai.onnx.ml", .name = "DictVectorizer", .inputs = {{.name = "X", .any = true}},
+       .outputs = {{"Y", "T", dtypes(DType::kF32, DType::kF64, DType::kI64, DType::kString)}},
        .attrs = {{"int64_vocabulary", AttrKind::kInts}, {"string_vocabulary", AttrKind::kStrings}},
        .infer = infer_dict_vectorizer, .compute = {.eval = eval_dict_vectorizer},
        .doc = "A map's values in the vocabulary's order (ai.onnx.ml DictVectorizer).",
@@ -501,7 +503,7 @@ std::vector<OpDef> encoder_ops() {
   mapper.push_back({"default_string", AttrKind::kString, false, "_Unused"});
   one_hot.push_back({"zeros", AttrKind::kInt, false, "1"});
   return {
-      {.domain = "ai.onnx.ml", .name = "LabelEncoder", .inputs = {{"X", "T1", kAnyTensor}}, .outputs = {{"Y", "T2", kAnyTensor}},
+      {.domain = "ai.onnx.ml", .name = "LabelEncoder", .inputs = {{"X", "T1", kLabels}}, .outputs = {{"Y", "T2", kLabels}},
        .attrs = label_attrs, .infer = infer_label_encoder, .compute = {.eval = eval_label_encoder},
        .doc = "Maps keys to values (ai.onnx.ml LabelEncoder).",
        .host = "hash look-ups, also of strings"},

@@ -210,7 +210,7 @@ std::vector<OpDef> quantize_ops() {
        .infer = infer_quantize, .compute = {.body = quantize_body, .decompose = decompose_quantize},
        .doc = "saturate(round(x / y_scale) + y_zero_point), a scale for the tensor, an axis or a block (ONNX QuantizeLinear)."},
       {.domain = "", .name = "DequantizeLinear",
-       .inputs = {{"x", "T1", kQuantized | dtypes(DType::kI32)}, {"x_scale", "T2", kScaleTypes},
+       .inputs = {{"x", "T1", kQuantized | dtypes(DType::kI32)}, {"x_scale", "T2", kScaleTypes & ~dtypes(DType::kI32)},
                   {"x_zero_point", "T1", kQuantized | dtypes(DType::kI32), true}},
        .outputs = {{"y", "T3", kFloat16To64}},
        .attrs = {{"axis", AttrKind::kInt, false, "1"}, {"block_size", AttrKind::kInt, false, "0"},

@@ -139,7 +139,7 @@ Status eval_dropout(EvalContext& c) {
 
 OpDef random(std::string_view name, std::vector<AttrDef> attrs, std::string_view doc) {
   bool like = name.ends_with("Like");
-  attrs.push_back({"dtype", AttrKind::kInt});
+  attrs.push_back({"dtype", AttrKind::kInt, false, like ? "" : "1"});
   attrs.push_back({"seed", AttrKind::kFloat});
   if (!like) attrs.push_back({"shape", AttrKind::kInts, true});
   OpDef def{.domain = "",

@@ -109,7 +109,7 @@ T activate(const Activation& a, T x) {
   switch (a.kind) {
     case Activation::kSigmoid: return sigmoid_of(x);
     case Activation::kTanh: return std::tanh(x);
-    case Activation::kRelu: return x > 0 ? x : T{0};
+    case Activation::kRelu: return x <= 0 ? T{0} : x;  // NaN stays
     case Activation::kAffine: return alpha * x + beta;
     case Activation::kLeakyRelu: return x >= 0 ? x : alpha * x;
     case Activation::kThresholdedRelu: return x > alpha ? x : T{0};
@@ -427,6 +427,7 @@ OpDef recurrent(std::string_view name, std::vector<Param> more_inputs, std::vect
   def.inputs.insert(def.inputs.end(), more_inputs.begin(), more_inputs.end());
   def.outputs.insert(def.outputs.end(), more_outputs.begin(), more_outputs.end());
   def.attrs.insert(def.attrs.end(), more_attrs.begin(), more_attrs.end());
+  if (name == "RNN") def.attrs[2].fallback = "Tanh Tanh";
   return def;
 }
 

@@ -217,7 +217,8 @@ std::vector<Expr> cubic_weights(Expr s, double a) {
   return {far(s + 1.0), near(s), near(1.0 - s), far(2.0 - s)};
 }
 
-AxisTaps axis_taps(ExprPool& p, const Options& o, Expr x, Dim in) {
+/// `dtype`: of the weights.
+AxisTaps axis_taps(ExprPool& p, const Options& o, Expr x, Dim in, DType dtype) {
   AxisTaps taps;
   if (o.coordinates == Coordinates::kTfCrop) taps.inside = x >= 0.0 && x <= real(p.dim(in)) - 1.0;
   if (o.mode == Mode::kNearest) {
@@ -225,14 +226,14 @@ AxisTaps axis_taps(ExprPool& p, const Options& o, Expr x, Dim in) {
     taps.weight = {Expr{}};
     return taps;
   }
-  Expr base = floor(x), s = x - base, first = p.cast(base, DType::kI64);
+  Expr base = floor(x), s = p.cast(x, dtype) - p.cast(base, dtype), first = p.cast(base, DType::kI64);
   int64_t before = o.mode == Mode::kCubic ? 1 : 0;
   taps.weight = o.mode == Mode::kCubic ? cubic_weights(s, o.cubic_a) : std::vector<Expr>{1.0 - s, s};
   Expr total;
   for (size_t t = 0; t < taps.weight.size(); ++t) {
     Expr at = first + static_cast<double>(static_cast<int64_t>(t) - before);
     if (o.exclude_outside) {
-      taps.weight[t] = select(at >= 0.0 && at < p.dim(in), taps.weight[t], real(p, 0));
+      taps.weight[t] = select(at >= 0.0 && at < p.dim(in), taps.weight[t], p.constant(dtype, 0));
       total = total.valid() ? total + taps.weight[t] : taps.weight[t];
     }
     taps.at.push_back(clamp_index(p, at, in));
@@ -284,18 +285,19 @@ Result<std::vector<Body>> resize_body(const Node& node) {
   std::vector<AxisTaps> taps;
   std::vector<size_t> axes;
   Expr inside;
+  const bool wide = (dtype_bit(body.dtype) & dtypes(DType::kF64, DType::kI32, DType::kU32, DType::kI64, DType::kU64)) != 0;
+  DType dtype = o.mode == Mode::kNearest ? body.dtype : wide ? DType::kF64 : DType::kF32;
   for (size_t slot = 0; slot < o.axes.size(); ++slot) {
     size_t axis = o.axes[slot];
     TENON_ASSIGN_OR_RETURN(Expr scale, scale_of(p, node, o, slot, in[axis], body.axes[axis]));
     bool same_scale = given(node, 3) || (scale.node().kind == ExprKind::kConst && scale.node().scalar.f == 1);
     if (o.coordinates != Coordinates::kTfCrop && same_scale && known_eq(in[axis], body.axes[axis])) continue;
     axes.push_back(axis);
-    taps.push_back(axis_taps(p, o, source_coordinate(p, node, o, slot, in[axis], body.axes[axis], scale), in[axis]));
+    taps.push_back(axis_taps(p, o, source_coordinate(p, node, o, slot, in[axis], body.axes[axis], scale), in[axis], dtype));
     Expr here = taps.back().inside;
     if (here.valid()) inside = inside.valid() ? inside && here : here;
   }
   if (axes.size() > 3 && o.mode != Mode::kNearest) return error(Code::kUnsupported, "Resize of more than 3 axes has no body");
-  DType dtype = o.mode == Mode::kNearest ? body.dtype : body.dtype == DType::kF64 ? DType::kF64 : DType::kF32;
   body.value = p.cast(sum_over_taps(p, node, taps, axes, 0, at, dtype), body.dtype);
   if (inside.valid() && (dtype_bit(body.dtype) & kNumeric) == 0) return error(Code::kUnsupported, "{} outside the input", name(body.dtype));
   if (inside.valid()) body.value = select(inside, body.value, p.cast(real(p, o.extrapolation), body.dtype));
@@ -361,13 +363,17 @@ std::vector<std::pair<int64_t, double>> weights_at(const Options& o, const AxisS
   if (o.mode == Mode::kNearest) return {{clamped(nearest_index(o, x)), 1.0}};
   double stretch = o.antialias ? std::min(a.scale, 1.0) : 1.0;
   const double reach = reach_of(o, a);
+  // As many taps as the kernel has, whatever their weights: infinity times zero is NaN.
+  const double before = o.mode == Mode::kCubic ? 1 : 0;
+  const double first = o.antialias ? std::floor(x - reach) : std::floor(x) - before;
+  const double last = o.antialias ? std::ceil(x + reach) : std::floor(x) + before + 1;
   std::vector<std::pair<int64_t, double>> taps;
   double total = 0;
-  for (double i = std::floor(x - reach); i <= std::ceil(x + reach); ++i) {
+  for (double i = first; i <= last; ++i) {
     double d = (i - x) * stretch;
     double w = o.mode == Mode::kCubic ? cubic_kernel(d, o.cubic_a) : std::max(0.0, 1 - std::abs(d));
     if (o.exclude_outside && (i < 0 || i > static_cast<double>(a.in - 1))) w = 0;
-    if (w == 0) continue;
+    if (w == 0 && o.antialias) continue;
     taps.emplace_back(clamped(i), w);
     total += w;
   }

@@ -60,7 +60,7 @@ TEST(Ops, TellOfEveryOpHowItRuns) {
     if (host) {
       EXPECT_EQ(row["why"], op->host.empty() ? "not lowered yet" : op->host) << name;
     }
-    EXPECT_EQ(row["attributes"].size(), op->attrs.size()) << name;
+    EXPECT_EQ(row["attributes"].size(), op->attrs.size() + static_cast<size_t>(op->num_regions)) << name;
   }
   EXPECT_EQ(rows["Upsample"]["runs"], "rewritten");
   EXPECT_EQ(rows["Add"]["versions"], (std::vector<int>{1, 6, 7, 13, 14}));
@@ -71,6 +71,12 @@ TEST(Ops, DescribeOne) {
   EXPECT_THAT(text, HasSubstr("(X: T) → (Y: T)"));
   EXPECT_THAT(text, HasSubstr("versions: 20"));
   EXPECT_THAT(text, HasSubstr("approximate: string, default none"));
+}
+
+TEST(Ops, ListsGraphsAndWhatTheImporterRewrites) {
+  EXPECT_NE(ops("Loop").find("body: graph, required"), std::string::npos);
+  for (const char* op : {"ai.onnx.preview.FlexAttention", "ai.onnx.preview.training.Gradient", "Upsample"})
+    EXPECT_EQ(nlohmann::json::parse(ops(fmt::format("{} --json -", op)))["ops"][0]["runs"], "rewritten") << op;
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "tests/frontend/op_forms.h"
 
 #include <algorithm>
+#include <complex>
 
 namespace tenon::frontend::testing {
 namespace {
@@ -13,6 +14,17 @@ std::vector<std::string> words(std::string_view text, char separator = ' ') {
     text.remove_prefix(std::min(at + 1, text.size()));
   }
   return out;
+}
+
+/// Complex numbers get an imaginary part of 10 more.
+void set_number(Tensor& t, int64_t i, double value) {
+  const auto at = static_cast<size_t>(i);
+  if (t.dtype() == DType::kC64)
+    t.mutable_span<std::complex<float>>()[at] = {static_cast<float>(value), static_cast<float>(value + 10)};
+  else if (t.dtype() == DType::kC128)
+    t.mutable_span<std::complex<double>>()[at] = {value, value + 10};
+  else
+    t.set_double(i, value);
 }
 
 /// `f32[2,3]`, `i64{1,2}`, `i64:3` taken apart.
@@ -52,10 +64,17 @@ struct TensorText {
       for (const std::string& v : values) t.add_string_data(v);
       return t;
     }
-    Tensor data = *Tensor::zeros(dtype, {static_cast<int64_t>(values.size())});
-    for (size_t i = 0; i < values.size(); ++i) data.set_double(static_cast<int64_t>(i), std::stod(values[i]));
+    const Tensor data = value();
     t.set_raw_data(data.data(), data.bytes());
     return t;
+  }
+  Tensor value() const {
+    Tensor data = *Tensor::zeros(dtype, shape);
+    TENON_CHECK(std::ssize(values) == data.size());
+    if (dtype == DType::kString) data.mutable_strings() = values;
+    for (size_t i = 0; i < values.size() && dtype != DType::kString; ++i)
+      set_number(data, static_cast<int64_t>(i), std::stod(values[i]));
+    return data;
   }
   Tensor sample() const {
     Tensor t = *Tensor::zeros(dtype, shape);
@@ -68,7 +87,7 @@ struct TensorText {
       else if (is_int(dtype))
         t.set_int(i, step % 4);
       else
-        t.set_double(i, static_cast<double>(step) / 4 - 2);
+        set_number(t, i, static_cast<double>(step) / 4 - 2);
     }
     return t;
   }
@@ -76,7 +95,8 @@ struct TensorText {
 
 class OpModelMaker {
  public:
-  OpModelMaker(int64_t opset) : made{Model(opset), {}} {}
+  OpModelMaker(int64_t opset, bool constants_as_inputs)
+      : made{Model(opset), {}, {}}, constants_as_inputs_(constants_as_inputs) {}
 
   std::string input(const std::string& text) {
     if (text == "-") return {};
@@ -89,16 +109,19 @@ class OpModelMaker {
       made.model.node("Optional", {input(inner(4))}, {name});
     } else if (text.starts_with("map(")) {
       map(name, words(inner(4), ','));
-    } else if (const TensorText tensor(text); tensor.constant) {
+    } else if (const TensorText tensor(text); tensor.constant && !constants_as_inputs_) {
       *made.model.graph().add_initializer() = tensor.proto(name);
     } else {
       auto* info = made.model.graph().add_input();
       info->set_name(name);
       *info->mutable_type() = tensor.type();
-      made.inputs.emplace_back(tensor.sample());
+      if (tensor.constant) operand_ = -1;
+      add_input(tensor.constant ? tensor.value() : tensor.sample());
     }
     return name;
   }
+  /// The next input() makes this input of the node.
+  void set_operand(int i) { operand_ = i; }
 
   void attribute(onnx::NodeProto& node, const std::string& text) {
     const size_t at = text.find('=');
@@ -155,7 +178,12 @@ class OpModelMaker {
     auto* type = info->mutable_type()->mutable_map_type();
     type->set_key_type(tenon::info(key).onnx);
     set_shape(*type->mutable_value_type(), value, {});
-    made.inputs.emplace_back(sample_map(key, value));
+    add_input(sample_map(key, value));
+  }
+
+  void add_input(HostValue value) {
+    made.inputs.push_back(std::move(value));
+    made.operands.push_back(operand_);
   }
 
   static HostValue sample_map(DType key, DType value) {
@@ -173,9 +201,10 @@ class OpModelMaker {
   }
   static std::string_view name_of(DType dtype) { return tenon::name(dtype); }
 
-  static onnx::GraphProto graph(const std::string& name);
+  static onnx::GraphProto graph(const std::string& text);
 
-  int count_ = 0;
+  bool constants_as_inputs_;
+  int count_ = 0, operand_ = 0;
 };
 
 void graph_input(onnx::GraphProto& g, const std::string& name, DType dtype, const std::vector<std::string>& dims) {
@@ -184,12 +213,76 @@ void graph_input(onnx::GraphProto& g, const std::string& name, DType dtype, cons
   set_shape(*info->mutable_type(), dtype, dims);
 }
 
-/// Bodies: `then` and `else` give a constant, `loop` adds 1 to a state f32[2] and scans it, `scan` adds the element to
+/// `f32[2]`, `seq(f32[2])`, `opt(f32[2])` as the type of a value.
+onnx::TypeProto value_type(const std::string& text) {
+  onnx::TypeProto out;
+  const std::string inner = text.size() > 5 ? text.substr(4, text.size() - 5) : "";
+  if (text.starts_with("seq("))
+    *out.mutable_sequence_type()->mutable_elem_type() = value_type(inner);
+  else if (text.starts_with("opt("))
+    *out.mutable_optional_type()->mutable_elem_type() = value_type(inner);
+  else
+    out = TensorText(text).type();
+  return out;
+}
+
+/// Makes a constant of that type, of small values.
+void add_constant(onnx::GraphProto& g, const std::string& text, const std::string& name) {
+  if (text.starts_with("seq(") || text.starts_with("opt(")) {
+    add_constant(g, text.substr(4, text.size() - 5), name + "_item");
+    add_node(g, text.starts_with("seq(") ? "SequenceConstruct" : "Optional", {name + "_item"}, {name});
+    return;
+  }
+  TensorText tensor(text);
+  for (int i = 0; i < 2; ++i) tensor.values.push_back(std::to_string(i + 1));
+  auto& node = add_node(g, "Constant", {}, {name});
+  *add_attr(node, "value", onnx::AttributeProto::TENSOR).mutable_t() = tensor.proto({});
+}
+
+/// Bodies that hand values of any type on: `const` gives a constant of 2 elements, `state` keeps the state of a Loop and scans
+/// it, `carry` only keeps it, `steps` is a Scan whose state is the last element, `copy` gives its last input.
+void fill_graph(onnx::GraphProto& g, const std::string& name, const std::vector<std::string>& types) {
+  const auto input = [&](const std::string& input_name, const onnx::TypeProto& type) {
+    auto* info = g.add_input();
+    info->set_name(input_name);
+    *info->mutable_type() = type;
+  };
+  const auto output = [&](const std::string& from, const std::string& to) {
+    add_node(g, "Identity", {from}, {to});
+    g.add_output()->set_name(to);
+  };
+  if (name == "const") {
+    add_constant(g, types[0], "constant");
+    g.add_output()->set_name("constant");
+  } else if (name == "state" || name == "carry") {
+    input("i", value_type("i64[]"));
+    input("go", value_type("bool[]"));
+    input("s", value_type(types[0]));
+    output("go", "on");
+    output("s", "t");
+    if (name == "state") output("s", "scanned");
+  } else if (name == "steps") {
+    input("s", value_type(types[0]));
+    input("x", value_type(types[0]));
+    output("x", "t");
+    output("s", "scanned");
+  } else {
+    TENON_CHECK(name == "copy");
+    for (size_t i = 0; i < types.size(); ++i) input("x" + std::to_string(i), value_type(types[i]));
+    output("x" + std::to_string(types.size() - 1), "y");
+  }
+}
+
+/// Bodies of f32: `then` and `else` give a constant, `loop` adds 1 to a state f32[2] and scans it, `scan` adds the element to
 /// the state and scans the sum, `map` negates.
-onnx::GraphProto OpModelMaker::graph(const std::string& name) {
+onnx::GraphProto OpModelMaker::graph(const std::string& text) {
+  const size_t colon = text.find(':');
+  const std::string name = text.substr(0, colon);
   onnx::GraphProto g;
   g.set_name(name);
-  if (name == "then" || name == "else") {
+  if (colon != std::string::npos)
+    fill_graph(g, name, words(text.substr(colon + 1), '|'));
+  else if (name == "then" || name == "else") {
     auto& node = add_node(g, "Constant", {}, {name});
     *add_attr(node, "value", onnx::AttributeProto::TENSOR).mutable_t() =
         floats("", {2}, {1, name == "then" ? 2.F : 3.F});
@@ -537,11 +630,15 @@ const OpForm* find_form(std::string_view qualified, int64_t version) {
   return found;
 }
 
-OpModel op_model(std::string_view domain, std::string_view op, int64_t version, const OpForm& form) {
-  OpModelMaker maker(domain.empty() ? version : 17);
+OpModel op_model(std::string_view domain, std::string_view op, int64_t version, const OpForm& form,
+                 bool constants_as_inputs) {
+  OpModelMaker maker(domain.empty() ? version : 17, constants_as_inputs);
   if (!domain.empty()) Model::import_opset(maker.made.model.proto, std::string(domain), version);
   std::vector<std::string> inputs, outputs;
-  for (const std::string& text : words(form.inputs)) inputs.push_back(maker.input(text));
+  for (const std::string& text : words(form.inputs)) {
+    maker.set_operand(static_cast<int>(inputs.size()));
+    inputs.push_back(maker.input(text));
+  }
   for (int i = 0; i < form.outputs; ++i) outputs.push_back("out" + std::to_string(i));
   auto& node = maker.made.model.node(std::string(op), inputs, outputs, std::string(domain));
   for (const std::string& text : words(form.attrs)) maker.attribute(node, text);

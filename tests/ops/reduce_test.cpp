@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include <complex>
+
 #include <cmath>
 
 #include "tests/ops/op_runner.h"
@@ -64,6 +66,22 @@ TEST(Indexing, Scatter) {
   EXPECT_EQ(values(run_op("ScatterElements", {x, ints({1, 1}), updates}, {{"reduction", add}})), (V{1, 32, 3}));
   EXPECT_EQ(values(run_op("ScatterND", {x, Tensor::from<int64_t>({2, 1}, {2, 1}), updates})), (V{1, 20, 10}));
   EXPECT_EQ(test::try_op("ScatterElements", {x, ints({3, 0}), updates}).status().code(), Code::kOutOfRange);
+}
+
+Tensor complex(std::vector<std::complex<float>> v) {
+  Tensor t = *Tensor::zeros(DType::kC64, {static_cast<int64_t>(v.size())});
+  std::copy(v.begin(), v.end(), t.mutable_span<std::complex<float>>().begin());
+  return t;
+}
+
+TEST(Indexing, BothPartsOfComplexNumbersCount) {
+  using C = std::complex<float>;
+  const Tensor x = complex({C(1, 2), C(0, 0), C(0, 3), C(1, 2), C(1, 1)});
+  EXPECT_EQ(values(run_op("NonZero", {x})), (V{0, 2, 3, 4}));
+  const Tensor unique = run_op("Unique", {x});
+  const std::vector<C> expected = {C(0, 0), C(0, 3), C(1, 1), C(1, 2)};
+  ASSERT_EQ(unique.size(), 4);
+  for (size_t i = 0; i < 4; ++i) EXPECT_EQ(unique.span<C>()[i], expected[i]) << i;
 }
 
 TEST(Indexing, CompressNonZeroUnique) {
