@@ -30,6 +30,10 @@ struct Entry {
   std::string qualified() const { return domain.empty() ? std::string(name) : fmt::format("{}.{}", domain, name); }
 };
 
+bool rewritten(std::string_view domain, std::string_view name) {
+  return frontend::has_replacement(domain, name, 1) || frontend::is_form(domain, name, 1);
+}
+
 std::vector<Entry> entries() {
   std::map<std::pair<std::string_view, std::string_view>, Entry> found;
   for (const frontend::OpVersions& v : frontend::all_op_versions()) found[{v.domain, v.name}] = {v.domain, v.name, ir::find_op(v.domain, v.name), &v};
@@ -37,10 +41,9 @@ std::vector<Entry> entries() {
     if (op->domain != "tenon") found.try_emplace({op->domain, op->name}, Entry{op->domain, op->name, op, nullptr});
   std::vector<Entry> out;
   for (auto& [key, entry] : found) {
-    const bool rewritten = frontend::has_replacement(entry.domain, entry.name, 1);
     // Of ONNX Runtime's ops, and of those that the specification dropped, only what Tenon has.
     const bool optional = entry.domain == "com.microsoft" || (entry.versions != nullptr && entry.versions->ended != 0);
-    if (entry.op != nullptr || rewritten || !optional) out.push_back(entry);
+    if (entry.op != nullptr || rewritten(entry.domain, entry.name) || !optional) out.push_back(entry);
   }
   return out;
 }
@@ -55,7 +58,7 @@ std::string versions_text(const Entry& e) {
 /// How the op runs, and why no better.
 std::pair<std::string, std::string> runs(const Entry& e) {
   if (e.op == nullptr)
-    return frontend::has_replacement(e.domain, e.name, 1) ? std::pair("rewritten", "by the importer") : std::pair("unsupported", "");
+    return rewritten(e.domain, e.name) ? std::pair("rewritten", "by the importer") : std::pair("unsupported", "");
   const ir::Compute& c = e.op->compute;
   if (c.structural) return {"structural", ""};
   if (c.body != nullptr) return {"generated", ""};

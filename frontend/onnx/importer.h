@@ -53,8 +53,6 @@ Status check_supported(const onnx::ModelProto& model, const Opsets& opsets, cons
 
 /// The graphs that an op's node carries, in the order of its regions.
 std::span<const std::string_view> region_attributes(std::string_view domain, std::string_view op);
-/// Whether the importer itself builds this op: what it means lies in its subgraphs or in the graph around it.
-bool is_form(std::string_view domain, std::string_view op, int64_t version);
 /// Names of values that a node reads besides its inputs and subgraphs: the tensors that Gradient speaks of.
 std::vector<std::string> named_values(const onnx::NodeProto& node);
 

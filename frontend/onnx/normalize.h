@@ -60,6 +60,8 @@ std::span<const NormalizeRule> contrib_rules();
 Status normalize(Call& call, ir::Builder& builder, std::optional<std::vector<ir::Value*>>& outputs);
 /// Whether some rule turns this op into others.
 bool has_replacement(std::string_view domain, std::string_view op, int64_t version);
+/// Whether the importer itself builds this op: what it means lies in its subgraphs or in the graph around it.
+bool is_form(std::string_view domain, std::string_view op, int64_t version);
 
 /// Helpers of the tables.
 namespace rules {

@@ -101,6 +101,35 @@ TEST(HostileModels, RegionsThatAreNoNumbersExtrapolate) {
     }
 }
 
+TEST(HostileModels, FramesLongerThanTheSignalAreErrors) {
+  const std::string text = R"(graph "g" {
+  input %x: f32[1, L]
+  %step: i64[] = Constant {value = dense<i64[], 4>}
+  %length: i64[] = Constant {value = dense<i64[], 8>}
+  %y: f32[1, F, 5, 2] = STFT(%x, %step, _, %length)
+  output %y
+})";
+  for (std::string_view backend : {"reference", "cpu"}) {
+    for (int64_t length : {0, 3, 7}) EXPECT_FALSE(run(backend, text, {zeros({1, length})}).ok()) << backend << length;
+    EXPECT_TRUE(run(backend, text, {zeros({1, 8})}).ok()) << backend;
+  }
+}
+
+TEST(HostileModels, RatiosThatDropEverythingAreErrors) {
+  const std::string text = R"(graph "g" {
+  input %x: f32[N]
+  input %ratio: f32[]
+  input %training: bool[]
+  %y: f32[N] = Dropout(%x, %ratio, %training) {seed = 3}
+  output %y
+})";
+  for (std::string_view backend : {"reference", "cpu"})
+    for (float ratio : {1.0F, -0.5F, std::numeric_limits<float>::quiet_NaN()}) {
+      EXPECT_FALSE(run(backend, text, {zeros({4}), Tensor::scalar(ratio), Tensor::scalar(true)}).ok()) << backend << ratio;
+      EXPECT_TRUE(run(backend, text, {zeros({4}), Tensor::scalar(ratio), Tensor::scalar(false)}).ok()) << backend << ratio;
+    }
+}
+
 TEST(HostileModels, ManyConcatenatedOperandsRun) {
   constexpr int kOperands = 3000;
   std::string text = R"(graph "g" {

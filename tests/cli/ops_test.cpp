@@ -63,6 +63,8 @@ TEST(Ops, TellOfEveryOpHowItRuns) {
     EXPECT_EQ(row["attributes"].size(), op->attrs.size()) << name;
   }
   EXPECT_EQ(rows["Upsample"]["runs"], "rewritten");
+  EXPECT_EQ(rows["ai.onnx.preview.FlexAttention"]["runs"], "rewritten");
+  EXPECT_EQ(rows["ai.onnx.preview.training.Gradient"]["runs"], "rewritten");
   EXPECT_EQ(rows["Add"]["versions"], (std::vector<int>{1, 6, 7, 13, 14}));
 }
 
