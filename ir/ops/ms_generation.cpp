@@ -208,6 +208,48 @@ Status eval_crop(EvalContext& c) {
   return {};
 }
 
+/// eval_crop's arithmetic, in f32 as there.
+Result<std::vector<Body>> crop_body(const Node& node) {
+  TENON_RETURN_IF_ERROR(require_known_shape(node));
+  Body body = start_body(node, ComputeKind::kMovement);
+  ExprPool& p = *body.pool;
+  const Dims& x = input_dims(node, 0);
+  const Expr box = p.index(0);
+  const Expr image = p.checked_index(p.cast(load_at(body, node, 2, std::vector<Expr>{box}), DType::kI64), p.dim(x[0]));
+  const auto real = [&](Expr i) { return p.cast(i, DType::kF32); };
+  Expr position[2], inside;
+  for (int axis = 0; axis < 2; ++axis) {
+    const auto edge = [&](int64_t k) { return load_as(p, node, 1, std::vector<Expr>{box, i64(p, k)}, DType::kF32); };
+    const Expr from = edge(axis), to = edge(axis + 2), last = real(p.dim(x[static_cast<size_t>(2 + axis)]) - 1.0);
+    const Dim count = body.axes[static_cast<size_t>(2 + axis)];
+    const Expr centre = (from + to) * 0.5 * last;
+    const Expr stepped = from * last + real(p.index(2 + axis)) * ((to - from) * last / real(p.dim(count) - 1.0));
+    position[axis] = count.is_const(1) ? centre : select(p.dim(count) == i64(p, 1), centre, stepped);
+    const Expr within = position[axis] >= 0.0 && position[axis] <= last;
+    inside = inside.valid() ? inside && within : within;
+  }
+  const Expr none = p.constant(body.dtype, 0);
+  const auto pixel = [&](Expr y, Expr z) {
+    const std::vector<Expr> at = {image, p.index(1), p.cast(y, DType::kI64), p.cast(z, DType::kI64)};
+    return real(p.load_guarded(0, body.dtype, at, inside, none));
+  };
+  // Where nothing is read the position may be anything, also what no integer holds.
+  for (Expr& v : position) v = select(inside, v, p.constant(DType::kF32, 0));
+  Expr value;
+  if (node.attr_string("mode", "bilinear") == "nearest") {
+    const auto nearest = [&](Expr v) { return floor(v) + select(v - floor(v) >= 0.5, p.constant(DType::kF32, 1), p.constant(DType::kF32, 0)); };
+    value = pixel(nearest(position[0]), nearest(position[1]));
+  } else {
+    const Expr top = floor(position[0]), left = floor(position[1]);
+    const Expr bottom = unary(ScalarOp::kCeil, position[0]), right = unary(ScalarOp::kCeil, position[1]);
+    const auto row = [&](Expr y) { return pixel(y, left) + (pixel(y, right) - pixel(y, left)) * (position[1] - left); };
+    value = row(top) + (row(bottom) - row(top)) * (position[0] - top);
+  }
+  const Expr outside = p.constant(DType::kF32, node.attr_float("extrapolation_value", 0));
+  body.value = p.cast(select(inside, value, outside), body.dtype);
+  return one_body(std::move(body));
+}
+
 }  // namespace
 
 std::vector<OpDef> ms_generation_ops() {
@@ -243,7 +285,7 @@ std::vector<OpDef> ms_generation_ops() {
        .outputs = {{"Y", "T1", kFloat16To64}},
        .attrs = {{"extrapolation_value", AttrKind::kFloat, false, "0"}, {"mode", AttrKind::kString, false, "bilinear"}},
        .infer = infer_crop,
-       .compute = {.eval = eval_crop},
+       .compute = {.body = crop_body, .eval = eval_crop},
        .doc = "Boxes of images, resized (ONNX Runtime contrib ops)."},
   };
 }
