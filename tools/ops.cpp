@@ -62,6 +62,7 @@ std::pair<std::string, std::string> runs(const Entry& e) {
   const ir::Compute& c = e.op->compute;
   if (c.structural) return {"structural", ""};
   if (c.body != nullptr) return {"generated", ""};
+  if (c.view) return {"structural", ""};
   if (c.decompose != nullptr) return {"composed", ""};
   return {"host", e.op->host.empty() ? "not lowered yet" : std::string(e.op->host)};
 }

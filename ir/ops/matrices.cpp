@@ -88,14 +88,97 @@ Status eval_matrices(EvalContext& c) {
   return {};
 }
 
+/// Matrices up to this size by Leibniz' formula. Its terms are exact or nearly so in f64, which narrower elements have to spare.
+constexpr int64_t kMaxClosed = 4;
+
+Result<int64_t> closed_size(const Node& node) {
+  const Dims& x = input_dims(node, 0);
+  if (!x.back().is_const() || !x[x.size() - 2].is_const() || x.back().value() > kMaxClosed)
+    return error(Code::kUnsupported, "elimination chooses its pivots by data");
+  if (node.input(0)->dtype() == DType::kF64) return error(Code::kUnsupported, "f64 leaves no bits to spare; elimination chooses its pivots by data");
+  return x.back().value();
+}
+
+using Elements = std::vector<std::vector<Expr>>;
+
+/// Laplace's expansion along the first row; of no rows: 1.
+Expr determinant(ExprPool& p, const Elements& a) {
+  if (a.empty()) return p.constant(DType::kF64, 1);
+  if (a.size() == 1) return a[0][0];
+  Expr sum;
+  for (size_t column = 0; column < a.size(); ++column) {
+    Elements minor;
+    for (size_t i = 1; i < a.size(); ++i) {
+      minor.push_back(a[i]);
+      minor.back().erase(minor.back().begin() + static_cast<ptrdiff_t>(column));
+    }
+    const Expr term = a[0][column] * determinant(p, minor);
+    sum = !sum.valid() ? term : column % 2 == 0 ? sum + term : sum - term;
+  }
+  return sum;
+}
+
+/// The elements at these rows and columns of the matrix that the output's leading axes choose.
+Elements elements_at(Body& body, const Node& node, const std::vector<Expr>& rows, const std::vector<Expr>& columns) {
+  Elements out;
+  std::vector<Expr> at = axis_indices(*body.pool, input_dims(node, 0).size() - 2);
+  for (const Expr& row : rows) {
+    out.emplace_back();
+    for (const Expr& column : columns) {
+      std::vector<Expr> whole = at;
+      whole.insert(whole.end(), {row, column});
+      out.back().push_back(load_as(*body.pool, node, 0, whole, DType::kF64));
+    }
+  }
+  return out;
+}
+
+std::vector<Expr> numbers(ExprPool& p, int64_t n) {
+  std::vector<Expr> out;
+  for (int64_t i = 0; i < n; ++i) out.push_back(i64(p, i));
+  return out;
+}
+
+Result<std::vector<Body>> det_body(const Node& node) {
+  TENON_ASSIGN_OR_RETURN(const int64_t n, closed_size(node));
+  Body body = start_body(node, ComputeKind::kMovement);
+  ExprPool& p = *body.pool;
+  const std::vector<Expr> all = numbers(p, n);
+  body.value = p.cast(determinant(p, elements_at(body, node, all, all)), body.dtype);
+  return one_body(std::move(body));
+}
+
+/// Cramer's rule: element (i, j) is the cofactor (j, i) over the determinant.
+Result<std::vector<Body>> inverse_body(const Node& node) {
+  TENON_ASSIGN_OR_RETURN(const int64_t n, closed_size(node));
+  if (n == 0) return error(Code::kUnsupported, "there is nothing to compute");
+  Body body = start_body(node, ComputeKind::kMovement);
+  ExprPool& p = *body.pool;
+  const int lead = static_cast<int>(body.axes.size()) - 2;
+  const Expr i = p.index(lead), j = p.index(lead + 1), zero = i64(p, 0), one = i64(p, 1);
+  const std::vector<Expr> all = numbers(p, n);
+  const Expr det = determinant(p, elements_at(body, node, all, all));
+  const Expr regular = required(det != 0.0);
+  std::vector<Expr> rows, columns;
+  for (int64_t k = 0; k + 1 < n; ++k) {
+    rows.push_back(i64(p, k) + select(j <= i64(p, k), one, zero) + regular);
+    columns.push_back(i64(p, k) + select(i <= i64(p, k), one, zero));
+  }
+  const Expr cofactor = determinant(p, elements_at(body, node, rows, columns));
+  const Expr sign = select(mod(i + j, i64(p, 2)) == zero, p.constant(DType::kF64, 1), p.constant(DType::kF64, -1));
+  const Expr divisor = n == 1 ? elements_at(body, node, {regular}, {zero})[0][0] : det;
+  body.value = p.cast(sign * cofactor / divisor, body.dtype);
+  return one_body(std::move(body));
+}
+
 }  // namespace
 
 std::vector<OpDef> matrix_ops() {
   return {
       {.domain = "", .name = "Det", .inputs = {{"X", "T", kReal}}, .outputs = {{"Y", "T", kReal}},
-       .infer = infer_det, .compute = {.eval = eval_matrices}, .doc = "Determinants of square matrices (ONNX Det)."},
+       .infer = infer_det, .compute = {.body = det_body, .eval = eval_matrices}, .doc = "Determinants of square matrices (ONNX Det)."},
       {.domain = "com.microsoft", .name = "Inverse", .inputs = {{"X", "T", kReal}}, .outputs = {{"Y", "T", kReal}},
-       .infer = infer_inverse, .compute = {.eval = eval_matrices}, .doc = "Inverses of square matrices (ONNX Runtime contrib ops)."},
+       .infer = infer_inverse, .compute = {.body = inverse_body, .eval = eval_matrices}, .doc = "Inverses of square matrices (ONNX Runtime contrib ops)."},
   };
 }
 

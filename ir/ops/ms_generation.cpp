@@ -4,7 +4,7 @@
 
 #include "ir/ops/body_helpers.h"
 #include "ir/ops/contrib.h"
-#include "ir/ops/nn_helpers.h"
+#include "ir/ops/decompose.h"
 
 /// com.microsoft ops around the generation of text and the sampling of images, whose work is not element by element.
 namespace tenon::ir {
@@ -95,6 +95,35 @@ Status eval_ngrams(EvalContext& c) {
   return {};
 }
 
+constexpr int64_t kMaxUnrolled = 32;
+
+/// Which windows of the ids are like their end, then a mark at the token that followed each of those.
+Result<std::vector<Value*>> decompose_ngrams(Node& node, Builder& b) {
+  TENON_RETURN_IF_ERROR(require_ranked_inputs(node));
+  Steps s(node, b);
+  Value *ids = s.in(0), *scores = s.in(1);
+  const int64_t size = node.attr_int("ngram_size", 0);
+  if (size > kMaxUnrolled) return error(Code::kUnsupported, "n-grams of {} ids would be as many comparisons", size);
+  const Dim batch = ids->tensor().dim(0), steps = ids->tensor().dim(1), words = scores->tensor().dim(1);
+  const Dim windows = max(steps - Dim(size - 1), 0);
+  Value* zero = b.scalar(DType::kI64, 0);
+  Value* padded = s.concat({ids, s.expand(zero, {batch, 1})}, 1);  // so that there is an id even where there are none
+  Value* like_end = nullptr;
+  for (int64_t j = 0; j + 1 < size; ++j) {
+    Value* end = b.make("Gather", {padded, s.dim_vector({max(steps - Dim(size - 1 - j), 0)})}, {{"axis", int64_t{1}}});
+    Value* same = b.make("Equal", {s.slice(ids, 1, j, windows + j), end});
+    like_end = like_end == nullptr ? same : b.make("And", {like_end, same});
+  }
+  Value* token = s.slice(ids, 1, size - 1, windows + (size - 1));
+  token = b.make("Where", {b.make("Less", {token, zero}), s.dim_scalar(words), token});  // a negative one is out of range, too
+  if (like_end == nullptr) like_end = b.make("Equal", {token, token});
+  Value* at = b.make("Where", {like_end, token, zero});
+  Value* none = s.expand(b.scalar(DType::kI32, 0), {batch, words});
+  Value* marks = b.make("ScatterElements", {none, at, s.cast(like_end, DType::kI32)}, {{"axis", int64_t{1}}, {"reduction", std::string("max")}});
+  Value* banned = s.like(scores, -std::numeric_limits<double>::infinity());
+  return s.done({b.make("Where", {s.cast(marks, DType::kBool), banned, scores})});
+}
+
 // ---- MurmurHash3
 
 Status infer_murmur(InferContext& c) {
@@ -121,6 +150,33 @@ uint32_t murmur3(std::span<const std::byte> data, uint32_t seed) {
   h = (h ^ (h >> 16)) * 0x85ebca6bU;
   h = (h ^ (h >> 13)) * 0xc2b2ae35U;
   return h ^ (h >> 16);
+}
+
+/// murmur3 of one or two words of 32 bits.
+Result<std::vector<Value*>> decompose_murmur(Node& node, Builder& b) {
+  Steps s(node, b);
+  const DType dtype = node.input(0)->dtype();
+  if (dtype == DType::kString) return error(Code::kUnsupported, "variable-length strings");
+  const bool wide = bits(dtype) == 64;
+  Value* x = b.make("BitCast", {s.in(0)}, {{"to", onnx_code(wide ? DType::kU64 : DType::kU32)}});
+  const auto u32 = [&](uint32_t v) { return b.scalar(DType::kU32, v); };
+  const auto times = [&](Value* v, uint32_t by) { return s.mul(v, u32(by)); };
+  const auto mix = [&](Value* v, Value* w) { return b.make("BitwiseXor", {v, w}); };
+  const auto shift = [&](Value* v, int by, const char* direction) {
+    return b.make("BitShift", {v, s.like(v, by)}, {{"direction", std::string(direction)}});
+  };
+  const auto rotate = [&](Value* v, int by) { return b.make("BitwiseOr", {shift(v, by, "LEFT"), shift(v, 32 - by, "RIGHT")}); };
+  std::vector<Value*> words = {s.cast(x, DType::kU32)};
+  if (wide) words.push_back(s.cast(shift(x, 32, "RIGHT"), DType::kU32));
+  Value* h = u32(static_cast<uint32_t>(node.attr_int("seed", 0)));
+  for (Value* word : words) {
+    Value* mixed = times(rotate(times(word, 0xcc9e2d51U), 15), 0x1b873593U);
+    h = s.add(times(rotate(mix(mixed, h), 13), 5), u32(0xe6546b64U));
+  }
+  h = mix(h, u32(wide ? 8 : 4));
+  h = times(mix(h, shift(h, 16, "RIGHT")), 0x85ebca6bU);
+  h = times(mix(h, shift(h, 13, "RIGHT")), 0xc2b2ae35U);
+  return s.done({s.cast(mix(h, shift(h, 16, "RIGHT")), node.output(0)->dtype())});
 }
 
 Status eval_murmur(EvalContext& c) {
@@ -269,7 +325,7 @@ std::vector<OpDef> ms_generation_ops() {
        .outputs = {{"scores_out", "T", kFloat}},
        .attrs = {{"ngram_size", AttrKind::kInt, true}},
        .infer = infer_ngrams,
-       .compute = {.eval = eval_ngrams},
+       .compute = {.decompose = decompose_ngrams, .eval = eval_ngrams},
        .doc = "Bans tokens that would repeat an n-gram (ONNX Runtime contrib ops)."},
       {.domain = "com.microsoft",
        .name = "MurmurHash3",
@@ -277,7 +333,7 @@ std::vector<OpDef> ms_generation_ops() {
        .outputs = {{"Y", "T2", dtypes(DType::kI32, DType::kU32)}},
        .attrs = {{"positive", AttrKind::kInt, false, "1"}, {"seed", AttrKind::kInt, false, "0"}},
        .infer = infer_murmur,
-       .compute = {.eval = eval_murmur},
+       .compute = {.decompose = decompose_murmur, .eval = eval_murmur},
        .doc = "MurmurHash3 of each element's bytes (ONNX Runtime contrib ops)."},
       {.domain = "com.microsoft",
        .name = "CropAndResize",

@@ -6,8 +6,8 @@
 #include <random>
 
 #include "ir/ops/body_helpers.h"
+#include "ir/ops/decompose.h"
 #include "ir/ops/families.h"
-#include "ir/ops/nn_helpers.h"
 #include "support/philox.h"
 
 namespace tenon::ir {
@@ -192,6 +192,30 @@ Status eval_multinomial(EvalContext& c) {
   return {};
 }
 
+/// The same with running sums; a uniform number's class is how many of them are not above it.
+Result<std::vector<Value*>> decompose_multinomial(Node& node, Builder& b) {
+  Steps s(node, b);
+  if (!seed_of(node)) return error(Code::kUnsupported, "without a seed, every run draws other numbers, which no kernel can know");
+  if (!s.in(0)->type().is_ranked_tensor() || !s.in(0)->tensor().dim(1).is_const() || s.in(0)->tensor().dim(1).is_const(0))
+    return error(Code::kUnsupported, "the number of classes is not known");
+  const Dim batch = s.in(0)->tensor().dim(0);
+  const int64_t classes = s.in(0)->tensor().dim(1).value(), samples = node.attr_int("sample_size", 1);
+  Value* x = s.cast(s.in(0), DType::kF64);
+  Value* numbers = b.make("Where", {s.unary("IsNaN", x), s.like(x, -INFINITY), x});
+  Value* weights = s.unary("Exp", s.sub(x, s.reduce("ReduceMax", numbers, std::vector<int64_t>{1})));
+  Value* sums = b.make("CumSum", {weights, b.scalar(DType::kI64, 1)});
+  Value* total = s.slice(sums, 1, classes - 1, classes);
+  Value* random = b.make("RandomUniformLike", {s.expand(s.like(x, 0), {batch, samples})}, {{"seed", *node.attrs().find("seed")}});
+  Value* place = s.reshape(s.mul(random, total), {batch, samples, 1});
+  Value* passed = s.cast(b.make("LessOrEqual", {s.reshape(sums, {batch, 1, classes}), place}), DType::kI64);
+  Value* which = b.make("Min", {s.reduce("ReduceSum", passed, std::vector<int64_t>{2}, false), b.scalar(DType::kI64, static_cast<double>(classes - 1))});
+  // Where no class has a probability, an index that is none.
+  Value* possible = b.make("Greater", {total, s.like(x, 0)});
+  which = b.make("Where", {possible, which, b.scalar(DType::kI64, static_cast<double>(classes))});
+  Value* labels = b.make("Range", {b.scalar(DType::kI64, 0), b.scalar(DType::kI64, static_cast<double>(classes)), b.scalar(DType::kI64, 1)});
+  return s.done({s.cast(b.make("Gather", {labels, which}, {{"axis", int64_t{0}}}), node.output(0)->dtype())});
+}
+
 Status infer_dropout(InferContext& c) {
   TENON_RETURN_IF_ERROR(infer_same(c));
   if (c.node().num_outputs() > 1) c.set(1, c.ranked(0) ? tensor_of(DType::kBool, c.shape(0)) : unranked(DType::kBool));
@@ -291,7 +315,7 @@ std::vector<OpDef> random_ops() {
                  {"sample_size", AttrKind::kInt, false, "1"},
                  {"seed", AttrKind::kFloat}},
        .infer = infer_multinomial,
-       .compute = {.eval = eval_multinomial},
+       .compute = {.decompose = decompose_multinomial, .eval = eval_multinomial},
        .side_effects = true,
        .doc = "Class numbers drawn by log probabilities (ONNX Multinomial)."},
       {.domain = "",

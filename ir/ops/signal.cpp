@@ -2,8 +2,8 @@
 #include <numbers>
 
 #include "ir/ops/body_helpers.h"
+#include "ir/ops/decompose.h"
 #include "ir/ops/families.h"
-#include "ir/ops/nn_helpers.h"
 
 namespace tenon::ir {
 namespace {
@@ -107,6 +107,46 @@ Status eval_mel(EvalContext& c) {
   return {};
 }
 
+/// The same, from the edges of all triangles.
+Result<std::vector<Value*>> decompose_mel(Node& node, Builder& b) {
+  TENON_RETURN_IF_ERROR(require_known_shape(node));
+  const DType dtype = node.output(0)->dtype();
+  if (!is_float(dtype)) return error(Code::kUnsupported, "cut to an integer, a weight shows the last bit of its quotient");
+  const std::optional<Dims> length = InferContext(node).dim_values(1);
+  const Dim rows = out_dims(node)[0], mels = out_dims(node)[1];
+  if (!length) return error(Code::kUnsupported, "the length is not known");
+  Steps s(node, b);
+  Value* valid = nullptr;
+  const auto both = [&](Value* a, Value* c) { return a == nullptr ? c : b.make("And", {a, c}); };
+  const auto f64 = [&](double v) { return b.scalar(DType::kF64, v); };
+  const auto at_least = [&](Value* a, Value* c) { return b.make("GreaterOrEqual", {a, c}); };
+  Value* number[5] = {};
+  for (int i = 2; i < 5; ++i) {
+    number[i] = s.reshape(s.cast(s.in(i), DType::kF64), {1});
+    valid = both(valid, both(at_least(number[i], f64(0)), at_least(f64(1e9), number[i])));
+  }
+  valid = both(valid, b.make("Greater", {number[2], f64(0)}));
+  Value* checked = b.make("Where", {valid, b.scalar(DType::kI64, 0), b.scalar(DType::kI64, 1)});  // an index that is none
+  Value* rate = b.make("Gather", {number[2], checked}, {{"axis", int64_t{0}}});
+  const auto count = [&](Dim n) {
+    return s.cast(b.make("Range", {b.scalar(DType::kI64, 0), s.dim_scalar(n), b.scalar(DType::kI64, 1)}), DType::kF64);
+  };
+  const auto to_mel = [&](Value* hertz) { return s.mul(s.unary("Log", s.add(s.div(hertz, 700), 1)), 2595 / std::numbers::ln10); };
+  Value* low = to_mel(number[3]);
+  Value* step = s.div(s.sub(to_mel(number[4]), low), s.cast(s.dim_scalar(mels + 2), DType::kF64));
+  Value* power = b.make("Pow", {f64(10), s.div(s.add(s.mul(count(mels + 2), step), low), 2595)});
+  Value* hertz = s.mul(s.add(power, -1), 700);
+  Value* edges = s.unary("Floor", s.div(s.mul(s.cast(s.dim_scalar((*length)[0] + 1), DType::kF64), hertz), rate));
+  Value *lower = s.slice(edges, 0, 0, mels), *centre = s.slice(edges, 0, 1, mels + 1), *upper = s.slice(edges, 0, 2, mels + 2);
+  Value* row = s.reshape(count(rows), {rows, 1});
+  Value* falls = both(at_least(row, centre), b.make("Less", {row, upper}));
+  Value* rises = both(at_least(row, lower), at_least(centre, row));
+  Value* rising = b.make("Where", {b.make("Equal", {centre, lower}), f64(1), s.div(s.sub(row, lower), s.sub(centre, lower))});
+  Value* falling = s.div(s.sub(upper, row), s.sub(upper, centre));
+  Value* weights = b.make("Where", {falls, falling, b.make("Where", {rises, rising, f64(0)})});
+  return s.done({s.cast(weights, dtype)});
+}
+
 OpDef window(std::string_view name, std::string_view doc) {
   return {.domain = "", .name = name, .inputs = {{"size", "T1", kIndex}}, .outputs = {{"output", "T2", kNumeric}},
           .attrs = {{"output_datatype", AttrKind::kInt, false, "1"}, {"periodic", AttrKind::kInt, false, "1"}},
@@ -125,7 +165,7 @@ std::vector<OpDef> signal_ops() {
                   {"lower_edge_hertz", "T2", kReal}, {"upper_edge_hertz", "T2", kReal}},
        .outputs = {{"output", "T3", kNumeric}},
        .attrs = {{"output_datatype", AttrKind::kInt, false, "1"}},
-       .infer = infer_mel, .compute = {.eval = eval_mel}, .doc = "Spectrum to mel bins (ONNX MelWeightMatrix)."},
+       .infer = infer_mel, .compute = {.decompose = decompose_mel, .eval = eval_mel}, .doc = "Spectrum to mel bins (ONNX MelWeightMatrix)."},
   };
 }
 

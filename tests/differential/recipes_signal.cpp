@@ -1,3 +1,5 @@
+#include <cmath>
+
 #include "recipe.h"
 
 namespace tenon::differential {
@@ -14,8 +16,10 @@ void windows(Maker& m) {
 
 void mel(Maker& m) {
   Random& r = m.random;
-  m.node("MelWeightMatrix", {m.scalar(r.between(1, 12)), m.scalar(r.pick<int64_t>({16, 32, 50})), m.scalar(8000),
-                             m.constant(Tensor::scalar<float>(50)), m.constant(Tensor::scalar<float>(3500))});
+  const auto size = [&](int64_t n) { return r.chance(0.5) ? m.scalar(n) : m.input(Tensor::scalar<int64_t>(n)); };
+  m.node("MelWeightMatrix", {size(r.between(0, 12)), size(r.pick<int64_t>({16, 32, 50})), m.input(Tensor::scalar<int64_t>(r.chance(0.9) ? 8000 : 0)),
+                             m.input(Tensor::scalar<float>(r.pick<float>({0, 50, 200}))), m.input(Tensor::scalar<float>(r.chance(0.9) ? 3500.0F : NAN))},
+         {{"output_datatype", code(r.pick({DType::kF32, DType::kF64, DType::kI32}))}});
 }
 
 void dft(Maker& m) {
@@ -96,20 +100,23 @@ void random_numbers(Maker& m) {
 
 void matrices(Maker& m) {
   Random& r = m.random;
-  const int64_t n = r.between(1, 4);
-  m.node(r.pick({"Det", "com.microsoft.Inverse"}), {m.f32({r.between(1, 3), n, n})});
+  const int64_t n = r.between(0, 5);
+  Tensor x = random_tensor(r, r.pick({DType::kF32, DType::kF32, DType::kF16, DType::kF64}), {r.between(0, 3), n, n});
+  const bool singular = r.chance(0.15);
+  for (int64_t i = 0; singular && i < x.size(); ++i) x.set_double(i, static_cast<double>(i % n));  // equal rows
+  m.node(r.pick({"Det", "com.microsoft.Inverse"}), {m.input(x)});
 }
 
 }  // namespace
 
 std::vector<Recipe> signal_recipes() {
   return {{"windows", windows, 16},
-          {"MelWeightMatrix", mel, 3},
+          {"MelWeightMatrix", mel, 14},
           {"DFT", dft, 24},
           {"long DFT", long_dft, 6},
           {"STFT", stft, 20},
           {"random numbers", random_numbers, 50},
-          {"small matrices", matrices, 8}};
+          {"small matrices", matrices, 40}};
 }
 
 }  // namespace tenon::differential
