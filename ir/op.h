@@ -92,6 +92,7 @@ struct Compute {
   DecomposeFn decompose = nullptr;
   EvalFn eval = nullptr;
   bool structural = false;  // If, Loop, Scan, Constant, fused…: backends know them
+  bool view = false;        // output 0 has the bytes of input 0, under another shape or type: a plan needs no code for it
 };
 
 enum class AttrKind : uint8_t { kInt, kFloat, kString, kTensor, kInts, kFloats, kStrings, kDims, kType, kTensors };

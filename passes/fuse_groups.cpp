@@ -119,8 +119,8 @@ std::vector<Dim> concatenate(std::vector<Dim> a, const std::vector<Dim>& b) {
 
 FuseInfo analyze_for_fusion(const Node& node) {
   FuseInfo info;
-  const bool is_view = node.is("tenon.reshape") || node.is("Identity");  // no code at all on its own
-  if (node.op().compute.body == nullptr || node.op().side_effects || node.num_regions() != 0 || is_view) return info;
+  // A view is no code at all on its own.
+  if (node.op().compute.body == nullptr || node.op().side_effects || node.num_regions() != 0 || node.op().compute.view) return info;
   if (node.num_outputs() != 1) {
     for (int i = 1; i < node.num_outputs(); ++i) {
       if (!node.output(i)->unused()) return info;

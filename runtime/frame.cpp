@@ -263,7 +263,7 @@ Result<const HostValue*> Frame::host_value(ValueIdx v) {
     held = *base;
     return &held;
   }
-  TENON_ASSIGN_OR_RETURN(Tensor view, tensor->reshaped(shape_of(v)));
+  TENON_ASSIGN_OR_RETURN(Tensor view, tensor->reinterpreted(value(v).dtype, shape_of(v)));
   held = std::move(view);
   return &held;
 }

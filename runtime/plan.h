@@ -41,7 +41,7 @@ enum class Storage : uint8_t {
   kInput,      // bound by the caller
   kConstant,   // `constant`
   kArena,      // placed in the arena by live range, or in a returned output
-  kAlias,      // the same bytes as `alias_of` (reshape, identity)
+  kAlias,      // the same bytes as `alias_of`, under another shape or a dtype of the same width
   kHost,       // made at run time by a host step: dynamic tensors, sequences, optionals, strings
 };
 

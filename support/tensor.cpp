@@ -181,6 +181,14 @@ Result<Tensor> Tensor::reshaped(Shape shape) const {
   return t;
 }
 
+Result<Tensor> Tensor::reinterpreted(DType dtype, Shape shape) const {
+  if (dtype != dtype_ && (tenon::bits(dtype) == 0 || tenon::bits(dtype) != tenon::bits(dtype_)))
+    return error(Code::kInvalidArgument, "{} and {} have different widths", name(dtype_), name(dtype));
+  TENON_ASSIGN_OR_RETURN(Tensor t, reshaped(std::move(shape)));
+  t.dtype_ = dtype;
+  return t;
+}
+
 Result<Tensor> Tensor::clone() const {
   Tensor t = *this;
   if (strings_) t.strings_ = std::make_shared<std::vector<std::string>>(*strings_);

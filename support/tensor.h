@@ -100,6 +100,8 @@ class Tensor {
 
   /// Same bytes, another shape of the same element count (kInvalidArgument otherwise).
   Result<Tensor> reshaped(Shape shape) const;
+  /// The same with a dtype of the same width.
+  Result<Tensor> reinterpreted(DType dtype, Shape shape) const;
   /// A deep copy that shares nothing.
   Result<Tensor> clone() const;
 

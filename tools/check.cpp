@@ -38,6 +38,8 @@ Row place(const ir::Node& node, const codegen::Target& target) {
   const Result<codegen::LoweredOp> lowered = codegen::lower(node, target);
   if (lowered.ok()) {
     row.why = lowered->implementation;
+  } else if (node.op().compute.view) {
+    row.why = "view";
   } else {
     row.runs = "host";
     row.why = lowered.status().what();

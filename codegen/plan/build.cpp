@@ -275,9 +275,10 @@ Status PlanBuilder::add_assumptions() {
 
 // The same bytes under another shape. A tensor of unknown shape has no fixed memory to look at.
 Result<bool> PlanBuilder::add_view(const Node& node) {
-  if (!node.is("tenon.reshape") && !node.is("Identity")) return false;
-  const Value *from = node.input(0), *to = node.output();
+  const Value* from = node.op().compute.view ? node.input(0) : nullptr;
   if (from == nullptr) return false;
+  const Value* to = node.output();
+  if (to->dtype() == DType::kBool && from->dtype() != DType::kBool) return false;  // its bytes must be 0 or 1
   const bool tensors = shape_known(from) && shape_known(to);
   if (!tensors && (!node.is("Identity") || to->type().is_ranked_tensor())) return false;
   TENON_ASSIGN_OR_RETURN(const ValueIdx source, use(from));

@@ -71,6 +71,11 @@ Expr position(Expr index, Dim extent) {
   return pool.checked_index(select(wide < 0.0, wide + n, wide), n);
 }
 
+Expr required(Expr condition) {
+  ExprPool& pool = *condition.pool;
+  return pool.checked_index(select(condition, i64(pool, 0), i64(pool, -1)), i64(pool, 1));
+}
+
 Expr load_broadcast(Body& body, const Node& node, int operand, std::span<const Expr> at, std::span<const Dim> dims) {
   ExprPool& pool = *body.pool;
   const std::vector<Dim>& shape = input_dims(node, operand);

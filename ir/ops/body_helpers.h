@@ -31,6 +31,9 @@ Expr load_at(Body& body, const Node& node, int operand, std::span<const Expr> at
 /// The one element of input `operand`, whatever its rank.
 Expr load_only(Body& body, const Node& node, int operand);
 
+/// The index 0, when `condition` holds; else the run fails. For what a body must check, as a term of an index that it reads.
+Expr required(Expr condition);
+
 /// A Python index as a position: negative ones count from the end; others outside fail the run.
 Expr position(Expr index, Dim extent);
 

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <limits>
 
+#include "ir/ops/body_helpers.h"
 #include "ir/ops/families.h"
 #include "ir/ops/nn_helpers.h"
 
@@ -116,6 +117,9 @@ Status infer_roi_align(InferContext& c) {
   return infer_rois(c, c.node().attr_int("output_height", 1), c.node().attr_int("output_width", 1), 4);
 }
 
+/// NaN when either is.
+double larger(double a, double b) { return std::isnan(a) || a > b ? a : b; }
+
 struct Plane {
   const double* data;
   int64_t height, width;
@@ -125,7 +129,7 @@ struct Plane {
 struct Bilinear {
   double terms[4] = {};
   double sum() const { return terms[0] + terms[1] + terms[2] + terms[3]; }
-  double most() const { return *std::max_element(terms, terms + 4); }
+  double most() const { return larger(larger(terms[0], terms[1]), larger(terms[2], terms[3])); }
 };
 
 Bilinear sample(const Plane& p, double y, double x) {
@@ -163,7 +167,7 @@ double pool_bin(const Plane& plane, const RoiGrid& g, int64_t i, int64_t j, bool
       double x = g.x + static_cast<double>(j) * g.bin_w + (static_cast<double>(b) + 0.5) * g.bin_w / static_cast<double>(g.steps_w);
       Bilinear s = sample(plane, y, x);
       total += s.sum();
-      most = std::max(most, s.most());
+      most = larger(most, s.most());
     }
   if (g.steps_h * g.steps_w == 0) return 0;
   return average ? total / static_cast<double>(g.steps_h * g.steps_w) : most;
@@ -207,6 +211,62 @@ Status eval_roi_align(EvalContext& c) {
     }
   }
   return {};
+}
+
+/// A sample's neighbours along an axis of `size`, and how far it is from the lower one.
+struct Neighbours {
+  Expr low, high, fraction, inside;
+};
+
+Neighbours neighbours(Expr at, Dim size) {
+  ExprPool& p = *at.pool;
+  const Expr last = p.dim(size) - 1.0, zero = p.constant(at.dtype(), 0);
+  // Beyond the last element there is no fraction; the limit keeps the conversion in range.
+  const Expr v = min(max(at, zero), p.cast(p.dim(size), at.dtype())), whole = floor(v);
+  const Expr low = p.cast(whole, DType::kI64);
+  const Expr ends = low >= last;
+  return {select(ends, last, low), select(ends, last, low + 1.0), select(ends, zero, v - whole),
+          at >= -1.0 && at <= p.cast(p.dim(size), at.dtype())};
+}
+
+/// A fixed number of samples a bin, over which the body reduces.
+Result<std::vector<Body>> roi_align_body(const Node& node) {
+  const int64_t ratio = node.attr_int("sampling_ratio", 0);
+  if (ratio == 0) return error(Code::kUnsupported, "with sampling_ratio 0, how many samples a bin takes depends on data");
+  if (ratio < 0 || ratio > 4096) return error(Code::kUnsupported, "attribute sampling_ratio is {}", ratio);
+  const bool half = node.attr_string("coordinate_transformation_mode", "half_pixel") == "half_pixel";
+  const bool average = node.attr_string("mode", "avg") == "avg";
+  Body body = start_body(node, ComputeKind::kReduce);
+  ExprPool& p = *body.pool;
+  const Dims& x = input_dims(node, 0);
+  const DType real = body.acc_dtype = accumulator_of(body.dtype);
+  body.reduce_axes = {ratio, ratio};
+  body.combiner = average ? Combiner::kAdd : Combiner::kMax;
+  const Expr roi = p.index(0);
+  const double scale = node.attr_float("spatial_scale", 1), shift = half ? 0.5 : 0;
+  const auto edge = [&](int64_t k) { return load_as(p, node, 1, std::vector<Expr>{roi, i64(p, k)}, real) * scale - shift; };
+  Expr possible = p.dim(x[2]) > 0.0 && p.dim(x[3]) > 0.0;
+  Neighbours at[2];
+  for (int axis = 0; axis < 2; ++axis) {
+    const Expr from = edge(1 - axis), extent = edge(3 - axis) - from;
+    possible = possible && abs(extent) < 1e7;
+    const Expr bin = (half ? extent : max(extent, p.constant(real, 1))) / static_cast<double>(axis == 0 ? node.attr_int("output_height", 1) : node.attr_int("output_width", 1));
+    const Expr step = (p.cast(p.index(4 + axis), real) + 0.5) * bin / static_cast<double>(ratio);
+    at[axis] = neighbours(from + p.cast(p.index(2 + axis), real) * bin + step, x[static_cast<size_t>(2 + axis)]);
+  }
+  const Expr image = p.checked_index(load_at(body, node, 2, std::vector<Expr>{roi}), p.dim(x[0])) + required(possible);
+  const Expr inside = at[0].inside && at[1].inside && possible;
+  Expr result;
+  for (int corner = 0; corner < 4; ++corner) {
+    const bool lower = corner < 2, right = corner % 2 == 1;
+    const std::vector<Expr> where = {image, p.index(1), lower ? at[0].low : at[0].high, right ? at[1].high : at[1].low};
+    const Expr pixel = p.cast(p.load_guarded(0, body.dtype, where, inside, p.constant(body.dtype, 0)), real);
+    const Expr term = (lower ? 1.0 - at[0].fraction : at[0].fraction) * (right ? at[1].fraction : 1.0 - at[1].fraction) * pixel;
+    result = !result.valid() ? term : average ? result + term : max(result, term);
+  }
+  body.value = select(inside, result, p.constant(real, 0));
+  if (average) body.post = p.cast(p.acc(0, real) / static_cast<double>(ratio * ratio), body.dtype);
+  return one_body(std::move(body));
 }
 
 Status infer_max_roi_pool(InferContext& c) {
@@ -370,12 +430,13 @@ std::vector<OpDef> box_ops() {
        .attrs = {{"coordinate_transformation_mode", AttrKind::kString, false, "half_pixel"}, {"mode", AttrKind::kString, false, "avg"},
                  {"output_height", AttrKind::kInt, false, "1"}, {"output_width", AttrKind::kInt, false, "1"},
                  {"sampling_ratio", AttrKind::kInt, false, "0"}, {"spatial_scale", AttrKind::kFloat, false, "1"}},
-       .infer = infer_roi_align, .compute = {.eval = eval_roi_align}, .doc = "Pools regions by bilinear samples (ONNX RoiAlign)."},
+       .infer = infer_roi_align, .compute = {.body = roi_align_body, .eval = eval_roi_align}, .doc = "Pools regions by bilinear samples (ONNX RoiAlign)."},
       {.domain = "", .name = "MaxRoiPool",
        .inputs = {{"X", "T", kReal}, {"rois", "T", kReal}},
        .outputs = {{"Y", "T", kReal}},
        .attrs = {{"pooled_shape", AttrKind::kInts, true}, {"spatial_scale", AttrKind::kFloat, false, "1"}},
-       .infer = infer_max_roi_pool, .compute = {.eval = eval_max_roi_pool}, .doc = "Maximum over the cells of regions (ONNX MaxRoiPool)."},
+       .infer = infer_max_roi_pool, .compute = {.eval = eval_max_roi_pool}, .doc = "Maximum over the cells of regions (ONNX MaxRoiPool).",
+       .host = "how many cells a maximum is over depends on data"},
       {.domain = "", .name = "DeformConv",
        .inputs = {{"X", "T", kReal}, {"W", "T", kReal}, {"offset", "T", kReal}, {"B", "T", kReal, true}, {"mask", "T", kReal, true}},
        .outputs = {{"Y", "T", kReal}},

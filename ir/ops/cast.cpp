@@ -151,6 +151,13 @@ Status infer_bitcast(InferContext& c) {
   return {};
 }
 
+/// Bytes that stand for true become 1. Other types are a view.
+Result<std::vector<Value*>> decompose_bitcast(Node& node, Builder& b) {
+  TENON_ASSIGN_OR_RETURN(const DType to, target_of(node));
+  if (to != DType::kBool || !is_int(node.input(0)->dtype())) return error(Code::kUnsupported, "the bits are those of the input");
+  return std::vector<Value*>{b.make("Cast", {node.input(0)}, {{"to", int64_t{info(to).onnx}}})};
+}
+
 Status eval_bitcast(EvalContext& c) {
   TENON_ASSIGN_OR_RETURN(const DType to, target_of(c.node));
   TENON_ASSIGN_OR_RETURN(Tensor * out, c.allocate(0, to, c.tensor(0).shape()));
@@ -189,7 +196,7 @@ std::vector<OpDef> cast_ops() {
        .outputs = {{"output", "T2", kAnyTensor & ~dtypes(DType::kString)}},
        .attrs = {{"to", AttrKind::kInt, true}},
        .infer = infer_bitcast,
-       .compute = {.eval = eval_bitcast},
+       .compute = {.decompose = decompose_bitcast, .eval = eval_bitcast, .view = true},
        .doc = "The bits of the input as another type of the same width (BitCast)"},
   };
 }

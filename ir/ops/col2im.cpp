@@ -1,5 +1,6 @@
 #include "ir/ops/body_helpers.h"
 #include "ir/ops/families.h"
+#include "ir/ops/nn_helpers.h"
 #include "ir/scalar_op.h"
 #include "support/checked.h"
 
@@ -35,6 +36,13 @@ Result<Window> window_of(const Node& node, std::vector<int64_t> image, std::vect
   }
   return w;
 }
+
+std::vector<int64_t> list_or(const Node& node, std::string_view name, size_t count, int64_t fallback) {
+  std::vector<int64_t> v = node.attr_ints(name);
+  return v.empty() ? std::vector<int64_t>(count, fallback) : v;
+}
+
+Expr zero_of(ExprPool& p, DType dtype) { return is_float(dtype) ? p.constant(dtype, 0) : p.constant_int(dtype, 0); }
 
 Status infer_col2im(InferContext& c) {
   const std::optional<std::vector<Dim>> image = c.dim_values(1);
@@ -106,6 +114,49 @@ Status eval_col2im(EvalContext& c) {
   return {};
 }
 
+/// Each pixel is the sum over the places in a block of the one block, if any, that has the pixel there.
+Result<std::vector<Body>> col2im_body(const Node& node) {
+  TENON_RETURN_IF_ERROR(require_known_shape(node));
+  const std::optional<std::vector<int64_t>> block = constant_ints(node.input(2));
+  if (!block) return error(Code::kUnsupported, "block_shape is known only at run time");
+  Body body = start_body(node, ComputeKind::kReduce);
+  ExprPool& p = *body.pool;
+  const size_t rank = block->size();
+  const Window w{{}, *block, list_or(node, "dilations", rank, 1), list_or(node, "strides", rank, 1), list_or(node, "pads", 2 * rank, 0), {}};
+  constexpr int64_t kMax = int64_t{1} << 40;
+  for (size_t i = 0; i < 2 * rank; ++i) {
+    const bool pads_fit = w.pads.size() == 2 * rank && w.pads[i] >= 0 && w.pads[i] <= kMax;
+    const auto fits = [&](const std::vector<int64_t>& v) { return v.size() == rank && v[i % rank] >= 1 && v[i % rank] <= kMax; };
+    if (!pads_fit || !fits(w.block) || !fits(w.dilations) || !fits(w.strides)) return error(Code::kUnsupported, "an attribute has a value that does not fit");
+  }
+  body.acc_dtype = body.dtype == DType::kBool ? DType::kBool : accumulator_of(body.dtype);
+  body.combiner = body.dtype == DType::kBool ? Combiner::kOr : Combiner::kAdd;
+  Expr row = p.index(1), column = i64(p, 0), found, room = p.constant_int(DType::kBool, 1);
+  Dim blocks = 1, points = 1;
+  for (size_t i = 0; i < rank; ++i) {
+    const Expr place = p.index(static_cast<int>(2 + rank + i));
+    const Dim spare = body.axes[2 + i] + Dim(w.pads[i]) + Dim(w.pads[rank + i]) - Dim(w.dilations[i]) * Dim(w.block[i] - 1) - 1;
+    const Dim count = floor_div(spare, w.strides[i]) + 1;
+    const Expr from = p.index(static_cast<int>(2 + i)) + static_cast<double>(w.pads[i]) - place * static_cast<double>(w.dilations[i]);
+    const Expr stride = i64(p, w.strides[i]), at = floor_div(from, stride);
+    Expr here = from >= 0.0 && at < p.dim(count);
+    if (w.strides[i] != 1) here = here && mod(from, stride) == i64(p, 0);
+    found = found.valid() ? found && here : here;
+    column = column * p.dim(count) + at;
+    row = row * static_cast<double>(w.block[i]) + place;
+    room = room && p.dim(spare) >= 0.0;
+    blocks = blocks * count;
+    points = points * Dim(w.block[i]);
+    body.reduce_axes.push_back(w.block[i]);
+  }
+  if (!blocks.is_valid() || !points.is_valid()) return error(Code::kUnsupported, "the columns are too many");
+  const Dims& x = input_dims(node, 0);
+  const Expr fits = room && p.dim(x[2]) == p.dim(blocks) && p.dim(x[1]) == p.dim(body.axes[1] * points);
+  const Expr element = p.load_guarded(0, body.dtype, std::vector<Expr>{p.index(0) + required(fits), row, column}, found && fits, zero_of(p, body.dtype));
+  body.value = p.cast(element, body.acc_dtype);
+  return one_body(std::move(body));
+}
+
 }  // namespace
 
 std::vector<OpDef> fold_ops() {
@@ -116,7 +167,7 @@ std::vector<OpDef> fold_ops() {
        .outputs = {{"output", "T", kSummed}},
        .attrs = {{"dilations", AttrKind::kInts}, {"pads", AttrKind::kInts}, {"strides", AttrKind::kInts}},
        .infer = infer_col2im,
-       .compute = {.eval = eval_col2im},
+       .compute = {.body = col2im_body, .eval = eval_col2im},
        .doc = "Columns of blocks added up into an image (Col2Im)"},
   };
 }

@@ -33,6 +33,8 @@ std::vector<OpDef> quantized_matmul_ops();
 std::vector<OpDef> sequence_ops();
 std::vector<OpDef> random_ops();
 std::vector<OpDef> signal_ops();
+std::vector<OpDef> fourier_ops();
+std::vector<OpDef> matrix_ops();
 std::vector<OpDef> resize_ops();
 std::vector<OpDef> grid_ops();
 std::vector<OpDef> box_ops();

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <set>
 #include <tuple>
 #include <unordered_map>
 
@@ -212,6 +213,31 @@ Status eval_vectorizer(EvalContext& c) {
   return {};
 }
 
+/// Columns beyond an input's own are 0, others are cut off.
+Result<std::vector<Value*>> decompose_vectorizer(Node& node, Builder& b) {
+  const std::vector<int64_t> sizes = node.attr_ints("inputdimensions");
+  std::vector<Value*> parts;
+  for (int i = 0; i < node.num_inputs(); ++i) {
+    if (!node.has_input(i) || !node.input(i)->type().is_ranked_tensor()) return error(Code::kUnsupported, "the rank of an input is not known");
+    TENON_ASSIGN_OR_RETURN(Value * x, feature_rows(b, node.input(i)));
+    if (x == nullptr) return b.status();
+    const Dim rows = x->tensor().dim(0), columns = x->tensor().dim(1);
+    if (!parts.empty() && known_ne(rows, parts[0]->tensor().dim(0))) return error(Code::kUnsupported, "the inputs differ in rows");
+    parts.push_back(cast_to(b, x, DType::kF32));
+    if (static_cast<size_t>(i) >= sizes.size() || columns.is_const(sizes[static_cast<size_t>(i)])) continue;
+    const int64_t wanted = sizes[static_cast<size_t>(i)];
+    if (!columns.is_const() || wanted > INT32_MAX) return error(Code::kUnsupported, "the columns of an input are not known");
+    if (wanted < columns.value()) {
+      parts.back() = b.make("Slice", {parts.back(), b.ints({0}), b.ints({wanted}), b.ints({1})});
+    } else {
+      parts.push_back(b.make("tenon.expand", {b.scalar(DType::kF32, 0)}, {{"dims", Dims{rows, wanted - columns.value()}}}));
+    }
+  }
+  TENON_RETURN_IF_ERROR(b.status());
+  if (parts.empty()) return error(Code::kUnsupported, "there are no inputs");
+  return std::vector<Value*>{b.make_n("Concat", parts, 1, {{"axis", int64_t{1}}})[0]};
+}
+
 // ---- LabelEncoder, CategoryMapper, OneHotEncoder
 
 /// A key or value of any of the encoder's types; floats compare by value, NaN equals NaN.
@@ -355,6 +381,19 @@ Status eval_one_hot_encoder(EvalContext& c) {
     else if (c.node.attr_int("zeros", 1) == 0) return eval_error(c, Code::kOutOfRange, "element {} is in no category, and zeros=0", i);
   }
   return {};
+}
+
+/// Comparisons with the categories along a new axis.
+Result<std::vector<Value*>> decompose_one_hot_encoder(Node& node, Builder& b) {
+  const std::vector<int64_t> categories = node.attr_ints("cats_int64s");
+  Value* x = node.input(0);
+  if (x->dtype() == DType::kString) return error(Code::kUnsupported, "variable-length strings");
+  if (node.attr_int("zeros", 1) == 0) return error(Code::kUnsupported, "with zeros = 0, an element of no category is an error");
+  if (!x->type().is_ranked_tensor()) return error(Code::kUnsupported, "the rank of the input is not known");
+  if (categories.empty() || std::set<int64_t>(categories.begin(), categories.end()).size() != categories.size())
+    return error(Code::kUnsupported, "a category is there twice, or none is");
+  Value* element = b.make("Unsqueeze", {cast_to(b, x, DType::kI64), b.ints({-1})});
+  return std::vector<Value*>{cast_to(b, b.make("Equal", {element, b.ints(categories)}), DType::kF32)};
 }
 
 // ---- Maps
@@ -512,7 +551,7 @@ std::vector<OpDef> encoder_ops() {
        .doc = "Maps strings to ints or back (ai.onnx.ml CategoryMapper).",
        .host = "hash look-ups, also of strings"},
       {.domain = "ai.onnx.ml", .name = "OneHotEncoder", .inputs = {{"X", "T", kMlInputs | dtypes(DType::kString)}},
-       .outputs = {{"Y", "F", kMlFloat}}, .attrs = one_hot, .infer = infer_one_hot_encoder, .compute = {.eval = eval_one_hot_encoder},
+       .outputs = {{"Y", "F", kMlFloat}}, .attrs = one_hot, .infer = infer_one_hot_encoder, .compute = {.decompose = decompose_one_hot_encoder, .eval = eval_one_hot_encoder},
        .doc = "1 at the element's category, on a new last axis (ai.onnx.ml OneHotEncoder)."},
   };
 }
@@ -569,7 +608,7 @@ std::vector<OpDef> ml_feature_ops() {
        .outputs = {{"Y", "F", kMlFloat}},
        .attrs = {{"inputdimensions", AttrKind::kInts}},
        .infer = infer_vectorizer,
-       .compute = {.eval = eval_vectorizer},
+       .compute = {.decompose = decompose_vectorizer, .eval = eval_vectorizer},
        .doc = "Joins columns (ai.onnx.ml FeatureVectorizer)."},
   };
   for (auto family : {encoder_ops, map_ops})

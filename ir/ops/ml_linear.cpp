@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <tuple>
 
 #include "ir/ops/families.h"
 #include "ir/ops/ml_decompose.h"
@@ -181,6 +182,56 @@ Status eval_svm_regressor(EvalContext& c) {
   return {};
 }
 
+/// A constant [rows, columns] of f64.
+Result<Value*> double_matrix(Builder& b, std::span<const double> values, int64_t rows, int64_t columns) {
+  TENON_ASSIGN_OR_RETURN(Tensor t, Tensor::zeros(DType::kF64, {rows, columns}));
+  store_doubles(t, values);
+  return b.constant(std::move(t));
+}
+
+/// apply_kernel of every row of x [rows, features] with each of `count` vectors: [rows, count], in f64.
+Result<Value*> kernel_values(Builder& b, const Kernel& k, Value* x, std::span<const double> vectors, int64_t count) {
+  if (x == nullptr || !(x->tensor().dim(1) * Dim(count)).is_const(static_cast<int64_t>(vectors.size())) || count < 1 || vectors.empty())
+    return error(Code::kUnsupported, "the support vectors may not fit the features");
+  const int64_t features = x->tensor().dim(1).value();
+  TENON_ASSIGN_OR_RETURN(Value * given, double_matrix(b, vectors, count, features));
+  const auto scalar = [&](double v) { return b.scalar(DType::kF64, v); };
+  if (k.type == "RBF") {
+    Value* difference = b.make("Sub", {b.make("Unsqueeze", {x, b.ints({1})}), given});
+    Value* distance = b.make("ReduceSum", {b.make("Mul", {difference, difference}), b.ints({2})}, {{"keepdims", int64_t{0}}});
+    return b.make("Exp", {b.make("Mul", {distance, scalar(-k.gamma)})});
+  }
+  Value* product = b.make("MatMul", {x, b.make("Transpose", {given}, {{"perm", std::vector<int64_t>{1, 0}}})});
+  if (k.type == "LINEAR") return product;
+  Value* shifted = b.make("Add", {b.make("Mul", {product, scalar(k.gamma)}), scalar(k.coef0)});
+  return k.type == "POLY" ? b.make("Pow", {shifted, scalar(k.degree)}) : b.make("Tanh", {shifted});
+}
+
+Result<std::vector<Value*>> decompose_svm_regressor(Node& node, Builder& b) {
+  TENON_ASSIGN_OR_RETURN(Kernel kernel, kernel_of(node));
+  TENON_ASSIGN_OR_RETURN(const PostTransform post, post_transform_of(node));
+  const std::vector<double> w = node.attr_floats("coefficients"), rho = node.attr_floats("rho");
+  std::vector<double> vectors = node.attr_floats("support_vectors");
+  int64_t supports = node.attr_int("n_supports", 0);
+  if (supports < 0 || rho.empty() || (supports > 0 && std::ssize(w) != supports))
+    return error(Code::kUnsupported, "the coefficients may not fit the support vectors");
+  TENON_ASSIGN_OR_RETURN(Value * x, feature_rows(b, node.input(0)));
+  Value* sum;
+  if (supports == 0) {
+    kernel.type = "LINEAR";
+    TENON_ASSIGN_OR_RETURN(sum, kernel_values(b, kernel, x, w, 1));
+  } else {
+    TENON_ASSIGN_OR_RETURN(Value * values, kernel_values(b, kernel, x, vectors, supports));
+    TENON_ASSIGN_OR_RETURN(Value * weights, double_matrix(b, w, supports, 1));
+    sum = b.make("MatMul", {values, weights});
+  }
+  sum = b.make("Add", {sum, b.scalar(DType::kF64, rho[0])});
+  if (node.attr_int("one_class", 0) != 0)
+    sum = b.make("Where", {b.make("Greater", {sum, b.scalar(DType::kF64, 0)}), b.scalar(DType::kF64, 1), b.scalar(DType::kF64, -1)});
+  TENON_ASSIGN_OR_RETURN(sum, post_transformed(b, sum, post));
+  return std::vector<Value*>{cast_to(b, sum, DType::kF32)};
+}
+
 struct Svc {
   Kernel kernel;
   Labels labels;
@@ -204,20 +255,20 @@ Status infer_svm_classifier(InferContext& c) {
   return infer_classifier(c, svm_labels(c.node()).dtype(), svm_scores(c.node()));
 }
 
-Result<Svc> read_svc(const EvalContext& c, int64_t columns) {
+Result<Svc> read_svc(const Node& node, int64_t columns) {
   Svc s;
-  TENON_ASSIGN_OR_RETURN(s.kernel, kernel_of(c.node));
-  s.labels = svm_labels(c.node);
-  s.w = c.node.attr_floats("coefficients");
-  s.vectors = c.node.attr_floats("support_vectors");
-  s.rho = c.node.attr_floats("rho");
-  s.prob_a = c.node.attr_floats("prob_a");
-  s.prob_b = c.node.attr_floats("prob_b");
-  s.per_class = c.node.attr_ints("vectors_per_class");
+  TENON_ASSIGN_OR_RETURN(s.kernel, kernel_of(node));
+  s.labels = svm_labels(node);
+  s.w = node.attr_floats("coefficients");
+  s.vectors = node.attr_floats("support_vectors");
+  s.rho = node.attr_floats("rho");
+  s.prob_a = node.attr_floats("prob_a");
+  s.prob_b = node.attr_floats("prob_b");
+  s.per_class = node.attr_ints("vectors_per_class");
   s.classes = static_cast<int64_t>(s.labels.size());
   s.columns = columns;
   int64_t pairs = s.classes * (s.classes - 1) / 2;
-  auto bad = [&](std::string_view what) { return eval_error(c, Code::kInvalidModel, "{} does not fit the classes and features", what); };
+  auto bad = [&](std::string_view what) { return error(Code::kInvalidModel, "{} does not fit the classes and features", what).at(node.name()); };
   if (s.linear()) {
     Dim want = Dim(s.classes) * columns;
     if (!want.is_const(static_cast<int64_t>(s.w.size())) || s.rho.empty()) return bad("coefficients");
@@ -325,9 +376,71 @@ SvcRow classify(const Svc& s, PostTransform post, const double* row) {
   return out;
 }
 
+/// read_svc where everything fits, else kUnsupported: the evaluation says what does not.
+Result<Svc> fitting_svc(const Node& node, int64_t columns) {
+  Result<Svc> svc = read_svc(node, columns);
+  if (!svc.ok()) return error(Code::kUnsupported, "{}", svc.status().what());
+  return svc;
+}
+
+/// pair_decisions as a product with a matrix that has each pair's coefficients in a column; the winners' votes likewise.
+Result<std::pair<Value*, Value*>> decisions_and_votes(Builder& b, const Svc& s, Value* kernels) {
+  const int64_t pairs = s.classes * (s.classes - 1) / 2;
+  std::vector<double> weights(static_cast<size_t>(s.supports * pairs)), wins(static_cast<size_t>(pairs * s.classes)), losses = wins;
+  int64_t pair = 0;
+  for (int64_t i = 0; i < s.classes; ++i)
+    for (int64_t j = i + 1; j < s.classes; ++j, ++pair) {
+      const auto place = [&](int64_t cls, int64_t row) {
+        const size_t c = static_cast<size_t>(cls);
+        for (int64_t m = s.start[c]; m < s.start[c] + s.per_class[c]; ++m)
+          weights[static_cast<size_t>(m * pairs + pair)] = s.w[static_cast<size_t>(row * s.supports + m)];
+      };
+      place(i, j - 1);
+      place(j, i);
+      wins[static_cast<size_t>(pair * s.classes + i)] = 1;
+      losses[static_cast<size_t>(pair * s.classes + j)] = 1;
+    }
+  TENON_ASSIGN_OR_RETURN(Value * w, double_matrix(b, weights, s.supports, pairs));
+  TENON_ASSIGN_OR_RETURN(Value * rho, doubles(b, DType::kF64, std::span(s.rho).first(static_cast<size_t>(pairs))));
+  TENON_ASSIGN_OR_RETURN(Value * for_first, double_matrix(b, wins, pairs, s.classes));
+  TENON_ASSIGN_OR_RETURN(Value * for_second, double_matrix(b, losses, pairs, s.classes));
+  Value* decisions = b.make("Add", {b.make("MatMul", {kernels, w}), rho});
+  Value* won = cast_to(b, b.make("Greater", {decisions, b.scalar(DType::kF64, 0)}), DType::kF64);
+  Value* lost = b.make("Sub", {b.scalar(DType::kF64, 1), won});
+  return std::pair(decisions, b.make("Add", {b.make("MatMul", {won, for_first}), b.make("MatMul", {lost, for_second})}));
+}
+
+Result<std::vector<Value*>> decompose_svm_classifier(Node& node, Builder& b) {
+  TENON_ASSIGN_OR_RETURN(const PostTransform post, post_transform_of(node));
+  TENON_ASSIGN_OR_RETURN(Value * x, feature_rows(b, node.input(0)));
+  if (x == nullptr || !x->tensor().dim(1).is_const()) return error(Code::kUnsupported, "the number of features is not known");
+  TENON_ASSIGN_OR_RETURN(const Svc s, fitting_svc(node, x->tensor().dim(1).value()));
+  if (!s.prob_a.empty()) return error(Code::kUnsupported, "probabilities of pairs are coupled until that converges");
+  Value *scores, *ranked;
+  if (s.linear()) {
+    TENON_ASSIGN_OR_RETURN(Value * values, kernel_values(b, s.kernel, x, s.w, s.classes));
+    scores = ranked = b.make("Add", {values, b.scalar(DType::kF64, s.rho[0])});
+  } else {
+    if (s.classes < 2) return error(Code::kUnsupported, "there are no two classes");
+    TENON_ASSIGN_OR_RETURN(Value * kernels, kernel_values(b, s.kernel, x, s.vectors, s.supports));
+    TENON_ASSIGN_OR_RETURN(const auto both, decisions_and_votes(b, s, kernels));
+    std::tie(scores, ranked) = both;
+  }
+  Value* which = b.make("ArgMax", {ranked}, {{"axis", int64_t{1}}, {"keepdims", int64_t{0}}});
+  TENON_ASSIGN_OR_RETURN(Value * label, labels_at(b, s.labels, which));
+  if (!s.linear() && s.classes == 2) {
+    TENON_ASSIGN_OR_RETURN(scores, both_scores(b, scores, post, post == PostTransform::kNone));
+  } else {
+    TENON_ASSIGN_OR_RETURN(scores, post_transformed(b, scores, post));
+  }
+  std::vector<Value*> out{label};
+  if (node.num_outputs() > 1) out.push_back(cast_to(b, scores, DType::kF32));
+  return out;
+}
+
 Status eval_svm_classifier(EvalContext& c) {
   TENON_ASSIGN_OR_RETURN(Matrix x, matrix_of(c, 0));
-  TENON_ASSIGN_OR_RETURN(Svc s, read_svc(c, x.columns));
+  TENON_ASSIGN_OR_RETURN(Svc s, read_svc(c.node, x.columns));
   TENON_ASSIGN_OR_RETURN(PostTransform post, post_transform_of(c.node));
   int64_t width = svm_scores(c.node);
   TENON_ASSIGN_OR_RETURN(Tensor* out, c.allocate(0, s.labels.dtype(), {x.rows}));
@@ -388,7 +501,7 @@ std::vector<OpDef> ml_linear_ops() {
        .outputs = {{"Y", "F", kMlFloat}},
        .attrs = with(svm, {{"n_supports", AttrKind::kInt, false, "0"}, {"one_class", AttrKind::kInt, false, "0"}}),
        .infer = infer_svm_regressor,
-       .compute = {.eval = eval_svm_regressor},
+       .compute = {.decompose = decompose_svm_regressor, .eval = eval_svm_regressor},
        .doc = "Support vector regression (ai.onnx.ml SVMRegressor)."},
       {.domain = "ai.onnx.ml",
        .name = "SVMClassifier",
@@ -400,7 +513,7 @@ std::vector<OpDef> ml_linear_ops() {
                            {"prob_b", AttrKind::kFloats},
                            {"vectors_per_class", AttrKind::kInts}}),
        .infer = infer_svm_classifier,
-       .compute = {.eval = eval_svm_classifier},
+       .compute = {.decompose = decompose_svm_classifier, .eval = eval_svm_classifier},
        .doc = "Support vector classification (ai.onnx.ml SVMClassifier)."},
   };
 }

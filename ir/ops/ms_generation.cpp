@@ -4,7 +4,7 @@
 
 #include "ir/ops/body_helpers.h"
 #include "ir/ops/contrib.h"
-#include "ir/ops/nn_helpers.h"
+#include "ir/ops/decompose.h"
 
 /// com.microsoft ops around the generation of text and the sampling of images, whose work is not element by element.
 namespace tenon::ir {
@@ -95,6 +95,35 @@ Status eval_ngrams(EvalContext& c) {
   return {};
 }
 
+constexpr int64_t kMaxUnrolled = 32;
+
+/// Which windows of the ids are like their end, then a mark at the token that followed each of those.
+Result<std::vector<Value*>> decompose_ngrams(Node& node, Builder& b) {
+  TENON_RETURN_IF_ERROR(require_ranked_inputs(node));
+  Steps s(node, b);
+  Value *ids = s.in(0), *scores = s.in(1);
+  const int64_t size = node.attr_int("ngram_size", 0);
+  if (size > kMaxUnrolled) return error(Code::kUnsupported, "n-grams of {} ids would be as many comparisons", size);
+  const Dim batch = ids->tensor().dim(0), steps = ids->tensor().dim(1), words = scores->tensor().dim(1);
+  const Dim windows = max(steps - Dim(size - 1), 0);
+  Value* zero = b.scalar(DType::kI64, 0);
+  Value* padded = s.concat({ids, s.expand(zero, {batch, 1})}, 1);  // so that there is an id even where there are none
+  Value* like_end = nullptr;
+  for (int64_t j = 0; j + 1 < size; ++j) {
+    Value* end = b.make("Gather", {padded, s.dim_vector({max(steps - Dim(size - 1 - j), 0)})}, {{"axis", int64_t{1}}});
+    Value* same = b.make("Equal", {s.slice(ids, 1, j, windows + j), end});
+    like_end = like_end == nullptr ? same : b.make("And", {like_end, same});
+  }
+  Value* token = s.slice(ids, 1, size - 1, windows + (size - 1));
+  token = b.make("Where", {b.make("Less", {token, zero}), s.dim_scalar(words), token});  // a negative one is out of range, too
+  if (like_end == nullptr) like_end = b.make("Equal", {token, token});
+  Value* at = b.make("Where", {like_end, token, zero});
+  Value* none = s.expand(b.scalar(DType::kI32, 0), {batch, words});
+  Value* marks = b.make("ScatterElements", {none, at, s.cast(like_end, DType::kI32)}, {{"axis", int64_t{1}}, {"reduction", std::string("max")}});
+  Value* banned = s.like(scores, -std::numeric_limits<double>::infinity());
+  return s.done({b.make("Where", {s.cast(marks, DType::kBool), banned, scores})});
+}
+
 // ---- MurmurHash3
 
 Status infer_murmur(InferContext& c) {
@@ -121,6 +150,33 @@ uint32_t murmur3(std::span<const std::byte> data, uint32_t seed) {
   h = (h ^ (h >> 16)) * 0x85ebca6bU;
   h = (h ^ (h >> 13)) * 0xc2b2ae35U;
   return h ^ (h >> 16);
+}
+
+/// murmur3 of one or two words of 32 bits.
+Result<std::vector<Value*>> decompose_murmur(Node& node, Builder& b) {
+  Steps s(node, b);
+  const DType dtype = node.input(0)->dtype();
+  if (dtype == DType::kString) return error(Code::kUnsupported, "variable-length strings");
+  const bool wide = bits(dtype) == 64;
+  Value* x = b.make("BitCast", {s.in(0)}, {{"to", onnx_code(wide ? DType::kU64 : DType::kU32)}});
+  const auto u32 = [&](uint32_t v) { return b.scalar(DType::kU32, v); };
+  const auto times = [&](Value* v, uint32_t by) { return s.mul(v, u32(by)); };
+  const auto mix = [&](Value* v, Value* w) { return b.make("BitwiseXor", {v, w}); };
+  const auto shift = [&](Value* v, int by, const char* direction) {
+    return b.make("BitShift", {v, s.like(v, by)}, {{"direction", std::string(direction)}});
+  };
+  const auto rotate = [&](Value* v, int by) { return b.make("BitwiseOr", {shift(v, by, "LEFT"), shift(v, 32 - by, "RIGHT")}); };
+  std::vector<Value*> words = {s.cast(x, DType::kU32)};
+  if (wide) words.push_back(s.cast(shift(x, 32, "RIGHT"), DType::kU32));
+  Value* h = u32(static_cast<uint32_t>(node.attr_int("seed", 0)));
+  for (Value* word : words) {
+    Value* mixed = times(rotate(times(word, 0xcc9e2d51U), 15), 0x1b873593U);
+    h = s.add(times(rotate(mix(mixed, h), 13), 5), u32(0xe6546b64U));
+  }
+  h = mix(h, u32(wide ? 8 : 4));
+  h = times(mix(h, shift(h, 16, "RIGHT")), 0x85ebca6bU);
+  h = times(mix(h, shift(h, 13, "RIGHT")), 0xc2b2ae35U);
+  return s.done({s.cast(mix(h, shift(h, 16, "RIGHT")), node.output(0)->dtype())});
 }
 
 Status eval_murmur(EvalContext& c) {
@@ -208,6 +264,48 @@ Status eval_crop(EvalContext& c) {
   return {};
 }
 
+/// eval_crop's arithmetic, in f32 as there.
+Result<std::vector<Body>> crop_body(const Node& node) {
+  TENON_RETURN_IF_ERROR(require_known_shape(node));
+  Body body = start_body(node, ComputeKind::kMovement);
+  ExprPool& p = *body.pool;
+  const Dims& x = input_dims(node, 0);
+  const Expr box = p.index(0);
+  const Expr image = p.checked_index(p.cast(load_at(body, node, 2, std::vector<Expr>{box}), DType::kI64), p.dim(x[0]));
+  const auto real = [&](Expr i) { return p.cast(i, DType::kF32); };
+  Expr position[2], inside;
+  for (int axis = 0; axis < 2; ++axis) {
+    const auto edge = [&](int64_t k) { return load_as(p, node, 1, std::vector<Expr>{box, i64(p, k)}, DType::kF32); };
+    const Expr from = edge(axis), to = edge(axis + 2), last = real(p.dim(x[static_cast<size_t>(2 + axis)]) - 1.0);
+    const Dim count = body.axes[static_cast<size_t>(2 + axis)];
+    const Expr centre = (from + to) * 0.5 * last;
+    const Expr stepped = from * last + real(p.index(2 + axis)) * ((to - from) * last / real(p.dim(count) - 1.0));
+    position[axis] = count.is_const(1) ? centre : select(p.dim(count) == i64(p, 1), centre, stepped);
+    const Expr within = position[axis] >= 0.0 && position[axis] <= last;
+    inside = inside.valid() ? inside && within : within;
+  }
+  const Expr none = p.constant(body.dtype, 0);
+  const auto pixel = [&](Expr y, Expr z) {
+    const std::vector<Expr> at = {image, p.index(1), p.cast(y, DType::kI64), p.cast(z, DType::kI64)};
+    return real(p.load_guarded(0, body.dtype, at, inside, none));
+  };
+  // Where nothing is read the position may be anything, also what no integer holds.
+  for (Expr& v : position) v = select(inside, v, p.constant(DType::kF32, 0));
+  Expr value;
+  if (node.attr_string("mode", "bilinear") == "nearest") {
+    const auto nearest = [&](Expr v) { return floor(v) + select(v - floor(v) >= 0.5, p.constant(DType::kF32, 1), p.constant(DType::kF32, 0)); };
+    value = pixel(nearest(position[0]), nearest(position[1]));
+  } else {
+    const Expr top = floor(position[0]), left = floor(position[1]);
+    const Expr bottom = unary(ScalarOp::kCeil, position[0]), right = unary(ScalarOp::kCeil, position[1]);
+    const auto row = [&](Expr y) { return pixel(y, left) + (pixel(y, right) - pixel(y, left)) * (position[1] - left); };
+    value = row(top) + (row(bottom) - row(top)) * (position[0] - top);
+  }
+  const Expr outside = p.constant(DType::kF32, node.attr_float("extrapolation_value", 0));
+  body.value = p.cast(select(inside, value, outside), body.dtype);
+  return one_body(std::move(body));
+}
+
 }  // namespace
 
 std::vector<OpDef> ms_generation_ops() {
@@ -219,14 +317,15 @@ std::vector<OpDef> ms_generation_ops() {
        .outputs = {{"output", "I", kInt32}},
        .infer = infer_time_warping,
        .compute = {.eval = eval_time_warping},
-       .doc = "The cheapest path through a matrix of costs (ONNX Runtime contrib ops)."},
+       .doc = "The cheapest path through a matrix of costs (ONNX Runtime contrib ops).",
+       .host = "each cost depends on its neighbours; output size depends on data"},
       {.domain = "com.microsoft",
        .name = "NGramRepeatBlock",
        .inputs = {{"input_ids", "Tid", kInt64}, {"scores", "T", kFloat}},
        .outputs = {{"scores_out", "T", kFloat}},
        .attrs = {{"ngram_size", AttrKind::kInt, true}},
        .infer = infer_ngrams,
-       .compute = {.eval = eval_ngrams},
+       .compute = {.decompose = decompose_ngrams, .eval = eval_ngrams},
        .doc = "Bans tokens that would repeat an n-gram (ONNX Runtime contrib ops)."},
       {.domain = "com.microsoft",
        .name = "MurmurHash3",
@@ -234,7 +333,7 @@ std::vector<OpDef> ms_generation_ops() {
        .outputs = {{"Y", "T2", dtypes(DType::kI32, DType::kU32)}},
        .attrs = {{"positive", AttrKind::kInt, false, "1"}, {"seed", AttrKind::kInt, false, "0"}},
        .infer = infer_murmur,
-       .compute = {.eval = eval_murmur},
+       .compute = {.decompose = decompose_murmur, .eval = eval_murmur},
        .doc = "MurmurHash3 of each element's bytes (ONNX Runtime contrib ops)."},
       {.domain = "com.microsoft",
        .name = "CropAndResize",
@@ -242,7 +341,7 @@ std::vector<OpDef> ms_generation_ops() {
        .outputs = {{"Y", "T1", kFloat16To64}},
        .attrs = {{"extrapolation_value", AttrKind::kFloat, false, "0"}, {"mode", AttrKind::kString, false, "bilinear"}},
        .infer = infer_crop,
-       .compute = {.eval = eval_crop},
+       .compute = {.body = crop_body, .eval = eval_crop},
        .doc = "Boxes of images, resized (ONNX Runtime contrib ops)."},
   };
 }

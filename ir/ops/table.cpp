@@ -35,6 +35,8 @@ std::span<const OpFamily> op_families() {
       sequence_ops,
       random_ops,
       signal_ops,
+      fourier_ops,
+      matrix_ops,
       string_ops,
       ml_tree_ops,
       ml_linear_ops,

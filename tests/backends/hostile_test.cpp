@@ -101,6 +101,105 @@ TEST(HostileModels, RegionsThatAreNoNumbersExtrapolate) {
     }
 }
 
+TEST(HostileModels, FramesLongerThanTheSignalAreErrors) {
+  const std::string text = R"(graph "g" {
+  input %x: f32[1, L]
+  %step: i64[] = Constant {value = dense<i64[], 4>}
+  %length: i64[] = Constant {value = dense<i64[], 8>}
+  %y: f32[1, F, 5, 2] = STFT(%x, %step, _, %length)
+  output %y
+})";
+  for (std::string_view backend : {"reference", "cpu"}) {
+    for (int64_t length : {0, 3, 7}) EXPECT_FALSE(run(backend, text, {zeros({1, length})}).ok()) << backend << length;
+    EXPECT_TRUE(run(backend, text, {zeros({1, 8})}).ok()) << backend;
+  }
+}
+
+TEST(HostileModels, RatiosThatDropEverythingAreErrors) {
+  const std::string text = R"(graph "g" {
+  input %x: f32[N]
+  input %ratio: f32[]
+  input %training: bool[]
+  %y: f32[N] = Dropout(%x, %ratio, %training) {seed = 3}
+  output %y
+})";
+  for (std::string_view backend : {"reference", "cpu"})
+    for (float ratio : {1.0F, -0.5F, std::numeric_limits<float>::quiet_NaN()}) {
+      EXPECT_FALSE(run(backend, text, {zeros({4}), Tensor::scalar(ratio), Tensor::scalar(true)}).ok()) << backend << ratio;
+      EXPECT_TRUE(run(backend, text, {zeros({4}), Tensor::scalar(ratio), Tensor::scalar(false)}).ok()) << backend << ratio;
+    }
+}
+
+struct Checked {
+  std::string name, text;
+  std::vector<HostValue> good, bad;
+};
+
+/// Graphs of ops that have kernels but must look at their data first.
+std::vector<Checked> checked() {
+  const auto floats = [](Shape shape, std::vector<float> v) { return Tensor::from<float>(std::move(shape), std::span<const float>(v)); };
+  const auto ints = [](Shape shape, std::vector<int64_t> v) { return Tensor::from<int64_t>(std::move(shape), std::span<const int64_t>(v)); };
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const std::string roi = R"(graph "g" {
+  input %x: f32[B, 1, H, 4]
+  input %rois: f32[1, 4]
+  input %of: i64[R]
+  %y: f32[1, 1, 2, 2] = RoiAlign(%x, %rois, %of) {output_height = 2, output_width = 2, sampling_ratio = 2}
+  output %y
+})";
+  const std::vector<HostValue> region = {zeros({2, 1, 4, 4}), zeros({1, 4}), ints({1}, {1})};
+  const std::string crop = R"(graph "g" {
+  input %x: f32[B, 1, 4, 4]
+  input %boxes: f32[1, 4]
+  input %of: i32[1]
+  %size: i32[2] = Constant {value = dense<i32[2], 2, 2>}
+  %y: f32[1, 1, 2, 2] = com.microsoft.CropAndResize(%x, %boxes, %of, %size)
+  output %y
+})";
+  const std::string columns = R"(graph "g" {
+  input %x: f32[1, C, L]
+  %image: i64[2] = Constant {value = dense<i64[2], 3, 3>}
+  %block: i64[2] = Constant {value = dense<i64[2], 2, 2>}
+  %y: f32[1, D, 3, 3] = Col2Im(%x, %image, %block)
+  output %y
+})";
+  const std::string inverse = "graph \"g\" {\n  input %x: f32[N, 2, 2]\n  %y: f32[N, 2, 2] = com.microsoft.Inverse(%x)\n  output %y\n}";
+  const std::string draw = "graph \"g\" {\n  input %x: f32[N, 2]\n  %y: i32[N, 3] = Multinomial(%x) {sample_size = 3, seed = 1.0}\n  output %y\n}";
+  const std::string ngrams = R"(graph "g" {
+  input %ids: i64[1, S]
+  input %scores: f32[1, 4]
+  %y: f32[1, 4] = com.microsoft.NGramRepeatBlock(%ids, %scores) {ngram_size = 2}
+  output %y
+})";
+  const Tensor batch_of = Tensor::from<int32_t>({1}, {0}), batch_beyond = Tensor::from<int32_t>({1}, {2});
+  const float infinity = std::numeric_limits<float>::infinity();
+  return {
+      {"batch index", roi, region, {zeros({2, 1, 4, 4}), zeros({1, 4}), ints({1}, {2})}},
+      {"negative batch index", roi, region, {zeros({2, 1, 4, 4}), zeros({1, 4}), ints({1}, {-1})}},
+      {"region of NaN", roi, region, {zeros({2, 1, 4, 4}), floats({1, 4}, {0, 0, nan, 1}), ints({1}, {1})}},
+      {"huge region", roi, region, {zeros({2, 1, 4, 4}), floats({1, 4}, {-1e9F, 0, 1e9F, 1}), ints({1}, {1})}},
+      {"empty image", roi, region, {zeros({2, 1, 0, 4}), zeros({1, 4}), ints({1}, {1})}},
+      {"too few batch indices", roi, region, {zeros({2, 1, 4, 4}), zeros({1, 4}), ints({0}, {})}},
+      {"image of a box", crop, {zeros({2, 1, 4, 4}), zeros({1, 4}), batch_of}, {zeros({2, 1, 4, 4}), zeros({1, 4}), batch_beyond}},
+      {"number of blocks", columns, {zeros({1, 4, 4})}, {zeros({1, 4, 5})}},
+      {"rows of blocks", columns, {zeros({1, 8, 4})}, {zeros({1, 7, 4})}},
+      {"singular matrix", inverse, {floats({1, 2, 2}, {1, 2, 3, 4})}, {floats({1, 2, 2}, {1, 2, 2, 4})}},
+      {"no probability", draw, {zeros({1, 2})}, {floats({1, 2}, {-infinity, -infinity})}},
+      {"probability of NaN", draw, {zeros({1, 2})}, {floats({1, 2}, {nan, 0})}},
+      {"token beyond the scores", ngrams, {ints({1, 3}, {1, 2, 1}), zeros({1, 4})}, {ints({1, 3}, {1, 4, 1}), zeros({1, 4})}},
+      {"negative token", ngrams, {ints({1, 3}, {1, 2, 1}), zeros({1, 4})}, {ints({1, 3}, {1, -1, 1}), zeros({1, 4})}},
+  };
+}
+
+TEST(HostileModels, KernelsCheckWhatTheReferenceChecks) {
+  for (const Checked& c : checked())
+    for (std::string_view backend : {"reference", "cpu"}) {
+      const auto good = run(backend, c.text, c.good);
+      EXPECT_TRUE(good.ok()) << backend << ", " << c.name << ": " << good.status().to_string();
+      EXPECT_FALSE(run(backend, c.text, c.bad).ok()) << backend << ", " << c.name;
+    }
+}
+
 TEST(HostileModels, ManyConcatenatedOperandsRun) {
   constexpr int kOperands = 3000;
   std::string text = R"(graph "g" {

@@ -91,34 +91,43 @@ void quantized_choice(Maker& m) {
     m.node("com.microsoft.QLinearReduceMean", {bytes(shape), scale(), zero(), scale(), zero()}, {{"axes", Ints{r.between(-2, 1)}}, {"keepdims", r.between(0, 1)}});
 }
 
-void generation(Maker& m) {
+void time_warping(Maker& m) { m.node("com.microsoft.DynamicTimeWarping", {m.f32({m.random.between(1, 5), m.random.between(1, 6)})}); }
+
+void repeated_ngrams(Maker& m) {
   Random& r = m.random;
-  switch (r.between(0, 3)) {
-    case 0: m.node("com.microsoft.DynamicTimeWarping", {m.f32({r.between(1, 5), r.between(1, 6)})}); break;
-    case 1: {
-      const int64_t batch = r.between(1, 2);
-      m.node("com.microsoft.NGramRepeatBlock", {m.input(int_tensor(r, DType::kI64, {batch, r.between(1, 8)}, 0, 3)), m.f32({batch, 4})},
-             {{"ngram_size", r.between(1, 3)}});
-      break;
-    }
-    case 2:
-      m.node("com.microsoft.MurmurHash3", {m.input(random_tensor(r, r.pick({DType::kI32, DType::kI64, DType::kF64}), {r.between(1, 5)}))},
-             {{"seed", r.between(0, 9)}, {"positive", r.between(0, 1)}});
-      break;
-    default: {
-      const int64_t boxes = r.between(1, 3);
-      m.node("com.microsoft.CropAndResize",
-             {m.f32({2, r.between(1, 2), 5, 6}), m.f32({boxes, 4}), m.input(int_tensor(r, DType::kI32, {boxes}, 0, 1)), m.constant(int_tensor(r, DType::kI32, {2}, 1, 4))},
-             {{"mode", std::string(r.pick({"bilinear", "nearest"}))}});
-    }
-  }
+  const int64_t batch = r.between(1, 2), words = r.between(3, 5);  // now and then a token without a score
+  Tensor scores = random_tensor(r, DType::kF32, {batch, words}, Fill::kSpecial);
+  m.node("com.microsoft.NGramRepeatBlock", {m.input(int_tensor(r, DType::kI64, {batch, r.between(0, 12)}, 0, 3)), m.input(scores)},
+         {{"ngram_size", r.between(1, 4)}});
+}
+
+void murmur_hash(Maker& m) {
+  Random& r = m.random;
+  const DType dtype = r.pick({DType::kI32, DType::kU32, DType::kI64, DType::kU64, DType::kF32, DType::kF64});
+  m.node("com.microsoft.MurmurHash3", {m.input(random_tensor(r, dtype, r.shape(r.between(0, 2)), Fill::kSpecial))},
+         {{"seed", r.pick<int64_t>({0, 7, -1})}, {"positive", r.between(0, 1)}});
+}
+
+void crop_and_resize(Maker& m) {
+  Random& r = m.random;
+  const int64_t boxes = r.between(0, 3);
+  const DType dtype = r.pick({DType::kF32, DType::kF32, DType::kF16, DType::kF64});
+  Tensor corners = random_tensor(r, dtype, {boxes, 4}, r.chance(0.2) ? Fill::kSpecial : Fill::kPlain);
+  for (int64_t i = 0; i < corners.size(); ++i)
+    if (r.chance(0.8)) corners.set_double(i, r.pick({0.0, 1.0, r.real(0, 1), r.real(-0.2, 1.2)}));
+  const Tensor size = int_tensor(r, DType::kI32, {2}, 1, 4);
+  m.node("com.microsoft.CropAndResize",
+         {m.input(dtype, {2, r.between(1, 2), r.pick<int64_t>({1, 5, 8}), r.between(1, 6)}),
+          m.input(corners), m.input(int_tensor(r, DType::kI32, {boxes}, 0, 1)), r.chance(0.5) ? m.constant(size) : m.input(size)},
+         {{"mode", std::string(r.pick({"bilinear", "nearest"}))}, {"extrapolation_value", 2.5}});
 }
 
 }  // namespace
 
 std::vector<Recipe> contrib_recipes() {
   return {{"contrib grouped attention", grouped_attention, 12}, {"contrib decoders", decoders, 8}, {"contrib quantized attention", quantized_attention},
-          {"contrib small weights", small_weights, 12},         {"contrib quantized choice", quantized_choice}, {"contrib generation", generation, 16}};
+          {"contrib small weights", small_weights, 12},         {"contrib quantized choice", quantized_choice}, {"DynamicTimeWarping", time_warping, 3},
+          {"NGramRepeatBlock", repeated_ngrams, 16},            {"MurmurHash3", murmur_hash, 14},                 {"CropAndResize", crop_and_resize, 24}};
 }
 
 }  // namespace tenon::differential

@@ -1,3 +1,5 @@
+#include <cmath>
+
 #include "recipe.h"
 
 namespace tenon::differential {
@@ -51,30 +53,41 @@ void non_max_suppression(Maker& m) {
          {{"center_point_box", r.between(0, 1)}});
 }
 
-void roi(Maker& m) {
+Tensor converted(const Tensor& from, DType to) {
+  Tensor out = *Tensor::zeros(to, from.shape());
+  for (int64_t i = 0; i < from.size(); ++i) out.set_double(i, from.at_double(i));
+  return out;
+}
+
+void roi_align(Maker& m) {
   Random& r = m.random;
   const int64_t batch = r.between(1, 2), n = r.between(0, 4);
-  ir::Value* x = m.f32({batch, r.between(1, 3), r.between(4, 9), r.between(4, 9)});
-  if (r.chance(0.6)) {
-    Tensor of = random_tensor(r, DType::kI64, {n});
-    for (int64_t i = 0; i < n; ++i) of.set_int(i, r.between(0, batch - 1));
-    m.node("RoiAlign", {x, m.input(boxes(r, {n, 4}, 8)), m.input(of)},
-           {{"mode", std::string(r.pick({"avg", "max"}))},
-            {"output_height", r.between(1, 3)},
-            {"output_width", r.between(1, 3)},
-            {"sampling_ratio", r.between(0, 2)},
-            {"spatial_scale", 0.5},
-            {"coordinate_transformation_mode", std::string(r.pick({"half_pixel", "output_half_pixel"}))}});
-  } else {
-    const Tensor corners = boxes(r, {n, 4}, 6);
-    Tensor rois = std::move(Tensor::zeros(DType::kF32, {n, 5})).value();
-    for (int64_t i = 0; i < n; ++i) {
-      rois.set_double(5 * i, static_cast<double>(r.between(0, batch - 1)));
-      for (int64_t c = 0; c < 4; ++c) rois.set_double(5 * i + 1 + c, corners.at_double(4 * i + c));
-    }
-    m.node("MaxRoiPool", {x, m.input(rois)},
-           {{"pooled_shape", Ints{r.between(1, 3), r.between(1, 3)}}, {"spatial_scale", 0.75}});
+  const DType dtype = r.pick({DType::kF32, DType::kF32, DType::kF64, DType::kF16});
+  Tensor of = random_tensor(r, DType::kI64, {n}), regions = boxes(r, {n, 4}, 8);
+  for (int64_t i = 0; i < n; ++i) of.set_int(i, r.chance(0.05) ? batch : r.between(0, batch - 1));
+  for (int64_t i = 0; i < regions.size(); ++i)
+    if (r.chance(0.1)) regions.set_double(i, r.real(-40, 40));
+  if (r.chance(0.1) && n > 0) regions.set_double(r.between(0, 4 * n - 1), r.pick<double>({1e9, std::nan(""), -INFINITY}));
+  m.node("RoiAlign", {m.input(dtype, {batch, r.between(1, 3), r.between(1, 9), r.between(1, 9)}), m.input(converted(regions, dtype)), m.input(of)},
+         {{"mode", std::string(r.pick({"avg", "max"}))},
+          {"output_height", r.between(1, 3)},
+          {"output_width", r.between(1, 3)},
+          {"sampling_ratio", r.between(0, 3)},
+          {"spatial_scale", 0.5},
+          {"coordinate_transformation_mode", std::string(r.pick({"half_pixel", "output_half_pixel"}))}});
+}
+
+void max_roi_pool(Maker& m) {
+  Random& r = m.random;
+  const int64_t batch = r.between(1, 2), n = r.between(0, 4);
+  const Tensor corners = boxes(r, {n, 4}, 6);
+  Tensor rois = std::move(Tensor::zeros(DType::kF32, {n, 5})).value();
+  for (int64_t i = 0; i < n; ++i) {
+    rois.set_double(5 * i, static_cast<double>(r.between(0, batch - 1)));
+    for (int64_t c = 0; c < 4; ++c) rois.set_double(5 * i + 1 + c, corners.at_double(4 * i + c));
   }
+  m.node("MaxRoiPool", {m.f32({batch, r.between(1, 3), r.between(4, 9), r.between(4, 9)}), m.input(rois)},
+         {{"pooled_shape", Ints{r.between(1, 3), r.between(1, 3)}}, {"spatial_scale", 0.75}});
 }
 
 void deform_conv(Maker& m) {
@@ -106,11 +119,25 @@ void unpool(Maker& m) {
 
 void col2im(Maker& m) {
   Random& r = m.random;
-  const int64_t h = r.between(3, 6), w = r.between(3, 6), kh = r.between(1, 3), kw = r.between(1, 3),
-                pad = r.between(0, 1);
-  const int64_t blocks = (h + 2 * pad - kh + 1) * (w + 2 * pad - kw + 1);
-  m.node("Col2Im", {m.f32({r.between(1, 2), r.between(1, 3) * kh * kw, blocks}), m.ints({h, w}), m.ints({kh, kw})},
-         {{"pads", Ints{pad, pad, pad, pad}}});
+  const int64_t rank = r.between(1, 3);
+  Ints image, block, strides, dilations, pads(static_cast<size_t>(2 * rank));
+  int64_t blocks = 1, points = 1;
+  for (int64_t& p : pads) p = r.between(0, 2);
+  for (int64_t i = 0; i < rank; ++i) {
+    block.push_back(r.between(1, 3));
+    strides.push_back(r.between(1, 3));
+    dilations.push_back(r.between(1, 2));
+    const int64_t reach = dilations.back() * (block.back() - 1) + 1;
+    image.push_back(reach + r.between(0, 4));
+    blocks *= (image.back() + pads[static_cast<size_t>(i)] + pads[static_cast<size_t>(rank + i)] - reach) / strides.back() + 1;
+    points *= block.back();
+  }
+  if (r.chance(0.1)) ++blocks;
+  const Tensor size = Tensor::from<int64_t>({rank}, std::span<const int64_t>(image));
+  m.node("Col2Im",
+         {m.input(r.pick({DType::kF32, DType::kF32, DType::kF16, DType::kI8, DType::kI64, DType::kBool}), {r.between(0, 2), r.between(1, 3) * points, blocks}),
+          r.chance(0.5) ? m.constant(size) : m.input(size), m.ints(block)},
+         {{"pads", pads}, {"strides", strides}, {"dilations", dilations}});
 }
 
 // A grey map of 3 x 2 (netpbm's P5).
@@ -128,10 +155,11 @@ std::vector<Recipe> image_recipes() {
   return {{"GridSample", grid_sample, 12}, {"ImageDecoder", image, 3},
           {"AffineGrid", affine_grid},
           {"NonMaxSuppression", non_max_suppression, 8},
-          {"regions of interest", roi, 10},
+          {"RoiAlign", roi_align, 40},
+          {"MaxRoiPool", max_roi_pool, 4},
           {"DeformConv", deform_conv, 8},
           {"MaxUnpool", unpool},
-          {"Col2Im", col2im}};
+          {"Col2Im", col2im, 24}};
 }
 
 }  // namespace tenon::differential

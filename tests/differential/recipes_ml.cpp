@@ -119,29 +119,36 @@ void linear(Maker& m) {
 
 void support_vectors(Maker& m) {
   Random& r = m.random;
-  const int64_t features = r.between(1, 4), vectors = r.between(2, 5);
-  ir::Value* x = m.f32({r.between(1, 6), features});
-  const std::string kernel = r.pick({"LINEAR", "RBF", "POLY", "SIGMOID"});
-  const Floats kernel_params{0.3, 0.1, 2};
-  if (r.chance(0.5)) {
-    m.node("ai.onnx.ml.SVMRegressor", {x},
-           {{"coefficients", floats(r, vectors)},
-            {"support_vectors", floats(r, vectors * features)},
-            {"n_supports", vectors},
-            {"rho", Floats{0.5}},
-            {"kernel_type", kernel},
-            {"kernel_params", kernel_params}});
-  } else {
-    m.node("ai.onnx.ml.SVMClassifier", {x},
-           {{"coefficients", floats(r, vectors)},
-            {"support_vectors", floats(r, vectors * features)},
-            {"vectors_per_class", Ints{1, vectors - 1}},
-            {"rho", Floats{0.5}},
-            {"kernel_type", kernel},
-            {"kernel_params", kernel_params},
-            {"classlabels_ints", Ints{0, 1}}},
-           2);
+  const int64_t features = r.between(1, 4), vectors = r.between(3, 7), classes = r.between(2, 3), pairs = classes * (classes - 1) / 2;
+  ir::Value* x = m.input(r.pick({DType::kF32, DType::kF64, DType::kI64}), r.chance(0.1) ? Shape{features} : Shape{r.between(1, 6), features});
+  Attrs attrs = {{"kernel_type", std::string(r.pick({"LINEAR", "RBF", "POLY", "SIGMOID"}))}, {"kernel_params", Floats{0.3, 0.1, 2}}};
+  const auto add = [&](std::string_view name, Attr value) { attrs.emplace_back(name, std::move(value)); };
+  if (r.chance(0.4)) {
+    const bool supported = r.chance(0.7);
+    add("coefficients", floats(r, supported ? vectors : features));
+    if (supported) add("support_vectors", floats(r, vectors * features));
+    add("n_supports", supported ? vectors : 0);
+    add("rho", Floats{0.5});
+    add("one_class", r.between(0, 1));
+    m.node("ai.onnx.ml.SVMRegressor", {x}, attrs, 1);
+    return;
   }
+  if (r.chance(0.7)) {
+    add("coefficients", floats(r, vectors * (classes - 1)));
+    add("support_vectors", floats(r, vectors * features));
+    add("vectors_per_class", classes == 2 ? Ints{1, vectors - 1} : Ints{1, 1, vectors - 2});
+    if (r.chance(0.2)) {
+      add("prob_a", floats(r, pairs));
+      add("prob_b", floats(r, pairs));
+    }
+  } else {
+    add("coefficients", floats(r, classes * features));
+  }
+  add("rho", floats(r, pairs));
+  if (r.chance(0.3)) add("classlabels_strings", classes == 2 ? Strings{"a", "b"} : Strings{"a", "b", "c"});
+  else add("classlabels_ints", iota(classes));
+  add("post_transform", transform(r));
+  m.node("ai.onnx.ml.SVMClassifier", {x}, attrs, 2);
 }
 
 void features(Maker& m) {
@@ -163,7 +170,8 @@ void features(Maker& m) {
              {x, m.input(Tensor::from<int64_t>({2}, {r.between(0, columns - 1), r.between(0, columns - 1)}))});
       break;
     default:
-      m.node("ai.onnx.ml.FeatureVectorizer", {x, m.f32({rows, 2})}, {{"inputdimensions", Ints{columns, 2}}});
+      m.node("ai.onnx.ml.FeatureVectorizer", {x, m.input(r.pick({DType::kF32, DType::kF32, DType::kI64}), {r.chance(0.1) ? rows + 1 : rows, 2})},
+             {{"inputdimensions", Ints{r.between(0, columns + 2), r.between(1, 3)}}});
       break;
   }
 }
@@ -182,7 +190,7 @@ void categories(Maker& m) {
              {{"keys_int64s", Ints{1, 2, 5}}, {"values_strings", Strings{"one", "two", "five"}}});
       break;
     case 2:
-      m.node("ai.onnx.ml.OneHotEncoder", {x}, {{"cats_int64s", Ints{1, 3, 4}}, {"zeros", int64_t{1}}});
+      m.node("ai.onnx.ml.OneHotEncoder", {r.chance(0.5) ? x : m.f32(r.shape(2))}, {{"cats_int64s", r.chance(0.8) ? Ints{1, -3, 4, 0} : Ints{1, 1, 2}}, {"zeros", i64(r.chance(0.8))}});
       break;
     default:
       m.node("ai.onnx.ml.CategoryMapper", {x},

@@ -145,8 +145,13 @@ void tensor_scatter(Maker& m) {
 
 void bit_cast(Maker& m) {
   Random& r = m.random;
-  m.node("BitCast", {m.input(r.pick({DType::kF32, DType::kI32, DType::kU32}), r.shape(r.between(0, 3)))},
-         {{"to", static_cast<int64_t>(info(r.pick({DType::kI32, DType::kF32, DType::kU32})).onnx)}});
+  const bool wide = r.chance(0.6);
+  const DType from = wide ? r.pick({DType::kF32, DType::kI32, DType::kU32}) : r.pick({DType::kI8, DType::kU8, DType::kBool});
+  const DType to = wide ? r.pick({DType::kF32, DType::kI32, DType::kU32}) : r.pick({DType::kI8, DType::kU8, DType::kBool});
+  const Attrs attrs = {{"to", static_cast<int64_t>(info(to).onnx)}};
+  if (r.chance(0.5)) return m.node("BitCast", {m.input(from, r.shape(r.between(0, 3)), Fill::kSpecial)}, attrs, 1);
+  ir::Value* between = m.step("BitCast", m.step("Transpose", {m.input(from, r.shape(2))}), attrs)[0];
+  m.node("Transpose", {between});
 }
 
 void optimisers(Maker& m) {
@@ -222,7 +227,7 @@ std::vector<Recipe> shape_recipes() {
           {"cumulative sums", scan_sums, 12},
           {"scatter", scatter, 24},
           {"TensorScatter", tensor_scatter},
-          {"BitCast", bit_cast},
+          {"BitCast", bit_cast, 16},
           {"BitShift", bit_shift},
           {"optimisers", optimisers, 12},
           {"losses", losses, 12},

@@ -44,6 +44,11 @@ TEST(Tensor, ClonesShareNothingAndReshapesShareBytes) {
   const Tensor flat = *t.reshaped({4});
   EXPECT_EQ(flat.data(), t.data());
   EXPECT_FALSE(t.reshaped({3}).ok());
+  const Tensor bits = *t.reinterpreted(DType::kI32, {4});
+  EXPECT_EQ(bits.data(), t.data());
+  EXPECT_EQ(bits.at_int(0), 0x3f800000);
+  EXPECT_FALSE(t.reinterpreted(DType::kI64, {2}).ok());
+  EXPECT_FALSE(t.reinterpreted(DType::kString, {4}).ok());
 }
 
 TEST(Tensor, HoldsStrings) {
