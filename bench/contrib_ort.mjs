@@ -153,7 +153,8 @@ function main(argv) {
     }
     if (last + 1 < total) {
       const op = ops[Math.floor(last / Number(options.cases))] ?? ops[0];
-      counts[op].refused.set(`ended with ${run.signal ?? run.status}`, { count: 1, attrs: {} });
+      const message = `ended with ${run.signal ?? run.status}`;
+      counts[op].refused.set(message, { count: (counts[op].refused.get(message)?.count ?? 0) + 1, attrs: {} });
     }
     from = last + 1 > from ? last + 1 : from + 1;
   }
