@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "codegen/lower/index_algebra.h"
 #include "ir/op.h"
@@ -136,7 +137,8 @@ class GroupBuilder {
     if (pool_.size() > kMaxPoolNodes) return fail(error(Code::kUnsupported, "the group's expressions grow too large"), dtype);
     if (const auto outer = formal_.find(v); outer != formal_.end()) v = outer->second;
     if (v == nullptr) return fail(error(Code::kInternal, "an absent input is read"), dtype);
-    if (const Tensor* t = scalar_constant(v); t != nullptr && !guard.valid()) return constant(*t, dtype);
+    const std::vector<int> checks = checks_in(index);
+    if (const Tensor* t = scalar_constant(v); t != nullptr && !guard.valid() && checks.empty()) return constant(*t, dtype);
     const auto source = bodies_.find(v);
     if (source == bodies_.end()) {
       if (!check_type(v).ok() || !kernel_dtype(v->dtype()) || index.size() != v->tensor().dims->size())
@@ -153,9 +155,31 @@ class GroupBuilder {
     auto& made = elements_[v];
     if (const auto found = made.find(key); found != made.end()) return found->second;
     Expr value = inline_expr(source->second, source->second.body.value, index, guard);
+    // A producer that is the same everywhere would lose the check of where it is read.
+    if (!checks.empty() && !std::ranges::includes(checks_in({&value, 1}), checks))
+      return fail(error(Code::kUnsupported, "a checked index of {} decides nothing", v->name()), dtype);
     if (guard.valid()) value = ir::select(guard, value, other);
     elements_[v].emplace(std::move(key), value);
     return value;
+  }
+
+  /// The checked indices that expressions depend on, ascending.
+  std::vector<int> checks_in(std::span<const Expr> roots) {
+    for (; scanned_ < pool_.size(); ++scanned_) any_check_ |= pool_.node(scanned_).kind == ExprKind::kCheckedIndex;
+    if (!any_check_) return {};
+    std::vector<int> found, stack;
+    std::unordered_set<int> seen;
+    for (const Expr& root : roots) stack.push_back(root.id);
+    while (!stack.empty()) {
+      const int id = stack.back();
+      stack.pop_back();
+      if (!seen.insert(id).second) continue;
+      const ExprNode& node = pool_.node(id);
+      if (node.kind == ExprKind::kCheckedIndex) found.push_back(id);
+      stack.insert(stack.end(), node.args.begin(), node.args.end());
+    }
+    std::ranges::sort(found);
+    return found;
   }
 
   Expr load(int operand, DType dtype, std::span<const Expr> index, Expr guard, Expr other) {
@@ -256,6 +280,8 @@ class GroupBuilder {
   }
 
   const Node& node_;
+  int scanned_ = 0;  // of the pool's nodes, for any_check_
+  bool any_check_ = false;
   Group group_;
   ExprPool& pool_;
   Status status_;

@@ -116,7 +116,9 @@ void add_load_facts(const Body& body, const ir::ExprNode& load, const std::vecto
   }
 }
 
+/// A movement to no elements: any shape may be given another that is as empty.
 bool reads_nothing(const Body& body) {
+  if (body.kind != ir::ComputeKind::kMovement) return false;
   const auto empty = [](const Dim& d) { return d.is_const(0); };
   return std::any_of(body.axes.begin(), body.axes.end(), empty) || std::any_of(body.reduce_axes.begin(), body.reduce_axes.end(), empty);
 }

@@ -105,6 +105,7 @@ Status infer_rois(InferContext& c, int64_t height, int64_t width, int64_t roi_co
     return {};
   }
   TENON_RETURN_IF_ERROR(require_equal(c, c.shape(1)[1], roi_columns, "columns of the regions"));
+  if (exceeds(c.node(), 1, c.shape(0)[2]) || exceeds(c.node(), 1, c.shape(0)[3])) return c.fail("the image is empty");
   c.set(0, tensor_of(c.dtype(0), {c.shape(1)[0], c.shape(0)[1], height, width}));
   return {};
 }

@@ -56,8 +56,8 @@ Status infer_col2im(InferContext& c) {
     if (b < 1) return c.fail("a block of {}", b);
     points = points * Dim(b);
   }
-  if (in[1].is_const() && points.is_const() && in[1].value() % points.value() != 0)
-    return c.fail("{} rows do not divide into blocks of {}", in[1].value(), points.value());
+  if (!points.is_valid() || c.differ(mod(in[1], points), 0))
+    return c.fail("{} rows do not divide into blocks of {}", to_string(in[1]), to_string(points));
   std::vector<Dim> out = {in[0], floor_div(in[1], points)};
   out.insert(out.end(), image->begin(), image->end());
   c.set(0, TensorType(c.dtype(0), std::move(out)));
@@ -131,7 +131,7 @@ Result<std::vector<Body>> col2im_body(const Node& node) {
   }
   body.acc_dtype = body.dtype == DType::kBool ? DType::kBool : accumulator_of(body.dtype);
   body.combiner = body.dtype == DType::kBool ? Combiner::kOr : Combiner::kAdd;
-  Expr row = p.index(1), column = i64(p, 0), found, room = p.constant_int(DType::kBool, 1);
+  Expr row = p.index(1), column = i64(p, 0), found;
   Dim blocks = 1, points = 1;
   for (size_t i = 0; i < rank; ++i) {
     const Expr place = p.index(static_cast<int>(2 + rank + i));
@@ -144,15 +144,16 @@ Result<std::vector<Body>> col2im_body(const Node& node) {
     found = found.valid() ? found && here : here;
     column = column * p.dim(count) + at;
     row = row * static_cast<double>(w.block[i]) + place;
-    room = room && p.dim(spare) >= 0.0;
+    if (exceeds(node, 0, spare)) return error(Code::kInvalidModel, "a block of {} does not fit the image", w.block[i]);
     blocks = blocks * count;
     points = points * Dim(w.block[i]);
     body.reduce_axes.push_back(w.block[i]);
   }
   if (!blocks.is_valid() || !points.is_valid()) return error(Code::kUnsupported, "the columns are too many");
   const Dims& x = input_dims(node, 0);
-  const Expr fits = room && p.dim(x[2]) == p.dim(blocks) && p.dim(x[1]) == p.dim(body.axes[1] * points);
-  const Expr element = p.load_guarded(0, body.dtype, std::vector<Expr>{p.index(0) + required(fits), row, column}, found && fits, zero_of(p, body.dtype));
+  if (differ(node, x[2], blocks) || differ(node, x[1], body.axes[1] * points))
+    return error(Code::kInvalidModel, "an input of {} for {} blocks of {} elements", to_string(node.input(0)->type()), to_string(blocks), to_string(points));
+  const Expr element = p.load_guarded(0, body.dtype, std::vector<Expr>{p.index(0), row, column}, found, zero_of(p, body.dtype));
   body.value = p.cast(element, body.acc_dtype);
   return one_body(std::move(body));
 }

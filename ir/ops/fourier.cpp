@@ -43,7 +43,7 @@ constexpr int64_t kMaxOddLength = 1 << 16;  // the quadratic part
 Status check_length(const EvalContext& c, int64_t n) {
   int64_t odd = n;
   while (odd > 0 && odd % 2 == 0) odd /= 2;
-  if (n < 0 || n > (int64_t{1} << 32) || odd > kMaxOddLength) return eval_error(c, Code::kResourceExhausted, "a transform of {} points", n);
+  if (n < 1 || n > (int64_t{1} << 32) || odd > kMaxOddLength) return eval_error(c, Code::kResourceExhausted, "a transform of {} points", n);
   return {};
 }
 
@@ -66,7 +66,7 @@ Status infer_dft(InferContext& c) {
     return {};
   }
   Dims dims = c.shape(0);
-  if (known_ne(dims.back(), 1) && known_ne(dims.back(), 2)) return c.fail("the last axis has {} elements; it must be 1 or 2", to_string(dims.back()));
+  if (!dims.back().is_const(1) && !dims.back().is_const(2) && c.differ((dims.back() - 1) * (dims.back() - 2), 0)) return c.fail("the last axis has {} elements; it must be 1 or 2", to_string(dims.back()));
   Result<int64_t> axis = dft_axis(c.node(), c.constant(2), static_cast<int64_t>(dims.size()));
   if (!axis.ok()) return std::move(axis).status().at(c.node().name());
   size_t at = static_cast<size_t>(*axis);
@@ -77,6 +77,7 @@ Status infer_dft(InferContext& c) {
   } else if (inverse && onesided) {
     dims[at] = (dims[at] - 1) * 2;
   }
+  if (exceeds(c.node(), 1, dims[at])) return c.fail("a transform of {} points", to_string(dims[at]));
   if (onesided && !inverse) dims[at] = floor_div(dims[at], 2) + 1;
   dims.back() = inverse && onesided ? 1 : 2;
   c.set(0, tensor_of(c.dtype(0), std::move(dims)));

@@ -72,6 +72,7 @@ Status infer_ngrams(InferContext& c) {
   if (c.node().attr_int("ngram_size", 0) < 1) return c.fail("attribute ngram_size is {}; it must be positive", c.node().attr_int("ngram_size", 0));
   for (int i : {0, 1}) TENON_RETURN_IF_ERROR(require_rank(c, i, 2));
   if (c.ranked(0) && c.ranked(1)) TENON_RETURN_IF_ERROR(require_equal(c, c.shape(0)[0], c.shape(1)[0], "ids and scores"));
+  if (c.ranked(1) && exceeds(c.node(), 1, c.shape(1)[1])) return c.fail("there are no scores");
   c.set(0, c.in(1));
   return {};
 }

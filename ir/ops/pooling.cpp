@@ -253,6 +253,8 @@ Status infer_max_unpool(InferContext& c) {
   }
   const Dims& x = c.shape(0);
   if (x.size() < 3) return c.fail("MaxUnpool needs rank 3 or more; the input has rank {}", x.size());
+  if (c.ranked(1) && !std::ranges::equal(x, c.shape(1), [&](Dim a, Dim b) { return !c.differ(a, b); }))
+    return c.fail("X is {}, I {}; they must have one shape", to_string(c.in(0)), to_string(c.in(1)));
   if (c.has(2)) {
     Dims out;
     std::optional<Dims> shape = c.dim_values(2);

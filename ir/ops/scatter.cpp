@@ -63,6 +63,8 @@ Status infer_scatter_elements(InferContext& c) {
     const Result<int64_t> axis = normalize_axis(c.node().attr_int("axis", 0), std::ssize(c.shape(0)));
     if (!axis.ok()) return c.fail_text(axis.status().what());
   }
+  if (c.ranked(1) && c.ranked(2) && !std::ranges::equal(c.shape(1), c.shape(2), [&](Dim a, Dim b) { return !c.differ(a, b); }))
+    return c.fail("indices are {}, updates {}; they must have one shape", to_string(c.in(1)), to_string(c.in(2)));
   return infer_scatter(c);
 }
 

@@ -73,7 +73,8 @@ Status infer_mel(InferContext& c) {
   std::optional<Dims> bins = c.dim_values(0), length = c.dim_values(1);
   Dim rows = length && length->size() == 1 ? floor_div((*length)[0], 2) + 1 : c.fresh_dim(0, 0);
   Dim columns = bins && bins->size() == 1 ? (*bins)[0] : c.fresh_dim(0, 1);
-  if (bounds(rows).hi < 0 || bounds(columns).hi < 0) return c.fail("num_mel_bins or dft_length is negative");
+  for (const auto& given : {bins, length})
+    if (given && given->size() == 1 && exceeds(c.node(), 0, given->front())) return c.fail("num_mel_bins or dft_length is negative");
   c.set(0, tensor_of(dtype, {rows, columns}));
   return {};
 }

@@ -34,6 +34,15 @@ struct Base {
   std::function<std::optional<OpModel>()> make;
 };
 
+/// Changes change the types of what is computed.
+void forget_types(onnx::GraphProto& graph) {
+  for (auto& output : *graph.mutable_output()) output.clear_type();
+  graph.clear_value_info();
+  for (auto& node : *graph.mutable_node())
+    for (auto& attribute : *node.mutable_attribute())
+      if (attribute.has_g()) forget_types(*attribute.mutable_g());
+}
+
 std::optional<OpModel> of_recipe(const Recipe& recipe, int round) {
   Random random(std::hash<std::string_view>()(recipe.name) + static_cast<uint64_t>(round));
   Maker maker(random, false);
@@ -42,8 +51,7 @@ std::optional<OpModel> of_recipe(const Recipe& recipe, int round) {
   const auto bytes = frontend::export_onnx_bytes(*maker.graph);
   OpModel out{frontend::testing::Model(), maker.inputs};
   if (!bytes.ok() || !out.model.proto.ParseFromString(*bytes) || out.model.graph().node_size() == 0) return std::nullopt;
-  for (auto& output : *out.model.graph().mutable_output()) output.clear_type();  // changes change it
-  out.model.graph().clear_value_info();
+  forget_types(out.model.graph());
   return out;
 }
 
@@ -79,11 +87,12 @@ struct Stricter {
 };
 constexpr Stricter kStricter[] = {
     {"cpu", "overflows or divides by zero", "plans hold sizes and positions as dims, whose sums leave 64 bits near the ends of the range"},
+    {"cpu", "do not fit (Attention.", "plans take a mask whose length they do not know to be whole; only one that is known to be shorter is padded"},
     {"reference", "total_sequence_length is", "kernels count the keys by seqlens_k; only the interpreter reads the total before it runs"},
 };
 
 bool may_be_alone(std::string_view backend, const Status& status) {
-  const auto listed = [&](const Stricter& s) { return s.backend == backend && status.what().find(s.what) != std::string::npos; };
+  const auto listed = [&](const Stricter& s) { return s.backend == backend && status.to_string().find(s.what) != std::string::npos; };
   return status.code() == Code::kResourceExhausted || status.code() == Code::kDeadlineExceeded || std::ranges::any_of(kStricter, listed);
 }
 
@@ -92,7 +101,7 @@ bool draws(const ir::Graph& graph) {
 }
 
 /// What is wrong with how the backends take the model; empty when nothing is.
-std::string fault(const OpModel& made, bool compare_values) {
+std::string fault(const OpModel& made, bool overflows) {
   frontend::ImportOptions import;
   import.interrupt = Interrupt::after(kTimeLimit);
   const std::string bytes = made.model.bytes();
@@ -105,9 +114,10 @@ std::string fault(const OpModel& made, bool compare_values) {
   if (expected.ok() != actual.ok()) {
     const std::string_view backend = expected.ok() ? "cpu" : "reference";
     const Status& status = expected.ok() ? actual.status() : expected.status();
-    return may_be_alone(backend, status) ? "" : fmt::format("only {} fails: {}", backend, status.to_string());
+    // Coordinates that leave f32's range leave the tensor, too.
+    return may_be_alone(backend, status) || (overflows && backend == "cpu") ? "" : fmt::format("only {} fails: {}", backend, status.to_string());
   }
-  if (!expected.ok() || !compare_values || draws(**graph)) return "";
+  if (!expected.ok() || overflows || draws(**graph)) return "";
   for (size_t i = 0; i < expected->size(); ++i) {
     eval::Tolerance tolerance;
     const Tensor* tensor = std::get_if<Tensor>(&(*expected)[i]);
@@ -157,7 +167,7 @@ class Runner {
         const Mutation& one = mutations_[static_cast<size_t>(progress_->next)];
         one.apply(changed);
         ++progress_->cases;
-        if (std::string wrong = fault(changed, !one.overflows); !wrong.empty()) {
+        if (std::string wrong = fault(changed, one.overflows); !wrong.empty()) {
           wrong = text(progress_->next) + ": " + wrong + "\n";
           (void)!::write(ends[1], wrong.data(), wrong.size());
         }
