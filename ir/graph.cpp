@@ -326,6 +326,11 @@ void copy_nodes(const Graph& from, Graph& to, Node* before, std::unordered_map<c
   separate_symbols(map);
 }
 
+void Graph::forget_assumptions() {
+  assumptions_.clear();
+  assumption_by_hash_.clear();
+}
+
 void Graph::assume(Dim a, Dim b, bool at_most, const Node& node) {
   const size_t hash = a.hash() * 31 + b.hash();
   const auto [begin, end] = assumption_by_hash_.equal_range(hash);

@@ -215,6 +215,7 @@ class Graph {
   };
   std::span<const Assumption> assumptions() const { return assumptions_; }
   void assume(Dim a, Dim b, bool at_most, const Node& node);  // once
+  void forget_assumptions();                                   // before types are inferred afresh
 
   /// A deep copy with the same dims context; constants share their bytes. A copied region of an owner keeps using outer values.
   std::unique_ptr<Graph> clone() const;

@@ -145,8 +145,8 @@ Status check_input_types(const Node& node, TypeVars& vars) {
   return {};
 }
 
-/// `now` with what `before` knew and it does not.
-Type refine(const Type& before, const Type& now) {
+/// `now` with what `before` knew and it does not, which the node's graph assumes to be true.
+Type refine(const Node& node, const Type& before, const Type& now) {
   if (!now.known()) return before;
   if (!before.is_ranked_tensor() || !now.is_tensor() || before.dtype() != now.dtype()) return now;
   if (!now.tensor().ranked()) return before;
@@ -154,7 +154,7 @@ Type refine(const Type& before, const Type& now) {
   std::vector<Dim> dims = *now.tensor().dims;
   for (size_t i = 0; i < dims.size(); ++i) {
     const Dim& known = (*before.tensor().dims)[i];
-    if (known.is_const() && !dims[i].is_const()) dims[i] = known;
+    if (known.is_const() && !dims[i].is_const() && !differ(node, known, dims[i])) dims[i] = known;
   }
   return TensorType(now.dtype(), std::move(dims));
 }
@@ -200,7 +200,7 @@ Status infer_node(Node& node) {
   }
   for (int i = 0; i < node.num_outputs(); ++i) {
     Value* output = node.output(i);
-    output->set_type(status.ok() ? refine(before[static_cast<size_t>(i)], output->type())
+    output->set_type(status.ok() ? refine(node, before[static_cast<size_t>(i)], output->type())
                                  : before[static_cast<size_t>(i)]);
   }
   TENON_RETURN_IF_ERROR(std::move(status));

@@ -45,6 +45,11 @@ Status Patch::check(std::span<Value* const> values) const {
       return fail(i, fmt::format("changes {} to {}", name(from->dtype()), name(to->dtype())));
     if (from->tensor().ranked() && to->tensor().ranked() && from->tensor().rank() != to->tensor().rank())
       return fail(i, fmt::format("changes {} to {}", to_string(from->type()), to_string(to->type())));
+    if (!from->type().is_ranked_tensor() || !to->type().is_ranked_tensor()) continue;
+    for (int axis = 0; axis < from->tensor().rank(); ++axis)
+      if (known_ne(from->tensor().dim(axis), to->tensor().dim(axis)))
+        return error(Code::kInvalidModel, "the inputs of {} node '{}' give {} where {} is inferred", node_->op_name(), node_->name(),
+                     to_string(to->type()), to_string(from->type())).with_hint("give inputs whose shapes agree");
   }
   return {};
 }

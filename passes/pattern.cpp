@@ -153,6 +153,7 @@ constexpr int kMaxSteps = 4000;
 constexpr size_t kMaxItems = 12;  // of a chain of the graph
 constexpr size_t kMaxTerms = 8;   // of one of the pattern
 constexpr int kMaxNumbers = 3;    // in one
+constexpr size_t kMaxNodes = 64;  // of a match: each is a level of the search's recursion
 
 bool whole(double power) { return power == std::round(power); }
 
@@ -280,6 +281,7 @@ class Matcher {
   }
 
   bool with_node(Node* node, Next next) {
+    if (found_.nodes_.size() >= kMaxNodes) return false;
     found_.nodes_.push_back(node);
     if (next()) return true;
     found_.nodes_.pop_back();

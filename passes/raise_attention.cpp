@@ -145,8 +145,8 @@ Value* attention(const Match& m, Builder& b, bool for_export) {
   if (mask && for_export) {
     mask = written_mask(b, mask, dq[2]);
     if (!mask) return nullptr;
-  } else if (mask && !(ir::range_of(mask).lo > -kInfinity)) {
-    return nullptr;
+  } else if (mask && (m.has("keep") || m.has("drop") || !(ir::range_of(mask).lo > -kInfinity))) {
+    return nullptr;  // a mask that is added does not hide a NaN, as one that chooses does
   }
   std::vector<Value*> inputs = {q, k, v};
   if (mask) inputs.push_back(mask);

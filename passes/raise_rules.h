@@ -10,7 +10,7 @@ namespace tenon::passes {
 
 /// One form in which exporters write an op, and the value that takes its place, built with `builder`; null when the
 /// match lacks what the op needs (axes that are the last ones, a shape that is known …). A rule keeps the function, but
-/// for rounding, infinities and NaNs included. What it returns must have the type that was there, or
+/// for rounding, infinities and NaNs included; one for export may add a mask that chose, as ONNX's Attention does. What it returns must have the type that was there, or
 /// it is not used.
 struct RaiseRule {
   Pattern pattern;

@@ -35,13 +35,6 @@ Value* log_sum_exp(const Match& m, Builder& b) {
   return reduction(m, b, "ReduceLogSumExp");
 }
 
-/// Before opset 18 no form of the op takes axes that are data.
-Value* written_log_sum_exp(const Match& m, Builder& b) {
-  const Node& sum = m.node("sum");
-  if (sum.has_input(1) && !ir::constant_ints(sum.input(1))) return nullptr;
-  return reduction(m, b, "ReduceLogSumExp");
-}
-
 /// x over its norm along one axis, 0 where that is 0.
 Value* lp_normalization(const Match& m, Builder& b) {
   auto axes = reduced_axes(m.node("norm"));
@@ -68,7 +61,6 @@ std::vector<RaiseRule> make_rules() {
            return nullptr;
          return log_sum_exp(m, b);
        }},
-      {op("Log", {reduced("ReduceSum", op("Exp", {x}), "sum")}), written_log_sum_exp},
       {sqrt(reduced("ReduceSum", pow(x, 2), "sum")), [](auto& m, auto& b) { return reduction(m, b, "ReduceL2"); }},
       {sqrt(reduced("ReduceSumSquare", x, "sum")), [](auto& m, auto& b) { return reduction(m, b, "ReduceL2"); }},
       {reduced("ReduceSum", pow(x, 2), "sum"), [](auto& m, auto& b) { return reduction(m, b, "ReduceSumSquare"); }},

@@ -1,7 +1,6 @@
 #include "backends/planned/planned.h"
 
 #include <algorithm>
-#include <set>
 
 #include "ir/op.h"
 #include "ir/symbols.h"
@@ -26,11 +25,11 @@ bool mentions(const Value& value, const ir::SymbolMap& map) {
   return std::ranges::any_of(symbols, [&](int s) { return map.contains(s); });
 }
 
-/// A copy in which these symbols are 1. What inference said of values that depend on them is forgotten, for it to say anew.
-std::unique_ptr<Graph> with_units(const Graph& source, std::span<const int> symbols) {
+/// A copy in which these symbols are numbers. What inference said of values that depend on them is forgotten, for it to say anew.
+std::unique_ptr<Graph> specialised(const Graph& source, std::span<const std::pair<int, int64_t>> symbols) {
   std::unique_ptr<Graph> graph = source.clone();
   ir::SymbolMap map;
-  for (int symbol : symbols) map.emplace(symbol, Dim(1));
+  for (const auto& [symbol, number] : symbols) map.emplace(symbol, Dim(number));
   std::vector<Value*> stale;
   ir::walk(*graph, [&](Node& node) {
     for (Value* output : node.outputs())
@@ -70,6 +69,7 @@ class PlannedExecutable::PlannedSession final : public Session {
 
  private:
   Result<Session*> variant(const Symbols& units, const Interrupt& interrupt) {
+    if (variants_.size() >= kMaxVariants && !variants_.contains(units)) variants_.erase(variants_.begin());
     std::unique_ptr<Session>& session = variants_[units];
     if (session == nullptr) {
       auto executable = owner_->variant(units, interrupt);
@@ -115,27 +115,28 @@ void PlannedExecutable::keep_source(const Backend& backend, const ir::Graph& sou
 }
 
 PlannedExecutable::Symbols PlannedExecutable::units(std::span<const HostValue> inputs) const {
-  std::set<int> found;
+  Symbols all, ones;
   if (source_ == nullptr || inputs.size() != source_->inputs().size()) return {};
   for (size_t i = 0; i < inputs.size(); ++i) {
     const Value& input = *source_->inputs()[i];
     const auto* tensor = std::get_if<Tensor>(&inputs[i]);
     if (tensor == nullptr || !input.type().is_ranked_tensor() || input.tensor().rank() != tensor->rank()) continue;
     for (int axis = 0; axis < input.tensor().rank(); ++axis)
-      if (const Dim& dim = input.tensor().dim(axis); dim.is_symbol() && tensor->dim(axis) == 1) found.insert(dim.symbol_id());
+      if (const Dim& dim = input.tensor().dim(axis); dim.is_symbol()) all.emplace_back(dim.symbol_id(), tensor->dim(axis));
   }
-  return {found.begin(), found.end()};
+  std::ranges::sort(all);
+  all.erase(std::ranges::unique(all).begin(), all.end());
+  std::ranges::copy_if(all, std::back_inserter(ones), [](const auto& one) { return one.second == 1; });
+  return ones.empty() ? all : ones;
 }
 
 Result<std::shared_ptr<const Executable>> PlannedExecutable::variant(const Symbols& symbols, const Interrupt& interrupt) const {
   const std::lock_guard lock(mutex_);
   if (const auto found = variants_.find(symbols); found != variants_.end()) return found->second;
-  if (variants_.size() >= kMaxVariants) return error(Code::kResourceExhausted, "more than {} variants are needed", kMaxVariants);
+  if (variants_.size() >= kMaxVariants) variants_.erase(variants_.begin());
   CompileOptions options = options_;
   options.interrupt = interrupt;
-  auto made = backend_->compile(*with_units(*source_, symbols), options);
-  const Code code = made.status().code();
-  if (code == Code::kCancelled || code == Code::kDeadlineExceeded) return made;  // another run may have the time
+  TENON_ASSIGN_OR_RETURN(auto made, backend_->compile(*specialised(*source_, symbols), options));
   return variants_.emplace(symbols, std::move(made)).first->second;
 }
 

@@ -14,7 +14,8 @@ namespace tenon::backends {
 ///
 /// A plan takes different symbols that meet in a broadcast as equal, or the later one as 1. Inputs in which the first one is 1
 /// need other shapes: the plan's checks refuse them, and the session turns to a variant of the executable, compiled then, in
-/// which every symbolic dim of the inputs that is 1 in this run is the number 1.
+/// which every symbolic dim of the inputs that is 1 in this run is the number 1. Where none is, but an expression of them, all
+/// are the numbers that they are.
 class PlannedExecutable : public Executable, public std::enable_shared_from_this<PlannedExecutable> {
  public:
   Result<std::unique_ptr<Session>> create_session(const SessionOptions& options) const override;
@@ -31,22 +32,22 @@ class PlannedExecutable : public Executable, public std::enable_shared_from_this
 
  private:
   class PlannedSession;
-  using Symbols = std::vector<int>;  // sorted
+  using Symbols = std::vector<std::pair<int, int64_t>>;  // with their values, sorted
 
   /// Where a session's dispatches run; null is the CPU.
   virtual Result<std::shared_ptr<runtime::Device>> create_device() const { return std::shared_ptr<runtime::Device>(); }
 
   Result<std::unique_ptr<runtime::Session>> create_inner(const SessionOptions& options) const;
-  /// Symbols of the inputs that are 1 in these values; none when there is no source.
+  /// Symbols of the inputs that are 1 in these values, or, when none is, all of them; none when there is no source.
   Symbols units(std::span<const HostValue> inputs) const;
-  /// The executable in which these symbols are 1, compiled once.
+  /// The executable in which these symbols are numbers, kept for a while.
   Result<std::shared_ptr<const Executable>> variant(const Symbols& symbols, const Interrupt& interrupt) const;
 
   std::unique_ptr<const ir::Graph> source_;
   const Backend* backend_ = nullptr;
   CompileOptions options_;
   mutable std::mutex mutex_;
-  mutable std::map<Symbols, Result<std::shared_ptr<const Executable>>> variants_;
+  mutable std::map<Symbols, std::shared_ptr<const Executable>> variants_;
 };
 
 }  // namespace tenon::backends

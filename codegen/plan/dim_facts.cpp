@@ -154,7 +154,12 @@ void add_node_facts(const ir::Node& node, std::vector<DimFact>& facts) {
   if (!std::all_of(node.outputs().begin(), node.outputs().end(), ranked)) return;
   const auto bodies = node.op().compute.body(node);
   if (!bodies.ok()) return;
-  for (const Body& body : *bodies) add_body_facts(node, body, facts);
+  for (size_t i = 0; i < bodies->size(); ++i) {
+    const Body& body = (*bodies)[i];
+    const auto& out = *node.output(static_cast<int>(i))->tensor().dims;
+    for (size_t axis = 0; axis < body.axes.size() && axis < out.size(); ++axis) add_fact(facts, Kind::kEqual, body.axes[axis], out[axis]);
+    add_body_facts(node, body, facts);
+  }
 }
 
 }  // namespace

@@ -202,6 +202,13 @@ Status infer_attention(InferContext& c) {
   if (!a.ok()) return std::move(a).status().at(c.node().name());
   bool flat = c.shape(0).size() == 3;
   c.set(0, tensor_of(c.dtype(0), flat ? Dims{a->q[0], a->q[2], a->q[1] * a->v[3]} : Dims{a->q[0], a->q[1], a->q[2], a->v[3]}));
+  if (c.has(3) && c.ranked(3)) {  // a last axis that is shorter is taken to be masked beyond
+    const Dims &mask = c.shape(3), scores = {a->q[0], a->q[1], a->q[2], a->total};
+    bool fits = mask.size() <= 4;
+    for (size_t i = 0; fits && i + 1 < mask.size(); ++i) fits = mask[i].is_const(1) || !c.differ(mask[i], scores[4 - mask.size() + i]);
+    if (!fits || (!mask.empty() && exceeds(c.node(), mask.back(), a->total)))
+      return c.fail("the mask is {}, the scores are [{}, {}, {}, {}]", to_string(c.in(3)), to_string(scores[0]), to_string(scores[1]), to_string(scores[2]), to_string(scores[3]));
+  }
   if (outputs > 1) c.set(1, tensor_of(c.dtype(1), {a->k[0], a->k[1], a->total, a->k[3]}));
   if (outputs > 2) c.set(2, tensor_of(c.dtype(2), {a->v[0], a->v[1], a->total, a->v[3]}));
   if (outputs > 3) c.set(3, tensor_of(c.dtype(0), {a->q[0], a->q[1], a->q[2], a->total}));
@@ -314,7 +321,14 @@ Status infer_rotary(InferContext& c) {
     TENON_RETURN_IF_ERROR(require_equal(c, c.shape(ids)[1], c.shape(0)[c.shape(0).size() - 2], "the length of the position ids and of X"));
   }
   const int cos = microsoft ? 2 : 1;
-  for (int i : {cos, cos + 1}) TENON_RETURN_IF_ERROR(require_rank(c, i, c.has(ids) ? 2 : 3));
+  for (int i : {cos, cos + 1}) {
+    TENON_RETURN_IF_ERROR(require_rank(c, i, c.has(ids) ? 2 : 3));
+    if (c.has(ids) || !c.ranked(0) || !c.ranked(i)) continue;
+    const Dims &x = c.shape(0), &cache = c.shape(i);
+    const Dim want[] = {x[0], x[x.size() - 2]};
+    for (size_t k = 0; k < 2; ++k)
+      if (!cache[k].is_const(1)) TENON_RETURN_IF_ERROR(require_equal(c, cache[k], want[k], "an axis of a cache and of X"));
+  }
   int64_t rotary = c.node().attr_int("rotary_embedding_dim", 0);
   if (rotary < 0 || rotary % 2 != 0) return c.fail("attribute rotary_embedding_dim is {}; it must be even", rotary);
   return infer_same(c);

@@ -54,10 +54,13 @@ Type exported(InferContext& c, int output, const Type& type, const std::vector<i
 
 /// The types of everything in a region are forgotten, so that inference with wider inputs does not keep narrower ones.
 void forget_types(Graph& region) {
+  region.forget_assumptions();
   walk(region, [](Node& node) {
     for (Value* output : node.outputs()) output->set_type({});
-    for (const auto& nested : node.regions())
+    for (const auto& nested : node.regions()) {
+      nested->forget_assumptions();
       for (Value* input : nested->inputs()) input->set_type({});
+    }
   });
 }
 

@@ -336,7 +336,6 @@ Result<std::vector<Body>> slice_body(const Node& node) {
   TENON_ASSIGN_OR_RETURN(const std::optional<SliceSpec> spec, known_slice(c, in));
   if (!spec) return error(Code::kUnsupported, "the range of the slice is known only at run time");
   Body body = start_body(node, ComputeKind::kMovement);
-  body.axes = spec->extent;
   std::vector<Expr> at = axis_indices(*body.pool, body.axes.size());
   for (size_t i = 0; i < at.size(); ++i)
     at[i] = body.pool->dim(spec->start[i]) + at[i] * i64(*body.pool, spec->step[i]);

@@ -59,6 +59,7 @@ Result<MultiHead> multi_head_sizes(const Node& node, const Layout& at) {
     const Dims& k = dims_of(node, 1);
     if (k.size() < 3 || k.size() > 5) return error(Code::kInvalidModel, "key has rank {}", k.size());
     m.keys = k.size() == 4 ? k[2] : k[1];
+    if (differ(node, k[0], m.batch)) return error(Code::kInvalidModel, "the batch of query is {}, of key {}", to_string(m.batch), to_string(k[0]));
     if (k.size() == 4 && differ(node, k[1], m.heads)) return error(Code::kInvalidModel, "key has {} heads where {} are needed", to_string(k[1]), m.heads);
     const Dim size = k.size() == 3 ? floor_div(k[2], m.heads) : k.back();
     if (differ(node, size, m.k_size)) return error(Code::kInvalidModel, "queries have heads of {}, keys of {}", to_string(m.k_size), to_string(size));
@@ -68,6 +69,8 @@ Result<MultiHead> multi_head_sizes(const Node& node, const Layout& at) {
   if (node.has_input(2)) {
     const Dims& v = dims_of(node, 2);
     if (v.size() != 3 && v.size() != 4) return error(Code::kInvalidModel, "value has rank {}", v.size());
+    if (differ(node, v[0], m.batch)) return error(Code::kInvalidModel, "the batch of query is {}, of value {}", to_string(m.batch), to_string(v[0]));
+    if (differ(node, v[v.size() == 4 ? 2 : 1], m.keys)) return error(Code::kInvalidModel, "there are {} keys and {} values", to_string(m.keys), to_string(v[v.size() == 4 ? 2 : 1]));
     if (v.size() == 3 && v[2].is_const() && v[2].value() % m.heads != 0)
       return error(Code::kInvalidModel, "{} components do not divide into {} heads", v[2].value(), m.heads);
     if (v.size() == 4 && differ(node, v[1], m.heads)) return error(Code::kInvalidModel, "value has {} heads where {} are needed", to_string(v[1]), m.heads);

@@ -17,6 +17,8 @@ Status infer_skip_norm(InferContext& c) {
   bool simplified = c.node().op().name == "SkipSimplifiedLayerNormalization";
   for (int i : {2, 3}) TENON_RETURN_IF_ERROR(require_rank(c, i, 1));
   if (!simplified) TENON_RETURN_IF_ERROR(require_rank(c, 4, 1));
+  for (int i = 2; i < c.node().num_inputs(); ++i)
+    if (c.has(i) && c.ranked(i) && c.ranked(0)) TENON_RETURN_IF_ERROR(require_equal(c, c.shape(i)[0], c.shape(0).back(), "a parameter and the last axis"));
   if (c.ranked(0) && c.ranked(1)) {
     const Dims &x = c.shape(0), &skip = c.shape(1);
     if (skip.size() > x.size()) return c.fail("the skip is {}, which does not fit {}", to_string(c.in(1)), to_string(c.in(0)));
@@ -71,6 +73,11 @@ Values decompose_skip_norm(Node& node, Builder& b) {
 Status infer_embed_norm(InferContext& c) {
   TENON_RETURN_IF_ERROR(require_rank(c, 0, 2));
   for (int i : {2, 3, 4}) TENON_RETURN_IF_ERROR(require_rank(c, i, 2));
+  for (int i : {5, 6})
+    if (c.has(i) && c.ranked(i) && c.ranked(2)) {
+      TENON_RETURN_IF_ERROR(require_rank(c, i, 1));
+      TENON_RETURN_IF_ERROR(require_equal(c, c.shape(i)[0], c.shape(2)[1], "gamma or beta and the embedding"));
+    }
   DType type = c.dtype(2);
   bool known = c.ranked(0) && c.ranked(2);
   c.set(0, known ? tensor_of(type, {c.shape(0)[0], c.shape(0)[1], c.shape(2)[1]}) : unranked(type));
