@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <iterator>
 #include <limits>
 
 #include "ir/compute.h"
@@ -113,6 +114,30 @@ double distance(const Tensor& a, const Tensor& b) {
   return difference == 0 ? 0 : norm == 0 ? kInfinite : std::sqrt(difference / norm);
 }
 
+// Of two lists of one length: the share of elements of the one that pair with no equal of the other.
+template <class T>
+double unpaired(std::vector<T> a, std::vector<T> b) {
+  std::sort(a.begin(), a.end());
+  std::sort(b.begin(), b.end());
+  std::vector<T> both;
+  std::set_intersection(a.begin(), a.end(), b.begin(), b.end(), std::back_inserter(both));
+  return a.empty() ? 0 : static_cast<double>(a.size() - both.size()) / static_cast<double>(a.size());
+}
+
+Tensor ascending(const Tensor& tensor) {
+  std::vector<double> values;
+  for (int64_t i = 0; i < tensor.size(); ++i) values.push_back(tensor.at_double(i));
+  std::sort(values.begin(), values.end(),
+            [](double a, double b) { return std::isnan(b) ? !std::isnan(a) : a < b; });
+  return Tensor::from<double>({tensor.size()}, std::span<const double>(values));
+}
+
+std::vector<int64_t> integers(const Tensor& tensor) {
+  std::vector<int64_t> values;
+  for (int64_t i = 0; i < tensor.size(); ++i) values.push_back(tensor.at_int(i));
+  return values;
+}
+
 bool is_random(const ir::Graph& graph) {
   bool found = false;
   ir::walk(const_cast<ir::Graph&>(graph), [&](ir::Node& node) { found = found || node.op().side_effects; });
@@ -140,6 +165,16 @@ double relative_distance(const HostValue& a, const HostValue& b) {
   return x == nullptr || y == nullptr ? kInfinite : distance(*x, *y);
 }
 
+double unordered_distance(const HostValue& a, const HostValue& b) {
+  const Tensor* x = std::get_if<Tensor>(&a);
+  const Tensor* y = std::get_if<Tensor>(&b);
+  if (x == nullptr || y == nullptr || x->dtype() != y->dtype() || x->shape() != y->shape()) return kInfinite;
+  if (info(x->dtype()).cls == DTypeClass::kComplex) return kInfinite;
+  if (is_float(x->dtype())) return distance(ascending(*x), ascending(*y));
+  if (x->dtype() == DType::kString) return unpaired(x->string_values(), y->string_values());
+  return unpaired(integers(*x), integers(*y));
+}
+
 Result<RoundOff> measure_round_off(const ir::Graph& graph, std::span<const HostValue> inputs, int samples,
                                    const std::function<bool(const RoundOff&)>& go_on) {
   if (is_random(graph))
@@ -147,6 +182,7 @@ Result<RoundOff> measure_round_off(const ir::Graph& graph, std::span<const HostV
   TENON_ASSIGN_OR_RETURN(const std::vector<HostValue> base, ir::evaluate_graph(graph, inputs));
   RoundOff out;
   out.noise.resize(base.size());
+  out.unordered_noise.resize(base.size());
   while (out.samples < samples && (out.samples == 0 || !go_on || go_on(out))) {
     const uint64_t sample = static_cast<uint64_t>(++out.samples);
     uint64_t step = 0;
@@ -155,8 +191,10 @@ Result<RoundOff> measure_round_off(const ir::Graph& graph, std::span<const HostV
       return perturb(node, outputs, hash_combine(sample, step++));
     };
     TENON_ASSIGN_OR_RETURN(const std::vector<HostValue> moved, ir::evaluate_graph(graph, inputs, options));
-    for (size_t i = 0; i < base.size(); ++i)
+    for (size_t i = 0; i < base.size(); ++i) {
       out.noise[i] = std::max(out.noise[i], relative_distance(moved[i], base[i]));
+      out.unordered_noise[i] = std::max(out.unordered_noise[i], unordered_distance(moved[i], base[i]));
+    }
   }
   return out;
 }
@@ -165,21 +203,29 @@ Result<std::optional<std::string>> within_round_off(const ir::Graph& graph, std:
                                                     const std::map<size_t, HostValue>& expected,
                                                     std::span<const HostValue> actual, int samples) {
   constexpr double kTwoRuns = 2, kHopeless = 16;
-  std::map<size_t, double> apart;
+  struct Apart {
+    double ordered, unordered;
+  };
+  std::map<size_t, Apart> apart;
   for (const auto& [index, value] : expected) {
     if (index >= actual.size()) return std::optional<std::string>();
-    apart[index] = relative_distance(actual[index], value);
-    if (!std::isfinite(apart[index])) return std::optional<std::string>();
+    const Apart one{relative_distance(actual[index], value), unordered_distance(actual[index], value)};
+    if (!std::isfinite(one.ordered) || !std::isfinite(one.unordered)) return std::optional<std::string>();
+    apart[index] = one;
   }
   const auto within = [&](const RoundOff& r, double factor) {
-    return std::all_of(apart.begin(), apart.end(),
-                       [&](const auto& one) { return one.second <= factor * r.noise[one.first]; });
+    return std::all_of(apart.begin(), apart.end(), [&](const auto& one) {
+      return one.second.ordered <= factor * r.noise[one.first] &&
+             one.second.unordered <= factor * r.unordered_noise[one.first];
+    });
   };
   TENON_ASSIGN_OR_RETURN(const RoundOff r, measure_round_off(graph, inputs, samples, [&](const RoundOff& so_far) {
                            return within(so_far, kHopeless);
                          }));
   if (!within(r, kTwoRuns)) return std::optional<std::string>();
-  const auto share = [&](const auto& one) { return r.noise[one.first] > 0 ? one.second / r.noise[one.first] : 0; };
+  const auto share = [&](const auto& one) {
+    return r.noise[one.first] > 0 ? one.second.ordered / r.noise[one.first] : 0;
+  };
   const auto worst =
       std::max_element(apart.begin(), apart.end(), [&](const auto& a, const auto& b) { return share(a) < share(b); });
   if (worst == apart.end()) return std::optional<std::string>();
@@ -187,7 +233,7 @@ Result<std::optional<std::string>> within_round_off(const ir::Graph& graph, std:
       fmt::format("ill-conditioned model: '{}' is {:.2g} off (relative norm), but moves by {:.2g} itself when every "
                   "operation rounds 1 ulp differently "
                   "({} runs)",
-                  graph.output_name(static_cast<int>(worst->first)), worst->second, r.noise[worst->first], r.samples));
+                  graph.output_name(static_cast<int>(worst->first)), worst->second.ordered, r.noise[worst->first], r.samples));
 }
 
 }  // namespace tenon::eval

@@ -26,8 +26,13 @@ Status perturb(const ir::Node& node, std::span<HostValue> outputs, uint64_t seed
 /// the share of elements that differ. Infinite when type, shape or the places of NaN and infinities differ.
 double relative_distance(const HostValue& a, const HostValue& b);
 
+/// The least relative_distance over every order of the elements of `a`: of floats that in ascending order, of others the
+/// share that has no equal in `b`.
+double unordered_distance(const HostValue& a, const HostValue& b);
+
 struct RoundOff {
   std::vector<double> noise;  // per output: the largest relative_distance of a perturbed run from the run without
+  std::vector<double> unordered_noise;  // the same of unordered_distance
   int samples = 0;
 };
 
@@ -38,7 +43,8 @@ Result<RoundOff> measure_round_off(const ir::Graph& graph, std::span<const HostV
 
 /// Whether every expected output is as near to the actual one as two correctly rounded runs of the model are: at most
 /// twice the noise of that output (the triangle inequality: each of the two may be the noise away from the exact
-/// result). Gives a sentence with the figures when it is, nullopt when it is not.
+/// result), element by element and also in whatever order: where noise swaps the rows, the first alone would take any values
+/// for near. Gives a sentence with the figures when it is, nullopt when it is not.
 Result<std::optional<std::string>> within_round_off(const ir::Graph& graph, std::span<const HostValue> inputs,
                                                     const std::map<size_t, HostValue>& expected,
                                                     std::span<const HostValue> actual, int samples);

@@ -1,8 +1,10 @@
+#include <algorithm>
 #include <map>
 
 #include "codegen/lower/lower.h"
 #include "ir/op.h"
 #include "passes/pass.h"
+#include "passes/patch.h"
 #include "tools/common.h"
 
 namespace tenon::tools {
@@ -29,7 +31,14 @@ struct Row {
 
 bool structural(const ir::Node& node) { return node.op().compute.structural && node.num_regions() == 0; }
 
-Row place(const ir::Node& node, const codegen::Target& target) {
+/// Why a node that has a decomposition was not decomposed; empty when that is for another reason. Leaves the graph as it is.
+std::string refusal(ir::Node& node) {
+  passes::Patch patch(node);
+  const Result<std::vector<ir::Value*>> values = node.op().compute.decompose(node, patch.builder());
+  return !patch.builder().status().ok() ? patch.builder().status().what() : values.ok() ? std::string() : values.status().what();
+}
+
+Row place(ir::Node& node, const codegen::Target& target) {
   Row row{node.name(), std::string(node.op_name()), "generated", {}};
   if (node.num_regions() > 0 && node.op().compute.structural && !node.is("tenon.fused")) {
     row.runs = "control flow";
@@ -43,6 +52,10 @@ Row place(const ir::Node& node, const codegen::Target& target) {
   } else {
     row.runs = "host";
     row.why = lowered.status().what();
+    const ir::Compute& compute = node.op().compute;
+    const auto ranked = [](const ir::Value* v) { return v == nullptr || v->type().is_ranked_tensor(); };
+    if (compute.body == nullptr && compute.decompose != nullptr && std::ranges::all_of(node.inputs(), ranked))
+      if (std::string why = refusal(node); !why.empty()) row.why = std::move(why);
   }
   return row;
 }
@@ -52,12 +65,14 @@ Status check(Options& o) {
   TENON_ASSIGN_OR_RETURN(const auto graph, load(o.model));
   const size_t nodes = count_nodes(*graph);
   TENON_RETURN_IF_ERROR(passes::run_pipeline(*graph, {.level = o.level, .interrupt = o.model.interrupt}));
-  std::vector<Row> rows;
+  std::vector<ir::Node*> placed;
   ir::walk(*graph, [&](ir::Node& node) {
     const ir::Node* owner = node.graph()->parent();
     if (structural(node) || (owner != nullptr && owner->is("tenon.fused"))) return;
-    rows.push_back(place(node, target));
+    placed.push_back(&node);
   });
+  std::vector<Row> rows;
+  for (ir::Node* node : placed) rows.push_back(place(*node, target));
   std::map<std::string, int> totals;
   Table table({"node", "op", "runs", "how, or why not generated"});
   nlohmann::json json_rows = nlohmann::json::array();

@@ -133,7 +133,7 @@ Result<std::unique_ptr<ir::Graph>> load(ModelOptions& options) {
   return eval::load_model(file, import);
 }
 
-std::string unbound_dims(const ir::Graph& graph) {
+std::string unbound_dims(const ir::Graph& graph, const ModelOptions& options) {
   std::set<int> symbols;
   for (const ir::Value* input : graph.inputs())
     if (input->type().is_tensor() && input->type().tensor().ranked())
@@ -141,7 +141,9 @@ std::string unbound_dims(const ir::Graph& graph) {
         if (dim.is_symbol()) symbols.insert(dim.symbol_id());
   std::vector<std::string> names;
   for (int id : symbols) names.push_back(graph.dims().symbol_name(id));
-  return fmt::format("{}", fmt::join(names, ", "));
+  if (names.empty()) return {};
+  const bool bindable = std::filesystem::path(options.path).extension() != ".tir";
+  return fmt::format("{} at 1{}", fmt::join(names, ", "), bindable ? " (bind with --dim NAME=N)" : "");
 }
 
 size_t count_nodes(ir::Graph& graph) {

@@ -48,8 +48,9 @@ CLI::Validator thread_count();
 Result<frontend::ImportOptions> import_options(const ModelOptions& options);
 /// Starts the limits, loads what eval::find_model finds, and leaves its path and the limits in `options`.
 Result<std::unique_ptr<ir::Graph>> load(ModelOptions& options);
-/// Names of the symbolic dims of the inputs, "batch, length"; empty when there are none.
-std::string unbound_dims(const ir::Graph& graph);
+/// "batch, length at 1 (bind with --dim NAME=N)" of the symbolic dims of the inputs, without the advice for a .tir file, which
+/// takes none; empty when there are no such dims.
+std::string unbound_dims(const ir::Graph& graph, const ModelOptions& options);
 /// Nodes with those of regions, without constants and without the parts of fused nodes.
 size_t count_nodes(ir::Graph& graph);
 

@@ -2,6 +2,7 @@
 #include <map>
 
 #include "eval/cost.h"
+#include "frontend/onnx/model_fields.h"
 #include "tools/common.h"
 
 namespace tenon::tools {
@@ -35,7 +36,25 @@ std::map<std::string, int> count_ops(ir::Graph& graph) {
   return out;
 }
 
-void print_summary(const ir::Graph& graph, const std::map<std::string, int>& ops, const eval::Cost& cost) {
+/// "opset 17, ai.onnx.ml 3; IR version 8"; empty for a .tir file that does not say.
+std::string versions(const ir::Graph& graph) {
+  namespace fields = frontend::fields;
+  const auto text = [&](std::string_view key) {
+    const auto found = graph.metadata.find(std::string(key));
+    return found == graph.metadata.end() ? std::string() : found->second;
+  };
+  std::vector<std::string> opsets;
+  for (const std::string& entry : split(text(fields::kOpsets), ' ')) {
+    const size_t colon = entry.rfind(':');
+    if (colon != std::string::npos) opsets.push_back(fmt::format("{} {}", entry.substr(0, colon), entry.substr(colon + 1)));
+    else if (!entry.empty()) opsets.push_back("opset " + entry);
+  }
+  const std::string ir = text(fields::kIrVersion);
+  return fmt::format("{}{}{}", fmt::join(opsets, ", "), opsets.empty() || ir.empty() ? "" : "; ", ir.empty() ? "" : "IR version " + ir);
+}
+
+void print_summary(const ModelOptions& model, const ir::Graph& graph, const std::map<std::string, int>& ops, const eval::Cost& cost) {
+  if (const std::string text = versions(graph); !text.empty()) fmt::print("{}\n\n", text);
   Table io({"", "name", "type"});
   for (const ir::Value* v : graph.inputs()) io.add({"input", v->name(), ir::to_string(v->type())});
   for (size_t i = 0; i < graph.outputs().size(); ++i)
@@ -53,8 +72,8 @@ void print_summary(const ir::Graph& graph, const std::map<std::string, int>& ops
   for (const auto& [n, op] : sorted) table.add({op, std::to_string(-n)});
   table.add({"all", std::to_string(total)});
   table.print();
-  const std::string unbound = unbound_dims(graph);
-  if (!unbound.empty()) fmt::print("\nwith {} at 1 (bind with --dim NAME=N):", unbound);
+  const std::string unbound = unbound_dims(graph, model);
+  if (!unbound.empty()) fmt::print("\nwith {}:", unbound);
   fmt::print("\nparameters   {} ({})\n", human_count(cost.parameters), human_bytes(cost.parameter_bytes));
   fmt::print("operations   {}{}\n", human_count(cost.flops),
              cost.uncounted > 0 ? fmt::format(", {} nodes not counted", cost.uncounted) : std::string());
@@ -66,7 +85,7 @@ nlohmann::json summary_json(const ir::Graph& graph, const std::map<std::string, 
   for (const ir::Value* v : graph.inputs()) inputs.push_back({{"name", v->name()}, {"type", ir::to_string(v->type())}});
   for (size_t i = 0; i < graph.outputs().size(); ++i)
     outputs.push_back({{"name", graph.output_name(static_cast<int>(i))}, {"type", ir::to_string(graph.outputs()[i]->type())}});
-  return {{"inputs", inputs}, {"outputs", outputs}, {"ops", ops}, {"parameters", cost.parameters}, {"parameter_bytes", cost.parameter_bytes},
+  return {{"versions", versions(graph)}, {"inputs", inputs}, {"outputs", outputs}, {"ops", ops}, {"parameters", cost.parameters}, {"parameter_bytes", cost.parameter_bytes},
           {"operations", cost.flops}, {"activation_bytes", cost.activation_bytes}};
 }
 
@@ -117,7 +136,7 @@ Status inspect(Options& o) {
   } else {
     const std::map<std::string, int> ops = count_ops(*graph);
     const eval::Cost cost = eval::estimate(*graph);
-    if (text) print_summary(*graph, ops, cost);
+    if (text) print_summary(o.model, *graph, ops, cost);
     json = summary_json(*graph, ops, cost);
   }
   return o.json.empty() ? Status() : write_json(json, o.json);

@@ -242,12 +242,23 @@ std::string markdown(const std::vector<Entry>& all) {
   return out;
 }
 
+/// The same name in other domains or another case, as a hint.
+std::string similar_text(const std::string& wanted) {
+  const auto lower = [](std::string_view text) { return CLI::detail::to_lower(std::string(text)); };
+  const std::string name = lower(std::string_view(wanted).substr(wanted.rfind('.') + 1));
+  std::vector<std::string> found;
+  for (const Entry& e : entries())
+    if (lower(e.name) == name) found.push_back(e.qualified());
+  return found.empty() ? "`tenon ops` lists them" : fmt::format("did you mean {}?", fmt::join(found, " or "));
+}
+
 Status ops(const Options& o) {
   std::vector<Entry> all = entries();
   if (!o.op.empty()) {
     const std::string wanted = o.op.starts_with("ai.onnx.") && !o.op.starts_with("ai.onnx.ml.") && !o.op.starts_with("ai.onnx.preview.") ? o.op.substr(8) : o.op;
     std::erase_if(all, [&](const Entry& e) { return e.qualified() != wanted; });
-    if (all.empty()) return Status(Code::kInvalidArgument, fmt::format("there is no op '{}'", o.op), {}, "`tenon ops` lists them");
+    if (all.empty())
+      return Status(Code::kInvalidArgument, fmt::format("there is no op '{}'", o.op), {}, similar_text(wanted));
   }
   if (o.markdown) {
     fmt::print("{}", markdown(all));

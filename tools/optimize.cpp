@@ -45,6 +45,13 @@ Status check_names(const std::vector<std::string>& names, const char* option) {
   return {};
 }
 
+std::string opset_text(const frontend::OpsetChoice& choice) {
+  std::string text = fmt::format("opset {}", choice.written);
+  if (choice.of_model != 0 && choice.of_model != choice.written) text += fmt::format(", the model has {}", choice.of_model);
+  if (!choice.raised_for.empty()) text += fmt::format("; {} needs {}", choice.raised_for, choice.written);
+  return text;
+}
+
 Status optimize(Options& o) {
   if (o.list) {
     list_passes();
@@ -81,7 +88,12 @@ Status optimize(Options& o) {
     fmt::print("{} nodes before, {} after -O{} (constants not counted; name a file with -o to keep the graph)\n", before, count_nodes(*graph), o.level);
     return {};
   }
-  if (to_onnx) return frontend::export_onnx(*graph, o.output, o.onnx);
+  if (to_onnx) {
+    frontend::OpsetChoice choice;
+    TENON_RETURN_IF_ERROR(frontend::export_onnx(*graph, o.output, o.onnx, &choice));
+    fmt::print("{}: {}\n", o.output, opset_text(choice));
+    return {};
+  }
   const std::string text = ir::to_text(*graph, {.full = o.output != "-"});
   if (o.output == "-") {
     std::fwrite(text.data(), 1, text.size(), stdout);
@@ -99,11 +111,11 @@ void add_optimize(CLI::App& app, int& status) {
   sub->get_option("MODEL")->required(false);
   sub->add_option("-o,--output", o->output, "Graph to write: OUT.onnx, OUT.tir, or - for stdout (.tir, large constants abridged)")->type_name("OUT");
   sub->add_option("-O", o->level, "Optimisation level")->check(CLI::Range(0, 3).description(""))->type_name("0..3");
-  sub->add_option("--opset", o->onnx.opset, "Opset of OUT.onnx; without it the model's own, or the lowest that has every op")->type_name("13..28")->check(CLI::Range(frontend::kOldestExportOpset, frontend::kNewestExportOpset).description(""));
+  sub->add_option("--opset", o->onnx.opset, "Opset of OUT.onnx; without it the model's own, or the lowest that has every op")->type_name("13..28")->default_str("")->check(CLI::Range(frontend::kOldestExportOpset, frontend::kNewestExportOpset).description(""));
   sub->add_flag("--external-data", o->onnx.external_data, "Weights of OUT.onnx into OUT.onnx.data; so by itself from 2 GB on");
   add_list(*sub, "--print-after", o->print_after, "PASS", "Print the graph after this pass, or all. Repeatable");
   add_list(*sub, "--disable", o->disable, "PASS", "Leave out this pass. Repeatable");
-  sub->add_option("--max-rewrites", o->max_rewrites, "Stop rewriting after this many; -1: no limit")->type_name("N")->check(CLI::Range(int64_t{-1}, std::numeric_limits<int64_t>::max()).description(""));
+  sub->add_option("--max-rewrites", o->max_rewrites, "Stop rewriting after this many")->type_name("N")->default_str("")->check(CLI::Range(int64_t{-1}, std::numeric_limits<int64_t>::max()).description(""));
   sub->add_flag("--list-passes", o->list, "List the passes in order and end");
   sub->add_flag("--verify-each", o->verify_each, "Verify the graph after every pass");
   sub->add_flag("--times", o->times, "Print the time of every pass");

@@ -149,8 +149,8 @@ Status run(Options& o) {
   const double took = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
   if (!o.output_dir.empty()) TENON_RETURN_IF_ERROR(write_outputs(o, *graph, outputs));
   if (o.json != "-") show(*graph, inputs, outputs);
-  const std::string unbound = o.test_data || o.inputs.size() == inputs.size() ? std::string() : unbound_dims(*graph);
-  if (o.json != "-") fmt::print("{} in {:.3f} ms, the first run{}\n", chosen[0]->name(), took, unbound.empty() ? "" : fmt::format("; random inputs, {} at 1 (bind with --dim NAME=N)", unbound));
+  const std::string unbound = o.test_data || o.inputs.size() == inputs.size() ? std::string() : unbound_dims(*graph, o.model);
+  if (o.json != "-") fmt::print("{} in {:.3f} ms, the first run{}\n", chosen[0]->name(), took, unbound.empty() ? "" : fmt::format("; random inputs, {}", unbound));
   if (o.json.empty()) return {};
   nlohmann::json ins = nlohmann::json::array(), outs = nlohmann::json::array();
   for (size_t i = 0; i < inputs.size(); ++i) ins.push_back(to_json(graph->inputs()[i]->name(), inputs[i]));

@@ -17,7 +17,8 @@ constexpr const char* kRule =
     "When all outputs begin with the shape of a float output that never increases along its last axis (a ranking), rows\n"
     "that agree in every output may stand in another order: only where scores tie within the tolerance can they.\n"
     "A case that still differs passes as ill-conditioned, and is listed, when each output is no further off (in its norm) than\n"
-    "twice what the model's own output moves in --round-off runs whose every operation rounds by chance 1 ulp up or down.\n\n"
+    "twice what the model's own output moves in --round-off runs whose every operation rounds by chance 1 ulp up or down, in\n"
+    "their order and in any order. --rtol, --atol and --scaled-atol turn that off unless --round-off is given as well.\n\n"
     "Examples:\n"
     "  tenon verify models/digits --backend reference,cpu\n"
     "  tenon verify /usr/share/libonnx-testdata/data/node --filter 'test_conv*' --atol 1e-7\n"
@@ -33,8 +34,10 @@ struct Options {
   int jobs = 1, threads = 0, opt_level = 3, round_off = 8;
   bool no_isolate = false, verbose = false;
   eval::RoundTrip round_trip{.level = -1};
+  CLI::Option* rtol_given = nullptr;
   CLI::Option* atol_given = nullptr;
   CLI::Option* scaled_given = nullptr;
+  CLI::Option* round_off_given = nullptr;
 };
 
 nlohmann::json to_json(const std::vector<eval::CaseResult>& results) {
@@ -100,7 +103,9 @@ int verify(const Options& o) {
     if (!rule.ok()) return report(std::move(rule).status().at("--match-rows"));
     options.rows = *rule;
   }
-  options.round_off_samples = o.round_off;
+  // A tolerance that someone asks for is the one that holds.
+  const bool strict = o.rtol_given->count() + o.atol_given->count() + o.scaled_given->count() > 0;
+  options.round_off_samples = strict && o.round_off_given->count() == 0 ? 0 : o.round_off;
   options.compile.opt_level = o.opt_level;
   options.compile.target = o.target;
   options.session.num_threads = o.threads;
@@ -154,26 +159,29 @@ void add_verify(CLI::App& app, int& status) {
   CLI::App* sub = app.add_subcommand("verify", "Run folders of model.onnx + test_data_set_* and compare with their outputs");
   sub->add_option("DIR", o->folders, "Folders, searched recursively, or models in such folders")->required()->type_name("")->default_str("");
   sub->add_option("--backend", o->backend, "Backends, separated by commas")->type_name("NAME,...");
-  sub->add_option("--rtol", o->rtol, "Relative tolerance")->check(non_negative());
+  o->rtol_given = sub->add_option("--rtol", o->rtol, "Relative tolerance")->check(non_negative());
   o->atol_given = sub->add_option("--atol", o->atol, "Absolute tolerance; alone, it replaces --scaled-atol")->check(non_negative());
   o->scaled_given = sub->add_option("--scaled-atol", o->scaled_atol, "Tolerance relative to the largest expected magnitude")->check(non_negative());
   sub->add_option("--filter", o->filter, "Only cases whose name, or folder's name, matches this glob")->type_name("GLOB");
   sub->add_option("--match-rows", o->rows,
                   "Compare OUTPUT and all outputs whose shapes start with its shape as rows in any order; only rows with OUTPUT>=T")
       ->type_name("OUTPUT[>=T]");
-  sub->add_option("--round-off", o->round_off, "Runs with random rounding of a case that differs; 0: none")
-      ->check(CLI::Range(0, 1000).description(""))
-      ->type_name("N");
+  o->round_off_given =
+      sub->add_option("--round-off", o->round_off, "Runs with random rounding of a case that differs; 0, and beside a given tolerance: none")
+          ->check(CLI::Range(0, 1000).description(""))
+          ->type_name("N");
   sub->add_option("--jobs", o->jobs, "Cases at a time")->check(CLI::Range(1, 1024).description(""))->type_name("N");
   sub->add_option("--threads", o->threads, "Threads of a session; 0: all cores")->type_name("N")->check(thread_count());
   add_limit_options(*sub, o->limits, "a case");
   sub->add_option("-O", o->opt_level, "Optimisation level")->check(CLI::Range(0, 3).description(""))->type_name("0..3");
   CLI::Option* trip = sub->add_option("--round-trip", o->round_trip.level, "First write the model as ONNX after these passes and read it back")
                           ->check(CLI::Range(0, 3).description(""))
-                          ->type_name("0..3");
+                          ->type_name("0..3")
+                          ->default_str("");
   sub->add_option("--opset", o->round_trip.opset, "Opset that --round-trip writes")
       ->check(CLI::Range(frontend::kOldestExportOpset, frontend::kNewestExportOpset).description(""))
       ->type_name("13..28")
+      ->default_str("")
       ->needs(trip);
   add_target(*sub, o->target);
   add_custom_ops(*sub, o->custom_ops);

@@ -79,7 +79,7 @@ class GroupBuilder {
   }
 
   Status collect_node(const Node& n) {
-    if (n.op().compute.body == nullptr) return error(Code::kUnsupported, "opaque: {} has no element semantics", n.op_name());
+    if (n.op().compute.body == nullptr) return no_body(n);
     for (const Value* v : n.outputs()) TENON_RETURN_IF_ERROR(check_type(v));
     for (const Value* v : n.inputs()) {
       if (v != nullptr) TENON_RETURN_IF_ERROR(check_type(v));
@@ -91,6 +91,14 @@ class GroupBuilder {
       bodies_.emplace(n.output(static_cast<int>(i)), Source{&n, bodies[i]});
     }
     return {};
+  }
+
+  static Status no_body(const Node& n) {
+    if (n.op().compute.decompose == nullptr)
+      return error(Code::kUnsupported, "{}", n.op().host.empty() ? "opaque: there are no element semantics" : n.op().host);
+    for (const Value* v : n.inputs())
+      if (v != nullptr) TENON_RETURN_IF_ERROR(check_type(v));
+    return error(Code::kUnsupported, "the op is composed of simpler ones, but not in this form");
   }
 
   static Status check_type(const Value* v) {

@@ -15,6 +15,7 @@ constexpr uint64_t kMaxMessage = (uint64_t{1} << 31) - (uint64_t{64} << 20);
 struct Parts {
   onnx::ModelProto model;
   std::vector<Tensor> tensors;
+  OpsetChoice choice;
 };
 
 Result<Parts> build(const ir::Graph& graph, const ExportOptions& options) {
@@ -28,6 +29,7 @@ Result<Parts> build(const ir::Graph& graph, const ExportOptions& options) {
   Parts out;
   TENON_RETURN_IF_ERROR(exporter.run(out.model));
   out.tensors = exporter.tensors().list();
+  out.choice = exporter.opset_choice();
   return out;
 }
 
@@ -65,7 +67,8 @@ Result<std::string> export_onnx_bytes(const ir::Graph& graph, const ExportOption
   return out;
 }
 
-Status export_onnx(const ir::Graph& graph, const std::filesystem::path& file, const ExportOptions& options) {
+Status export_onnx(const ir::Graph& graph, const std::filesystem::path& file, const ExportOptions& options,
+                   OpsetChoice* choice) {
   TENON_ASSIGN_OR_RETURN(OutputFile model_file, OutputFile::create(file));
   TENON_ASSIGN_OR_RETURN(Parts parts, build(graph, options));
   TENON_ASSIGN_OR_RETURN(std::string skeleton, skeleton_of(parts.model));
@@ -91,6 +94,7 @@ Status export_onnx(const ir::Graph& graph, const std::filesystem::path& file, co
   TENON_RETURN_IF_ERROR(expansion.write([&](std::span<const std::byte> bytes) { return model_file.write(bytes); }));
   // The data first: a model whose data is not there yet would be read as damaged.
   if (data_file) TENON_RETURN_IF_ERROR(data_file->commit());
+  if (choice != nullptr) *choice = parts.choice;
   return model_file.commit();
 }
 

@@ -51,6 +51,7 @@ Opsets imported_opsets(const Graph& module) {
 Status Exporter::run(onnx::ModelProto& model) {
   start_opsets();
   TENON_RETURN_IF_ERROR(choose_opsets(module_));
+  choice_.written = opsets_[""];
   TENON_RETURN_IF_ERROR(read_forms(module_));
   TENON_RETURN_IF_ERROR(write_graph(module_, *model.mutable_graph()));
   for (onnx::FunctionProto& function : function_protos_) *model.add_functions() = std::move(function);
@@ -61,6 +62,7 @@ Status Exporter::run(onnx::ModelProto& model) {
 void Exporter::start_opsets() {
   opsets_ = imported_opsets(module_);
   int64_t& standard = opsets_[""];
+  choice_.of_model = standard;
   standard = asked_ != 0 ? asked_ : std::clamp(standard, kOldestExportOpset, kNewestExportOpset);
   if (auto ml = opsets_.find("ai.onnx.ml"); ml != opsets_.end())
     ml->second = std::clamp<int64_t>(ml->second, kOldestMl, 5);
@@ -83,6 +85,7 @@ Status Exporter::choose_opset(const Node& node) {
     if (form.ok()) return {};
     if ((domain.empty() && asked_ != 0) || needed <= opset) return std::move(form).status();
     opset = needed;
+    if (domain.empty()) choice_.raised_for = node.op_name();
   }
 }
 
@@ -133,7 +136,7 @@ void Exporter::write_fields(onnx::ModelProto& model) const {
       model.set_domain(value);
     else if (key == fields::kModelVersion)
       model.set_model_version(number(value).value_or(0));
-    else if (key == fields::kOpsets || key == fields::kProducerName || key == fields::kProducerVersion ||
+    else if (key == fields::kOpsets || key == fields::kIrVersion || key == fields::kProducerName || key == fields::kProducerVersion ||
              key.starts_with(fields::kDimParam))
       continue;
     else {

@@ -20,6 +20,7 @@ class Exporter {
   Exporter(const ir::Graph& module, int64_t opset) : module_(module), asked_(opset), dims_(module) {}
   Status run(onnx::ModelProto& model);
   const RawTensors& tensors() const { return tensors_; }
+  const OpsetChoice& opset_choice() const { return choice_; }
 
  private:
   /// The name of a value where it is not its own: inside functions.
@@ -44,6 +45,7 @@ class Exporter {
   DimTexts dims_;
   RawTensors tensors_;
   Opsets opsets_;
+  OpsetChoice choice_;
   std::unordered_set<std::string> domains_;  // that nodes of the graphs use
   std::unordered_map<const ir::Node*, Call> forms_;
   std::unordered_set<const ir::Value*> used_;  // by some form or as an output

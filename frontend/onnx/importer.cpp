@@ -77,6 +77,7 @@ void Importer::read_metadata(ir::Graph& graph) {
     if (domain.empty()) opsets = fmt::format("{}", version) + opsets;
     else opsets += fmt::format(" {}:{}", domain, version);
   keep(fields::kOpsets, opsets);
+  keep(fields::kIrVersion, fmt::format("{}", model_.ir_version()));
 }
 
 Status Importer::declare_dims() {

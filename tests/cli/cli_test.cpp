@@ -19,6 +19,7 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using ::testing::StartsWith;
 
 std::string slurp(const fs::path& file) {
@@ -187,6 +188,81 @@ TEST_F(Cli, VerifyReportsInJson) {
   EXPECT_THAT(out_, HasSubstr("output y: 1 of 3 elements differ, first at [0, 2]: 4, expected 5"));
   EXPECT_EQ(tenon(fmt::format("verify {} --backend reference --atol 1.5", folder_.string())), 0);
   EXPECT_EQ(tenon(fmt::format("verify {} --backend reference --filter 'nothing*'", folder_.string())), 2);
+}
+
+// A tolerance that is given holds even where the model's own round-off is larger.
+TEST_F(Cli, VerifyTakesAGivenToleranceAsIs) {
+  const fs::path digits = fs::path(TENON_SOURCE_DIR) / "models/digits";
+  const std::string strict = fmt::format("verify {} --backend cpu --rtol 0 --atol 1e-12", digits.string());
+  EXPECT_EQ(tenon(strict), 1) << out_ << err_;
+  EXPECT_THAT(out_, HasSubstr("FAIL  digits"));
+  EXPECT_EQ(tenon(strict + " --round-off 8"), 0) << out_ << err_;
+  EXPECT_THAT(out_, HasSubstr("ill-conditioned"));
+}
+
+TEST_F(Cli, CheckSaysWhyNodesRunOnTheHost) {
+  const fs::path file = folder_ / "host.tir";
+  std::ofstream(file) << R"(graph "g" {
+  input %a: string[N]
+  %b: string[N] = StringConcat(%a, %a)
+  output %b
+})";
+  EXPECT_EQ(tenon(fmt::format("check {}", file.string())), 0) << err_;
+  EXPECT_THAT(out_, HasSubstr("variable-length strings"));
+  EXPECT_EQ(tenon(fmt::format("inspect {} --placement --backend cpu", file.string())), 0) << err_;
+  EXPECT_THAT(out_, HasSubstr("variable-length strings"));
+}
+
+TEST_F(Cli, CheckSaysWhyANodeIsNotDecomposed) {
+  const fs::path file = folder_ / "host.tir";
+  std::ofstream(file) << R"(graph "g" {
+  input %x: f32[1, 8, 1]
+  input %n: i64[]
+  %y: ? = DFT(%x, %n)
+  output %y
+})";
+  EXPECT_EQ(tenon(fmt::format("check {}", file.string())), 0) << err_;
+  EXPECT_THAT(out_, HasSubstr("the length is known only at run time"));
+}
+
+TEST_F(Cli, OptimizeAndInspectTellVersions) {
+  const fs::path digits = fs::path(TENON_SOURCE_DIR) / "models/digits", out = folder_ / "digits.onnx";
+  EXPECT_EQ(tenon(fmt::format("optimize {} -O3 -o {}", digits.string(), out.string())), 0) << err_;
+  EXPECT_EQ(out_, out.string() + ": opset 24, the model has 14; Swish needs 24\n");
+  EXPECT_EQ(tenon(fmt::format("inspect {}", out.string())), 0) << err_;
+  EXPECT_THAT(out_, StartsWith("opset 24, tenon.fused 1; IR version 12\n"));
+  EXPECT_EQ(tenon(fmt::format("optimize {} -o {}", model().string(), out.string())), 0) << err_;
+  EXPECT_EQ(out_, out.string() + ": opset 17\n");
+  EXPECT_EQ(tenon(fmt::format("inspect {}", model().string())), 0) << err_;
+  EXPECT_THAT(out_, StartsWith("opset 17; IR version 8\n"));
+}
+
+TEST_F(Cli, AdviceFitsTheKindOfModel) {
+  EXPECT_EQ(tenon(fmt::format("run {} --backend reference", model().string())), 0) << err_;
+  EXPECT_THAT(out_, HasSubstr("N at 1 (bind with --dim NAME=N)"));
+  const fs::path tir = folder_ / "m.tir";
+  EXPECT_EQ(tenon(fmt::format("optimize {} -o {}", model().string(), tir.string())), 0) << err_;
+  for (const char* command : {"run --backend reference", "inspect"}) {
+    EXPECT_EQ(tenon(fmt::format("{} {}", command, tir.string())), 0) << err_;
+    EXPECT_THAT(out_, HasSubstr("N at 1"));
+    EXPECT_THAT(out_, Not(HasSubstr("--dim")));
+  }
+}
+
+TEST_F(Cli, HelpShowsNoDefaultsThatCannotBeGiven) {
+  for (const char* command : {"optimize", "verify"}) {
+    EXPECT_EQ(tenon(fmt::format("{} --help", command)), 0);
+    for (const char* impossible : {"13..28=", "0..3=-1", "N=-1"}) EXPECT_THAT(out_, Not(HasSubstr(impossible)));
+  }
+}
+
+TEST_F(Cli, OpsSuggestsNamesThatAreNear) {
+  EXPECT_EQ(tenon("ops Scaler"), 2);
+  EXPECT_THAT(err_, HasSubstr("did you mean ai.onnx.ml.Scaler?"));
+  EXPECT_EQ(tenon("ops gelu"), 2);
+  EXPECT_THAT(err_, HasSubstr("did you mean Gelu or"));
+  EXPECT_EQ(tenon("ops Nope"), 2);
+  EXPECT_THAT(err_, Not(HasSubstr("did you mean")));
 }
 
 TEST_F(Cli, RunWritesOutputs) {

@@ -63,8 +63,10 @@ void replace_all(std::string& text, const std::string& from, const std::string& 
 TEST_F(Example, CommandsOfTheReadmeRun) {
   std::ifstream readme(TENON_SOURCE_DIR "/examples/custom-op/README.md");
   int commands = 0;
+  bool fenced = false;  // what a command prints
   for (std::string line; std::getline(readme, line);) {
-    if (!line.starts_with("    ")) continue;
+    if (line.starts_with("```")) fenced = !fenced;
+    if (fenced || !line.starts_with("    ")) continue;
     std::string command = line.substr(4);
     replace_all(command, "build/release", TENON_BINARY_DIR);
     replace_all(command, "build/custom-op", (folder_ / "build").string());

@@ -76,6 +76,58 @@ TEST(RoundOff, AcceptsWhatTheModelItselfCannotTellApart) {
   EXPECT_FALSE(check(f({0.5F, 1.5F, -2.5F})));
 }
 
+// A ranking of scores that tie but for the rounding above: another order of the rows in every run.
+constexpr std::string_view kRanks = R"(graph {
+  input %x: f32[8]
+  %c: ? = Constant {value = dense<f32[], 1048576.0>}
+  %s: ? = Add(%x, %c)
+  %d: ? = Sub(%s, %c)
+  %k: ? = Constant {value = dense<i64[1], 8>}
+  %scores: ?, %rows: ? = TopK(%d, %k)
+  %table: ? = Constant {value = dense<i64[8], 3, 3, 5, 17, 17, 40, 41, 62>}
+  %labels: ? = Gather(%table, %rows) {axis = 0}
+  %other: ? = Cast(%labels) {to = 1}
+  output %labels
+  output %other
+})";
+
+TEST(RoundOff, OrderWithoutMeaningDoesNotExcuseValues) {
+  const std::vector<HostValue> x = {f({1, 1, 1, 1, 1, 1, 1, 1})};
+  const auto ranks = graph_of(kRanks);
+  const auto labels = [](std::initializer_list<int64_t> v) { return Tensor::from<int64_t>({8}, v); };
+  const std::vector<HostValue> actual = {labels({3, 3, 5, 17, 17, 40, 41, 62}), f({3, 3, 5, 17, 17, 40, 41, 62})};
+  const Result<RoundOff> r = measure_round_off(*ranks, x, 8);
+  ASSERT_TRUE(r.ok()) << r.status().to_string();
+  ASSERT_GT(r->noise[0], 0.5);
+  ASSERT_GT(r->noise[1], 0.5);
+  EXPECT_EQ(r->unordered_noise[0], 0);
+  EXPECT_LT(r->unordered_noise[1], 1e-6);
+  const auto check = [&](size_t output, HostValue expected) {
+    const auto sentence = within_round_off(*ranks, x, {{output, std::move(expected)}}, actual, 8);
+    EXPECT_TRUE(sentence.ok());
+    return sentence.ok() && sentence->has_value();
+  };
+  EXPECT_TRUE(check(0, labels({62, 5, 3, 41, 17, 17, 40, 3})));
+  EXPECT_FALSE(check(0, labels({0, 0, 0, 0, 0, 0, 0, 0})));
+  EXPECT_FALSE(check(0, labels({9, 71, 23, 55, 8, 30, 2, 44})));
+  EXPECT_FALSE(check(0, labels({62, 5, 3, 41, 17, 17, 40, 5})));
+  EXPECT_TRUE(check(1, f({62, 5, 3, 41, 17, 17, 40, 3})));
+  EXPECT_FALSE(check(1, f({0, 0, 0, 0, 0, 0, 0, 0})));
+  EXPECT_FALSE(check(1, f({62, 5, 3, 41, 17, 17, 40, 5})));
+}
+
+TEST(RoundOff, UnorderedDistanceIsTheLeastOfAllOrders) {
+  EXPECT_EQ(unordered_distance(f({4, NAN, 3}), f({NAN, 3, 4})), 0);
+  EXPECT_THAT(unordered_distance(f({4.5F, 3}), f({3, 4})), DoubleNear(0.1, 1e-9));
+  EXPECT_TRUE(std::isinf(unordered_distance(f({3, NAN}), f({3, 4}))));
+  EXPECT_TRUE(std::isinf(unordered_distance(f({3, 4}), f({3, 4, 5}))));
+  EXPECT_THAT(unordered_distance(Tensor::from<int64_t>({2}, {5, 3}), Tensor::from<int64_t>({2}, {3, 4})),
+              DoubleNear(0.5, 1e-9));
+  EXPECT_EQ(unordered_distance(*Tensor::strings({3}, {"a", "b", "c"}), *Tensor::strings({3}, {"c", "a", "b"})), 0);
+  EXPECT_THAT(unordered_distance(*Tensor::strings({4}, {"a", "b", "c", "c"}), *Tensor::strings({4}, {"c", "a", "a", "b"})),
+              DoubleNear(0.25, 1e-9));
+}
+
 TEST(RoundOff, LeavesStableAndRandomModelsAlone) {
   const std::vector<HostValue> x = {f({0.5F, 1.5F, -2.5F, 3})};
   const auto stable = graph_of("graph {\n  input %x: f32[4]\n  %y: ? = Mul(%x, %x)\n  output %y\n}");
