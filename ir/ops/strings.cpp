@@ -292,6 +292,7 @@ Status eval_tfidf(EvalContext& c) {
   int64_t rows = x.rank() == 2 ? x.dim(0) : 1, width = x.rank() == 0 ? 1 : x.shape().back();
   TENON_ASSIGN_OR_RETURN(Tensor* out, c.allocate(0, DType::kF32, x.rank() == 2 ? Shape{rows, g.columns} : Shape{g.columns}));
   std::vector<int64_t> numbers;
+  TENON_RETURN_IF_ERROR(check_scratch(c, (Dim(x.size()) + std::ssize(g.column)) * 8));
   if (x.dtype() != DType::kString) numbers = ints_of(x);
   StepCounter steps(c.interrupt);
   for (int64_t r = 0; r < rows && width > 0; ++r) {
