@@ -71,5 +71,27 @@ TEST(Budget, ScratchIsWithinTheMemoryLimit) {
   EXPECT_EQ(try_op("STFT", {signal, ints({1}), Tensor(), ints({1 << 20})}, {}, options).status().code(), Code::kResourceExhausted);
 }
 
+/// Bytes of the constants that one STFT node of such frames becomes; 0: it stays a node.
+size_t filter_bytes(int64_t frame) {
+  Graph graph;
+  Builder builder(graph);
+  Value* operands[] = {graph.add_input("x", TensorType(DType::kF32, {1, 100000})), builder.scalar(DType::kI64, 100), nullptr,
+                       builder.scalar(DType::kI64, frame)};
+  Node* node = graph.create(*find_op("STFT"), operands, 1);
+  EXPECT_TRUE(infer_node(*node).ok());
+  Builder before(graph, node);
+  if (!node->op().compute.decompose(*node, before).ok()) return 0;
+  size_t bytes = 0;
+  for (const auto& made : graph.nodes())
+    if (const Tensor* value = made->attr_tensor("value")) bytes += value->bytes();
+  return bytes;
+}
+
+TEST(Budget, FiltersOfFramesTakeFewMegabytes) {
+  EXPECT_GT(filter_bytes(1024), size_t{4} << 20);
+  EXPECT_LT(filter_bytes(1024), size_t{5} << 20);
+  EXPECT_EQ(filter_bytes(2048), 0u);
+}
+
 }  // namespace
 }  // namespace tenon::ir
