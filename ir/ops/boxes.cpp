@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "ir/ops/body_helpers.h"
+#include "ir/ops/budget.h"
 #include "ir/ops/families.h"
 #include "ir/ops/nn_helpers.h"
 
@@ -186,6 +187,7 @@ Status eval_roi_align(EvalContext& c) {
   TENON_ASSIGN_OR_RETURN(Tensor* out, c.allocate(0, x.dtype(), {rois.dim(0), x.dim(1), out_h, out_w}));
   if (out->size() == 0) return {};
   if (x.dim(2) == 0 || x.dim(3) == 0) return eval_error(c, Code::kInvalidArgument, "the image is empty");
+  TENON_RETURN_IF_ERROR(check_scratch(c, Dim(x.size()) * 8));
   std::vector<double> data = doubles_of(x);
   int64_t at = 0;
   for (int64_t r = 0; r < rois.dim(0); ++r) {

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "ir/ops/body_helpers.h"
+#include "ir/ops/budget.h"
 #include "ir/ops/cast.h"
 #include "ir/ops/families.h"
 #include "ir/scalar_op.h"
@@ -133,7 +134,9 @@ Status eval_cast(EvalContext& c) {
   }
   TENON_ASSIGN_OR_RETURN(Tensor * out, c.allocate(0, to, in.shape()));
   const bool text = from == DType::kString || to == DType::kString;
+  StepCounter steps(c.interrupt);
   for (int64_t i = 0; i < in.size(); ++i) {
+    TENON_RETURN_IF_ERROR(steps.add(text ? 64 : 8));
     if (text) TENON_RETURN_IF_ERROR(cast_element(in, i, *out, i));
     else store_scalar(out->mutable_data(), to, i, convert(c.node, load_scalar(in.data(), from, i), from, to));
   }

@@ -1,4 +1,5 @@
 #include "ir/ops/body_helpers.h"
+#include "ir/ops/budget.h"
 #include "ir/ops/families.h"
 #include "ir/ops/nn_helpers.h"
 #include "ir/scalar_op.h"
@@ -76,11 +77,12 @@ void add_element(Tensor& out, int64_t to, const Tensor& in, int64_t from) {
 }
 
 // Adds one row of columns (a place in the block) to an image plane.
-void add_row(const Window& w, const std::vector<int64_t>& place, const Tensor& in, int64_t from, Tensor& out, int64_t plane) {
+Status add_row(const Window& w, const std::vector<int64_t>& place, const Tensor& in, int64_t from, Tensor& out, int64_t plane, StepCounter& steps) {
   std::vector<int64_t> at(w.counts.size(), 0);
   int64_t total = 1;
   for (int64_t n : w.counts) total *= n;
   for (int64_t k = 0; k < total; ++k) {
+    TENON_RETURN_IF_ERROR(steps.add(8));
     int64_t offset = 0;
     bool inside = true;
     for (size_t i = 0; i < at.size(); ++i) {
@@ -91,6 +93,7 @@ void add_row(const Window& w, const std::vector<int64_t>& place, const Tensor& i
     if (inside) add_element(out, plane + offset, in, from + k);
     for (size_t i = at.size(); i-- > 0 && ++at[i] == w.counts[i];) at[i] = 0;
   }
+  return {};
 }
 
 Status eval_col2im(EvalContext& c) {
@@ -104,10 +107,12 @@ Status eval_col2im(EvalContext& c) {
   Shape shape = {in.dim(0), in.dim(1) / points};
   shape.insert(shape.end(), w.image.begin(), w.image.end());
   TENON_ASSIGN_OR_RETURN(Tensor * out, c.allocate(0, in.dtype(), shape));
+  StepCounter steps(c.interrupt);
   for (int64_t plane = 0; plane < shape[0] * shape[1]; ++plane) {
     std::vector<int64_t> place(w.block.size(), 0);
     for (int64_t p = 0; p < points; ++p) {
-      add_row(w, place, in, (plane * points + p) * blocks, *out, plane * pixels);
+      TENON_RETURN_IF_ERROR(steps.add(1));
+      TENON_RETURN_IF_ERROR(add_row(w, place, in, (plane * points + p) * blocks, *out, plane * pixels, steps));
       for (size_t i = place.size(); i-- > 0 && ++place[i] == w.block[i];) place[i] = 0;
     }
   }

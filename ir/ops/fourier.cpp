@@ -4,6 +4,7 @@
 #include <complex>
 #include <numbers>
 
+#include "ir/ops/budget.h"
 #include "ir/ops/decompose.h"
 #include "ir/ops/families.h"
 
@@ -16,27 +17,34 @@ constexpr DTypeSet kIndex = dtypes(DType::kI32, DType::kI64);
 using Complex = std::complex<double>;
 
 /// Cooley and Tukey's halving while the length is even, then the sum itself. `sign`: -1 forward, 1 backward; not scaled.
-void transform(std::vector<Complex>& x, double sign) {
+Status transform(std::vector<Complex>& x, double sign, StepCounter& steps) {
   size_t n = x.size();
-  if (n <= 1) return;
+  if (n <= 1) return {};
+  TENON_RETURN_IF_ERROR(steps.add(static_cast<int64_t>(n)));
   if (n % 2 == 0 && n > 2) {
     std::vector<Complex> even(n / 2), odd(n / 2);
     for (size_t i = 0; i < n / 2; ++i) even[i] = x[2 * i], odd[i] = x[2 * i + 1];
-    transform(even, sign);
-    transform(odd, sign);
+    TENON_RETURN_IF_ERROR(transform(even, sign, steps));
+    TENON_RETURN_IF_ERROR(transform(odd, sign, steps));
     for (size_t k = 0; k < n / 2; ++k) {
       Complex t = std::polar(1.0, sign * 2 * std::numbers::pi * static_cast<double>(k) / static_cast<double>(n)) * odd[k];
       x[k] = even[k] + t;
       x[k + n / 2] = even[k] - t;
     }
-    return;
+    return {};
   }
   std::vector<Complex> twiddle(n), out(n);
   for (size_t k = 0; k < n; ++k) twiddle[k] = std::polar(1.0, sign * 2 * std::numbers::pi * static_cast<double>(k) / static_cast<double>(n));
-  for (size_t k = 0; k < n; ++k)
+  for (size_t k = 0; k < n; ++k) {
+    TENON_RETURN_IF_ERROR(steps.add(static_cast<int64_t>(n)));
     for (size_t j = 0; j < n; ++j) out[k] += x[j] * twiddle[j * k % n];
+  }
   x = std::move(out);
+  return {};
 }
+
+/// The input as doubles; a line, its result and its halves, whose own add up to as much again.
+Dim transform_scratch(const Tensor& x, int64_t n) { return Dim(x.size()) * 8 + Dim(n) * 5 * int64_t{sizeof(Complex)}; }
 
 constexpr int64_t kMaxOddLength = 1 << 16;  // the quadratic part
 
@@ -51,9 +59,21 @@ struct DftOptions {
   bool inverse, onesided;
 };
 
+/// Input `i` is absent or one number.
+Status require_single_input(InferContext& c, int i, std::string_view what) {
+  if (c.has(i) && c.ranked(i) && c.differ(product(c.shape(i)), 1)) return c.fail("{} must be one number; it is {}", what, to_string(c.in(i)));
+  return {};
+}
+
+Status require_single_input(const EvalContext& c, int i, std::string_view what) {
+  if (!c.has(i) || c.tensor(i).size() == 1) return {};
+  return eval_error(c, Code::kInvalidArgument, "{} must be one number; it has {} elements", what, c.tensor(i).size());
+}
+
 /// Inverse and one-sided: a half spectrum in, real numbers out (from opset 27 on also written so).
 Result<int64_t> dft_axis(const Node& node, const Tensor* axis, int64_t rank) {
-  int64_t value = axis != nullptr && axis->size() == 1 ? axis->at_int(0) : node.attr_int("axis", -2);
+  if (axis != nullptr && axis->size() != 1) return error(Code::kInvalidModel, "axis must be one number; it has {} elements", axis->size());
+  int64_t value = axis != nullptr ? axis->at_int(0) : node.attr_int("axis", -2);
   TENON_ASSIGN_OR_RETURN(value, normalize_axis(value, rank));
   if (value == rank - 1) return error(Code::kInvalidModel, "the last axis holds real and imaginary parts; it cannot be transformed");
   return value;
@@ -61,6 +81,8 @@ Result<int64_t> dft_axis(const Node& node, const Tensor* axis, int64_t rank) {
 
 Status infer_dft(InferContext& c) {
   TENON_RETURN_IF_ERROR(require_rank_at_least(c, 0, 2));
+  TENON_RETURN_IF_ERROR(require_single_input(c, 1, "dft_length"));
+  TENON_RETURN_IF_ERROR(require_single_input(c, 2, "axis"));
   if (!c.ranked(0) || (c.has(2) && c.constant(2) == nullptr)) {
     c.set(0, unranked(c.dtype(0)));
     return {};
@@ -94,12 +116,12 @@ struct Line {
   }
 };
 
-std::vector<Complex> dft_line(const Line& line, int64_t n, DftOptions o) {
+Result<std::vector<Complex>> dft_line(const Line& line, int64_t n, DftOptions o, StepCounter& steps) {
   std::vector<Complex> x(static_cast<size_t>(n));
   for (int64_t i = 0; i < std::min(n, line.points); ++i) x[static_cast<size_t>(i)] = line.at(i);
   if (o.inverse && o.onesided)
     for (int64_t i = n / 2 + 1; i < n; ++i) x[static_cast<size_t>(i)] = std::conj(x[static_cast<size_t>(n - i)]);
-  transform(x, o.inverse ? 1 : -1);
+  TENON_RETURN_IF_ERROR(transform(x, o.inverse ? 1 : -1, steps));
   if (o.inverse)
     for (Complex& v : x) v /= static_cast<double>(n);
   return x;
@@ -108,13 +130,16 @@ std::vector<Complex> dft_line(const Line& line, int64_t n, DftOptions o) {
 Status eval_dft(EvalContext& c) {
   const Tensor& x = c.tensor(0);
   if (x.rank() < 2 || x.shape().back() < 1 || x.shape().back() > 2) return eval_error(c, Code::kInvalidArgument, "the last axis must hold 1 or 2 numbers");
+  TENON_RETURN_IF_ERROR(require_single_input(c, 1, "dft_length"));
+  TENON_RETURN_IF_ERROR(require_single_input(c, 2, "axis"));
   Result<int64_t> axis = dft_axis(c.node, c.has(2) ? &c.tensor(2) : nullptr, x.rank());
   if (!axis.ok()) return std::move(axis).status().at(c.node.name());
   DftOptions o{c.node.attr_int("inverse", 0) != 0, c.node.attr_int("onesided", 0) != 0};
   int64_t points = x.dim(*axis), parts = x.shape().back(), n = points;
-  if (c.has(1) && c.tensor(1).size() == 1) n = c.tensor(1).at_int(0);
+  if (c.has(1)) n = c.tensor(1).at_int(0);
   else if (o.inverse && o.onesided) n = 2 * (points - 1);
   TENON_RETURN_IF_ERROR(check_length(c, n));
+  TENON_RETURN_IF_ERROR(check_scratch(c, transform_scratch(x, n)));
   int64_t kept = o.onesided && !o.inverse ? n / 2 + 1 : n, out_parts = o.inverse && o.onesided ? 1 : 2;
   Shape shape = x.shape();
   shape[static_cast<size_t>(*axis)] = kept;
@@ -125,11 +150,12 @@ Status eval_dft(EvalContext& c) {
   int64_t inner = 1, outer = 1;
   for (int64_t i = 0; i < *axis; ++i) outer *= x.dim(i);
   for (int64_t i = *axis + 1; i + 1 < x.rank(); ++i) inner *= x.dim(i);
+  StepCounter steps(c.interrupt);
   for (int64_t a = 0; a < outer; ++a)
     for (int64_t b = 0; b < inner; ++b) {
-      TENON_RETURN_IF_ERROR(c.interrupt.check());
+      TENON_RETURN_IF_ERROR(steps.add(n));
       Line line{data, (a * points * inner + b) * parts, inner * parts, parts, points};
-      std::vector<Complex> y = dft_line(line, n, o);
+      TENON_ASSIGN_OR_RETURN(const std::vector<Complex> y, dft_line(line, n, o, steps));
       for (int64_t k = 0; k < kept; ++k) {
         int64_t at = ((a * kept + k) * inner + b) * out_parts;
         out->set_double(at, y[static_cast<size_t>(k)].real());
@@ -151,8 +177,8 @@ std::vector<Complex> roots_of_unity(int64_t n) {
 
 /// Transforms of up to this many points are one product with a matrix, longer ones two transforms of their factors.
 constexpr int64_t kMaxDense = 1024;
-/// Elements of the matrix that transforms and windows a frame.
-constexpr int64_t kMaxFilters = int64_t{1} << 23;
+/// Elements of the matrix that transforms and windows a frame, which each node has for itself: 4 MB of f32.
+constexpr int64_t kMaxFilters = int64_t{1026} * 1024;
 
 /// A transform of constant length: `used` points of `parts` numbers to `kept` of `out_parts`.
 struct Transform {
@@ -288,6 +314,8 @@ Status infer_stft(InferContext& c) {
     c.set(0, unranked(c.dtype(0)));
     return {};
   }
+  TENON_RETURN_IF_ERROR(require_single_input(c, 1, "frame_step"));
+  TENON_RETURN_IF_ERROR(require_single_input(c, 3, "frame_length"));
   std::optional<Dims> step = c.dim_values(1), length = c.has(3) ? c.dim_values(3) : std::nullopt;
   Dim n;
   bool known = true;
@@ -357,32 +385,35 @@ Status eval_stft(EvalContext& c) {
   const Tensor& x = c.tensor(0);
   int64_t parts = x.rank() == 3 ? x.dim(2) : 1;
   if (x.rank() < 2 || x.rank() > 3 || parts < 1 || parts > 2) return eval_error(c, Code::kInvalidArgument, "the signal must be [batch, length, 1 or 2]");
-  if (c.tensor(1).size() != 1) return eval_error(c, Code::kInvalidArgument, "frame_step must be one number");
+  TENON_RETURN_IF_ERROR(require_single_input(c, 1, "frame_step"));
+  TENON_RETURN_IF_ERROR(require_single_input(c, 3, "frame_length"));
   int64_t step = c.tensor(1).at_int(0), length = x.dim(1), n = length;
-  if (c.has(3) && c.tensor(3).size() == 1) n = c.tensor(3).at_int(0);
+  if (c.has(3)) n = c.tensor(3).at_int(0);
   else if (c.has(2)) n = c.tensor(2).size();
   if (step <= 0 || n <= 0 || n > length) return eval_error(c, Code::kInvalidArgument, "frames of {} by steps of {} do not fit the signal of {}", n, step, length);
+  TENON_RETURN_IF_ERROR(check_length(c, n));
+  TENON_RETURN_IF_ERROR(check_scratch(c, transform_scratch(x, n) + Dim(n) * int64_t{sizeof(Complex)}));
   std::vector<double> window(static_cast<size_t>(n), 1.0);
   if (c.has(2)) {
     if (c.tensor(2).size() != n) return eval_error(c, Code::kInvalidArgument, "the window has {} elements where frames have {}", c.tensor(2).size(), n);
     window = doubles_of(c.tensor(2));
   }
-  TENON_RETURN_IF_ERROR(check_length(c, n));
   bool onesided = c.node.attr_int("onesided", 1) != 0;
   if (onesided && parts == 2) return eval_error(c, Code::kInvalidArgument, "a complex signal has no one-sided transform");
   int64_t frames = (length - n) / step + 1, bins = onesided ? n / 2 + 1 : n, at = 0;
   TENON_ASSIGN_OR_RETURN(Tensor* out, c.allocate(0, x.dtype(), {x.dim(0), frames, bins, 2}));
   std::vector<double> data = doubles_of(x);
   std::vector<Complex> frame(static_cast<size_t>(n));
+  StepCounter steps(c.interrupt);
   for (int64_t b = 0; b < x.dim(0); ++b)
     for (int64_t f = 0; f < frames; ++f) {
-      TENON_RETURN_IF_ERROR(c.interrupt.check());
+      TENON_RETURN_IF_ERROR(steps.add(n));
       for (int64_t i = 0; i < n; ++i) {
         size_t p = static_cast<size_t>((b * length + f * step + i) * parts);
         frame[static_cast<size_t>(i)] = Complex(data[p], parts == 2 ? data[p + 1] : 0) * window[static_cast<size_t>(i)];
       }
       std::vector<Complex> y = frame;
-      transform(y, -1);
+      TENON_RETURN_IF_ERROR(transform(y, -1, steps));
       for (int64_t k = 0; k < bins; ++k) {
         out->set_double(at++, y[static_cast<size_t>(k)].real());
         out->set_double(at++, y[static_cast<size_t>(k)].imag());

@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "ir/ops/body_helpers.h"
+#include "ir/ops/budget.h"
 #include "ir/ops/families.h"
 #include "ir/scalar_op.h"
 
@@ -105,8 +106,10 @@ Status eval_compress(EvalContext& c) {
   shape[static_cast<size_t>(axis)] = std::ssize(kept);
   TENON_ASSIGN_OR_RETURN(Tensor * out, c.allocate(0, data.dtype(), shape));
   int64_t to = 0;
+  StepCounter steps(c.interrupt);
   for (int64_t o = 0; o < v.outer; ++o)
     for (int64_t i : kept) {
+      TENON_RETURN_IF_ERROR(steps.add(v.inner));
       copy_range(data, (o * v.extent + i) * v.inner, *out, to, v.inner);
       to += v.inner;
     }
@@ -131,15 +134,19 @@ bool is_zero(const Tensor& x, int64_t i) {
 Status eval_non_zero(EvalContext& c) {
   const Tensor& x = c.tensor(0);
   std::vector<int64_t> found;
+  StepCounter steps(c.interrupt);
   for (int64_t i = 0; i < x.size(); ++i) {
+    TENON_RETURN_IF_ERROR(steps.add(4));
     if (!is_zero(x, i)) found.push_back(i);
   }
   const int64_t count = std::ssize(found);
   TENON_ASSIGN_OR_RETURN(Tensor * out, c.allocate(0, DType::kI64, {x.rank(), count}));
   const std::vector<int64_t> strides = dense_strides(x.shape());
   for (int64_t axis = 0; axis < x.rank(); ++axis)
-    for (int64_t k = 0; k < count; ++k)
+    for (int64_t k = 0; k < count; ++k) {
+      TENON_RETURN_IF_ERROR(steps.add(4));
       out->set_int(axis * count + k, found[static_cast<size_t>(k)] / strides[static_cast<size_t>(axis)] % x.dim(axis));
+    }
   return {};
 }
 
@@ -176,6 +183,8 @@ Status eval_unique(EvalContext& c) {
     TENON_ASSIGN_OR_RETURN(axis, normalize_axis(c.node.attr_int("axis", 0), x.rank()));
     v = view_axis(x, axis);
   }
+  TENON_RETURN_IF_ERROR(check_scratch(c, Dim(v.extent) * 64));
+  TENON_RETURN_IF_ERROR(c.interrupt.check());
   const Less less(x);
   const auto compare = [&](int64_t a, int64_t b) {
     for (int64_t o = 0; o < v.outer; ++o)
@@ -253,9 +262,12 @@ Status eval_top_k(EvalContext& c) {
   TENON_ASSIGN_OR_RETURN(Tensor * indices, c.allocate(1, DType::kI64, shape));
   const bool largest = c.node.attr_int("largest", 1) != 0;
   const Less less(x);
+  TENON_RETURN_IF_ERROR(check_scratch(c, Dim(v.extent) * 8));
   std::vector<int64_t> order(static_cast<size_t>(v.extent));
+  StepCounter steps(c.interrupt);
   for (int64_t o = 0; o < v.outer; ++o)
     for (int64_t n = 0; n < v.inner; ++n) {
+      TENON_RETURN_IF_ERROR(steps.add(v.extent * 16));
       const auto at = [&](int64_t i) { return (o * v.extent + i) * v.inner + n; };
       std::iota(order.begin(), order.end(), 0);
       std::partial_sort(order.begin(), order.begin() + k, order.end(), [&](int64_t a, int64_t b) {
@@ -364,10 +376,12 @@ Status eval_cumulative(EvalContext& c) {
   const Scalar start = kOp == ScalarOp::kMul ? Scalar{1, 1} : Scalar{};
   TENON_ASSIGN_OR_RETURN(Tensor * out, c.allocate(0, x.dtype(), x.shape()));
   const AxisView v = view_axis(x, axis);
+  StepCounter steps(c.interrupt);
   for (int64_t o = 0; o < v.outer; ++o)
     for (int64_t n = 0; n < v.inner; ++n) {
       Scalar sum = start;
       for (int64_t i = 0; i < v.extent; ++i) {
+        TENON_RETURN_IF_ERROR(steps.add(8));
         const int64_t at = (o * v.extent + (reverse ? v.extent - 1 - i : i)) * v.inner + n;
         const Scalar args[] = {sum, load_scalar(x.data(), x.dtype(), at)};
         const Scalar next = eval_scalar(kOp, acc, args);

@@ -1,6 +1,7 @@
 #include <cmath>
 
 #include "ir/ops/body_helpers.h"
+#include "ir/ops/budget.h"
 #include "ir/ops/families.h"
 #include "ir/ops/nn_helpers.h"
 
@@ -28,15 +29,20 @@ Status infer_inverse(InferContext& c) {
   return infer_same(c);
 }
 
-/// Gauss and Jordan with partial pivoting on [a | extra]; returns the determinant of a. `extra` may be null.
-Result<double> eliminate(std::vector<double>& a, std::vector<double>* extra, size_t n, const Interrupt& interrupt) {
+struct Eliminated {
+  double determinant = 1;  // may underflow where no pivot is 0
+  bool singular = false;
+};
+
+/// Gauss and Jordan with partial pivoting on [a | extra]. `extra` may be null.
+Result<Eliminated> eliminate(std::vector<double>& a, std::vector<double>* extra, size_t n, StepCounter& steps) {
   double det = 1;
   for (size_t k = 0; k < n; ++k) {
-    TENON_RETURN_IF_ERROR(interrupt.check());
+    TENON_RETURN_IF_ERROR(steps.add(static_cast<int64_t>(n)));
     size_t pivot = k;
     for (size_t i = k + 1; i < n; ++i)
       if (std::abs(a[i * n + k]) > std::abs(a[pivot * n + k])) pivot = i;
-    if (a[pivot * n + k] == 0) return 0.0;
+    if (a[pivot * n + k] == 0) return Eliminated{0, true};
     if (pivot != k) {
       det = -det;
       for (size_t j = 0; j < n; ++j) {
@@ -52,13 +58,14 @@ Result<double> eliminate(std::vector<double>& a, std::vector<double>* extra, siz
       if (i == k) continue;
       double f = extra != nullptr ? a[i * n + k] : a[i * n + k] / p;
       if (f == 0) continue;
+      TENON_RETURN_IF_ERROR(steps.add(static_cast<int64_t>(n)));
       for (size_t j = 0; j < n; ++j) {
         a[i * n + j] -= f * a[k * n + j];
         if (extra != nullptr) (*extra)[i * n + j] -= f * (*extra)[k * n + j];
       }
     }
   }
-  return det;
+  return Eliminated{det};
 }
 
 Status eval_matrices(EvalContext& c) {
@@ -69,20 +76,22 @@ Status eval_matrices(EvalContext& c) {
   Shape shape = x.shape();
   if (!inverse) shape.resize(shape.size() - 2);
   TENON_ASSIGN_OR_RETURN(Tensor* out, c.allocate(0, x.dtype(), shape));
+  TENON_RETURN_IF_ERROR(check_scratch(c, (Dim(x.size()) + Dim(x.dim(x.rank() - 1)) * x.dim(x.rank() - 2) * 2) * 8));
   std::vector<double> data = doubles_of(x);
+  StepCounter steps(c.interrupt);
   size_t count = n == 0 ? static_cast<size_t>(out->size()) : data.size() / (n * n);
   for (size_t m = 0; m < count; ++m) {
-    TENON_RETURN_IF_ERROR(c.interrupt.check());
+    TENON_RETURN_IF_ERROR(steps.add(static_cast<int64_t>(n * n)));
     std::vector<double> a(data.begin() + static_cast<ptrdiff_t>(m * n * n), data.begin() + static_cast<ptrdiff_t>((m + 1) * n * n)), unit;
     if (!inverse) {
-      TENON_ASSIGN_OR_RETURN(const double determinant, eliminate(a, nullptr, n, c.interrupt));
-      out->set_double(static_cast<int64_t>(m), determinant);
+      TENON_ASSIGN_OR_RETURN(const Eliminated done, eliminate(a, nullptr, n, steps));
+      out->set_double(static_cast<int64_t>(m), done.determinant);
       continue;
     }
     unit.assign(n * n, 0);
     for (size_t i = 0; i < n; ++i) unit[i * n + i] = 1;
-    TENON_ASSIGN_OR_RETURN(const double determinant, eliminate(a, &unit, n, c.interrupt));
-    if (determinant == 0 && n > 0) return eval_error(c, Code::kInvalidArgument, "matrix {} is singular", m);
+    TENON_ASSIGN_OR_RETURN(const Eliminated done, eliminate(a, &unit, n, steps));
+    if (done.singular) return eval_error(c, Code::kInvalidArgument, "matrix {} is singular", m);
     for (size_t i = 0; i < n * n; ++i) out->set_double(static_cast<int64_t>(m * n * n + i), unit[i]);
   }
   return {};

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "ir/ops/budget.h"
+
 namespace tenon::ir {
 
 Result<PostTransform> post_transform_of(const Node& node) {
@@ -73,6 +75,7 @@ Result<Matrix> matrix_of(const EvalContext& c, int input) {
   else if (x.rank() == 2) m.rows = x.dim(0), m.columns = x.dim(1);
   else return eval_error(c, Code::kInvalidArgument, "the features have rank {}; it must be 1 or 2", x.rank());
   if (m.columns == 0 && m.rows > (int64_t{1} << 20)) return eval_error(c, Code::kResourceExhausted, "{} rows without columns", m.rows);
+  TENON_RETURN_IF_ERROR(check_scratch(c, Dim(x.size()) * 8));
   m.values = doubles_of(x);
   return m;
 }

@@ -6,6 +6,7 @@
 #include <unordered_map>
 
 #include "ir/ops/body_helpers.h"
+#include "ir/ops/budget.h"
 #include "ir/ops/cast.h"
 #include "ir/ops/families.h"
 #include "ir/ops/ml_decompose.h"
@@ -338,7 +339,9 @@ Status eval_category_mapper(EvalContext& c) {
   const Tensor& x = c.tensor(0);
   bool to_int = x.dtype() == DType::kString;
   TENON_ASSIGN_OR_RETURN(Tensor* out, c.allocate(0, to_int ? DType::kI64 : DType::kString, x.shape()));
+  StepCounter steps(c.interrupt);
   for (int64_t i = 0; i < x.size(); ++i) {
+    TENON_RETURN_IF_ERROR(steps.add(std::ssize(ints)));
     if (to_int) {
       auto at = std::find(strings.begin(), strings.end(), x.string_values()[static_cast<size_t>(i)]);
       out->set_int(i, at == strings.end() ? c.node.attr_int("default_int64", -1) : ints[static_cast<size_t>(at - strings.begin())]);
@@ -373,7 +376,9 @@ Status eval_one_hot_encoder(EvalContext& c) {
   Shape shape = x.shape();
   shape.push_back(static_cast<int64_t>(n));
   TENON_ASSIGN_OR_RETURN(Tensor* out, c.allocate(0, DType::kF32, shape));
+  StepCounter steps(c.interrupt);
   for (int64_t i = 0; i < x.size(); ++i) {
+    TENON_RETURN_IF_ERROR(steps.add(static_cast<int64_t>(n)));
     size_t at = 0;
     if (text) at = static_cast<size_t>(std::find(strings.begin(), strings.end(), x.string_values()[static_cast<size_t>(i)]) - strings.begin());
     else at = static_cast<size_t>(std::find(ints.begin(), ints.end(), x.at_int(i)) - ints.begin());

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <tuple>
 
+#include "ir/ops/budget.h"
 #include "ir/ops/families.h"
 #include "ir/ops/ml_decompose.h"
 
@@ -19,9 +20,12 @@ Result<std::vector<double>> linear_scores(const EvalContext& c, const Matrix& x,
   if (!want.is_const(static_cast<int64_t>(w.size())))
     return eval_error(c, Code::kInvalidArgument, "there are {} coefficients for {} features and {} targets", w.size(), x.columns, targets);
   if (!b.empty() && static_cast<int64_t>(b.size()) < targets) return eval_error(c, Code::kInvalidModel, "attribute intercepts is too short");
+  TENON_RETURN_IF_ERROR(check_scratch(c, Dim(x.rows) * targets * 8));
   std::vector<double> out(static_cast<size_t>(x.rows * targets));
+  StepCounter steps(c.interrupt);
   for (int64_t r = 0; r < x.rows; ++r)
     for (int64_t t = 0; t < targets; ++t) {
+      TENON_RETURN_IF_ERROR(steps.add(x.columns + 1));
       double sum = b.empty() ? 0 : b[static_cast<size_t>(t)];
       for (int64_t j = 0; j < x.columns; ++j) sum += w[static_cast<size_t>(t * x.columns + j)] * x.row(r)[j];
       out[static_cast<size_t>(r * targets + t)] = sum;
@@ -148,6 +152,8 @@ Result<Kernel> kernel_of(const Node& node) {
   return k;
 }
 
+constexpr int64_t kKernelSteps = 16;  // what its function takes, beside the sum over the features
+
 double apply_kernel(const Kernel& k, const double* a, const double* b, int64_t n) {
   double sum = 0;
   for (int64_t i = 0; i < n; ++i) sum += k.type == "RBF" ? (a[i] - b[i]) * (a[i] - b[i]) : a[i] * b[i];
@@ -171,10 +177,15 @@ Status eval_svm_regressor(EvalContext& c) {
   if (!fits) return eval_error(c, Code::kInvalidArgument, "the coefficients or support vectors do not fit {} features", columns);
   bool one_class = c.node.attr_int("one_class", 0) != 0;
   TENON_ASSIGN_OR_RETURN(Tensor* out, c.allocate(0, DType::kF32, {x.rows, 1}));
+  StepCounter steps(c.interrupt);
   for (int64_t r = 0; r < x.rows; ++r) {
+    TENON_RETURN_IF_ERROR(steps.add(columns + 1));
     double sum = rho[0];
     if (supports == 0) kernel.type = "LINEAR", sum += apply_kernel(kernel, x.row(r), w.data(), columns);
-    for (int64_t i = 0; i < supports; ++i) sum += w[static_cast<size_t>(i)] * apply_kernel(kernel, x.row(r), vectors.data() + i * columns, columns);
+    for (int64_t i = 0; i < supports; ++i) {
+      TENON_RETURN_IF_ERROR(steps.add(columns + kKernelSteps));
+      sum += w[static_cast<size_t>(i)] * apply_kernel(kernel, x.row(r), vectors.data() + i * columns, columns);
+    }
     if (one_class) sum = sum > 0 ? 1 : -1;
     apply_post_transform(post, std::span(&sum, 1));
     out->set_double(r, sum);
@@ -289,13 +300,17 @@ Result<Svc> read_svc(const Node& node, int64_t columns) {
 }
 
 /// Decision values of all pairs of classes; `votes` counts the winners.
-std::vector<double> pair_decisions(const Svc& s, const double* row, std::vector<int64_t>& votes) {
+Result<std::vector<double>> pair_decisions(const Svc& s, const double* row, std::vector<int64_t>& votes, StepCounter& steps) {
   std::vector<double> kernels(static_cast<size_t>(s.supports)), out;
-  for (int64_t i = 0; i < s.supports; ++i) kernels[static_cast<size_t>(i)] = apply_kernel(s.kernel, row, s.vectors.data() + i * s.columns, s.columns);
+  for (int64_t i = 0; i < s.supports; ++i) {
+    TENON_RETURN_IF_ERROR(steps.add(s.columns + kKernelSteps));
+    kernels[static_cast<size_t>(i)] = apply_kernel(s.kernel, row, s.vectors.data() + i * s.columns, s.columns);
+  }
   votes.assign(static_cast<size_t>(s.classes), 0);
   for (int64_t i = 0; i < s.classes; ++i)
     for (int64_t j = i + 1; j < s.classes; ++j) {
       size_t a = static_cast<size_t>(i), b = static_cast<size_t>(j);
+      TENON_RETURN_IF_ERROR(steps.add(s.per_class[a] + s.per_class[b] + 1));
       double sum = s.rho[out.size()];
       for (int64_t m = 0; m < s.per_class[a]; ++m)
         sum += s.w[static_cast<size_t>((j - 1) * s.supports + s.start[a] + m)] * kernels[static_cast<size_t>(s.start[a] + m)];
@@ -308,7 +323,7 @@ std::vector<double> pair_decisions(const Svc& s, const double* row, std::vector<
 }
 
 /// Pairwise coupling (Wu, Lin and Weng 2004, second method), as libsvm's multiclass_probability.
-std::vector<double> couple(const std::vector<double>& r, size_t k) {
+Result<std::vector<double>> couple(const std::vector<double>& r, size_t k, StepCounter& steps) {
   std::vector<double> p(k, 1.0 / static_cast<double>(k)), q(k * k), qp(k);
   for (size_t t = 0; t < k; ++t)
     for (size_t j = 0; j < k; ++j) {
@@ -317,6 +332,7 @@ std::vector<double> couple(const std::vector<double>& r, size_t k) {
       q[t * k + j] = -r[j * k + t] * r[t * k + j];
     }
   for (int step = 0; step < 100; ++step) {
+    TENON_RETURN_IF_ERROR(steps.add(static_cast<int64_t>(2 * k * k)));
     double pqp = 0, worst = 0;
     for (size_t t = 0; t < k; ++t) {
       qp[t] = 0;
@@ -338,7 +354,7 @@ std::vector<double> couple(const std::vector<double>& r, size_t k) {
   return p;
 }
 
-std::vector<double> pair_probabilities(const Svc& s, const std::vector<double>& decisions) {
+Result<std::vector<double>> pair_probabilities(const Svc& s, const std::vector<double>& decisions, StepCounter& steps) {
   size_t k = static_cast<size_t>(s.classes), at = 0;
   std::vector<double> r(k * k);
   for (size_t i = 0; i < k; ++i)
@@ -347,7 +363,7 @@ std::vector<double> pair_probabilities(const Svc& s, const std::vector<double>& 
       r[i * k + j] = p;
       r[j * k + i] = 1 - p;
     }
-  return couple(r, k);
+  return couple(r, k, steps);
 }
 
 struct SvcRow {
@@ -355,18 +371,19 @@ struct SvcRow {
   size_t label = 0;
 };
 
-SvcRow classify(const Svc& s, PostTransform post, const double* row) {
+Result<SvcRow> classify(const Svc& s, PostTransform post, const double* row, StepCounter& steps) {
   SvcRow out;
   if (s.linear()) {
+    TENON_RETURN_IF_ERROR(steps.add(s.classes * (s.columns + kKernelSteps)));
     for (int64_t t = 0; t < s.classes; ++t)
       out.scores.push_back(s.rho[0] + apply_kernel(s.kernel, row, s.w.data() + t * s.columns, s.columns));
     out.label = static_cast<size_t>(std::max_element(out.scores.begin(), out.scores.end()) - out.scores.begin());
   } else {
     std::vector<int64_t> votes;
-    out.scores = pair_decisions(s, row, votes);
+    TENON_ASSIGN_OR_RETURN(out.scores, pair_decisions(s, row, votes, steps));
     out.label = static_cast<size_t>(std::max_element(votes.begin(), votes.end()) - votes.begin());
     if (!s.prob_a.empty()) {
-      out.scores = pair_probabilities(s, out.scores);
+      TENON_ASSIGN_OR_RETURN(out.scores, pair_probabilities(s, out.scores, steps));
     } else if (s.classes == 2) {
       out.scores = binary_scores(post, out.scores[0], post == PostTransform::kNone);
       return out;
@@ -448,8 +465,9 @@ Status eval_svm_classifier(EvalContext& c) {
   if (c.node.num_outputs() > 1) {
     TENON_ASSIGN_OR_RETURN(z, c.allocate(1, DType::kF32, {x.rows, width}));
   }
+  StepCounter steps(c.interrupt);
   for (int64_t r = 0; r < x.rows; ++r) {
-    SvcRow row = classify(s, post, x.row(r));
+    TENON_ASSIGN_OR_RETURN(const SvcRow row, classify(s, post, x.row(r), steps));
     store_label(*out, r, s.labels, row.label);
     for (int64_t i = 0; z != nullptr && i < width && i < static_cast<int64_t>(row.scores.size()); ++i)
       z->set_double(r * width + i, row.scores[static_cast<size_t>(i)]);

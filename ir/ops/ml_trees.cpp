@@ -3,6 +3,7 @@
 #include <map>
 #include <set>
 
+#include "ir/ops/budget.h"
 #include "ir/ops/families.h"
 #include "ir/ops/ml_trees.h"
 
@@ -32,16 +33,17 @@ struct Scores {
   std::vector<bool> seen;
 };
 
-Status run_forest(const EvalContext& c, const Forest& f, Aggregate how, const double* row, Scores& out) {
+Status run_forest(const EvalContext& c, const Forest& f, Aggregate how, const double* row, Scores& out, StepCounter& steps) {
   std::fill(out.value.begin(), out.value.end(), 0.0);
   std::fill(out.seen.begin(), out.seen.end(), false);
   for (size_t root : f.roots) {
-    size_t at = root;
-    for (size_t steps = 0; f.nodes[at].test != Test::kLeaf; ++steps) {
-      if (steps > f.nodes.size()) return eval_error(c, Code::kInvalidModel, "the nodes of a tree form a cycle");
+    size_t at = root, depth = 0;
+    for (; f.nodes[at].test != Test::kLeaf; ++depth) {
+      if (depth > f.nodes.size()) return eval_error(c, Code::kInvalidModel, "the nodes of a tree form a cycle");
       const TreeNode& n = f.nodes[at];
       at = passes(f, n, row[n.feature]) ? n.yes : n.no;
     }
+    TENON_RETURN_IF_ERROR(steps.add(static_cast<int64_t>(depth + 1 + f.nodes[at].last_weight - f.nodes[at].first_weight)));
     for (size_t w = f.nodes[at].first_weight; w < f.nodes[at].last_weight; ++w) {
       auto [target, value] = f.weights[w];
       double& score = out.value[target];
@@ -160,8 +162,10 @@ Status eval_scores(EvalContext& c, const Forest& f, Aggregate how, PostTransform
   DType dtype = c.node.output(0)->dtype();
   TENON_ASSIGN_OR_RETURN(Tensor* out, c.allocate(0, dtype, {x.rows, static_cast<int64_t>(targets)}));
   Scores scores{std::vector<double>(targets), std::vector<bool>(targets)};
+  StepCounter steps(c.interrupt);
   for (int64_t r = 0; r < x.rows; ++r) {
-    TENON_RETURN_IF_ERROR(run_forest(c, f, how, x.row(r), scores));
+    TENON_RETURN_IF_ERROR(steps.add(static_cast<int64_t>(targets)));
+    TENON_RETURN_IF_ERROR(run_forest(c, f, how, x.row(r), scores, steps));
     for (size_t t = 0; t < base.size() && t < targets; ++t) scores.value[t] += base[t];
     apply_post_transform(post, scores.value);
     for (size_t t = 0; t < targets; ++t) out->set_double(r * static_cast<int64_t>(targets) + static_cast<int64_t>(t), scores.value[t]);
@@ -265,8 +269,10 @@ Status eval_tree_classifier(EvalContext& c) {
     TENON_ASSIGN_OR_RETURN(z, c.allocate(1, DType::kF32, {x.rows, static_cast<int64_t>(classes)}));
   }
   Scores scores{std::vector<double>(classes), std::vector<bool>(classes)};
+  StepCounter steps(c.interrupt);
   for (int64_t r = 0; r < x.rows; ++r) {
-    TENON_RETURN_IF_ERROR(run_forest(c, model.forest, Aggregate::kSum, x.row(r), scores));
+    TENON_RETURN_IF_ERROR(steps.add(static_cast<int64_t>(classes)));
+    TENON_RETURN_IF_ERROR(run_forest(c, model.forest, Aggregate::kSum, x.row(r), scores, steps));
     Decision d;
     if (model.binary) {
       d = decide_binary(scores.value[0] + model.bias(), model.all_positive, model.post);

@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "ir/ops/body_helpers.h"
+#include "ir/ops/budget.h"
 #include "ir/ops/contrib.h"
 #include "ir/ops/decompose.h"
 
@@ -33,7 +34,7 @@ Status eval_time_warping(EvalContext& c) {
   if (x.rank() != 2 && !(x.rank() == 3 && x.dim(0) == 1)) return eval_error(c, Code::kInvalidArgument, "the input must be [rows, columns] or [1, rows, columns]");
   const int64_t rows = x.dim(x.rank() - 2), columns = x.dim(x.rank() - 1);
   TENON_ASSIGN_OR_RETURN(const int64_t cells, element_count(std::vector<int64_t>{rows + 1, columns + 1}));
-  if (cells > c.max_bytes / 8) return eval_error(c, Code::kResourceExhausted, "a matrix of {} x {} costs is too large", rows, columns);
+  if (cells > c.max_bytes / 16) return eval_error(c, Code::kResourceExhausted, "a matrix of {} x {} costs is too large", rows, columns);
   enum Step : uint8_t { kBoth, kRow, kColumn };
   std::vector<float> cost(static_cast<size_t>(cells), std::numeric_limits<float>::infinity());
   std::vector<uint8_t> step(static_cast<size_t>(cells), kBoth);
@@ -42,13 +43,16 @@ Status eval_time_warping(EvalContext& c) {
   for (int64_t j = 0; j <= columns; ++j) step[at(0, j)] = kColumn;
   for (int64_t i = 0; i <= rows; ++i) step[at(i, 0)] = kRow;
   const std::vector<float> values = floats_of(x);
-  for (int64_t i = 1; i <= rows; ++i)
+  StepCounter steps(c.interrupt);
+  for (int64_t i = 1; i <= rows; ++i) {
+    TENON_RETURN_IF_ERROR(steps.add(columns + 1));
     for (int64_t j = 1; j <= columns; ++j) {
       const float both = cost[at(i - 1, j - 1)], row = cost[at(i - 1, j)], column = cost[at(i, j - 1)];
       const Step best = both < row && both < column ? kBoth : row < both && row < column ? kRow : kColumn;
       step[at(i, j)] = best;
       cost[at(i, j)] = values[static_cast<size_t>((i - 1) * columns + j - 1)] + (best == kBoth ? both : best == kRow ? row : column);
     }
+  }
   std::vector<std::pair<int64_t, int64_t>> path;
   for (int64_t i = rows, j = columns; i > 0 || j > 0;) {
     path.emplace_back(i - 1, j - 1);
@@ -84,8 +88,10 @@ Status eval_ngrams(EvalContext& c) {
   const int64_t size = c.node.attr_int("ngram_size", 0), steps = ids.dim(1), words = scores.dim(1);
   TENON_ASSIGN_OR_RETURN(Tensor * out, c.allocate(0, scores.dtype(), scores.shape()));
   copy_range(scores, 0, *out, 0, scores.size());
+  StepCounter counter(c.interrupt);
   for (int64_t b = 0; b < ids.dim(0); ++b)
     for (int64_t i = 0; i + size <= steps; ++i) {
+      TENON_RETURN_IF_ERROR(counter.add(size));
       bool same = true;
       for (int64_t j = 0; same && j + 1 < size; ++j) same = ids.at_int(b * steps + i + j) == ids.at_int(b * steps + steps + 1 - size + j);
       if (!same) continue;
@@ -185,9 +191,11 @@ Status eval_murmur(EvalContext& c) {
   const uint32_t seed = static_cast<uint32_t>(c.node.attr_int("seed", 0));
   TENON_ASSIGN_OR_RETURN(Tensor * out, c.allocate(0, c.node.output(0)->dtype(), x.shape()));
   const size_t width = x.dtype() == DType::kString ? 0 : static_cast<size_t>(bits(x.dtype()) / 8);
+  StepCounter steps(c.interrupt);
   for (int64_t i = 0; i < x.size(); ++i) {
     const auto bytes = x.dtype() == DType::kString ? std::as_bytes(std::span(x.string_values()[static_cast<size_t>(i)]))
                                                    : std::span(x.data() + width * static_cast<size_t>(i), width);
+    TENON_RETURN_IF_ERROR(steps.add(std::ssize(bytes) + 8));
     const uint32_t hash = murmur3(bytes, seed);
     out->set_int(i, out->dtype() == DType::kU32 ? static_cast<int64_t>(hash) : static_cast<int32_t>(hash));
   }
@@ -235,7 +243,9 @@ Status eval_crop(EvalContext& c) {
   const double outside = c.node.attr_float("extrapolation_value", 0);
   const bool nearest = c.node.attr_string("mode", "bilinear") == "nearest";
   TENON_ASSIGN_OR_RETURN(Tensor * out, c.allocate(0, x.dtype(), {boxes.dim(0), channels, size[0], size[1]}));
+  TENON_RETURN_IF_ERROR(check_scratch(c, (Dim(x.size()) + boxes.size()) * 4));
   const std::vector<float> pixels = floats_of(x), box = floats_of(boxes);
+  StepCounter steps(c.interrupt);
   int64_t at = 0;
   for (int64_t r = 0; r < boxes.dim(0); ++r) {
     const int64_t image = images.at_int(r);
@@ -245,6 +255,7 @@ Status eval_crop(EvalContext& c) {
       const float* plane = pixels.data() + (image * channels + ch) * height * width;
       for (int64_t i = 0; i < size[0]; ++i)
         for (int64_t j = 0; j < size[1]; ++j, ++at) {
+          TENON_RETURN_IF_ERROR(steps.add(8));
           const float y = crop_position(i, size[0], b[0], b[2], height), z = crop_position(j, size[1], b[1], b[3], width);
           if (!(y >= 0 && y <= static_cast<float>(height - 1) && z >= 0 && z <= static_cast<float>(width - 1))) {
             out->set_double(at, outside);

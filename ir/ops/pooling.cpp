@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "ir/ops/body_helpers.h"
+#include "ir/ops/budget.h"
 #include "ir/ops/families.h"
 #include "ir/ops/window.h"
 
@@ -304,7 +305,9 @@ Status eval_max_unpool(EvalContext& c) {
   if (outer.size() != inner.size()) return eval_error(c, Code::kInvalidArgument, "output_shape has the wrong length");
   TENON_ASSIGN_OR_RETURN(Tensor* out, c.allocate(0, x.dtype(), outer));
   TENON_ASSIGN_OR_RETURN(int64_t inner_count, element_count(inner));
+  StepCounter steps(c.interrupt);
   for (int64_t i = 0; i < x.size(); ++i) {
+    TENON_RETURN_IF_ERROR(steps.add(8));
     int64_t at = places.at_int(i), flat = 0, stride = 1;
     if (at < 0 || at >= inner_count) return eval_error(c, Code::kOutOfRange, "index {} is outside the {} elements", at, inner_count);
     for (size_t a = inner.size(); a-- > 0;) {

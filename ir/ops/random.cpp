@@ -6,6 +6,7 @@
 #include <random>
 
 #include "ir/ops/body_helpers.h"
+#include "ir/ops/budget.h"
 #include "ir/ops/decompose.h"
 #include "ir/ops/families.h"
 #include "support/philox.h"
@@ -115,8 +116,11 @@ Status fill(EvalContext& c, const Shape& shape) {
   double low = c.node.attr_float("low", 0), high = c.node.attr_float("high", 1);
   TENON_ASSIGN_OR_RETURN(Tensor * out, c.allocate(0, dtype, shape));
   const RandomStream random = stream_of(c.node);
-  for (int64_t i = 0; i < out->size(); ++i)
+  StepCounter steps(c.interrupt);
+  for (int64_t i = 0; i < out->size(); ++i) {
+    TENON_RETURN_IF_ERROR(steps.add(64));
     out->set_double(i, normal ? mean + scale * random.normal(index(i)) : low + (high - low) * random.uniform(index(i)));
+  }
   return {};
 }
 
@@ -147,7 +151,11 @@ Status eval_bernoulli(EvalContext& c) {
   const Tensor& p = c.tensor(0);
   TENON_ASSIGN_OR_RETURN(Tensor * out, c.allocate(0, c.node.output(0)->dtype(), p.shape()));
   const RandomStream random = stream_of(c.node);
-  for (int64_t i = 0; i < p.size(); ++i) out->set_double(i, random.uniform(index(i)) < p.at_double(i) ? 1 : 0);
+  StepCounter steps(c.interrupt);
+  for (int64_t i = 0; i < p.size(); ++i) {
+    TENON_RETURN_IF_ERROR(steps.add(32));
+    out->set_double(i, random.uniform(index(i)) < p.at_double(i) ? 1 : 0);
+  }
   return {};
 }
 
@@ -177,14 +185,18 @@ Status eval_multinomial(EvalContext& c) {
   int64_t samples = c.node.attr_int("sample_size", 1), classes = x.dim(1);
   TENON_ASSIGN_OR_RETURN(Tensor * out, c.allocate(0, c.node.output(0)->dtype(), {x.dim(0), samples}));
   const RandomStream random = stream_of(c.node);
+  TENON_RETURN_IF_ERROR(check_scratch(c, Dim(classes) * 8));
   std::vector<double> cumulated(static_cast<size_t>(classes));
+  StepCounter steps(c.interrupt);
   for (int64_t r = 0; r < x.dim(0); ++r) {
+    TENON_RETURN_IF_ERROR(steps.add(classes * 8));
     double top = -INFINITY, total = 0;
     for (int64_t j = 0; j < classes; ++j) top = std::max(top, x.at_double(r * classes + j));
     for (int64_t j = 0; j < classes; ++j)
       cumulated[static_cast<size_t>(j)] = total += std::exp(x.at_double(r * classes + j) - top);
     if (!(total > 0)) return eval_error(c, Code::kInvalidArgument, "no class of batch entry {} has a probability", r);
     for (int64_t i = 0; i < samples; ++i) {
+      TENON_RETURN_IF_ERROR(steps.add(64));
       auto at = std::upper_bound(cumulated.begin(), cumulated.end(), random.uniform(index(r * samples + i)) * total);
       out->set_int(r * samples + i, std::min<int64_t>(at - cumulated.begin(), classes - 1));
     }
@@ -234,7 +246,9 @@ Status eval_dropout(EvalContext& c) {
     TENON_ASSIGN_OR_RETURN(mask, c.allocate(1, DType::kBool, x.shape()));
   }
   const RandomStream random = training ? stream_of(c.node) : RandomStream(0);
+  StepCounter steps(c.interrupt);
   for (int64_t i = 0; i < x.size(); ++i) {
+    TENON_RETURN_IF_ERROR(steps.add(32));
     bool keep = !training || random.uniform(index(i)) >= ratio;
     out->set_double(i, keep ? x.at_double(i) / (training ? 1 - ratio : 1) : 0);
     if (mask != nullptr) mask->set_int(i, keep);

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cctype>
 
+#include "ir/ops/budget.h"
+
 namespace tenon::ir {
 
 namespace {
@@ -286,7 +288,7 @@ class RegexParser {
 
 Result<Regex> Regex::compile(std::string_view pattern) { return RegexParser(pattern).run(); }
 
-bool Regex::full_match(std::string_view text) const {
+Result<bool> Regex::full_match(std::string_view text, const Interrupt& interrupt) const {
   std::vector<int> now, then, stack;
   std::vector<size_t> seen(steps_.size(), SIZE_MAX);
   auto is_word = [&](size_t i) {
@@ -312,7 +314,9 @@ bool Regex::full_match(std::string_view text) const {
     }
   };
   reach(now, start_, 0);
+  StepCounter steps(interrupt);
   for (size_t i = 0; i < text.size(); ++i) {
+    TENON_RETURN_IF_ERROR(steps.add(8 * (1 + std::ssize(now))));
     then.clear();
     for (int s : now) {
       const Step& step = steps_[static_cast<size_t>(s)];

@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "support/interrupt.h"
 #include "support/status.h"
 
 namespace tenon::ir {
@@ -16,7 +17,7 @@ class Regex {
  public:
   /// kUnsupported for other syntax (back references, look-around), kInvalidModel for a malformed pattern.
   static Result<Regex> compile(std::string_view pattern);
-  bool full_match(std::string_view text) const;
+  Result<bool> full_match(std::string_view text, const Interrupt& interrupt = {}) const;
 
  private:
   friend class RegexParser;

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "ir/ops/body_helpers.h"
+#include "ir/ops/budget.h"
 #include "ir/ops/families.h"
 #include "ir/scalar_op.h"
 
@@ -95,7 +96,9 @@ Status eval_scatter_elements(EvalContext& c) {
   TENON_ASSIGN_OR_RETURN(Tensor out, copy_of_data(c));
   const std::vector<int64_t> strides = dense_strides(data.shape());
   std::vector<int64_t> at(static_cast<size_t>(data.rank()), 0);
+  StepCounter steps(c.interrupt);
   for (int64_t i = 0; i < indices.size(); ++i) {
+    TENON_RETURN_IF_ERROR(steps.add(16));
     TENON_ASSIGN_OR_RETURN(const int64_t position, checked_position(indices.at_int(i), data.dim(axis)));
     int64_t target = 0;
     for (size_t k = 0; k < at.size(); ++k) target += strides[k] * (static_cast<int64_t>(k) == axis ? position : at[k]);
@@ -146,7 +149,9 @@ Status eval_scatter_nd(EvalContext& c) {
   for (int64_t k = depth; k < data.rank(); ++k) slice *= data.dim(k);
   for (int64_t k = 0; k + 1 < indices.rank(); ++k) tuples *= indices.dim(k);
   if (slice == 0) tuples = 0;
+  StepCounter steps(c.interrupt);
   for (int64_t t = 0; t < tuples; ++t) {
+    TENON_RETURN_IF_ERROR(steps.add(8 * slice));
     int64_t target = 0;
     for (int64_t k = 0; k < depth; ++k) {
       TENON_ASSIGN_OR_RETURN(const int64_t at, checked_position(indices.at_int(t * depth + k), data.dim(k)));
@@ -213,6 +218,7 @@ Status eval_tensor_scatter(EvalContext& c) {
   for (int64_t i = 1; i < axis; ++i) middle *= cache.dim(i);
   for (int64_t i = axis + 1; i < cache.rank(); ++i) inner *= cache.dim(i);
   const int64_t length = update.dim(axis), extent = cache.dim(axis);
+  StepCounter steps(c.interrupt);
   for (int64_t b = 0; b < cache.dim(0); ++b) {
     int64_t start = c.has(2) ? c.tensor(2).at_int(b) : 0;
     if (circular && extent > 0) start = (start % extent + extent) % extent;
@@ -220,6 +226,7 @@ Status eval_tensor_scatter(EvalContext& c) {
       return error(Code::kOutOfRange, "a run of {} from {} leaves an axis of {}", length, start, extent);
     for (int64_t m = 0; m < middle; ++m)
       for (int64_t i = 0; i < length; ++i) {
+        TENON_RETURN_IF_ERROR(steps.add(inner + 4));
         const int64_t row = b * middle + m, to = (start + i) % extent;
         copy_range(update, (row * length + i) * inner, out, (row * extent + to) * inner, inner);
       }

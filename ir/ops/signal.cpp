@@ -2,6 +2,7 @@
 #include <numbers>
 
 #include "ir/ops/body_helpers.h"
+#include "ir/ops/budget.h"
 #include "ir/ops/decompose.h"
 #include "ir/ops/families.h"
 
@@ -46,7 +47,9 @@ Status eval_window(EvalContext& c) {
   const auto [a0, a1, a2] = cosines_of(c.node);
   TENON_ASSIGN_OR_RETURN(Tensor* out, c.allocate(0, c.node.output(0)->dtype(), {n}));
   double period = static_cast<double>(c.node.attr_int("periodic", 1) != 0 ? n : n - 1);
+  StepCounter steps(c.interrupt);
   for (int64_t k = 0; k < n; ++k) {
+    TENON_RETURN_IF_ERROR(steps.add(16));
     double angle = period == 0 ? 0 : 2 * std::numbers::pi * static_cast<double>(k) / period;
     out->set_double(k, period == 0 ? 1 : a0 - a1 * std::cos(angle) + a2 * std::cos(2 * angle));
   }
@@ -99,7 +102,9 @@ Status eval_mel(EvalContext& c) {
   auto put = [&](int64_t row, int64_t column, double v) {
     if (row >= 0 && row < rows) out->set_double(row * mels + column, v);
   };
+  StepCounter steps(c.interrupt);
   for (int64_t i = 0; i < mels; ++i) {
+    TENON_RETURN_IF_ERROR(steps.add(rows));
     int64_t lower = bin(i), centre = bin(i + 1), upper = bin(i + 2);
     if (centre == lower) put(centre, i, 1);
     for (int64_t j = lower; j <= centre && j < rows && centre != lower; ++j) put(j, i, static_cast<double>(j - lower) / static_cast<double>(centre - lower));

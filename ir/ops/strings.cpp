@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <map>
 
+#include "ir/ops/budget.h"
 #include "ir/ops/families.h"
 #include "ir/ops/nn_helpers.h"
 #include "ir/ops/regex.h"
@@ -65,7 +66,9 @@ Status eval_normalizer(EvalContext& c) {
   bool exact = c.node.attr_int("is_case_sensitive", 0) != 0;
   auto key = [&](std::string_view s) { return exact ? std::string(s) : changed_case(s, false); };
   for (std::string& s : stop) s = key(s);
+  StepCounter steps(c.interrupt);
   for (const std::string& s : x.string_values()) {
+    TENON_RETURN_IF_ERROR(steps.add(std::ssize(stop) + std::ssize(s)));
     if (!stop.empty() && std::find(stop.begin(), stop.end(), key(s)) != stop.end()) continue;
     kept.push_back(action == "NONE" ? s : changed_case(s, action == "UPPER"));
   }
@@ -112,9 +115,13 @@ Status eval_concat(EvalContext& c) {
   Shape shape;
   for (const Dim& d : *dims) shape.push_back(d.value());
   TENON_ASSIGN_OR_RETURN(Tensor* out, c.allocate(0, DType::kString, shape));
-  for (int64_t i = 0; i < out->size(); ++i)
-    out->mutable_strings()[static_cast<size_t>(i)] = a.string_values()[static_cast<size_t>(broadcast_position(a.shape(), shape, i))] +
-                                                     b.string_values()[static_cast<size_t>(broadcast_position(b.shape(), shape, i))];
+  StepCounter steps(c.interrupt);
+  for (int64_t i = 0; i < out->size(); ++i) {
+    std::string& joined = out->mutable_strings()[static_cast<size_t>(i)];
+    joined = a.string_values()[static_cast<size_t>(broadcast_position(a.shape(), shape, i))] +
+             b.string_values()[static_cast<size_t>(broadcast_position(b.shape(), shape, i))];
+    TENON_RETURN_IF_ERROR(steps.add(std::ssize(joined) + 16));
+  }
   return {};
 }
 
@@ -161,7 +168,9 @@ Status eval_split(EvalContext& c) {
   std::string delimiter = c.node.attr_string("delimiter", "");
   std::vector<std::vector<std::string>> parts;
   size_t widest = 0;
+  StepCounter steps(c.interrupt);
   for (const std::string& s : x.string_values()) {
+    TENON_RETURN_IF_ERROR(steps.add(std::ssize(s) + 16));
     parts.push_back(s.empty() ? std::vector<std::string>() : split(s, delimiter, most));
     widest = std::max(widest, parts.back().size());
   }
@@ -190,7 +199,10 @@ Status eval_regex(EvalContext& c) {
   Result<Regex> regex = Regex::compile(c.node.attr_string("pattern", ""));
   if (!regex.ok()) return std::move(regex).status().at(c.node.name());
   TENON_ASSIGN_OR_RETURN(Tensor* out, c.allocate(0, DType::kBool, x.shape()));
-  for (int64_t i = 0; i < x.size(); ++i) out->set_int(i, regex->full_match(x.string_values()[static_cast<size_t>(i)]));
+  for (int64_t i = 0; i < x.size(); ++i) {
+    TENON_ASSIGN_OR_RETURN(const bool matches, regex->full_match(x.string_values()[static_cast<size_t>(i)], c.interrupt));
+    out->set_int(i, matches);
+  }
   return {};
 }
 
@@ -255,16 +267,20 @@ Status infer_tfidf(InferContext& c) {
 
 /// Counts the pool's n-grams in one row, with up to `skips` elements left out between neighbours. 1-grams do not skip.
 template <class T>
-void count_ngrams(const Ngrams& g, const std::map<std::vector<T>, size_t>& pool, std::span<const T> row, std::vector<double>& counts) {
+Status count_ngrams(const Ngrams& g, const std::map<std::vector<T>, size_t>& pool, std::span<const T> row, std::vector<double>& counts, StepCounter& steps) {
   int64_t n = static_cast<int64_t>(row.size());
   for (int64_t length = g.shortest; length <= g.longest; ++length)
-    for (int64_t skip = 0; skip <= (length == 1 ? 0 : std::min(g.skips, n)); ++skip)
+    for (int64_t skip = 0; skip <= (length == 1 ? 0 : std::min(g.skips, n)); ++skip) {
+      TENON_RETURN_IF_ERROR(steps.add(1));
       for (int64_t at = 0; at + (length - 1) * (skip + 1) < n; ++at) {
+        TENON_RETURN_IF_ERROR(steps.add(16 * length));
         std::vector<T> gram;
         for (int64_t k = 0; k < length; ++k) gram.push_back(row[static_cast<size_t>(at + k * (skip + 1))]);
         auto found = pool.find(gram);
         if (found != pool.end()) ++counts[found->second];
       }
+    }
+  return {};
 }
 
 Status eval_tfidf(EvalContext& c) {
@@ -276,12 +292,16 @@ Status eval_tfidf(EvalContext& c) {
   int64_t rows = x.rank() == 2 ? x.dim(0) : 1, width = x.rank() == 0 ? 1 : x.shape().back();
   TENON_ASSIGN_OR_RETURN(Tensor* out, c.allocate(0, DType::kF32, x.rank() == 2 ? Shape{rows, g.columns} : Shape{g.columns}));
   std::vector<int64_t> numbers;
+  TENON_RETURN_IF_ERROR(check_scratch(c, (Dim(x.size()) + std::ssize(g.column)) * 8));
   if (x.dtype() != DType::kString) numbers = ints_of(x);
+  StepCounter steps(c.interrupt);
   for (int64_t r = 0; r < rows && width > 0; ++r) {
+    TENON_RETURN_IF_ERROR(steps.add(std::ssize(g.column)));
     std::vector<double> counts(g.column.size());
     size_t from = static_cast<size_t>(r * width);
-    if (x.dtype() == DType::kString) count_ngrams<std::string>(g, g.of_text, std::span(x.string_values()).subspan(from, static_cast<size_t>(width)), counts);
-    else count_ngrams<int64_t>(g, g.of_ints, std::span<const int64_t>(numbers).subspan(from, static_cast<size_t>(width)), counts);
+    const size_t length = static_cast<size_t>(width);
+    TENON_RETURN_IF_ERROR(x.dtype() == DType::kString ? count_ngrams<std::string>(g, g.of_text, std::span(x.string_values()).subspan(from, length), counts, steps)
+                                                      : count_ngrams<int64_t>(g, g.of_ints, std::span<const int64_t>(numbers).subspan(from, length), counts, steps));
     for (size_t i = 0; i < counts.size(); ++i) {
       double weight = g.weight.empty() ? 1 : g.weight[i];
       double v = g.mode == "TF" ? counts[i] : g.mode == "IDF" ? (counts[i] > 0 ? weight : 0) : counts[i] * weight;

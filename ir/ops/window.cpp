@@ -38,8 +38,9 @@ Status plan_axis(const Node& node, Window& w, size_t i, int64_t begin, int64_t e
     bool valid = auto_pad == "VALID";
     w.pad_begin[i] = valid ? 0 : begin;
     w.pad_end[i] = valid ? 0 : end;
-    Dim span = in + w.pad_begin[i] + w.pad_end[i] - extent;
-    if (exceeds(node, extent, in + w.pad_begin[i] + w.pad_end[i]))
+    const Dim padded = in + w.pad_begin[i] + w.pad_end[i], span = padded - extent;
+    // With ceil_mode the first window may reach beyond the padding: less than a stride, so that the ceiling counts it.
+    if (exceeds(node, ceil_mode ? extent - stride + 1 : extent, padded))
       return Status(Code::kInvalidModel,
                     fmt::format("window of extent {} does not fit spatial axis {} of {} with pads {} and {}", to_string(extent), i,
                                 to_string(in), begin, end),

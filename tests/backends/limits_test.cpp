@@ -42,7 +42,7 @@ struct Bomb {
 };
 void PrintTo(const Bomb& bomb, std::ostream* out) { *out << bomb.name; }
 
-/// Each would take 4 GB; sizes come in at run time, where no inference sees them.
+/// Each would take gigabytes; sizes come in at run time, where no inference sees them.
 std::vector<Bomb> bombs() {
   const int64_t n = int64_t{1} << 30;
   const Tensor one = Tensor::from<float>({1}, {1});
@@ -123,6 +123,13 @@ std::vector<Bomb> bombs() {
   %z: f32[N, N] = MatMul(%x, %y)
   output %z
 })", {*Tensor::zeros(DType::kF32, {1 << 15, 1}), *Tensor::zeros(DType::kF32, {1, 1 << 15})}},
+      {"ScratchOfATransform", R"(graph "g" {
+  input %x: f32[1, 2, 2]
+  input %n: i64[]
+  %axis: i64[] = Constant {value = dense<i64[], 1>}
+  %y: ? = DFT(%x, %n, %axis) {inverse = 1, onesided = 1}
+  output %y
+})", {*Tensor::zeros(DType::kF32, {1, 2, 2}), Tensor::scalar<int64_t>(1 << 23)}},
   };
 }
 

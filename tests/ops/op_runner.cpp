@@ -5,7 +5,7 @@
 namespace tenon::ir::test {
 
 Result<std::vector<Tensor>> try_op_n(std::string_view op, const std::vector<Tensor>& inputs, int outputs,
-                                     const Attributes& attrs) {
+                                     const Attributes& attrs, const EvalOptions& options) {
   const OpDef* def = find_op(op);
   if (def == nullptr) return error(Code::kNotFound, "there is no op {}", op);
   Graph graph;
@@ -20,15 +20,15 @@ Result<std::vector<Tensor>> try_op_n(std::string_view op, const std::vector<Tens
   for (const auto& [name, attr] : attrs) node->attrs().set(name, attr);
   TENON_RETURN_IF_ERROR(infer_node(*node));
   std::vector<HostValue> results(static_cast<size_t>(outputs));
-  TENON_RETURN_IF_ERROR(evaluate_node(*node, host, results));
+  TENON_RETURN_IF_ERROR(evaluate_node(*node, host, results, options));
   std::vector<Tensor> tensors;
   for (HostValue& result : results)
     tensors.push_back(std::holds_alternative<Tensor>(result) ? std::get<Tensor>(result) : Tensor());
   return tensors;
 }
 
-Result<Tensor> try_op(std::string_view op, const std::vector<Tensor>& inputs, const Attributes& attrs) {
-  TENON_ASSIGN_OR_RETURN(std::vector<Tensor> all, try_op_n(op, inputs, 1, attrs));
+Result<Tensor> try_op(std::string_view op, const std::vector<Tensor>& inputs, const Attributes& attrs, const EvalOptions& options) {
+  TENON_ASSIGN_OR_RETURN(std::vector<Tensor> all, try_op_n(op, inputs, 1, attrs, options));
   return std::move(all[0]);
 }
 

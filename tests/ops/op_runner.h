@@ -15,8 +15,8 @@ using Attributes = std::vector<std::pair<std::string_view, Attr>>;
 
 /// Absent inputs are undefined tensors. The inputs' static types are unranked, so that the run works out every shape.
 Result<std::vector<Tensor>> try_op_n(std::string_view op, const std::vector<Tensor>& inputs, int outputs,
-                                     const Attributes& attrs = {});
-Result<Tensor> try_op(std::string_view op, const std::vector<Tensor>& inputs, const Attributes& attrs = {});
+                                     const Attributes& attrs = {}, const EvalOptions& options = {});
+Result<Tensor> try_op(std::string_view op, const std::vector<Tensor>& inputs, const Attributes& attrs = {}, const EvalOptions& options = {});
 /// Fails the test when the op fails.
 Tensor run_op(std::string_view op, const std::vector<Tensor>& inputs, const Attributes& attrs = {});
 std::vector<Tensor> run_op_n(std::string_view op, const std::vector<Tensor>& inputs, int outputs, const Attributes& attrs = {});

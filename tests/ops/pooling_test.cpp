@@ -31,6 +31,13 @@ TEST(MaxPool, CeilModeAddsAWindowOnlyWhenItStartsInside) {
   EXPECT_THAT(values(run_op("MaxPool", {x}, {{"kernel_shape", Ints{2}}, {"strides", Ints{2}}})), ElementsAre(2, 4));
   EXPECT_THAT(values(run_op("MaxPool", {x}, {{"kernel_shape", Ints{2}}, {"strides", Ints{2}}, {"ceil_mode", int64_t{1}}})), ElementsAre(2, 4, 5));
   Tensor even = floats({1, 1, 2}, {1, 2});
+  const Tensor pair = floats({1, 1, 2}, {-3, -1.5});
+  for (const auto& [op, expected] : {std::pair("MaxPool", -1.5), {"AveragePool", -2.25}, {"LpPool", std::sqrt(11.25)}})
+    for (int64_t counted : {0, 1}) {  // as ONNX Runtime has it
+      Attributes wide = {{"kernel_shape", Ints{3}}, {"strides", Ints{2}}, {"ceil_mode", int64_t{1}}, {"count_include_pad", counted}};
+      EXPECT_THAT(values(run_op(op, {pair}, wide)), ElementsAre(testing::DoubleNear(expected, 1e-6))) << op;
+    }
+  EXPECT_FALSE(try_op("MaxPool", {pair}, {{"kernel_shape", Ints{4}}, {"strides", Ints{2}}, {"ceil_mode", int64_t{1}}}).ok());
   Attributes dropped = {{"kernel_shape", Ints{1}}, {"strides", Ints{2}}, {"pads", Ints{0, 1}}, {"ceil_mode", int64_t{1}}};
   EXPECT_THAT(values(run_op("MaxPool", {even}, dropped)), ElementsAre(1));
 }

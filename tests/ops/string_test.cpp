@@ -21,7 +21,7 @@ using testing::ElementsAre;
 bool matches(std::string_view pattern, std::string_view text) {
   Result<Regex> regex = Regex::compile(pattern);
   EXPECT_TRUE(regex.ok()) << regex.status().to_string();
-  return regex.ok() && regex->full_match(text);
+  return regex.ok() && *regex->full_match(text);
 }
 
 TEST(Regex, MatchesTheWholeText) {
@@ -67,6 +67,25 @@ TEST(Signal, InverseUndoesTheTransform) {
   Tensor x = floats({1, 5, 2}, {1, 2, 3, 4, 5, 6, 7, 8, 9, 10});
   Tensor back = run_op("DFT", {run_op("DFT", {x})}, {{"inverse", int64_t{1}}});
   EXPECT_THAT(values(back), testing::Pointwise(DoubleNear(1e-5), values(x)));
+}
+
+TEST(Signal, LengthsAndAxesAreOneNumber) {
+  const Tensor x = floats({1, 2, 1}, {1, 2}), signal = floats({1, 4}, {1, 2, 3, 4});
+  const auto none = Tensor();
+  for (const Tensor& wrong : {test::ints({}), test::ints({2, 2})}) {
+    for (const auto& inputs : {std::vector{x, wrong}, std::vector{x, none, wrong}})
+      EXPECT_THAT(test::try_op("DFT", inputs).status().what(), testing::HasSubstr("must be one number"));
+    EXPECT_THAT(test::try_op("STFT", {signal, test::ints({1}), none, wrong}).status().what(), testing::HasSubstr("must be one number"));
+  }
+  Graph graph;
+  Value* operands[] = {graph.add_input("x", TensorType(DType::kF32, {1, 2, 1})), graph.add_input("n", TensorType(DType::kI64, {2}))};
+  EXPECT_EQ(infer_node(*graph.create(*find_op("DFT"), operands, 1)).code(), Code::kInvalidModel);
+}
+
+TEST(Signal, InversesOfSmallNumbersAreLarge) {
+  EXPECT_EQ(values(run_op("com.microsoft.Inverse", {Tensor::from<double>({2, 2}, {1e-200, 0, 0, 1e-200})})), (std::vector<double>{1e200, 0, 0, 1e200}));
+  const auto singular = test::try_op("com.microsoft.Inverse", {Tensor::from<double>({2, 2}, {1, 2, 2, 4})});
+  EXPECT_THAT(singular.status().what(), testing::HasSubstr("singular"));
 }
 
 TEST(Signal, DeterminantChangesSignWithARowSwap) {
