@@ -265,6 +265,16 @@ class Evaluator {
     return {};
   }
 
+  /// Parts that broadcast where the whole must not give another shape.
+  static Status check_inferred(const Type& type, const HostValue& value) {
+    const Tensor* t = std::get_if<Tensor>(&value);
+    if (t == nullptr || !type.is_ranked_tensor()) return {};
+    const auto agrees = [](Dim d, int64_t size) { return !d.is_const() || d.value() == size; };
+    if (std::ranges::equal(*type.tensor().dims, t->shape(), agrees)) return {};
+    return error(Code::kInvalidArgument, "the inputs give {} where {} is inferred", tenon::to_string(t->shape()), to_string(type))
+        .with_hint("give inputs whose shapes agree");
+  }
+
   Status run_decomposed(Concrete& concrete, std::span<HostValue> outputs) {
     Builder builder(concrete.graph, concrete.node);
     builder.set_name(concrete.node->name());
@@ -274,12 +284,17 @@ class Evaluator {
       return error(Code::kInternal, "the decomposition has {} outputs, the node {}", values.size(), outputs.size());
     for (Value* value : values)
       if (value != nullptr) concrete.graph.add_output(value);
+    std::vector<Type> inferred;
+    for (const Value* output : concrete.node->outputs()) inferred.push_back(output->type());
     concrete.graph.erase(concrete.node);
     TENON_ASSIGN_OR_RETURN(std::vector<HostValue> results, run(concrete.graph, concrete.graph_inputs, nullptr, false, false));
     last_uses_.erase(&concrete.graph);
     size_t next = 0;
     for (size_t i = 0; i < values.size(); ++i)
-      if (values[i] != nullptr) outputs[i] = std::move(results[next++]);
+      if (values[i] != nullptr) {
+        outputs[i] = std::move(results[next++]);
+        TENON_RETURN_IF_ERROR(check_inferred(inferred[i], outputs[i]));
+      }
     return {};
   }
 
