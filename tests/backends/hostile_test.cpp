@@ -36,6 +36,73 @@ TEST(HostileModels, ConcatenatedDimsThatDisagreeAreErrors) {
   }
 }
 
+TEST(HostileModels, DeclaredDimsThatResultsDoNotHaveAreErrors) {
+  const std::string text = R"(graph "g" {
+  input %x: f32[N, 4]
+  %a: i64[1] = Constant {value = dense<i64[1], 0>}
+  %b: i64[1] = Constant {value = dense<i64[1], 100000000>}
+  %z: f32[7, 4] = Slice(%x, %a, %b)
+  %y: ? = Neg(%z)
+  output %y
+})";
+  EXPECT_TRUE(run("cpu", text, {zeros({7, 4})}).ok());
+  for (int64_t rows : {2, 8, 100'000}) EXPECT_FALSE(run("cpu", text, {zeros({rows, 4})}).ok()) << rows;
+}
+
+TEST(HostileModels, ExpressionsOfDimsThatAreOneBroadcast) {
+  const std::string text = R"(graph "g" {
+  input %x: f32[N]
+  input %y: f32[M]
+  %a: i64[1] = Constant {value = dense<i64[1], 0>}
+  %b: i64[1] = Constant {value = dense<i64[1], 100000000>}
+  %t: i64[1] = Constant {value = dense<i64[1], 2>}
+  %s: ? = Slice(%x, %a, %b, %a, %t)
+  %z: ? = Add(%s, %y)
+  output %z
+})";
+  for (std::string_view backend : {"reference", "cpu"}) {
+    const auto out = run(backend, text, {Tensor::from<float>({2}, {1, 9}), Tensor::from<float>({3}, {10, 20, 30})});
+    ASSERT_TRUE(out.ok()) << backend << out.status().to_string();
+    const Tensor& z = std::get<Tensor>((*out)[0]);
+    ASSERT_EQ(z.shape(), Shape{3});
+    for (int64_t i = 0; i < 3; ++i) EXPECT_EQ(z.at_double(i), static_cast<double>(i * 10 + 11)) << backend;
+    EXPECT_FALSE(run(backend, text, {zeros({4}), zeros({3})}).ok()) << backend;
+  }
+}
+
+// What held while the first type of a carried value was tried must not be asked of the one that holds.
+TEST(HostileModels, LoopsWhoseCarriedShapesGrowRun) {
+  const std::string text = R"(graph "g" {
+  input %x: f32[2, K]
+  input %w: f32[4, 4]
+  input %c: f32[2, 1]
+  %n: i64[] = Constant {value = dense<i64[], 2>}
+  %zero: i64[] = Constant {value = dense<i64[], 0>}
+  %y: ? = Loop(%n, _, %x) region {
+    input %i: i64[]
+    input %go: bool[]
+    input %v: ?
+    %again: bool[] = Identity(%go)
+    %first: bool[] = Equal(%i, %zero)
+    %r: ? = If(%first) region {
+      %g: ? = Concat(%v, %c) {axis = 1}
+      output %g
+    } region {
+      %p: ? = MatMul(%v, %w)
+      output %p
+    }
+    output %again
+    output %r
+  }
+  output %y
+})";
+  for (std::string_view backend : {"reference", "cpu"}) {
+    const auto out = run(backend, text, {zeros({2, 3}), zeros({4, 4}), zeros({2, 1})});
+    ASSERT_TRUE(out.ok()) << backend << out.status().to_string();
+    EXPECT_EQ(std::get<Tensor>((*out)[0]).shape(), (Shape{2, 4})) << backend;
+  }
+}
+
 TEST(HostileModels, ChannelsThatWeightsReadBeyondAreErrors) {
   const std::string text = R"(graph "g" {
   input %x: f32[1, C, 8, 8]

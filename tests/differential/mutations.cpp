@@ -1,6 +1,5 @@
 #include "mutations.h"
 
-#include <cmath>
 #include <cstring>
 #include <limits>
 
@@ -177,7 +176,6 @@ class Collector {
   void initializer(int i) {
     const onnx::TensorProto& proto = graph_.initializer(i);
     if (proto.data_type() == onnx::TensorProto::STRING) return;
-    onnx::ModelProto alone;
     const auto dtype = dtype_from_onnx(proto.data_type());
     if (!dtype || !proto.has_raw_data() || is_packed(*dtype)) return;
     Tensor t = *Tensor::zeros(*dtype, Shape(proto.dims().begin(), proto.dims().end()));
