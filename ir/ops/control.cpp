@@ -138,6 +138,19 @@ Result<Type> widened(const Carried& value, int round) {
   return Type(TensorType(merged.dtype(), std::move(dims)));
 }
 
+/// Leaves carried tensors their ranks alone; false when that is all that they have.
+bool forget_dims(std::span<const Carried> carried) {
+  bool forgot = false;
+  for (const Carried& value : carried) {
+    if (!value.input->type().is_ranked_tensor()) continue;
+    std::vector<Dim> dims;
+    for (int axis = 0; axis < value.input->tensor().rank(); ++axis) dims.push_back(fresh_dim(*value.input, axis));
+    forgot |= dims != *value.input->tensor().dims;
+    value.input->set_type(TensorType(value.input->dtype(), std::move(dims)));
+  }
+  return forgot;
+}
+
 /// Infers the region with carried types that hold for every iteration: a dim which an iteration changes becomes a fresh
 /// symbol, a changing rank an unknown one.
 Status infer_carried(InferContext& c, Graph& region, std::span<const Carried> carried) {
@@ -147,7 +160,12 @@ Status infer_carried(InferContext& c, Graph& region, std::span<const Carried> ca
   for (int round = 0; changed; ++round) {
     changed = false;
     forget_types(region);
-    TENON_RETURN_IF_ERROR(infer_graph(region));
+    if (Status status = infer_graph(region); !status.ok()) {
+      // What the first iteration's dims do not fit may be a branch for later ones.
+      if (!forget_dims(carried)) return status;
+      changed = true;
+      continue;
+    }
     for (const Carried& value : carried) {
       auto wider = widened(value, round);
       if (!wider.ok()) return c.fail("the carried value '{}': {}", value.input->name(), wider.status().what());
