@@ -1,5 +1,6 @@
 #pragma once
 
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <span>
@@ -9,6 +10,7 @@
 
 #include "codegen/plan/placement.h"
 #include "ir/graph.h"
+#include "runtime/observer.h"
 #include "support/executor.h"
 #include "support/interrupt.h"
 #include "support/status.h"
@@ -31,12 +33,30 @@ struct CompileOptions {
   std::vector<std::string> disabled_passes;
   std::string matmul;               // cpu: "" generated code first, "openblas" the library first where it has the form
   Interrupt interrupt;              // asked between passes, nodes and kernels
+  /// The ONNX file that the graph was imported from, and the dims that were bound then: backends that read ONNX themselves
+  /// (external runners) take it as it is. Empty: such a backend gets the graph, exported.
+  std::filesystem::path model;
+  std::vector<std::pair<std::string, int64_t>> model_dims;
 };
 
 struct SessionOptions {
   int num_threads = 0;              // 0: all cores
   Executor* executor = nullptr;     // null: the default pool
   size_t max_bytes = 0;             // of everything that a run holds but inputs and constants; 0: default_memory_limit()
+  runtime::Observer* observer = nullptr;  // sees the steps of a plan; backends without plans ignore it. Outlives the session
+};
+
+/// Runs to time: until there are `runs` of them and `ms` milliseconds have passed.
+struct Repeat {
+  int runs = 1;
+  double ms = 0;
+};
+
+/// What a session that lives in another process knows of it.
+struct ProcessFigures {
+  std::string runtime;              // "ONNX Runtime 1.30.0"
+  double load_ms = 0;               // making the session there
+  size_t peak_rss_bytes = 0;        // of that process so far
 };
 
 /// One user of an executable: owns buffers and bound dims. Not thread-safe; make one a thread.
@@ -48,8 +68,13 @@ class Session {
   /// Stops with kCancelled or kDeadlineExceeded when `interrupt` says so; without a deadline, after kDefaultTimeLimit. A
   /// session may run again after any error.
   virtual Result<std::vector<HostValue>> run(std::span<const HostValue> inputs, const Interrupt& interrupt = {}) = 0;
+  /// Milliseconds of each of several runs with the same inputs, outputs dropped. The time is that of the run alone: a session in
+  /// another process gets the inputs once and reads the clock there.
+  virtual Result<std::vector<double>> time(std::span<const HostValue> inputs, const Repeat& repeat, const Interrupt& interrupt = {});
   /// Bytes of the arena after the last run.
   virtual size_t arena_bytes() const { return 0; }
+  /// Nullopt: it runs in this process.
+  virtual Result<std::optional<ProcessFigures>> process() { return std::optional<ProcessFigures>(); }
 };
 
 /// A compiled model: immutable, shared by sessions of any threads.
@@ -71,7 +96,7 @@ class Backend {
   virtual Result<std::shared_ptr<const Executable>> compile(const ir::Graph& graph, const CompileOptions& options) const = 0;
 };
 
-/// reference, cpu, vulkan, in this order. Null when there is no such name.
+/// reference, cpu, vulkan, then external runners, in this order. Null when there is no such name.
 const Backend* find_backend(std::string_view name);
 std::span<const Backend* const> all_backends();
 

@@ -32,7 +32,7 @@ const std::map<std::string, std::set<std::string>, std::less<>> kMayInclude = {
     {"passes", {"ir", "support"}},
     {"runtime", {"support", "include"}},
     {"codegen", {"passes", "ir", "runtime", "support"}},
-    {"backends", {"codegen", "passes", "ir", "runtime", "support", "include"}},
+    {"backends", {"frontend", "codegen", "passes", "ir", "runtime", "support", "include"}},  // external runners are given ONNX
     {"eval", {"backends", "frontend", "codegen", "passes", "ir", "runtime", "support", "include"}},
     {"bench", {"eval", "backends", "frontend", "codegen", "passes", "ir", "runtime", "support", "include"}},
     {"tools", {"eval", "bench", "backends", "frontend", "codegen", "passes", "ir", "runtime", "support", "include"}},
