@@ -96,6 +96,7 @@ class Worker {
     const Interrupt interrupt = time_limit(options_);
     backends::CompileOptions compile = options_.compile;
     compile.interrupt = interrupt;
+    name_source(subject_.model, subject_.import, compile);
     frontend::ImportOptions import = subject_.import;
     import.interrupt = interrupt;
     std::vector<std::string> absent;
@@ -105,7 +106,7 @@ class Worker {
     report["absent"] = absent;
     start = Clock::now();
     TENON_ASSIGN_OR_RETURN(executable_, subject_.backend->compile(*graph_, compile));
-    TENON_ASSIGN_OR_RETURN(session_, executable_->create_session({.num_threads = subject_.threads, .max_bytes = options_.max_bytes}));
+    TENON_ASSIGN_OR_RETURN(session_, executable_->create_session({.num_threads = subject_.threads, .max_bytes = options_.max_bytes, .interrupt = interrupt}));
     report["compile_ms"] = ms_since(start);
     if (options_.use_test_data) {
       TENON_ASSIGN_OR_RETURN(inputs_, read_inputs(*graph_, subject_.model.parent_path() / "test_data_set_0"));
