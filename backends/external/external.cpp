@@ -147,6 +147,7 @@ class ExternalBackend : public Backend {
     TENON_RETURN_IF_ERROR(options.interrupt.check());
     TENON_ASSIGN_OR_RETURN(std::vector<std::string> command, this->command());
     Source source{.backend = name_, .command = std::move(command), .load = {.opt_level = options.opt_level}, .interface = Interface(graph), .temporary = nullptr};
+    source.load.shapes = source.interface.input_shapes();
     if (options.model.empty()) {
       TENON_ASSIGN_OR_RETURN(source.temporary, TemporaryModel::write(graph));
       source.load.model = source.temporary->file();

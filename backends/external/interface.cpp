@@ -57,6 +57,16 @@ Interface::Interface(const ir::Graph& graph) : dims_(graph.shared_dims()) {
   for (size_t i = 0; i < graph.outputs().size(); ++i) outputs_.push_back({graph.output_name(static_cast<int>(i)), graph.outputs()[i]->type()});
 }
 
+nlohmann::json Interface::input_shapes() const {
+  nlohmann::json out = nlohmann::json::object();
+  for (const auto& [name, type] : inputs_) {
+    if (!type.is_ranked_tensor()) continue;
+    nlohmann::json& shape = out[name] = nlohmann::json::array();
+    for (const ir::Dim& dim : *type.tensor().dims) shape.push_back(dim.is_const() ? nlohmann::json(dim.value()) : nlohmann::json(nullptr));
+  }
+  return out;
+}
+
 Status Interface::check_inputs(std::span<const HostValue> inputs) const {
   if (inputs.size() != inputs_.size()) return error(Code::kInvalidArgument, "{} inputs are given where the model has {}", inputs.size(), inputs_.size());
   std::map<int, int64_t> symbols;

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include <nlohmann/json.hpp>
+
 #include "ir/graph.h"
 #include "support/status.h"
 #include "support/tensor.h"
@@ -18,6 +20,8 @@ class Interface {
   explicit Interface(const ir::Graph& graph);
 
   const std::string& input_name(size_t i) const { return inputs_[i].name; }
+  /// {"x": [1, 3, null]}: shapes of the inputs, null where a size is open; without inputs whose rank is.
+  nlohmann::json input_shapes() const;
   /// Dtypes, ranks, known dims, and symbols that have one size. Errors name the input.
   Status check_inputs(std::span<const HostValue> inputs) const;
   /// The graph's outputs in its order from values by name. A number of another type becomes the graph's; dims that the graph knows

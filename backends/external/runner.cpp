@@ -76,7 +76,8 @@ Status Runner::load(const LoadOptions& options, const Interrupt& interrupt) {
                                                            {"model", options.model.string()},
                                                            {"threads", options.threads},
                                                            {"optimization", options.opt_level},
-                                                           {"dims", std::move(dims)}}),
+                                                           {"dims", std::move(dims)},
+                                                           {"shapes", options.shapes}}),
                                                   interrupt));
   const auto ms = reply.header.find("load_ms");
   if (ms == reply.header.end() || !ms->is_number() || !std::isfinite(ms->get<double>()) || ms->get<double>() < 0)

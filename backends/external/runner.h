@@ -19,6 +19,7 @@ struct LoadOptions {
   int threads = 1;
   int opt_level = 3;  // 0: every node as it stands … 3: all that the runtime has
   std::vector<std::pair<std::string, int64_t>> dims;
+  nlohmann::json shapes = nlohmann::json::object();  // of inputs by name, null where a size is open
 };
 
 /// The operations of docs/runners.md. An answer that says that a request failed is an error, and the runner goes on; anything else

@@ -149,10 +149,18 @@ function load({ model, threads, optimization, dims }) {
   session.loadModel(model, options);
   const loadMs = performance.now() - start;
   fetches = Object.fromEntries(session.outputMetadata.map((m) => [m.name, null]));
+  feeds = {};
   writeMessage({ load_ms: loadMs, inputs: session.inputMetadata.map(port), outputs: session.outputMetadata.map(port) });
 }
 
+/// The binding's own error names no output.
+function refuseNonTensors() {
+  const other = session.outputMetadata.find((m) => !m.isTensor);
+  if (other) throw new Failure('unsupported', `output ${other.name}: onnxruntime-node gives tensors only`);
+}
+
 function run() {
+  refuseNonTensors();
   const start = performance.now();
   const outputs = session.run(feeds, fetches, {});
   const ms = performance.now() - start;
@@ -172,6 +180,7 @@ function settle() {
 }
 
 function time({ runs, ms }) {
+  refuseNonTensors();
   const samples = [];
   const start = performance.now();
   for (let end = start; samples.length < runs || end - start < ms;) {
