@@ -2,13 +2,15 @@
 # make test   build everything and run the tests
 # make test-asan, make test-tsan   the same under address and undefined-behaviour sanitizers, under the thread sanitizer
 # make deps   install the Debian packages that are missing
+# make runners   install ONNX Runtime (with npm, below runners/) as a backend to compare with
 
 JOBS ?= $(shell nproc)
 PRESET ?= release
 TENON = build/$(PRESET)/bin/tenon
 DIGITS = models/digits/data
+ORT_RUNNER = runners/onnxruntime-node
 
-.PHONY: all demo test test-asan test-tsan deps configure
+.PHONY: all demo test test-asan test-tsan deps configure runners
 
 all: configure
 	cmake --build --preset $(PRESET) -j $(JOBS)
@@ -32,3 +34,10 @@ configure: deps
 
 deps:
 	@.ci/deps
+
+# Exactly what the lock file names, its bytes checked; again only when that file has changed.
+runners: $(ORT_RUNNER)/node_modules/.package-lock.json
+
+$(ORT_RUNNER)/node_modules/.package-lock.json: $(ORT_RUNNER)/package-lock.json
+	npm ci --ignore-scripts --prefix $(ORT_RUNNER)
+	@touch $@

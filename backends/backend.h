@@ -44,6 +44,7 @@ struct SessionOptions {
   Executor* executor = nullptr;     // null: the default pool
   size_t max_bytes = 0;             // of everything that a run holds but inputs and constants; 0: default_memory_limit()
   runtime::Observer* observer = nullptr;  // sees the steps of a plan; backends without plans ignore it. Outlives the session
+  Interrupt interrupt;              // asked while the session is made, which is when a runner loads the model; not kept
 };
 
 /// Runs to time: until there are `runs` of them and `ms` milliseconds have passed.
@@ -93,14 +94,17 @@ class Backend {
  public:
   virtual ~Backend() = default;
   virtual std::string_view name() const = 0;
+  /// Whether it is another runtime, in a process of its own (backends/external).
+  virtual bool external() const { return false; }
   /// OK, or why this backend cannot run here (no device, no driver).
   virtual Status available() const = 0;
   /// Compiles an imported, unoptimised graph (the backend runs the passes that it wants). Takes a copy of what it keeps.
   virtual Result<std::shared_ptr<const Executable>> compile(const ir::Graph& graph, const CompileOptions& options) const = 0;
 };
 
-/// reference, cpu, vulkan, then external runners, in this order. Null when there is no such name.
+/// By name: one of all_backends(), or `exec:COMMAND`, a runner that the user has written. Null when there is no such name.
 const Backend* find_backend(std::string_view name);
+/// reference, cpu, vulkan, then the external runners that come with Tenon, in this order.
 std::span<const Backend* const> all_backends();
 
 }  // namespace tenon::backends

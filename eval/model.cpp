@@ -56,4 +56,10 @@ Result<std::unique_ptr<ir::Graph>> load_model(const fs::path& path, const fronte
   return frontend::import_onnx(path, options);
 }
 
+void name_source(const fs::path& model, const frontend::ImportOptions& import, backends::CompileOptions& compile) {
+  if (model.extension() == ".tir" || !import.shapes.empty()) return;
+  compile.model = model;
+  compile.model_dims = import.dims;
+}
+
 }  // namespace tenon::eval

@@ -13,6 +13,7 @@
 #include <nlohmann/json.hpp>
 
 #include "eval/inputs.h"
+#include "eval/model.h"
 #include "eval/round_off.h"
 #include "frontend/onnx/export.h"
 #include "passes/pass.h"
@@ -105,9 +106,12 @@ Status run_case(const Case& one, const backends::Backend& backend, const VerifyO
   const auto compile_start = Clock::now();
   backends::CompileOptions compile = options.compile;
   compile.interrupt = interrupt;
+  if (!options.round_trip) name_source(one.folder / "model.onnx", import, compile);
   TENON_ASSIGN_OR_RETURN(const auto executable, backend.compile(*graph, compile));
   result.compile_ms = ms_since(compile_start);
-  TENON_ASSIGN_OR_RETURN(const auto session, executable->create_session(options.session));
+  backends::SessionOptions session_options = options.session;
+  session_options.interrupt = interrupt;
+  TENON_ASSIGN_OR_RETURN(const auto session, executable->create_session(session_options));
   for (const fs::path& folder : data_sets(one.folder)) {
     const std::string set = folder.filename().string();
     TENON_ASSIGN_OR_RETURN(const std::vector<HostValue> inputs, read_inputs(*graph, folder));

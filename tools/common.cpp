@@ -126,11 +126,15 @@ Result<frontend::ImportOptions> import_options(const ModelOptions& options) {
 Result<std::unique_ptr<ir::Graph>> load(ModelOptions& options) {
   options.interrupt = start_clock(options.limits);
   TENON_ASSIGN_OR_RETURN(options.max_bytes, apply_memory_limit(options.limits));
-  TENON_ASSIGN_OR_RETURN(frontend::ImportOptions import, import_options(options));
-  import.interrupt = options.interrupt;
+  TENON_ASSIGN_OR_RETURN(options.import, import_options(options));
+  options.import.interrupt = options.interrupt;
   TENON_ASSIGN_OR_RETURN(const std::filesystem::path file, eval::find_model(options.path));
   options.path = file.string();
-  return eval::load_model(file, import);
+  return eval::load_model(file, options.import);
+}
+
+void name_source(const ModelOptions& options, backends::CompileOptions& compile) {
+  eval::name_source(options.path, options.import, compile);
 }
 
 std::string unbound_dims(const ir::Graph& graph, const ModelOptions& options) {
@@ -158,7 +162,7 @@ size_t count_nodes(ir::Graph& graph) {
 std::string backend_names() {
   std::vector<std::string_view> names;
   for (const backends::Backend* b : backends::all_backends()) names.push_back(b->name());
-  return fmt::format("{}", fmt::join(names, ", "));
+  return fmt::format("{}, exec:COMMAND", fmt::join(names, ", "));
 }
 
 Result<std::vector<const backends::Backend*>> backends_of(const std::string& names) {

@@ -32,6 +32,7 @@ struct ModelOptions {
   LimitOptions limits;
   Interrupt interrupt;              // load() starts the clock
   size_t max_bytes = 0;             // and applies the limit
+  frontend::ImportOptions import;   // and keeps what it imported with
 };
 void add_model_options(CLI::App& app, ModelOptions& options);
 void add_dim_options(CLI::App& app, std::vector<std::string>& dims, std::vector<std::string>& shapes);
@@ -48,6 +49,8 @@ CLI::Validator thread_count();
 Result<frontend::ImportOptions> import_options(const ModelOptions& options);
 /// Starts the limits, loads what eval::find_model finds, and leaves its path and the limits in `options`.
 Result<std::unique_ptr<ir::Graph>> load(ModelOptions& options);
+/// Names the loaded file to backends that read ONNX themselves (eval::name_source).
+void name_source(const ModelOptions& options, backends::CompileOptions& compile);
 /// "batch, length at 1 (bind with --dim NAME=N)" of the symbolic dims of the inputs, without the advice for a .tir file, which
 /// takes none; empty when there are no such dims.
 std::string unbound_dims(const ir::Graph& graph, const ModelOptions& options);

@@ -131,6 +131,7 @@ Result<int> evaluate(Options& o) {
   TENON_ASSIGN_OR_RETURN(const eval::LabelledImages data, read_dataset(o.dataset));
   TENON_ASSIGN_OR_RETURN(const std::unique_ptr<ir::Graph> graph, load(o.model));
   o.run.compile.interrupt = o.model.interrupt;
+  name_source(o.model, o.run.compile);
   o.run.session.max_bytes = o.model.max_bytes;
   Progress progress;
   TENON_ASSIGN_OR_RETURN(const eval::ClassificationReport report,

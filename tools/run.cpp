@@ -142,8 +142,9 @@ Status run(Options& o) {
   compile.opt_level = o.opt_level;
   compile.target = o.target;
   compile.interrupt = o.model.interrupt;
+  name_source(o.model, compile);
   TENON_ASSIGN_OR_RETURN(const auto executable, chosen[0]->compile(*graph, compile));
-  TENON_ASSIGN_OR_RETURN(const auto session, executable->create_session({.num_threads = o.threads, .max_bytes = o.model.max_bytes}));
+  TENON_ASSIGN_OR_RETURN(const auto session, executable->create_session({.num_threads = o.threads, .max_bytes = o.model.max_bytes, .interrupt = o.model.interrupt}));
   const auto start = std::chrono::steady_clock::now();
   TENON_ASSIGN_OR_RETURN(const std::vector<HostValue> outputs, session->run(inputs, o.model.interrupt));
   const double took = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();

@@ -87,22 +87,21 @@ class Worker {
     TENON_ASSIGN_OR_RETURN(graph_, load_model(subject_.model, import));
     report["load_ms"] = ms_since(start);
     report["absent"] = absent;
-    dims_ = import.dims;
-    std::erase_if(dims_, [&](const auto& dim) { return std::find(absent.begin(), absent.end(), dim.first) != absent.end(); });
+    import_ = std::move(import);
+    import_.absent = nullptr;
+    const auto is_absent = [&](const auto& named) { return std::find(absent.begin(), absent.end(), named.first) != absent.end(); };
+    std::erase_if(import_.dims, is_absent);
+    std::erase_if(import_.shapes, is_absent);
     return {};
   }
 
   Status compile(json& report, const Interrupt& interrupt) {
     backends::CompileOptions compile = options_.compile;
     compile.interrupt = interrupt;
-    // The file itself says the same as the graph unless inputs were given other shapes.
-    if (subject_.import.shapes.empty() && subject_.model.extension() != ".tir") {
-      compile.model = subject_.model;
-      compile.model_dims = dims_;
-    }
+    name_source(subject_.model, import_, compile);
     const auto start = Clock::now();
     TENON_ASSIGN_OR_RETURN(executable_, subject_.backend->compile(*graph_, compile));
-    TENON_ASSIGN_OR_RETURN(session_, executable_->create_session(session_options()));
+    TENON_ASSIGN_OR_RETURN(session_, executable_->create_session(session_options(interrupt)));
     report["compile_ms"] = ms_since(start);
     TENON_ASSIGN_OR_RETURN(const std::optional<backends::ProcessFigures> process, session_->process());
     if (!process) return {};
@@ -112,7 +111,9 @@ class Worker {
     return {};
   }
 
-  backends::SessionOptions session_options() const { return {.num_threads = subject_.threads, .max_bytes = options_.max_bytes}; }
+  backends::SessionOptions session_options(const Interrupt& interrupt) const {
+    return {.num_threads = subject_.threads, .max_bytes = options_.max_bytes, .interrupt = interrupt};
+  }
 
   void note_dims(json& report) const {
     json dims = json::object();
@@ -123,7 +124,7 @@ class Worker {
       for (int axis = 0; axis < tensor->rank(); ++axis)
         if (const ir::Dim dim = input.tensor().dim(axis); dim.is_symbol()) dims[graph_->dims().symbol_name(dim.symbol_id())] = tensor->dim(axis);
     }
-    for (const auto& [name, size] : dims_) dims[name] = size;
+    for (const auto& [name, size] : import_.dims) dims[name] = size;
     report["dims"] = dims;
   }
 
@@ -155,7 +156,7 @@ class Worker {
     const auto count = static_cast<size_t>(options_.streams);
     std::vector<std::unique_ptr<backends::Session>> sessions(count);
     for (auto& session : sessions) {
-      TENON_ASSIGN_OR_RETURN(session, executable_->create_session(session_options()));
+      TENON_ASSIGN_OR_RETURN(session, executable_->create_session(session_options(time_limit(options_))));
       const Result<std::vector<HostValue>> warm = session->run(inputs_, time_limit(options_));
       if (!warm.ok()) return warm.status();
     }
@@ -189,7 +190,7 @@ class Worker {
   const Subject& subject_;
   const MeasureOptions& options_;
   const int outputs_;
-  std::vector<std::pair<std::string, int64_t>> dims_;
+  frontend::ImportOptions import_;  // without what the model does not have
   std::unique_ptr<ir::Graph> graph_;
   std::shared_ptr<const backends::Executable> executable_;
   std::unique_ptr<backends::Session> session_;

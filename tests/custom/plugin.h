@@ -77,11 +77,11 @@ inline tenon_status infer_same(const tenon_custom_api* api, tenon_node* node, te
   return api->broadcast_inputs(infer, 0, api->input_dtype(node, 0));
 }
 
-/// The backends that run here.
+/// The backends that run here and take custom operators.
 inline std::vector<const backends::Backend*> available_backends() {
   std::vector<const backends::Backend*> out;
   for (const backends::Backend* backend : backends::all_backends())
-    if (backend->available().ok()) out.push_back(backend);
+    if (!backend->external() && backend->available().ok()) out.push_back(backend);
   return out;
 }
 
