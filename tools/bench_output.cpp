@@ -74,11 +74,15 @@ std::vector<Column> columns(const json& results) {
   return out;
 }
 
+/// "geometric mean of 3 models, 1 thread: onnxruntime 0.278, so cpu is 3.60 times as fast".
 void print_means(const json& results, const char* line_end) {
   const json means = eval::geometric_means(results);
-  for (const json& mean : means)
-    fmt::print("geometric mean of {} ratios, {}, {} thread{}: {:.3f}{}\n", mean["models"].get<int>(), mean["backend"].get<std::string>(), mean["threads"].get<int>(),
-               mean["threads"] == 1 ? "" : "s", mean["ratio"].get<double>(), line_end);
+  for (const json& mean : means) {
+    const double ratio = mean["ratio"];
+    const std::string backend = mean["backend"], base = mean["vs"];
+    fmt::print("geometric mean of {} ratios, {} thread{}: {} {:.3f}, so {} is {:.2f} times as fast{}\n", mean["models"].get<int>(), mean["threads"].get<int>(),
+               mean["threads"] == 1 ? "" : "s", backend, ratio, ratio < 1 ? base : backend, ratio < 1 ? 1 / ratio : ratio, line_end);
+  }
 }
 
 std::string quoted(const std::string& text) {

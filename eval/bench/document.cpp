@@ -49,6 +49,7 @@ json geometric_means(const json& results) {
   struct Sum {
     double logs = 0;
     int count = 0;
+    std::string vs;
   };
   std::map<std::pair<std::string, int>, Sum> sums;
   for (const json& row : results) {
@@ -58,10 +59,11 @@ json geometric_means(const json& results) {
     Sum& sum = sums[{row["backend"], row["threads"]}];
     sum.logs += std::log(ratio);
     ++sum.count;
+    sum.vs = row["ratio"]["vs"];
   }
   json out = json::array();
   for (const auto& [key, sum] : sums)
-    if (sum.count > 1) out.push_back({{"backend", key.first}, {"threads", key.second}, {"models", sum.count}, {"ratio", std::exp(sum.logs / sum.count)}});
+    if (sum.count > 1) out.push_back({{"backend", key.first}, {"threads", key.second}, {"vs", sum.vs}, {"models", sum.count}, {"ratio", std::exp(sum.logs / sum.count)}});
   return out;
 }
 

@@ -21,7 +21,7 @@ namespace tenon::eval {
 /// or {"model", "backend", "threads", "error"}. What is not known is left out.
 nlohmann::json bench_row(const Subject& subject, const Measurement& measured, const Subject& base, const Measurement& base_measured, const MeasureOptions& options);
 
-/// The geometric mean of the ratios of rows that have one, by backend and threads, where there are several: [{"backend", "threads", "models", "ratio"}].
+/// The geometric mean of the ratios of rows that have one, by backend and threads, where there are several: [{"backend", "threads", "vs", "models", "ratio"}].
 nlohmann::json geometric_means(const nlohmann::json& results);
 
 }  // namespace tenon::eval
