@@ -115,7 +115,7 @@ class Bench {
       : o_(o), backends_(std::move(backends)), options_(std::move(options)), import_(std::move(import)) {
     context_ = eval::machine_context();
     context_.update({{"version", TENON_VERSION}, {"rounds", o.rounds}, {"launches", o.launches}, {"round_ms", o.round_ms}, {"seed", o.seed}, {"opt_level", o.opt_level}});
-    for (const std::string& doubt : eval::machine_doubts(context_)) warnings_.push_back(doubt);
+    for (const eval::Doubt& doubt : eval::machine_doubts(context_)) doubts_.push_back({"", doubt});
   }
 
   Result<int> run() {
@@ -126,7 +126,7 @@ class Bench {
     }
     for (size_t i = 0; i < cases.size(); ++i) measure(cases[i], fmt::format("[{}/{}] ", i + 1, cases.size()));
     if (o_.models.size() > 1) TENON_RETURN_IF_ERROR(check_absent(o_, absent_));
-    const json document = {{"kind", "bench"}, {"context", context_}, {"warnings", warnings_}, {"results", results_}};
+    const json document = {{"kind", "bench"}, {"context", context_}, {"warnings", warnings()}, {"results", results_}};
     print(document);
     if (!o_.json.empty()) TENON_RETURN_IF_ERROR(write_json(document, o_.json));
     int status = failed_ ? kFailure : kSuccess;
@@ -157,7 +157,7 @@ class Bench {
     if (file.ok())
       measured = eval::measure(subjects, options_, [&](const std::string& what) { progress.show(fmt::format("{}{} threads={} {}", turn, one.model, one.threads, what)); });
     progress.clear();
-    for (const std::string& doubt : eval::doubts(subjects, measured, available_cores())) warn(one, doubt);
+    for (const eval::Doubt& doubt : eval::doubts(subjects, measured, available_cores())) doubts_.push_back({name_of(one), doubt});
     for (size_t i = 0; i < subjects.size(); ++i) {
       eval::Measurement& m = measured.subjects[i];
       if (!file.ok()) m.status = file.status();
@@ -169,11 +169,34 @@ class Bench {
     }
   }
 
-  void warn(const Case& one, const std::string& doubt) {
-    std::string where = one.model;
-    for (const auto& [name, size] : one.dims) where += fmt::format(" {}={}", name, size);
-    if (one.batch) where += fmt::format(" batch={}", *one.batch);
-    warnings_.push_back(fmt::format("{}, {} thread{}: {}", where, one.threads, one.threads == 1 ? "" : "s", doubt));
+  static std::string name_of(const Case& one) {
+    std::string name = one.model;
+    for (const auto& [dim, size] : one.dims) name += fmt::format(" {}={}", dim, size);
+    if (one.batch) name += fmt::format(" batch={}", *one.batch);
+    return name + fmt::format(", {} thread{}: ", one.threads, one.threads == 1 ? "" : "s");
+  }
+
+  std::vector<std::string> warnings() const {
+    std::vector<std::string> out;
+    for (const auto& [where, doubt] : doubts_) out.push_back(where + doubt.text);
+    return out;
+  }
+
+  /// The worst of each cause, and in how many other places there is one.
+  void print_warnings() const {
+    std::vector<std::string_view> causes;
+    for (const auto& [where, doubt] : doubts_)
+      if (std::find(causes.begin(), causes.end(), doubt.cause) == causes.end()) causes.push_back(doubt.cause);
+    for (std::string_view cause : causes) {
+      const std::pair<std::string, eval::Doubt>* worst = nullptr;
+      int count = 0;
+      for (const auto& one : doubts_) {
+        if (one.second.cause != cause) continue;
+        ++count;
+        if (worst == nullptr || one.second.severity > worst->second.severity) worst = &one;
+      }
+      fmt::print("warning: {}{}{}\n", worst->first, worst->second.text, count == 1 ? "" : fmt::format(" ({} more like this, --json has all)", count - 1));
+    }
   }
 
   void print(const json& document) const {
@@ -181,7 +204,7 @@ class Bench {
     if (o_.format == "csv") return print_bench_csv(document);
     if (o_.format == "markdown") return print_bench_markdown(document);
     print_bench_table(document);
-    for (const std::string& warning : warnings_) fmt::print("warning: {}\n", warning);
+    print_warnings();
   }
 
   /// Whether something became slower.
@@ -207,7 +230,7 @@ class Bench {
   const eval::MeasureOptions options_;
   const frontend::ImportOptions import_;
   json context_, results_ = json::array();
-  std::vector<std::string> warnings_;
+  std::vector<std::pair<std::string, eval::Doubt>> doubts_;  // with the case that they are of
   std::vector<std::vector<std::string>> absent_;
   bool failed_ = false;
 };

@@ -10,11 +10,17 @@
 
 namespace tenon::eval {
 
-/// Why figures of a group should not be trusted as they are, a sentence each that names the cause; empty when nothing speaks against
-/// them. `cores` is how many this process may use.
-std::vector<std::string> doubts(std::span<const Subject> subjects, const GroupMeasurement& measured, int cores);
+/// Why figures should not be trusted as they are.
+struct Doubt {
+  std::string_view cause;  // a word, the same for all that have this cause
+  double severity = 0;     // comparable among those
+  std::string text;        // a sentence that names cause and remedy
+};
+
+/// Of a group; empty when nothing speaks against its figures. `cores` is how many this process may use.
+std::vector<Doubt> doubts(std::span<const Subject> subjects, const GroupMeasurement& measured, int cores);
 
 /// The same of the machine itself: what its context (eval/bench/machine.h) says before anything is measured.
-std::vector<std::string> machine_doubts(const nlohmann::json& context);
+std::vector<Doubt> machine_doubts(const nlohmann::json& context);
 
 }  // namespace tenon::eval
