@@ -3,7 +3,10 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
-#include <fstream>
+
+#include "eval/datasets/gzip.h"
+#include "frontend/onnx/file.h"
+#include "support/memory.h"
 
 namespace tenon::eval {
 namespace {
@@ -23,7 +26,7 @@ DType element_type(uint8_t code) {
 }
 
 Status not_idx(std::string what, std::string_view where) {
-  return Status(Code::kInvalidArgument, std::move(what), std::string(where), "give an uncompressed IDX file");
+  return Status(Code::kInvalidArgument, std::move(what), std::string(where), "give an IDX file, plain or gzipped");
 }
 
 /// Big-endian elements to the machine's order.
@@ -60,14 +63,10 @@ Result<Tensor> parse_idx(std::span<const std::byte> bytes, std::string_view wher
 }
 
 Result<Tensor> read_idx(const std::filesystem::path& file) {
-  std::error_code ec;
-  const auto size = std::filesystem::is_regular_file(file, ec) ? std::filesystem::file_size(file, ec) : 0;
-  std::ifstream in(file, std::ios::binary);
-  if (!in || ec) return Status(Code::kNotFound, "cannot read the data set", file.string(), "check the path");
-  TENON_ASSIGN_OR_RETURN(const std::shared_ptr<Buffer> buffer, Buffer::allocate(size));
-  if (size > 0 && !in.read(reinterpret_cast<char*>(buffer->data()), static_cast<std::streamsize>(size)))
-    return Status(Code::kIo, "cannot read the data set", file.string());
-  return parse_idx({buffer->data(), size}, file.string());
+  TENON_ASSIGN_OR_RETURN(const frontend::Bytes bytes, frontend::map_file(file));
+  if (!is_gzip(bytes.span)) return parse_idx(bytes.span, file.string());
+  TENON_ASSIGN_OR_RETURN(const std::shared_ptr<Buffer> unpacked, gunzip(bytes.span, default_memory_limit() / 4, file.string()));
+  return parse_idx({unpacked->data(), unpacked->size()}, file.string());
 }
 
 }  // namespace tenon::eval

@@ -9,6 +9,7 @@ Result<Image> decode_bmp(Bytes bytes, const DecodeLimits& limits);
 Result<Image> decode_jpeg(Bytes bytes, const DecodeLimits& limits);
 Result<Image> decode_jpeg2000(Bytes bytes, const DecodeLimits& limits);
 Result<Image> decode_png(Bytes bytes, const DecodeLimits& limits);
+Result<Plane> decode_png_plane(Bytes bytes, const DecodeLimits& limits);
 Result<Image> decode_pnm(Bytes bytes, const DecodeLimits& limits);
 Result<Image> decode_tiff(Bytes bytes, const DecodeLimits& limits);
 Result<Image> decode_webp(Bytes bytes, const DecodeLimits& limits);

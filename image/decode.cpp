@@ -73,4 +73,17 @@ Result<Image> decode(Bytes bytes, const DecodeLimits& limits) {
   return format->decode(bytes, limits);
 }
 
+Result<Plane> decode_plane(Bytes bytes, const DecodeLimits& limits) {
+  if (format_of(bytes) == "png") return decode_png_plane(bytes, limits);
+  TENON_ASSIGN_OR_RETURN(const Image image, decode(bytes, limits));
+  Plane plane{image.height, image.width, 8, std::vector<uint16_t>(static_cast<size_t>(image.height * image.width))};
+  for (size_t i = 0; i < plane.values.size(); ++i) {
+    const uint8_t* pixel = image.pixels.data() + i * 3;
+    if (pixel[0] != pixel[1] || pixel[0] != pixel[2])
+      return error(Code::kInvalidArgument, "the image has colours where one number a pixel is wanted").with_hint("give a grey or palette PNG");
+    plane.values[i] = pixel[0];
+  }
+  return plane;
+}
+
 }  // namespace tenon::image

@@ -33,4 +33,15 @@ std::string_view format_of(Bytes bytes);
 /// before allocating, beyond limits.
 Result<Image> decode(Bytes bytes, const DecodeLimits& limits = {});
 
+/// One number a pixel, as it is stored: what an image of classes or depths holds.
+struct Plane {
+  int64_t height = 0, width = 0;
+  int bits = 8;                   // of a number: 8 (also for 1, 2 and 4) or 16
+  std::vector<uint16_t> values;   // height · width
+};
+
+/// The grey values or palette indices of a PNG (neither scaled nor looked up), or the grey values of another format. kInvalidArgument for
+/// colours, whose pixels are no numbers.
+Result<Plane> decode_plane(Bytes bytes, const DecodeLimits& limits = {});
+
 }  // namespace tenon::image

@@ -179,6 +179,17 @@ bool is_npz(std::span<const std::byte> bytes) {
   return bytes.size() >= 4 && (std::memcmp(bytes.data(), "PK\3\4", 4) == 0 || std::memcmp(bytes.data(), "PK\5\6", 4) == 0);
 }
 
+Result<std::vector<std::string>> npz_names(std::span<const std::byte> bytes) {
+  TENON_ASSIGN_OR_RETURN(const std::vector<Member> members, Archive(bytes).members());
+  std::vector<std::string> names;
+  for (const Member& m : members) {
+    std::string_view array = m.name;
+    if (array.ends_with(".npy")) array.remove_suffix(4);
+    names.emplace_back(array);
+  }
+  return names;
+}
+
 Result<Tensor> parse_npz(std::span<const std::byte> bytes, std::string_view name, size_t max_bytes) {
   const Archive archive(bytes);
   TENON_ASSIGN_OR_RETURN(const std::vector<Member> members, archive.members());
