@@ -23,9 +23,15 @@ std::vector<std::string> outputs_of(const ir::Graph& graph) {
   return names;
 }
 
+/// The variant without the file of the whole model.
+Variant of_pieces(Variant variant) {
+  variant.compile.model.clear();
+  return variant;
+}
+
 class Reducer {
  public:
-  Reducer(const Variant& variant, const ReproduceOptions& options) : variant_(variant), options_(options) {}
+  Reducer(const Variant& variant, const ReproduceOptions& options) : variant_(of_pieces(variant)), options_(options) {}
 
   int runs() const { return runs_; }
 
@@ -167,7 +173,7 @@ class Reducer {
     return {};
   }
 
-  const Variant& variant_;
+  const Variant variant_;
   const ReproduceOptions& options_;
   int runs_ = 0;
 };
@@ -241,7 +247,7 @@ Result<bool> write_reproducer(const Reproducer& found, const Variant& variant, c
   TENON_RETURN_IF_ERROR(frontend::export_onnx(*found.piece.graph, folder / "model.onnx"));
   TENON_ASSIGN_OR_RETURN(const auto again, load_model(folder / "model.onnx"));
   TENON_ASSIGN_OR_RETURN(const std::vector<HostValue> inputs, read_inputs(*again, data));
-  TENON_ASSIGN_OR_RETURN(const Running running, start(*again, variant, options.session, options.interrupt));
+  TENON_ASSIGN_OR_RETURN(const Running running, start(*again, of_pieces(variant), options.session, options.interrupt));
   TENON_ASSIGN_OR_RETURN(const auto outputs, running.session->run(inputs, options.interrupt));
   return !compare(found.expected, outputs[0], options.tolerance).ok;
 }
