@@ -13,6 +13,7 @@ using ir::Node;
 using ir::Value;
 
 constexpr double kFactor = 1.25, kOffset = 0.25;
+constexpr size_t kMaxPlaces = 8;
 
 /// `x` under the builder's cursor, made wrong; null for types that cannot be.
 Value* wrong(ir::Builder& b, Value* x) {
@@ -83,13 +84,27 @@ Result<Fault> parse_fault(std::string_view text) {
   return Status(Code::kInvalidArgument, fmt::format("'{}' names no fault", text), {}, "write kernel:NODE or rewrite:N, N from 1");
 }
 
-Status spoil_node(Graph& graph, const std::string& name) {
-  Value* value = find(graph, [&](const Node& n) { return n.name() == name && n.num_outputs() > 0 ? n.output() : nullptr; });
-  if (value == nullptr) value = find(graph, [&](const Node& n) { return output_of(n, name); });
+std::vector<std::string> places_of(const Graph& graph, const std::string& node) {
+  const Node* at = nullptr;
+  for (const auto& n : graph.nodes())
+    if (at == nullptr && (n->name() == node || output_of(*n, node) != nullptr)) at = n.get();
+  std::vector<std::string> places;
+  while (at != nullptr && places.size() < kMaxPlaces) {
+    for (const Value* output : at->outputs()) places.push_back(output->name());
+    const Value* const first = at->num_outputs() > 0 ? at->output() : nullptr;
+    at = first != nullptr && first->has_one_use() && !first->uses().empty() && first->uses()[0].node->graph() == &graph ? first->uses()[0].node : nullptr;
+  }
+  return places;
+}
+
+Status spoil_node(Graph& graph, const std::string& node, std::span<const std::string> places) {
+  Value* value = find(graph, [&](const Node& n) { return n.name() == node && n.num_outputs() > 0 ? n.output() : nullptr; });
+  for (const std::string& place : places)
+    if (value == nullptr) value = find(graph, [&](const Node& n) { return output_of(n, place); });
   if (value == nullptr)
-    return Status(Code::kNotFound, fmt::format("no node '{}' is left after the passes", name), "planting a fault",
+    return Status(Code::kNotFound, fmt::format("nothing is left of a node '{}' after the passes", node), "planting a fault",
                   "tenon inspect MODEL --placement lists what is");
-  return spoil(*value).at(fmt::format("node '{}'", name));
+  return spoil(*value).at(fmt::format("node '{}'", node));
 }
 
 Status spoil_value(Graph& graph, const std::string& name) {

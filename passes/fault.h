@@ -1,8 +1,10 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "ir/graph.h"
 #include "support/status.h"
@@ -20,9 +22,12 @@ struct Fault {
 /// "kernel:NODE" or "rewrite:N".
 Result<Fault> parse_fault(std::string_view text);
 
-/// The first result of the node of this name; a value's name finds the node that computes it. kNotFound without one, kUnsupported
-/// for results that cannot be made wrong (strings, sequences, packed and complex types).
-Status spoil_node(ir::Graph& graph, const std::string& name);
+/// Before the passes: values by which the node of this name can be found after them. Its results and, as passes fold a node into the
+/// one after it, those of the nodes that alone use them. Also for the name of a value.
+std::vector<std::string> places_of(const ir::Graph& graph, const std::string& node);
+/// After the passes: the first result of the node of this name, else the first of `places` that is left. kNotFound without one,
+/// kUnsupported for results that cannot be made wrong (strings, sequences, packed and complex types).
+Status spoil_node(ir::Graph& graph, const std::string& node, std::span<const std::string> places);
 /// The value of this name, that a node computes. Fails in the same ways.
 Status spoil_value(ir::Graph& graph, const std::string& name);
 

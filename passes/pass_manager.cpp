@@ -106,6 +106,8 @@ Status run_pipeline(ir::Graph& graph, const PipelineOptions& options, std::vecto
   context.interrupt = options.interrupt;
   if (options.log != nullptr) context.log.watched = options.log->watched;
   if (options.fault.rewrite != 0) context.log.watched.try_emplace(options.fault.rewrite);
+  std::vector<std::string> places;
+  if (!options.fault.node.empty()) places = places_of(graph, options.fault.node);
   bool spoiled = false;
   for (const PassInfo& pass : pipeline()) {
     if (pass.level > options.level || (pass.lowering && options.for_export) || named(options.disabled, pass.name)) continue;
@@ -116,7 +118,7 @@ Status run_pipeline(ir::Graph& graph, const PipelineOptions& options, std::vecto
     spoiled = true;
   }
   if (options.log != nullptr) *options.log = std::move(context.log);
-  return options.fault.node.empty() ? Status() : spoil_node(graph, options.fault.node);
+  return options.fault.node.empty() ? Status() : spoil_node(graph, options.fault.node, places);
 }
 
 }  // namespace tenon::passes
