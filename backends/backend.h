@@ -10,6 +10,7 @@
 
 #include "codegen/plan/placement.h"
 #include "ir/graph.h"
+#include "passes/fault.h"
 #include "runtime/observer.h"
 #include "support/executor.h"
 #include "support/interrupt.h"
@@ -31,6 +32,8 @@ struct CompileOptions {
   int compile_threads = 0;          // 0: all cores
   std::string target;               // "", "host", "x86-64-v2" (SSE4.2), "x86-64-v3" (AVX2), "x86-64-v4" (AVX-512)
   std::vector<std::string> disabled_passes;
+  int64_t max_rewrites = -1;        // of the passes; negative: all
+  passes::Fault fault;              // made on purpose, to test what finds it; the reference has no passes and ignores both
   std::string matmul;               // cpu: "" generated code first, "openblas" the library first where it has the form
   Interrupt interrupt;              // asked between passes, nodes and kernels
   /// The ONNX file that the graph was imported from, and the dims that were bound then: backends that read ONNX themselves

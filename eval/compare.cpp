@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace tenon::eval {
 namespace {
+
+constexpr double kInfinite = std::numeric_limits<double>::infinity();
 
 double epsilon(DType dtype) {
   switch (dtype) {
@@ -30,6 +33,7 @@ std::string place(const Shape& shape, int64_t flat) {
 Difference failure(std::string message) {
   Difference d;
   d.ok = false;
+  d.share = kInfinite;
   d.message = std::move(message);
   return d;
 }
@@ -67,7 +71,9 @@ class Elements {
       const double e = read(e_, i), a = read(a_, i);
       if (e == a || (std::isnan(e) && std::isnan(a))) continue;
       const double abs = std::abs(a - e);
-      const bool agrees = std::isfinite(abs) && abs <= atol + rtol * std::abs(e);
+      const double allowed = atol + rtol * std::abs(e);
+      const bool agrees = std::isfinite(abs) && abs <= allowed;
+      out.share = std::max(out.share, std::isfinite(abs) && allowed > 0 ? abs / allowed : kInfinite);
       if (std::isfinite(abs)) {
         out.max_abs = std::max(out.max_abs, abs);
         if (std::abs(e) > 1e-6 * scale) out.max_rel = std::max(out.max_rel, abs / std::abs(e));
@@ -92,7 +98,9 @@ class Elements {
       const double abs = std::abs(static_cast<double>(a) - static_cast<double>(e));
       out.max_abs = std::max(out.max_abs, abs);
       if (e != 0) out.max_rel = std::max(out.max_rel, abs / std::abs(static_cast<double>(e)));
-      if ((e_.dtype() == DType::kBool || abs > tolerance_.atol) && bad++ == 0) first = i;
+      const double allowed = e_.dtype() == DType::kBool ? 0 : tolerance_.atol;
+      out.share = std::max(out.share, allowed > 0 ? abs / allowed : kInfinite);
+      if (abs > allowed && bad++ == 0) first = i;
     }
     if (bad > 0) {
       out.ok = false;
@@ -126,6 +134,7 @@ Difference compare_tensors(const Tensor& e, const Tensor& a, const Tolerance& to
 bool merge(Difference& out, Difference part, const std::string& where) {
   out.max_abs = std::max(out.max_abs, part.max_abs);
   out.max_rel = std::max(out.max_rel, part.max_rel);
+  out.share = std::max(out.share, part.share);
   if (!part.ok && out.ok) {
     out.ok = false;
     out.message = fmt::format("{}: {}", where, part.message);

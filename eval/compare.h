@@ -21,6 +21,7 @@ struct Difference {
   std::string message;  // the first element that differs, or how type, shape or length differ
   double max_abs = 0;   // over finite elements
   double max_rel = 0;   // |a - e| / |e| over elements where |e| > 1e-6 S
+  double share = 0;     // the largest |a - e| of what the tolerance allows there: above 1 exactly when not ok; may be infinite
 };
 
 Difference compare(const HostValue& expected, const HostValue& actual, const Tolerance& tolerance);

@@ -107,7 +107,7 @@ Result<bool> run(Graph& graph, PassContext& context, const Scope* outer, ir::Sym
       if (!first) {
         scope.nodes.emplace(std::move(key), node);
       } else if (same_types(*first, *node)) {
-        if (!context.take_rewrite()) return changed;
+        if (!context.take_rewrite(*node)) return changed;
         for (int i = 0; i < node->num_outputs(); ++i) {
           ir::collect_rebound(*node->output(i), node->output(i)->type(), first->output(i)->type(), rebound);
           graph.replace_all_uses(node->output(i), first->output(i));

@@ -24,7 +24,7 @@ class Sweep {
       ++context_.steps;
       Node* previous = node->prev();
       if (dead(*node)) {
-        if (!context_.take_rewrite()) return changed;
+        if (!context_.take_rewrite(*node)) return changed;
         graph.erase(node);
         changed = true;
       } else {

@@ -176,7 +176,7 @@ Result<bool> fuse(Graph& graph, PassContext& context) {
   std::unordered_map<int, const Node*> symbols = symbol_definitions(graph);
   std::unordered_map<const Node*, const Node*> fused_of;  // by member; its own is gone, only its address counts
   for (const std::vector<Node*>& members : groups.groups()) {
-    if (!context.take_rewrite()) break;
+    if (!context.take_rewrite(std::span<const Node* const>(members))) break;
     const Node* fused = RegionBuilder(graph, members, groups).build();
     for (const Node* member : members) fused_of.emplace(member, fused);
   }

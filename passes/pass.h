@@ -2,23 +2,46 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "ir/graph.h"
+#include "passes/fault.h"
 #include "support/interrupt.h"
 #include "support/status.h"
 
 namespace tenon::passes {
 
+/// One rewrite: what it was applied to.
+struct Rewrite {
+  int64_t number = 0;                 // in the run of the pipeline, from 1
+  std::string pass;
+  std::vector<std::string> nodes;     // "Conv 'conv1'"; several where a rewrite takes them together
+  std::vector<std::string> values;    // what they compute
+};
+/// Which rewrites to describe, by number, and how many there were.
+struct RewriteLog {
+  std::map<int64_t, Rewrite> watched;  // what is never reached keeps number 0
+  int64_t taken = 0;
+};
+
 struct PassContext {
   /// Rewrites that may still be applied (--max-rewrites); a pass asks before each. Negative: no limit.
   int64_t rewrites_left = -1;
-  bool take_rewrite() {
+  RewriteLog log;
+  bool take_rewrite(const ir::Node& node) {
+    const ir::Node* const one = &node;
+    return take_rewrite(std::span(&one, 1));
+  }
+  /// Of several nodes at once.
+  bool take_rewrite(std::span<const ir::Node* const> nodes) {
     if (rewrites_left == 0) return false;
     if (rewrites_left > 0) --rewrites_left;
+    ++log.taken;
+    if (!log.watched.empty()) describe(nodes);
     return true;
   }
   int64_t max_fold_bytes = int64_t{64} << 20;  // fold-constants does not make larger constants
@@ -30,6 +53,10 @@ struct PassContext {
     steps += count;
     return interrupt.check();
   }
+  std::string_view pass;                       // the one that runs
+
+ private:
+  void describe(std::span<const ir::Node* const> nodes);
 };
 
 /// One row a pass: name (fold-constants), one line of help, the lowest -O level that runs it, and the function. run()
@@ -53,6 +80,8 @@ struct PipelineOptions {
   std::function<void(std::string_view text)> print;   // where print_after goes
   bool verify_each = false;
   int64_t max_rewrites = -1;
+  RewriteLog* log = nullptr;  // rewrites to describe
+  Fault fault;                // made on purpose
   /// The result is to be written as a model for others to run: ops that users know (Softmax,
   /// LayerNormalization …) stay whole, and one standard op is preferred even where kernels would be as well off without it.
   bool for_export = false;

@@ -77,7 +77,7 @@ void refine(Value& to, const Value& from) {
 
 Result<bool> Patch::replace(PassContext& context, std::span<Value* const> values) {
   TENON_RETURN_IF_ERROR(check(values));
-  if (!context.take_rewrite()) return false;
+  if (!context.take_rewrite(*node_)) return false;
   ir::SymbolMap rebound;
   for (int i = 0; i < node_->num_outputs(); ++i) {
     Value* from = node_->output(i);

@@ -102,6 +102,8 @@ void add_run(CLI::App& app, int& status);
 void add_verify(CLI::App& app, int& status);
 void add_bench(CLI::App& app, int& status);
 void add_eval(CLI::App& app, int& status);
+void add_compare(CLI::App& app, int& status);
+void add_debug(CLI::App& app, int& status);
 void add_ops(CLI::App& app, int& status);
 void add_metrics(CLI::App& app, int& status);
 

@@ -28,18 +28,18 @@ double unit_of(std::string_view unit) {
   return std::pow(1024.0, static_cast<double>(at + 1));
 }
 
-Result<size_t> parse_size(const std::string& text) {
+}  // namespace
+
+Result<size_t> parse_size(const std::string& text, const char* option) {
   double number = 0;
   const auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), number);
   const std::string_view unit(end, static_cast<size_t>(text.data() + text.size() - end));
   const double scale = unit == "%" ? static_cast<double>(physical_memory()) / 100 : unit_of(unit);
   const double bytes = number * scale;
   if (ec != std::errc() || !(bytes >= 1) || bytes > 9e18)
-    return Status(Code::kInvalidArgument, fmt::format("'{}' is no size", text), "--memory-limit", "write 512M, 8G or 50%");
+    return Status(Code::kInvalidArgument, fmt::format("'{}' is no size", text), option, "write 512M, 8G or 50%");
   return static_cast<size_t>(bytes);
 }
-
-}  // namespace
 
 void add_limit_options(CLI::App& app, LimitOptions& options, const char* what) {
   app.add_option("--timeout", options.timeout_s, fmt::format("What {} may take", what))
@@ -57,7 +57,7 @@ Interrupt start_clock(const LimitOptions& options) {
 Result<size_t> apply_memory_limit(const LimitOptions& options) {
   size_t bytes = default_memory_limit();
   if (!options.memory.empty()) {
-    TENON_ASSIGN_OR_RETURN(bytes, parse_size(options.memory));
+    TENON_ASSIGN_OR_RETURN(bytes, parse_size(options.memory, "--memory-limit"));
   }
   rlimit limit{};
   if (!kShadowMemory && ::getrlimit(RLIMIT_DATA, &limit) == 0) {

@@ -17,6 +17,8 @@ struct LimitOptions {
 /// --timeout and --memory-limit. `what` the time is for: "the command", "a case".
 void add_limit_options(CLI::App& app, LimitOptions& options, const char* what = "the command");
 
+/// Bytes of "4G", "512MiB", "50%" (of the machine's memory). The error names the option.
+Result<size_t> parse_size(const std::string& text, const char* option);
 /// The time limit, from now on.
 Interrupt start_clock(const LimitOptions& options);
 /// What a run may hold. Also limits what this process and its children can have beside it, so that memory that nobody accounts

@@ -1,10 +1,9 @@
 #include <chrono>
 #include <filesystem>
-#include <set>
 
 #include "eval/inputs.h"
 #include "frontend/onnx/npy.h"
-#include "tools/common.h"
+#include "tools/inputs.h"
 
 namespace tenon::tools {
 namespace fs = std::filesystem;
@@ -20,58 +19,10 @@ constexpr const char* kExamples =
 
 struct Options {
   ModelOptions model;
-  std::vector<std::string> inputs;
+  InputOptions inputs;
   std::string backend = "cpu", output_dir, format = "npy", target, json;
   int threads = 0, opt_level = 3;
-  uint64_t seed = 0;
-  bool test_data = false;
 };
-
-Result<HostValue> read_file(const fs::path& file, const ir::Value& input) {
-  std::error_code ec;
-  if (fs::is_regular_file(file, ec) && fs::file_size(file, ec) == 0)
-    return Status(Code::kInvalidArgument, "the file is empty", file.string(), "give a .npy, .npz or .pb file");
-  Result<HostValue> value = frontend::read_value(file, input.type(), input.name());
-  if (value.ok() || value.status().code() == Code::kNotFound) return value;
-  Status status = std::move(value).status();
-  // The hint of a damaged file speaks of models.
-  return Status(status.code(), status.what(), status.where(),
-                fmt::format("input {} wants {}: give a .npy, .npz or .pb file of it, little-endian", input.name(), ir::to_string(input.type())));
-}
-
-Status read_given(const Options& o, const ir::Graph& graph, std::vector<HostValue>& values) {
-  std::set<size_t> seen;
-  for (const std::string& text : o.inputs) {
-    const size_t eq = text.find('=');
-    if (eq == std::string::npos) return Status(Code::kInvalidArgument, fmt::format("'{}' is not of the form NAME=FILE", text), "--input");
-    const std::string name = text.substr(0, eq);
-    size_t index = 0;
-    std::vector<std::string> names;
-    for (const ir::Value* input : graph.inputs()) names.push_back(input->name());
-    while (index < names.size() && names[index] != name) ++index;
-    if (index == names.size())
-      return Status(Code::kInvalidArgument, fmt::format("the model has no input '{}'", name), "--input",
-                    fmt::format("choose from {}", fmt::join(names, ", ")));
-    if (!seen.insert(index).second) return Status(Code::kInvalidArgument, fmt::format("input '{}' is given twice", name), "--input");
-    TENON_ASSIGN_OR_RETURN(values[index], read_file(text.substr(eq + 1), *graph.inputs()[index]));
-  }
-  return {};
-}
-
-Result<std::vector<HostValue>> inputs_of(const Options& o, const ir::Graph& graph) {
-  if (o.test_data) {
-    TENON_ASSIGN_OR_RETURN(auto values, eval::read_inputs(graph, fs::path(o.model.path).parent_path() / "test_data_set_0"));
-    TENON_RETURN_IF_ERROR(read_given(o, graph, values));
-    return values;
-  }
-  // Random values only for what is not given: a given input may be of a type that has no random values.
-  std::vector<HostValue> values(graph.inputs().size());
-  if (o.inputs.size() < graph.inputs().size()) {
-    TENON_ASSIGN_OR_RETURN(values, eval::random_inputs(graph, o.seed));
-  }
-  TENON_RETURN_IF_ERROR(read_given(o, graph, values));
-  return values;
-}
 
 std::string preview(const HostValue& value) {
   const auto* t = std::get_if<Tensor>(&value);
@@ -137,7 +88,7 @@ Status run(Options& o) {
   if (chosen.size() != 1) return Status(Code::kInvalidArgument, "one backend, please", "--backend", "tenon bench compares several");
   TENON_ASSIGN_OR_RETURN(const auto graph, load(o.model));
   if (!o.output_dir.empty()) TENON_RETURN_IF_ERROR(make_folder(o.output_dir));
-  TENON_ASSIGN_OR_RETURN(const std::vector<HostValue> inputs, inputs_of(o, *graph));
+  TENON_ASSIGN_OR_RETURN(const std::vector<HostValue> inputs, inputs_of(o.inputs, *graph, o.model));
   backends::CompileOptions compile;
   compile.opt_level = o.opt_level;
   compile.target = o.target;
@@ -150,7 +101,7 @@ Status run(Options& o) {
   const double took = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
   if (!o.output_dir.empty()) TENON_RETURN_IF_ERROR(write_outputs(o, *graph, outputs));
   if (o.json != "-") show(*graph, inputs, outputs);
-  const std::string unbound = o.test_data || o.inputs.size() == inputs.size() ? std::string() : unbound_dims(*graph, o.model);
+  const std::string unbound = o.inputs.test_data || o.inputs.files.size() == inputs.size() ? std::string() : unbound_dims(*graph, o.model);
   if (o.json != "-") fmt::print("{} in {:.3f} ms, the first run{}\n", chosen[0]->name(), took, unbound.empty() ? "" : fmt::format("; random inputs, {}", unbound));
   if (o.json.empty()) return {};
   nlohmann::json ins = nlohmann::json::array(), outs = nlohmann::json::array();
@@ -165,13 +116,11 @@ void add_run(CLI::App& app, int& status) {
   auto o = std::make_shared<Options>();
   CLI::App* sub = app.add_subcommand("run", "Run a model once and show, or write, its outputs");
   add_model_options(*sub, o->model);
-  add_list(*sub, "--input", o->inputs, "NAME=FILE", "Read an input from a .npy, .npz (the array of its name, or the only one) or .pb file. Repeatable");
-  sub->add_flag("--test-data", o->test_data, "Read inputs from test_data_set_0 beside the model");
+  add_input_options(*sub, o->inputs);
   sub->add_option("--output-dir", o->output_dir, "Write outputs to this folder, made if need be, as 0_NAME.npy, 1_NAME.npy, ...")->type_name("DIR");
   sub->add_option("--format", o->format, "Format of written outputs")->check(CLI::IsMember({"npy", "pb"}));
   sub->add_option("--backend", o->backend, "Backend: " + backend_names())->type_name("NAME");
   sub->add_option("--threads", o->threads, "Threads; 0: all cores")->type_name("N")->check(thread_count());
-  sub->add_option("--seed", o->seed, "Seed of random inputs")->type_name("N");
   sub->add_option("-O", o->opt_level, "Optimisation level")->check(CLI::Range(0, 3).description(""))->type_name("0..3");
   add_target(*sub, o->target);
   sub->add_option("--json", o->json, "Write names, types and the time to a file, or - for stdout")->type_name("PATH");

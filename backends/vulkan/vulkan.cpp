@@ -151,6 +151,8 @@ class VulkanBackend final : public Backend {
     passes::PipelineOptions pipeline;
     pipeline.level = options.opt_level;
     pipeline.disabled = options.disabled_passes;
+    pipeline.max_rewrites = options.max_rewrites;
+    pipeline.fault = options.fault;
     pipeline.interrupt = options.interrupt;
     TENON_RETURN_IF_ERROR(passes::run_pipeline(*out->graph, pipeline));
     out->figures.optimize_ms = elapsed_ms(start);
