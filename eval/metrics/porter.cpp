@@ -99,13 +99,13 @@ void mend(std::u32string& stem) {
 void step1b(std::u32string& word) {
   const View view = word;
   if (view.ends_with(U"ied")) {
-    word.resize(word.size() - (word.size() == 4 ? 1 : 2));
+    word.erase(word.size() - (word.size() == 4 ? 1 : 2));
   } else if (view.ends_with(U"eed")) {
     if (positive(view.substr(0, view.size() - 3))) word.pop_back();
   } else {
     for (View suffix : {View(U"ed"), View(U"ing")})
       if (view.ends_with(suffix) && has_vowel(view.substr(0, view.size() - suffix.size()))) {
-        word.resize(word.size() - suffix.size());
+        word.erase(word.size() - suffix.size());
         mend(word);
         return;
       }
@@ -114,7 +114,7 @@ void step1b(std::u32string& word) {
 
 void step2(std::u32string& word) {
   // -alli comes first, and what it leaves is looked at again.
-  if (View(word).ends_with(U"alli") && positive(View(word).substr(0, word.size() - 4))) word.resize(word.size() - 2);
+  if (View(word).ends_with(U"alli") && positive(View(word).substr(0, word.size() - 4))) word.erase(word.size() - 2);
   apply(kStep2, word);
 }
 
