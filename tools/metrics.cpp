@@ -98,12 +98,16 @@ Status score(Options& o, const std::vector<const eval::MetricInfo*>& metrics) {
   Table table(pairs ? std::vector<std::string>{"metric", "value", "against", "difference", "95 %", "p"}
                     : std::vector<std::string>{"metric", "value", "95 %"});
   nlohmann::json rows = nlohmann::json::array();
+  std::vector<std::string> notes;
   Progress progress;
   for (const eval::MetricInfo* metric : metrics) {
     progress.show(fmt::format("{}: {} records", metric->name, records.size()));
     TENON_ASSIGN_OR_RETURN(const eval::Score value, eval::score(*metric, records, o.score));
     nlohmann::json row{{"metric", metric->name}, {"value", value.value}, {"ci95", {value.low, value.high}}, {"resamples", value.resamples}};
     if (!value.details.is_null()) row["details"] = value.details;
+    if (value.resamples > 0 && value.resamples < o.score.resamples)
+      notes.push_back(
+          fmt::format("{}: an interval from {} samples, as {} would take long", metric->name, value.resamples, o.score.resamples));
     if (pairs) {
       eval::ScoreOptions once = o.score;
       once.resamples = 0;
@@ -119,7 +123,10 @@ Status score(Options& o, const std::vector<const eval::MetricInfo*>& metrics) {
     rows.push_back(std::move(row));
   }
   progress.clear();
-  if (o.json != "-") table.print();
+  if (o.json != "-") {
+    table.print();
+    for (const std::string& note : notes) fmt::print("{}\n", note);
+  }
   nlohmann::json out{{"records", records.size()}, {"results", rows}};
   if (pairs) TENON_RETURN_IF_ERROR(add_mcnemar(records, against, o.json != "-", out));
   return o.json.empty() ? Status() : write_json(out, o.json);

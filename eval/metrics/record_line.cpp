@@ -71,7 +71,7 @@ json write(const BoxOutcome& o) {
 
 // ---- Reading
 
-Status broken(std::string what) { return Status(Code::kInvalidArgument, std::move(what), "record", "write records with to_line"); }
+Status broken(std::string what) { return Status(Code::kInvalidArgument, std::move(what), "record", "docs/metrics.md has the form of records"); }
 
 /// Reads the members of an object: each one that is asked for must be there and of its type, and there may be no others. The first
 /// problem stays.

@@ -8,14 +8,12 @@
 namespace tenon::eval {
 namespace {
 
-/// Additions that samples may take all together: half a minute, about.
-constexpr double kMaxCost = 1e10;
 constexpr int kFewestResamples = 20;
 
 /// As many samples as were asked for and can be paid for.
-int affordable(const Scorer& scorer, size_t records, int wanted) {
+int affordable(const Scorer& scorer, size_t records, const ScoreOptions& options) {
   const double each = scorer.cost() + 4 * static_cast<double>(records) + 1;
-  return std::min(wanted, static_cast<int>(std::max<double>(kFewestResamples, std::min(kMaxCost / each, 1e9))));
+  return std::min(options.resamples, static_cast<int>(std::max<double>(kFewestResamples, std::min(options.max_cost / each, 1e9))));
 }
 
 /// A sample of `records` positions, with replacement; the same on every machine.
@@ -79,7 +77,7 @@ Result<Score> score(const MetricInfo& metric, std::span<const Record> records, c
   out.value = out.low = out.high = scorer->value(sample);
   out.details = scorer->details();
   if (options.resamples == 0 || std::isnan(out.value)) return out;
-  out.resamples = affordable(*scorer, records.size(), options.resamples);
+  out.resamples = affordable(*scorer, records.size(), options);
   std::mt19937_64 random(options.seed);
   std::vector<double> values;
   for (int i = 0; i < out.resamples; ++i) {
@@ -101,7 +99,7 @@ Result<PairedDifference> paired_bootstrap(const MetricInfo& metric, std::span<co
   out.difference = out.low = out.high = b->value(sample) - a->value(sample);
   if (std::isnan(out.difference)) out.p = kUndefined;
   if (options.resamples == 0 || std::isnan(out.difference)) return out;
-  out.resamples = std::min(affordable(*a, first.size(), options.resamples), affordable(*b, first.size(), options.resamples));
+  out.resamples = std::min(affordable(*a, first.size(), options), affordable(*b, first.size(), options));
   std::mt19937_64 random(options.seed);
   std::vector<double> differences;
   for (int i = 0; i < out.resamples; ++i) {

@@ -383,18 +383,21 @@ TEST(MetricsBootstrap, InfiniteValuesKeepTheirIntervals) {
   EXPECT_EQ(got->high, kInfinity);
 }
 
-TEST(MetricsBootstrap, DrawsFewerWhereManyWouldTakeMinutes) {
-  std::vector<Outcome> images;
-  for (int i = 0; i < 500; ++i) {
-    BoxOutcome one{{}, {{{0, 0, 10, 10}, 0}}};
-    for (int d = 0; d < 100; ++d) one.detections.push_back({{static_cast<double>(d), 0, 10.0 + d, 10}, 0, 1.0 / (1 + d)});
-    images.push_back(one);
-  }
-  const auto records = records_of(std::move(images));
-  const auto scorer = find_metric("coco_map")->make(records, {});
+TEST(MetricsBootstrap, DrawsFewerWhereSoManyCostTooMuch) {
+  const auto records = random_records("boxes", 100, 13);
+  const MetricInfo& coco = *find_metric("coco_map");
+  const auto scorer = coco.make(records, {});
   ASSERT_TRUE(scorer.ok());
-  EXPECT_GT((*scorer)->cost() * 1e6, 1e11) << "a million samples would take hours";
-  EXPECT_LT((*scorer)->cost() * 1000, 1e11);
+  ScoreOptions options;
+  EXPECT_EQ(score(coco, records, options)->resamples, 1000);
+  options.max_cost = (*scorer)->cost() * 100;
+  const auto fewer = score(coco, records, options);
+  EXPECT_LE(fewer->resamples, 100);
+  EXPECT_GT(fewer->resamples, 50);
+  EXPECT_LT(fewer->low, fewer->high);
+  EXPECT_EQ(paired_bootstrap(coco, records, records, options)->resamples, fewer->resamples);
+  options.max_cost = 0;
+  EXPECT_EQ(score(coco, records, options)->resamples, 20);
 }
 
 TEST(PairedBootstrap, FindsWhatDiffersAndNothingElse) {
