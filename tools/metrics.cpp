@@ -42,8 +42,13 @@ const char* better_text(const eval::MetricInfo& metric) { return metric.higher_i
 nlohmann::json to_json(const eval::MetricInfo& metric) {
   nlohmann::json outcomes{metric.outcome};
   if (!metric.also.empty()) outcomes.push_back(metric.also);
-  return {{"name", metric.name}, {"title", metric.title}, {"reads", outcomes}, {"higher_is_better", metric.higher_is_better}, {"needs_probabilities", metric.needs_probabilities},
-          {"definition", metric.formula}, {"source", metric.source}};
+  return {{"name", metric.name},
+          {"title", metric.title},
+          {"reads", outcomes},
+          {"higher_is_better", metric.higher_is_better},
+          {"needs_probabilities", metric.needs_probabilities},
+          {"definition", metric.formula},
+          {"source", metric.source}};
 }
 
 Status list(const Options& o, std::vector<const eval::MetricInfo*> metrics) {
@@ -54,11 +59,13 @@ Status list(const Options& o, std::vector<const eval::MetricInfo*> metrics) {
     fmt::print("{}", eval::metrics_markdown());
   } else if (o.json != "-" && all) {
     Table table({"metric", "reads", "better", "title"});
-    for (const eval::MetricInfo* metric : metrics) table.add({std::string(metric->name), reads_text(*metric), better_text(*metric), std::string(metric->title)});
+    for (const eval::MetricInfo* metric : metrics)
+      table.add({std::string(metric->name), reads_text(*metric), better_text(*metric), std::string(metric->title)});
     table.print();
   } else if (o.json != "-") {
     for (const eval::MetricInfo* metric : metrics)
-      fmt::print("{}: {}\n  definition  {}\n  source      {}\n  reads       {}{}\n  better      {}\n", metric->name, metric->title, metric->formula, metric->source, reads_text(*metric),
+      fmt::print("{}: {}\n  definition  {}\n  source      {}\n  reads       {}{}\n  better      {}\n", metric->name, metric->title,
+                 metric->formula, metric->source, reads_text(*metric),
                  metric->needs_probabilities ? ", with the probabilities of every class" : "", better_text(*metric));
   }
   if (o.json.empty()) return {};
@@ -72,35 +79,57 @@ std::string interval(double low, double high) { return std::isnan(low) ? "-" : f
 
 std::vector<std::filesystem::path> paths(const std::vector<std::string>& names) { return {names.begin(), names.end()}; }
 
+/// Of classifiers, whether they err equally often.
+Status add_mcnemar(const std::vector<eval::Record>& first, const std::vector<eval::Record>& second, bool print, nlohmann::json& out) {
+  if (first.empty() || !std::holds_alternative<eval::ClassOutcome>(first[0].outcome)) return {};
+  TENON_ASSIGN_OR_RETURN(const eval::McNemar test, eval::mcnemar(first, second));
+  if (print) fmt::print("right alone: {} against {}; McNemar's test: p = {}\n", test.only_first, test.only_second, figure(test.p));
+  out["mcnemar"] = {{"only_first", test.only_first}, {"only_second", test.only_second}, {"statistic", test.statistic}, {"p", test.p}};
+  return {};
+}
+
 Status score(Options& o, const std::vector<const eval::MetricInfo*>& metrics) {
-  if (metrics.empty()) return Status(Code::kInvalidArgument, "no metric", "metrics", "name those to compute, as in `tenon metrics accuracy --records FILE`");
+  if (metrics.empty())
+    return Status(Code::kInvalidArgument, "no metric", "metrics", "name those to compute, as in `tenon metrics accuracy --records FILE`");
   if (!o.class_names.empty()) o.score.metric.names = split(o.class_names, ',');
   TENON_ASSIGN_OR_RETURN(const std::vector<eval::Record> records, eval::read_records(paths(o.records)));
   TENON_ASSIGN_OR_RETURN(const std::vector<eval::Record> against, eval::read_records(paths(o.against)));
   const bool pairs = !o.against.empty();
-  Table table(pairs ? std::vector<std::string>{"metric", "value", "against", "difference", "95 %", "p"} : std::vector<std::string>{"metric", "value", "95 %"});
+  Table table(pairs ? std::vector<std::string>{"metric", "value", "against", "difference", "95 %", "p"}
+                    : std::vector<std::string>{"metric", "value", "95 %"});
   nlohmann::json rows = nlohmann::json::array();
+  std::vector<std::string> notes;
   Progress progress;
   for (const eval::MetricInfo* metric : metrics) {
     progress.show(fmt::format("{}: {} records", metric->name, records.size()));
     TENON_ASSIGN_OR_RETURN(const eval::Score value, eval::score(*metric, records, o.score));
     nlohmann::json row{{"metric", metric->name}, {"value", value.value}, {"ci95", {value.low, value.high}}, {"resamples", value.resamples}};
     if (!value.details.is_null()) row["details"] = value.details;
+    if (value.resamples > 0 && value.resamples < o.score.resamples)
+      notes.push_back(
+          fmt::format("{}: an interval from {} samples, as {} would take long", metric->name, value.resamples, o.score.resamples));
     if (pairs) {
       eval::ScoreOptions once = o.score;
       once.resamples = 0;
       TENON_ASSIGN_OR_RETURN(const eval::Score other, eval::score(*metric, against, once));
       TENON_ASSIGN_OR_RETURN(const eval::PairedDifference d, eval::paired_bootstrap(*metric, records, against, o.score));
-      table.add({std::string(metric->name), figure(value.value), figure(other.value), figure(d.difference), interval(d.low, d.high), figure(d.p)});
-      row["against"] = {{"value", other.value}, {"difference", d.difference}, {"ci95", {d.low, d.high}}, {"p", d.p}, {"resamples", d.resamples}};
+      table.add({std::string(metric->name), figure(value.value), figure(other.value), figure(d.difference), interval(d.low, d.high),
+                 figure(d.p)});
+      row["against"] = {
+          {"value", other.value}, {"difference", d.difference}, {"ci95", {d.low, d.high}}, {"p", d.p}, {"resamples", d.resamples}};
     } else {
       table.add({std::string(metric->name), figure(value.value), interval(value.low, value.high)});
     }
     rows.push_back(std::move(row));
   }
   progress.clear();
-  if (o.json != "-") table.print();
-  return o.json.empty() ? Status() : write_json({{"records", records.size()}, {"results", rows}}, o.json);
+  if (o.json != "-") {
+    table.print();
+    for (const std::string& note : notes) fmt::print("{}\n", note);
+  }
+  nlohmann::json out{{"records", records.size()}, {"results", rows}};
+  if (pairs) TENON_RETURN_IF_ERROR(add_mcnemar(records, against, o.json != "-", out));
+  return o.json.empty() ? Status() : write_json(out, o.json);
 }
 
 Status metrics(Options& o) {
@@ -114,9 +143,11 @@ Status metrics(Options& o) {
 
 void add_metrics(CLI::App& app, int& status) {
   auto o = std::make_shared<Options>();
-  CLI::App* sub = app.add_subcommand("metrics", "List the metrics with their definitions, or compute them from the records of an evaluation");
-  sub->add_option("metric", o->names, "Only these")->type_name("NAME");
-  add_list(*sub, "--records", o->records, "FILE", "Records to compute the metrics from, a line of JSON each; repeatable for the parts of one result");
+  CLI::App* sub =
+      app.add_subcommand("metrics", "List the metrics with their definitions, or compute them from the records of an evaluation");
+  sub->add_option("metric", o->names, "Only these")->type_name("NAME")->default_str("");
+  add_list(*sub, "--records", o->records, "FILE",
+           "Records to compute the metrics from, a line of JSON each; repeatable for the parts of one result");
   add_list(*sub, "--against", o->against, "FILE", "Records of another result on the same examples: is the difference more than chance?");
   sub->add_option("--average", o->score.metric.average, "Of precision, recall and F1: micro, macro, weighted, binary")->type_name("HOW");
   sub->add_option("--k", o->score.metric.k, "Of top-k accuracy")->type_name("N");

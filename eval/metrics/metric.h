@@ -70,8 +70,9 @@ struct Score {
 };
 struct ScoreOptions {
   MetricOptions metric;
-  int resamples = 1000;               // 0: no interval, low = high = value. Fewer are drawn where so many would take minutes
+  int resamples = 1000;               // 0: no interval, low = high = value
   uint64_t seed = 1;
+  double max_cost = 1e10;             // Scorer::cost() of all samples, half a minute or so: fewer are drawn, but 20 at least
 };
 Result<Score> score(const MetricInfo& metric, std::span<const Record> records, const ScoreOptions& options = {});
 

@@ -19,7 +19,8 @@ Status read_file(const std::filesystem::path& file, std::vector<Record>& out) {
   std::ifstream in(file, std::ios::binary);
   std::error_code ignored;
   if (!in || std::filesystem::is_directory(file, ignored))
-    return Status(Code::kNotFound, fmt::format("cannot read: {}", std::strerror(errno != 0 ? errno : EISDIR)), file.string(), "name a file of records");
+    return Status(Code::kNotFound, fmt::format("cannot read: {}", std::strerror(errno != 0 ? errno : EISDIR)), file.string(),
+                  "name a file of records");
   std::string line;
   std::vector<char> chunk(size_t{1} << 16);
   int64_t number = 0;
@@ -42,7 +43,8 @@ Status read_file(const std::filesystem::path& file, std::vector<Record>& out) {
     }
     line += rest;
     if (line.size() > kMaxLine)
-      return Status(Code::kResourceExhausted, fmt::format("a line of more than {} bytes", kMaxLine), fmt::format("{}:{}", file.string(), number + 1), "name a file of records");
+      return Status(Code::kResourceExhausted, fmt::format("a line of more than {} bytes", kMaxLine),
+                    fmt::format("{}:{}", file.string(), number + 1), "name a file of records");
   }
   if (in.bad()) return Status(Code::kIo, "cannot read on", file.string(), "check the disk");
   return end_line();
@@ -56,8 +58,8 @@ Result<std::vector<Record>> read_records(const std::vector<std::filesystem::path
   std::stable_sort(out.begin(), out.end(), [](const Record& a, const Record& b) { return a.index < b.index; });
   for (size_t i = 1; i < out.size(); ++i)
     if (out[i].index == out[i - 1].index)
-      return Status(Code::kInvalidArgument, fmt::format("record {} occurs twice", out[i].index), files.size() == 1 ? files[0].string() : fmt::format("{} files", files.size()),
-                    "give each file of a result once");
+      return Status(Code::kInvalidArgument, fmt::format("record {} occurs twice", out[i].index),
+                    files.size() == 1 ? files[0].string() : fmt::format("{} files", files.size()), "give each file of a result once");
   return out;
 }
 

@@ -8,14 +8,12 @@
 namespace tenon::eval {
 namespace {
 
-/// Additions that samples may take all together: some tens of seconds.
-constexpr double kMaxCost = 3e10;
 constexpr int kFewestResamples = 20;
 
 /// As many samples as were asked for and can be paid for.
-int affordable(const Scorer& scorer, size_t records, int wanted) {
+int affordable(const Scorer& scorer, size_t records, const ScoreOptions& options) {
   const double each = scorer.cost() + 4 * static_cast<double>(records) + 1;
-  return std::min(wanted, static_cast<int>(std::max<double>(kFewestResamples, std::min(kMaxCost / each, 1e9))));
+  return std::min(options.resamples, static_cast<int>(std::max<double>(kFewestResamples, std::min(options.max_cost / each, 1e9))));
 }
 
 /// A sample of `records` positions, with replacement; the same on every machine.
@@ -60,10 +58,12 @@ std::pair<double, double> middle(std::vector<double> values) {
 /// kInvalidArgument unless both are of the same examples in the same order.
 Status check_pairing(std::span<const Record> first, std::span<const Record> second) {
   if (first.size() != second.size())
-    return Status(Code::kInvalidArgument, fmt::format("{} records against {}", first.size(), second.size()), {}, "compare results on the same examples");
+    return Status(Code::kInvalidArgument, fmt::format("{} records against {}", first.size(), second.size()), {},
+                  "compare results on the same examples");
   for (size_t i = 0; i < first.size(); ++i)
     if (first[i].index != second[i].index)
-      return Status(Code::kInvalidArgument, fmt::format("{} stands against record {}", place_of(first[i]), second[i].index), {}, "compare results on the same examples, ordered by index");
+      return Status(Code::kInvalidArgument, fmt::format("{} stands against record {}", place_of(first[i]), second[i].index), {},
+                    "compare results on the same examples, ordered by index");
   return {};
 }
 
@@ -77,7 +77,7 @@ Result<Score> score(const MetricInfo& metric, std::span<const Record> records, c
   out.value = out.low = out.high = scorer->value(sample);
   out.details = scorer->details();
   if (options.resamples == 0 || std::isnan(out.value)) return out;
-  out.resamples = affordable(*scorer, records.size(), options.resamples);
+  out.resamples = affordable(*scorer, records.size(), options);
   std::mt19937_64 random(options.seed);
   std::vector<double> values;
   for (int i = 0; i < out.resamples; ++i) {
@@ -88,7 +88,8 @@ Result<Score> score(const MetricInfo& metric, std::span<const Record> records, c
   return out;
 }
 
-Result<PairedDifference> paired_bootstrap(const MetricInfo& metric, std::span<const Record> first, std::span<const Record> second, const ScoreOptions& options) {
+Result<PairedDifference> paired_bootstrap(const MetricInfo& metric, std::span<const Record> first, std::span<const Record> second,
+                                          const ScoreOptions& options) {
   TENON_RETURN_IF_ERROR(check(first, options));
   TENON_RETURN_IF_ERROR(check_pairing(first, second));
   TENON_ASSIGN_OR_RETURN(const std::unique_ptr<Scorer> a, metric.make(first, options.metric));
@@ -98,7 +99,7 @@ Result<PairedDifference> paired_bootstrap(const MetricInfo& metric, std::span<co
   out.difference = out.low = out.high = b->value(sample) - a->value(sample);
   if (std::isnan(out.difference)) out.p = kUndefined;
   if (options.resamples == 0 || std::isnan(out.difference)) return out;
-  out.resamples = std::min(affordable(*a, first.size(), options.resamples), affordable(*b, first.size(), options.resamples));
+  out.resamples = std::min(affordable(*a, first.size(), options), affordable(*b, first.size(), options));
   std::mt19937_64 random(options.seed);
   std::vector<double> differences;
   for (int i = 0; i < out.resamples; ++i) {
@@ -119,7 +120,8 @@ Result<McNemar> mcnemar(std::span<const Record> first, std::span<const Record> s
   McNemar out;
   for (size_t i = 0; i < a.size(); ++i) {
     if (a[i]->label != b[i]->label)
-      return Status(Code::kInvalidArgument, fmt::format("labels {} and {}", a[i]->label, b[i]->label), place_of(first[i]), "compare results on the same examples");
+      return Status(Code::kInvalidArgument, fmt::format("labels {} and {}", a[i]->label, b[i]->label), place_of(first[i]),
+                    "compare results on the same examples");
     const bool first_right = a[i]->predicted == a[i]->label, second_right = b[i]->predicted == b[i]->label;
     out.only_first += first_right && !second_right ? 1 : 0;
     out.only_second += second_right && !first_right ? 1 : 0;

@@ -51,11 +51,14 @@ TEST(MetricsPublished, RocAucAsInTheDocumentationOfEvaluate) {
   for (size_t i = 0; i < 6; ++i) binary.push_back(scores(labels2[i], {1 - scores2[i], scores2[i]}));
   EXPECT_NEAR(value("roc_auc", records_of(binary)), 0.78, 0.005);
   const int64_t labels3[] = {1, 0, 1, 2, 2, 0};
-  const std::vector<float> scores3[] = {{0.3f, 0.5f, 0.2f}, {0.7f, 0.2f, 0.1f}, {0.005f, 0.99f, 0.005f}, {0.2f, 0.3f, 0.5f}, {0.1f, 0.1f, 0.8f}, {0.1f, 0.7f, 0.2f}};
+  const std::vector<float> scores3[] = {{0.3f, 0.5f, 0.2f}, {0.7f, 0.2f, 0.1f}, {0.005f, 0.99f, 0.005f},
+                                        {0.2f, 0.3f, 0.5f}, {0.1f, 0.1f, 0.8f}, {0.1f, 0.7f, 0.2f}};
   for (size_t i = 0; i < 6; ++i) three.push_back(scores(labels3[i], scores3[i]));
   EXPECT_NEAR(value("roc_auc", records_of(three)), 0.85, 0.005);
   // scikit-learn's user guide: labels 0, 0, 1, 1 with scores 0.1, 0.4, 0.35, 0.8.
-  EXPECT_NEAR(value("roc_auc", records_of({scores(0, {0.9f, 0.1f}), scores(0, {0.6f, 0.4f}), scores(1, {0.65f, 0.35f}), scores(1, {0.2f, 0.8f})})), 0.75, 1e-12);
+  EXPECT_NEAR(
+      value("roc_auc", records_of({scores(0, {0.9f, 0.1f}), scores(0, {0.6f, 0.4f}), scores(1, {0.65f, 0.35f}), scores(1, {0.2f, 0.8f})})),
+      0.75, 1e-12);
 }
 
 TEST(MetricsPublished, ScikitLearnsLogLossAndTopK) {
@@ -89,16 +92,23 @@ TEST(MetricsPublished, ValuesAsInTheDocumentationOfEvaluate) {
 }
 
 TEST(MetricsPublished, TextsAsInTheDocumentationOfEvaluate) {
-  EXPECT_NEAR(value("bleu", text_records({{"hello there general kenobi", {"hello there general kenobi", "hello there !"}}, {"foo bar foobar", {"foo bar foobar", "foo bar foobar"}}})), 100, 1e-9);
-  EXPECT_NEAR(value("bleu", text_records({{"hello there general kenobi", {"hello there general kenobi", "hello there !"}}, {"on our way to ankh morpork", {"goodbye ankh morpork", "ankh morpork"}}})), 39.8,
-              0.05);
-  EXPECT_NEAR(value("chrf", text_records({{"The relationship between cats and dogs is not exactly friendly.", {"The relationship between dogs and cats is not exactly friendly."}},
-                                          {"a good bookshop is just a genteel black hole that knows how to read.", {"A good bookshop is just a genteel Black Hole that knows how to read."}}})),
+  EXPECT_NEAR(value("bleu", text_records({{"hello there general kenobi", {"hello there general kenobi", "hello there !"}},
+                                          {"foo bar foobar", {"foo bar foobar", "foo bar foobar"}}})),
+              100, 1e-9);
+  EXPECT_NEAR(value("bleu", text_records({{"hello there general kenobi", {"hello there general kenobi", "hello there !"}},
+                                          {"on our way to ankh morpork", {"goodbye ankh morpork", "ankh morpork"}}})),
+              39.8, 0.05);
+  EXPECT_NEAR(value("chrf", text_records({{"The relationship between cats and dogs is not exactly friendly.",
+                                           {"The relationship between dogs and cats is not exactly friendly."}},
+                                          {"a good bookshop is just a genteel black hole that knows how to read.",
+                                           {"A good bookshop is just a genteel Black Hole that knows how to read."}}})),
               84.64214891738334, 1e-10);
-  EXPECT_NEAR(value("meteor", text_records({{"It is a guide to action which ensures that the military always obeys the commands of the party",
-                                             {"It is a guide to action that ensures that the military will forever heed Party commands"}}})),
-              0.6944, 5e-5);
-  const auto samples = text_records({{"this is the prediction", {"this is the reference"}}, {"there is an other sample", {"there is another one"}}});
+  EXPECT_NEAR(
+      value("meteor", text_records({{"It is a guide to action which ensures that the military always obeys the commands of the party",
+                                     {"It is a guide to action that ensures that the military will forever heed Party commands"}}})),
+      0.6944, 5e-5);
+  const auto samples =
+      text_records({{"this is the prediction", {"this is the reference"}}, {"there is an other sample", {"there is another one"}}});
   EXPECT_DOUBLE_EQ(value("wer", samples), 0.5);
   EXPECT_NEAR(value("cer", samples), 0.34146341463414637, 1e-15);
   EXPECT_EQ(value("exact_match", text_records({{"1976", {"1976"}}})), 100);
@@ -106,7 +116,9 @@ TEST(MetricsPublished, TextsAsInTheDocumentationOfEvaluate) {
 }
 
 TEST(MetricsPublished, RougeAsInTheTestsOfRougeScore) {
-  const auto rouge = [](const char* metric, const char* predicted) { return value(metric, text_records({{predicted, {"testing one two"}}})); };
+  const auto rouge = [](const char* metric, const char* predicted) {
+    return value(metric, text_records({{predicted, {"testing one two"}}}));
+  };
   EXPECT_DOUBLE_EQ(rouge("rouge1", "testing"), 1.0 / 2);
   EXPECT_DOUBLE_EQ(rouge("rouge2", "testing one"), 2.0 / 3);
   EXPECT_DOUBLE_EQ(rouge("rougeL", "testing one"), 4.0 / 5);
@@ -122,7 +134,8 @@ TEST(MetricsPublished, EntitiesAsInTheDocumentationOfEvaluate) {
   // O O B-MISC I-MISC I-MISC I-MISC O for O O O B-MISC I-MISC I-MISC O; B-PER I-PER O for itself.
   MetricOptions options;
   options.names = {"O", "B-MISC", "I-MISC", "B-PER", "I-PER"};
-  const Score got = scored("seqeval", records_of({TokenOutcome{{0, 0, 0, 1, 2, 2, 0}, {0, 0, 1, 2, 2, 2, 0}}, TokenOutcome{{3, 4, 0}, {3, 4, 0}}}), options);
+  const Score got = scored(
+      "seqeval", records_of({TokenOutcome{{0, 0, 0, 1, 2, 2, 0}, {0, 0, 1, 2, 2, 2, 0}}, TokenOutcome{{3, 4, 0}, {3, 4, 0}}}), options);
   EXPECT_DOUBLE_EQ(got.value, 0.5);
   EXPECT_EQ(got.details["types"][1]["type"], "PER");
   EXPECT_EQ(got.details["types"][1]["f1"], 1.0);
@@ -131,7 +144,9 @@ TEST(MetricsPublished, EntitiesAsInTheDocumentationOfEvaluate) {
 
 TEST(MetricsPublished, MeanIouAsInTheDocumentationOfEvaluate) {
   const std::vector<std::pair<std::vector<int>, std::vector<int>>> maps = {
-      {{0, 3, 5, 4, 6}, {1, 2, 3, 4, 5}}, {{1, 7, 9, 2, 3, 6}, {2, 7, 9, 2, 3, 6}}, {{1, 2, 2, 8, 2, 1, 3, 1}, {2, 2, 3, 8, 2, 4, 3, 2}}};  // those of 255 left out
+      {{0, 3, 5, 4, 6}, {1, 2, 3, 4, 5}},
+      {{1, 7, 9, 2, 3, 6}, {2, 7, 9, 2, 3, 6}},
+      {{1, 2, 2, 8, 2, 1, 3, 1}, {2, 2, 3, 8, 2, 4, 3, 2}}};  // those of 255 left out
   std::vector<Outcome> outcomes;
   for (const auto& [actual, predicted] : maps) {
     PixelOutcome one{10, std::vector<int64_t>(100)};
@@ -149,7 +164,8 @@ TEST(MetricsPublished, BleuAsInTheTestsOfSacrebleu) {
   EXPECT_EQ(value("bleu", text_records({{"x y z w", {"a b c d"}}})), 0);
   EXPECT_EQ(value("bleu", text_records({{"a b c", {"a b c"}}})), 0);
   // By hand: 5 of 6 words, 3 of 5 pairs, 1 of 4 triples, none of 3: 1/2 by smoothing.
-  EXPECT_NEAR(value("bleu", text_records({{"a b c x d e", {"a b c d e f"}}})), 100 * std::pow(5.0 / 6 * 3 / 5 * 1 / 4 * (1.0 / 2) / 3, 0.25), 1e-10);
+  EXPECT_NEAR(value("bleu", text_records({{"a b c x d e", {"a b c d e f"}}})),
+              100 * std::pow(5.0 / 6 * 3 / 5 * 1 / 4 * (1.0 / 2) / 3, 0.25), 1e-10);
   // By hand: every precision is 1, and a length of 5 against 8.
   EXPECT_NEAR(value("bleu", text_records({{"a b c d e", {"a b c d e f g h"}}})), 100 * std::exp(1 - 8.0 / 5), 1e-10);
 }
@@ -158,24 +174,32 @@ TEST(MetricsClosedForm, ExpectedCalibrationErrorByHand) {
   // Two bins: two records of 0.3 with one right; two of 0.9 with both: (2 · |0.5 - 0.3| + 2 · |1 - 0.9|) / 4.
   MetricOptions two;
   two.bins = 2;
-  const auto records = records_of({ClassOutcome{0, 0, 0, 0, 0.3, {}}, ClassOutcome{0, 1, 1, 0, 0.3, {}}, ClassOutcome{0, 0, 0, 0, 0.9, {}}, ClassOutcome{0, 0, 0, 0, 0.9, {}}});
+  const auto records = records_of({ClassOutcome{0, 0, 0, 0, 0.3, {}}, ClassOutcome{0, 1, 1, 0, 0.3, {}}, ClassOutcome{0, 0, 0, 0, 0.9, {}},
+                                   ClassOutcome{0, 0, 0, 0, 0.9, {}}});
   EXPECT_NEAR(value("expected_calibration_error", records, two), 0.15, 1e-15);
   // Edges belong to the bin below: 0.5 is in (0, 0.5], with 0.3.
-  EXPECT_EQ(scored("expected_calibration_error", records_of({ClassOutcome{0, 0, 0, 0, 0.5, {}}, ClassOutcome{0, 0, 0, 0, 0.3, {}}}), two).details["bins"].size(), 1u);
+  EXPECT_EQ(scored("expected_calibration_error", records_of({ClassOutcome{0, 0, 0, 0, 0.5, {}}, ClassOutcome{0, 0, 0, 0, 0.3, {}}}), two)
+                .details["bins"]
+                .size(),
+            1u);
 }
 
 TEST(MetricsClosedForm, PerplexityOfUniformTokens) {
-  EXPECT_NEAR(value("perplexity", records_of({LikelihoodOutcome{3 * std::log(50.0), 3}, LikelihoodOutcome{5 * std::log(50.0), 5}})), 50, 1e-10);
+  EXPECT_NEAR(value("perplexity", records_of({LikelihoodOutcome{3 * std::log(50.0), 3}, LikelihoodOutcome{5 * std::log(50.0), 5}})), 50,
+              1e-10);
 }
 
 TEST(MetricsClosedForm, DivergenceOfTwoCoins) {
-  EXPECT_NEAR(value("kl_divergence", records_of({ValueOutcome{{0.25, 0.75}, {0.5, 0.5}}})), 0.5 * std::log(2.0) + 0.5 * std::log(2.0 / 3), 1e-15);
-  EXPECT_NEAR(value("kl_divergence", records_of({ValueOutcome{{1, 3}, {5, 5}}})), 0.5 * std::log(2.0) + 0.5 * std::log(2.0 / 3), 1e-15) << "sums need not be 1";
+  EXPECT_NEAR(value("kl_divergence", records_of({ValueOutcome{{0.25, 0.75}, {0.5, 0.5}}})), 0.5 * std::log(2.0) + 0.5 * std::log(2.0 / 3),
+              1e-15);
+  EXPECT_NEAR(value("kl_divergence", records_of({ValueOutcome{{1, 3}, {5, 5}}})), 0.5 * std::log(2.0) + 0.5 * std::log(2.0 / 3), 1e-15)
+      << "sums need not be 1";
   EXPECT_EQ(value("kl_divergence", records_of({ValueOutcome{{1, 0}, {0.5, 0.5}}})), std::numeric_limits<double>::infinity());
 }
 
 TEST(MetricsClosedForm, Cosines) {
-  EXPECT_NEAR(value("cosine_similarity", records_of({ValueOutcome{{1, 0}, {1, 1}}, ValueOutcome{{2, 0}, {-1, 0}}})), (std::sqrt(0.5) - 1) / 2, 1e-15);
+  EXPECT_NEAR(value("cosine_similarity", records_of({ValueOutcome{{1, 0}, {1, 1}}, ValueOutcome{{2, 0}, {-1, 0}}})),
+              (std::sqrt(0.5) - 1) / 2, 1e-15);
   EXPECT_EQ(value("cosine_similarity", records_of({ValueOutcome{{0, 0}, {1, 1}}})), 0);
 }
 
@@ -207,7 +231,8 @@ TEST(MetricsClosedForm, AveragePrecisionByHand) {
   EXPECT_NEAR(got.details["ap_medium"].get<double>(), 0.9, 1e-12);
   EXPECT_TRUE(std::isnan(got.details["ap_small"].get<double>()));
   // What lies in a crowd is neither right nor wrong.
-  const BoxOutcome crowded{{detection(0, 50, 0.9), detection(110, 20, 0.95), detection(130, 20, 0.95)}, {truth(0, 50), truth(100, 200, true)}};
+  const BoxOutcome crowded{{detection(0, 50, 0.9), detection(110, 20, 0.95), detection(130, 20, 0.95)},
+                           {truth(0, 50), truth(100, 200, true)}};
   EXPECT_NEAR(value("coco_map", records_of({crowded})), 1, 1e-12);
   // The hundred best of a class count.
   BoxOutcome many{{detection(0, 50, 0.1)}, {truth(0, 50)}};

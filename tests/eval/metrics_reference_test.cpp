@@ -13,7 +13,8 @@ namespace tenon::eval {
 namespace {
 
 const nlohmann::json& reference() {
-  static const nlohmann::json json = nlohmann::json::parse(std::ifstream(std::string(TENON_SOURCE_DIR) + "/tests/eval/metrics_reference.json"));
+  static const nlohmann::json json =
+      nlohmann::json::parse(std::ifstream(std::string(TENON_SOURCE_DIR) + "/tests/eval/metrics_reference.json"));
   return json;
 }
 
@@ -56,19 +57,23 @@ TEST(MetricsReference, ValuesAreThoseOfOtherImplementations) {
     const std::string what = metric + " of " + name + " by " + one["by"].get<std::string>() + ", " + one["options"].dump();
     const Score got = scored(metric, records_named(name), options_of(one["options"]));
     // scikit-learn and SciPy lose digits where values are far from 0; round-off of a correlation is of its inputs.
-    if (name == "numbers far from 0") EXPECT_NEAR(got.value, one["value"].get<double>(), 1e-8) << what;
-    else expect_close(got.value, one["value"], what);
+    if (name == "numbers far from 0")
+      EXPECT_NEAR(got.value, one["value"].get<double>(), 1e-8) << what;
+    else
+      expect_close(got.value, one["value"], what);
     for (const auto& [key, expected] : one["details"].items()) {
       ASSERT_TRUE(got.details.contains(key)) << what << ": " << key;
       expect_close(got.details[key], expected, what + ": " + key);
     }
     seen.insert(metric);
   }
-  for (const MetricInfo& metric : metrics()) EXPECT_TRUE(seen.contains(std::string(metric.name))) << metric.name << " has no value to compare with";
+  for (const MetricInfo& metric : metrics())
+    EXPECT_TRUE(seen.contains(std::string(metric.name))) << metric.name << " has no value to compare with";
 }
 
 TEST(MetricsReference, StemsAreThoseOfNltk) {
-  for (const auto& [word, stem] : reference()["stems"].items()) EXPECT_EQ(porter_stem(decode_utf8(word)), decode_utf8(stem.get<std::string>())) << word;
+  for (const auto& [word, stem] : reference()["stems"].items())
+    EXPECT_EQ(porter_stem(decode_utf8(word)), decode_utf8(stem.get<std::string>())) << word;
 }
 
 TEST(MetricsReference, Tokens13aAreThoseOfSacrebleu) {

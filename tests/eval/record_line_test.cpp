@@ -32,12 +32,15 @@ T again(const T& outcome) {
 
 /// The same number, NaNs too.
 void expect_same(double a, double b) {
-  if (std::isnan(a)) EXPECT_TRUE(std::isnan(b));
-  else EXPECT_EQ(a, b);
+  if (std::isnan(a))
+    EXPECT_TRUE(std::isnan(b));
+  else
+    EXPECT_EQ(a, b);
   EXPECT_EQ(std::signbit(a), std::signbit(b) && !std::isnan(a)) << a;
 }
 
-const double kOdd[] = {0.0, -0.0, 0.1, 1.0 / 3, 1e-320, 5e-324, 1.7976931348623157e308, -1e22, 123456789012345678.0, kInfinity, -kInfinity, kNan};
+const double kOdd[] = {0.0,       -0.0,       0.1, 1.0 / 3, 1e-320, 5e-324, 1.7976931348623157e308, -1e22, 123456789012345678.0,
+                       kInfinity, -kInfinity, kNan};
 
 TEST(RecordLine, EveryOutcomeComesBack) {
   const ClassOutcome c = again(ClassOutcome{INT64_MIN, INT64_MAX, 3, 0.1, 1.0 / 3, {0.1f, 1e-45f, 3.4028235e38f, 0.3f}});
@@ -80,7 +83,8 @@ TEST(RecordLine, EveryFloatComesBack) {  // the shortest text of a float, read a
 }
 
 TEST(RecordLine, BytesThatAreNoUtf8AreReplaced) {
-  EXPECT_EQ(std::get<TextOutcome>(record_from_line(to_line({0, "", TextOutcome{"a\xff\xe2\x82z", {"\xc0"}}}))->outcome).predicted, "a\ufffd\ufffdz");
+  EXPECT_EQ(std::get<TextOutcome>(record_from_line(to_line({0, "", TextOutcome{"a\xff\xe2\x82z", {"\xc0"}}}))->outcome).predicted,
+            "a\ufffd\ufffdz");
 }
 
 std::string failure(const std::string& line) {
@@ -104,13 +108,15 @@ TEST(RecordLine, HostileLinesAreErrors) {
   EXPECT_THAT(failure(start + R"("text":{"predicted":"","references":{}}})"), HasSubstr("'references' that is no list"));
   EXPECT_THAT(failure(start + R"("class":{"label":1}})"), HasSubstr("'class' has no 'predicted'"));
   EXPECT_THAT(failure(start + R"("class":{"label":1,"predicted":1,"rank":-1,"probability":0,"confidence":0}})"), HasSubstr("rank below 0"));
-  EXPECT_THAT(failure(start + R"("class":{"label":1,"predicted":1,"rank":0,"probability":"big","confidence":0}})"), HasSubstr("'probability' that is no number"));
+  EXPECT_THAT(failure(start + R"("class":{"label":1,"predicted":1,"rank":0,"probability":"big","confidence":0}})"),
+              HasSubstr("'probability' that is no number"));
   EXPECT_THAT(failure(start + R"("tokens":{"labels":[1],"predicted":[]}})"), HasSubstr("not as many labels"));
   EXPECT_THAT(failure(start + R"("values":{"target":[1],"predicted":[]}})"), HasSubstr("not as many predictions"));
   EXPECT_THAT(failure(start + R"("likelihood":{"nll":1,"tokens":-2}})"), HasSubstr("fewer than 0 tokens"));
   EXPECT_THAT(failure(start + R"("pixels":{"classes":4294967296,"confusion":[]}})"), HasSubstr("not classes x classes"));
   EXPECT_THAT(failure(start + R"("pixels":{"classes":-1,"confusion":[1]}})"), HasSubstr("not classes x classes"));
-  EXPECT_THAT(failure(start + R"("boxes":{"detections":[{"box":[0,0,1],"label":0,"score":1}],"truths":[]}})"), HasSubstr("'box' that is no list of 4 numbers"));
+  EXPECT_THAT(failure(start + R"("boxes":{"detections":[{"box":[0,0,1],"label":0,"score":1}],"truths":[]}})"),
+              HasSubstr("'box' that is no list of 4 numbers"));
   EXPECT_THAT(failure(start + R"("boxes":{"detections":{},"truths":[]}})"), HasSubstr("no list"));
   EXPECT_THAT(failure(start + R"("boxes":{"detections":[7],"truths":[]}})"), HasSubstr("'detection' is no object"));
   EXPECT_THAT(failure(start + R"("boxes":7})"), HasSubstr("'boxes' is no object"));
@@ -121,13 +127,16 @@ TEST(RecordLine, HostileLinesAreErrors) {
 }
 
 TEST(RecordLine, DamagedLinesAreErrorsOrRecords) {
-  const std::vector<std::string> lines = {
-      to_line({5, "a", ClassOutcome{1, 2, 1, 0.5, 0.25, {0.5f, 0.25f}}}), to_line({5, "a", TokenOutcome{{1, -100}, {2, 3}}}), to_line({5, "a", TextOutcome{"x y", {"x", "y"}}}),
-      to_line({5, "a", ValueOutcome{{1, kNan}, {2, 3}}}), to_line({5, "a", PixelOutcome{1, {4}}}),
-      to_line({5, "a", BoxOutcome{{{{0, 1, 2, 3}, 1, 0.5}}, {{{0, 1, 2, 3}, 1, true, 7}}}})};
+  const std::vector<std::string> lines = {to_line({5, "a", ClassOutcome{1, 2, 1, 0.5, 0.25, {0.5f, 0.25f}}}),
+                                          to_line({5, "a", TokenOutcome{{1, -100}, {2, 3}}}),
+                                          to_line({5, "a", TextOutcome{"x y", {"x", "y"}}}),
+                                          to_line({5, "a", ValueOutcome{{1, kNan}, {2, 3}}}),
+                                          to_line({5, "a", PixelOutcome{1, {4}}}),
+                                          to_line({5, "a", BoxOutcome{{{{0, 1, 2, 3}, 1, 0.5}}, {{{0, 1, 2, 3}, 1, true, 7}}}})};
   std::mt19937 random(2);
   for (const std::string& line : lines) {
-    for (size_t length = 0; length < line.size(); ++length) EXPECT_FALSE(record_from_line(line.substr(0, length)).ok()) << line.substr(0, length);
+    for (size_t length = 0; length < line.size(); ++length)
+      EXPECT_FALSE(record_from_line(line.substr(0, length)).ok()) << line.substr(0, length);
     for (int i = 0; i < 3000; ++i) {
       std::string damaged = line;
       for (uint32_t n = 1 + random() % 3; n-- > 0;) damaged[random() % damaged.size()] = "\"{}[]:,0-9.eNantrue\\\xff\x01"[random() % 23];
