@@ -1,7 +1,9 @@
 #include "eval/cost.h"
 
 #include <algorithm>
+#include <functional>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "eval/inputs.h"
 #include "ir/compute.h"
@@ -61,14 +63,21 @@ int operations(const ir::Expr& root) {
   return count;
 }
 
-std::optional<double> own_flops(const ir::Node& node, Symbols symbols) {
+/// Nullopt where bodies cannot say.
+std::optional<std::vector<ir::Body>> bodies_of(const ir::Node& node) {
   if (node.op().compute.body == nullptr) return std::nullopt;
   for (const ir::Value* v : node.inputs())
     if (v != nullptr && !v->type().is_ranked_tensor()) return std::nullopt;
   for (const ir::Value* v : node.outputs())
     if (!v->type().is_ranked_tensor()) return std::nullopt;
-  const Result<std::vector<ir::Body>> bodies = node.op().compute.body(node);
+  Result<std::vector<ir::Body>> bodies = node.op().compute.body(node);
   if (!bodies.ok()) return std::nullopt;
+  return std::move(*bodies);
+}
+
+std::optional<double> own_flops(const ir::Node& node, Symbols symbols) {
+  const auto bodies = bodies_of(node);
+  if (!bodies) return std::nullopt;
   double out = 0;
   for (const ir::Body& body : *bodies) {
     const auto outer = extent(body.axes, symbols), inner = extent(body.reduce_axes, symbols);
@@ -76,6 +85,55 @@ std::optional<double> own_flops(const ir::Node& node, Symbols symbols) {
     const double each = operations(body.value) + (body.reduce_axes.empty() && !body.scan ? 0 : 1);
     if (body.scatter) out += *inner * (operations(body.value) + (body.scatter->replaces ? 0 : 1));
     else out += *outer * (*inner * each + operations(body.post));
+  }
+  return out;
+}
+
+/// Bytes that one evaluation loads, of operands that `counts` is true for.
+double loaded_bytes(const ir::Expr& root, const ir::Node& node, const std::function<bool(const ir::Value*)>& counts) {
+  if (!root.valid()) return 0;
+  double bytes = 0;
+  std::vector<int> stack = {root.id};
+  std::unordered_set<int> seen;
+  while (!stack.empty()) {
+    const int id = stack.back();
+    stack.pop_back();
+    if (!seen.insert(id).second) continue;
+    const ir::ExprNode& e = root.pool->node(id);
+    if (e.kind == ir::ExprKind::kLoad && counts(node.input(e.operand))) bytes += bits(e.dtype) / 8.0;
+    stack.insert(stack.end(), e.args.begin(), e.args.end());
+  }
+  return bytes;
+}
+
+std::optional<double> own_loads(const ir::Node& node, Symbols symbols, const std::function<bool(const ir::Value*)>& counts) {
+  const auto bodies = bodies_of(node);
+  if (!bodies) return std::nullopt;
+  double out = 0;
+  for (const ir::Body& body : *bodies) {
+    const auto outer = extent(body.axes, symbols), inner = extent(body.reduce_axes, symbols);
+    if (!outer || !inner) return std::nullopt;
+    double updates = loaded_bytes(body.value, node, counts);
+    if (!body.scatter) {
+      out += *outer * (*inner * updates + loaded_bytes(body.post, node, counts));
+      continue;
+    }
+    for (const ir::Expr& target : body.scatter->target) updates += loaded_bytes(target, node, counts);
+    out += *inner * updates + *outer * loaded_bytes(body.scatter->init, node, counts);
+  }
+  return out;
+}
+
+/// Of a node, or of all nodes of a fused one's region.
+template <class Fn>
+std::optional<double> sum_of(const ir::Node& node, Fn&& fn) {
+  if (!node.is("tenon.fused")) return fn(node);
+  double out = 0;
+  for (const auto& inner : node.region(0).nodes()) {
+    if (inner->is("Constant")) continue;
+    const std::optional<double> each = fn(*inner);
+    if (!each) return std::nullopt;
+    out += *each;
   }
   return out;
 }
@@ -107,15 +165,13 @@ double peak_bytes(const ir::Graph& graph, Symbols symbols) {
 }  // namespace
 
 std::optional<double> node_flops(const ir::Node& node, Symbols symbols) {
-  if (!node.is("tenon.fused")) return own_flops(node, symbols);
-  double out = 0;
-  for (const auto& inner : node.region(0).nodes()) {
-    if (inner->is("Constant")) continue;
-    const auto flops = own_flops(*inner, symbols);
-    if (!flops) return std::nullopt;
-    out += *flops;
-  }
-  return out;
+  return sum_of(node, [&](const ir::Node& n) { return own_flops(n, symbols); });
+}
+
+std::optional<double> node_loads(const ir::Node& node, Symbols symbols) {
+  const bool fused = node.is("tenon.fused");
+  const auto counts = [&](const ir::Value* v) { return v != nullptr && (!fused || v->def() == nullptr || v->graph() != &node.region(0)); };
+  return sum_of(node, [&](const ir::Node& n) { return own_loads(n, symbols, counts); });
 }
 
 std::optional<double> node_elements(const ir::Node& node, Symbols symbols) {

@@ -24,6 +24,8 @@ Cost estimate(const ir::Graph& graph);
 /// none for moving elements. Nullopt where a node has no bodies or a dim no value. `symbols` by number, as in ir::evaluate.
 /// Bodies make dims: one thread a graph.
 std::optional<double> node_flops(const ir::Node& node, std::span<const std::optional<int64_t>> symbols);
+/// Bytes of all the loads that a node's bodies make of its inputs, however often of the same element. Nullopt as for node_flops.
+std::optional<double> node_loads(const ir::Node& node, std::span<const std::optional<int64_t>> symbols);
 /// Elements that a node's outputs have together; nullopt where a dim has no value.
 std::optional<double> node_elements(const ir::Node& node, std::span<const std::optional<int64_t>> symbols);
 

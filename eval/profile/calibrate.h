@@ -35,7 +35,7 @@ struct Calibration {
   Peak at(int threads) const;
 };
 
-/// Measures for some 0.3 s. Vectors are the target's, or narrower ones where this machine lacks them.
+/// Measures for about half a second. Vectors are the target's, or narrower ones where this machine lacks them.
 Calibration calibrate(const codegen::Target& target, Executor& executor, int threads);
 
 }  // namespace tenon::eval

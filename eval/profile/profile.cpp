@@ -70,6 +70,7 @@ class Builder {
     select();
     average();
     share_operations();
+    count_bytes();
     divide();
     add_steps();
     add_kernels();
@@ -86,6 +87,7 @@ class Builder {
     std::vector<Part> parts;
     double ms = 0, self_ms = 0, median_ms = 0, calls = 0;
     std::optional<double> flops;    // of a run
+    double bytes = 0;               // of a run
   };
 
   const Entry& entry(const Measured& m) const { return recorder_.entries()[m.entry]; }
@@ -105,6 +107,7 @@ class Builder {
   void select();
   void average();
   void share_operations();
+  void count_bytes();
   void divide();
   void add_steps();
   void add_kernels();
@@ -159,16 +162,34 @@ void Builder::average() {
   }
 }
 
-// A node's operations are its bodies'; where it takes several kernels, they are divided as the plan estimates their work.
+// A node's operations are its bodies'; where it takes several kernels, they are divided as the plan estimates the work of those that
+// do more than copy.
 void Builder::share_operations() {
+  const auto own_work = [&](const Measured& m) {
+    const runtime::Step& s = step(m);
+    if (s.kind == runtime::Step::Kind::kDispatch && (*entry(m).plan->kernels)[static_cast<size_t>(s.kernel)].moves) return 0.0;
+    return static_cast<double>(std::max<int64_t>(entry(m).work, 1));
+  };
   std::map<std::pair<const runtime::Plan*, const Placement*>, double> work;
   for (const Measured& m : measured_)
-    if (m.row != nullptr) work[{entry(m).plan, m.row}] += static_cast<double>(std::max<int64_t>(entry(m).work, 1));
+    if (m.row != nullptr) work[{entry(m).plan, m.row}] += own_work(m);
   for (Measured& m : measured_) {
     if (m.row == nullptr || m.row->source == nullptr || m.row->source->num_regions() > (m.row->source->is("tenon.fused") ? 1 : 0)) continue;
     const auto flops = node_flops(*m.row->source, entry(m).symbols);
-    const double own = static_cast<double>(std::max<int64_t>(entry(m).work, 1));
-    if (flops && std::isfinite(*flops)) m.flops = *flops * own / work[{entry(m).plan, m.row}] * m.calls;
+    const double own = own_work(m), all = work[{entry(m).plan, m.row}];
+    if (flops && std::isfinite(*flops)) m.flops = all > 0 ? *flops * own / all * m.calls : 0;
+  }
+}
+
+// Tensors count once a call, but a node that looks up a few rows of a table reads no more than it loads.
+void Builder::count_bytes() {
+  std::map<std::pair<const runtime::Plan*, const Placement*>, int> steps;
+  for (const Measured& m : measured_) ++steps[{entry(m).plan, m.row}];
+  for (Measured& m : measured_) {
+    double read = entry(m).read;
+    const bool whole = m.row != nullptr && m.row->source != nullptr && m.flops && steps[{entry(m).plan, m.row}] == 1;
+    if (const auto loads = whole ? node_loads(*m.row->source, entry(m).symbols) : std::nullopt) read = std::min(read, *loads * m.calls);
+    m.bytes = read + entry(m).written;
   }
 }
 
@@ -205,7 +226,7 @@ void Builder::add_steps() {
     row.self_ms = m.self_ms;
     row.median_ms = m.median_ms;
     row.flops = m.flops;
-    row.bytes = e.bytes;
+    row.bytes = m.bytes;
     row.threads = e.threads;
     out_.steps.push_back(std::move(row));
   }
@@ -247,13 +268,13 @@ void Builder::add_kernels() {
     row.calls += std::llround(m.calls);
     row.threads = std::max(row.threads, e.threads);
     row.ms += m.self_ms;
-    row.bytes += composed ? 0 : e.bytes;
+    row.bytes += composed ? 0 : m.bytes;
     if (m.flops) row.flops = row.flops.value_or(0) + *m.flops;
     else sum.counted = false;
     if (!out_.peak || composed || m.calls <= 0) continue;
     const Peak peak = out_.peak->at(step(m).kind == runtime::Step::Kind::kDispatch ? e.threads : out_.threads);
     const double compute = peak.gflops > 0 ? m.flops.value_or(0) / peak.gflops * 1e-6 : 0;
-    const double rate = peak.gbps(e.bytes / m.calls), memory = rate > 0 ? e.bytes / rate * 1e-6 : 0;
+    const double rate = peak.gbps(m.bytes / m.calls), memory = rate > 0 ? m.bytes / rate * 1e-6 : 0;
     sum.least_ms += std::max(compute, memory);
     if (compute >= memory) sum.compute_ms += compute;
   }

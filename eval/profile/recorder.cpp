@@ -15,7 +15,7 @@ double ms_between(std::chrono::steady_clock::time_point from, std::chrono::stead
 
 void Recorder::begin_run() {
   run_.samples.assign(entries_.size(), {});
-  bytes_.assign(entries_.size(), 0);
+  for (Entry& entry : entries_) entry.read = entry.written = 0;
   events_.clear();
   events_cut_ = false;
   for (auto& list : orphans_) list.clear();
@@ -25,7 +25,6 @@ void Recorder::begin_run() {
 
 void Recorder::end_run(bool keep) {
   run_.ms = ms_between(start_, Clock::now());
-  for (size_t i = 0; i < entries_.size(); ++i) entries_[i].bytes = bytes_[i];
   if (keep) runs_.push_back(run_);
 }
 
@@ -38,7 +37,6 @@ size_t Recorder::entry_of(const runtime::StepEvent& event) {
     entry.depth = event.depth;
     entry.symbols.assign(event.symbols.begin(), event.symbols.end());
     run_.samples.emplace_back();
-    bytes_.push_back(0);
   }
   return found->second;
 }
@@ -63,7 +61,8 @@ void Recorder::on_step(const runtime::StepEvent& event) {
   orphans_[depth + 1].clear();
   entry.threads = std::max(entry.threads, event.threads);
   entry.work = event.work;
-  bytes_[index] += static_cast<double>(event.read_bytes) + static_cast<double>(event.written_bytes);
+  entry.read += static_cast<double>(event.read_bytes);
+  entry.written += static_cast<double>(event.written_bytes);
   if (depth == 0) plan_ = &event.plan;
   if (events_.size() < kMaxEvents) events_.push_back({index, ms_between(start_, event.start) * 1e3, ms * 1e3});
   else events_cut_ = true;

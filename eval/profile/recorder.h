@@ -19,7 +19,7 @@ class Recorder final : public runtime::Observer {
     int depth = 0, threads = 1;
     int64_t work = -1;                // of a call, the last one
     int32_t parent = -1;              // the entry whose body it belongs to
-    double bytes = 0;                 // of the last run
+    double read = 0, written = 0;     // bytes of the last run
     std::vector<std::optional<int64_t>> symbols;  // of the first call
   };
   struct Sample {
@@ -68,7 +68,6 @@ class Recorder final : public runtime::Observer {
   std::vector<double> inner_ms_;              // by depth: of the steps whose parent has not ended yet
   std::vector<Run> runs_;
   Run run_;
-  std::vector<double> bytes_;
   Clock::time_point start_;
   std::vector<Event> events_;
   bool events_cut_ = false;
