@@ -96,6 +96,13 @@ class Builder {
     const int32_t p = entry(m).parent;
     return p == -1 ? nullptr : &measured_[measured_of_[static_cast<size_t>(p)]];
   }
+  /// By a dispatch.
+  std::vector<runtime::ValueIdx> written_by(const Measured& m) const {
+    std::vector<runtime::ValueIdx> out;
+    for (size_t b = 0; b < step(m).bindings.size(); ++b)
+      if (runtime::writes((*entry(m).plan->kernels)[static_cast<size_t>(step(m).kernel)].access[b])) out.push_back(step(m).bindings[b]);
+    return out;
+  }
   std::string node_of(const Part& part) const { return part.origin ? origins_.nodes()[*part.origin].name : part.node; }
   std::string kernel_name(const Measured& m) const {
     const runtime::Step& s = step(m);
@@ -181,15 +188,32 @@ void Builder::share_operations() {
   }
 }
 
-// Tensors count once a call, but a node that looks up a few rows of a table reads no more than it loads.
+// Tensors count once a call, but kernels that write one together count their parts of it, and a node that looks up a few rows of a
+// table reads no more than it loads, temporaries aside.
 void Builder::count_bytes() {
-  std::map<std::pair<const runtime::Plan*, const Placement*>, int> steps;
-  for (const Measured& m : measured_) ++steps[{entry(m).plan, m.row}];
+  const auto work = [&](const Measured& m) { return static_cast<double>(std::max<int64_t>(entry(m).work, 1)); };
+  struct Row {
+    int steps = 0;
+    double written = 0;
+    std::map<runtime::ValueIdx, double> writers;  // of each value: their work
+  };
+  std::map<std::pair<const runtime::Plan*, const Placement*>, Row> rows;
+  for (const Measured& m : measured_) {
+    Row& row = rows[{entry(m).plan, m.row}];
+    ++row.steps;
+    for (runtime::ValueIdx v : written_by(m)) row.writers[v] += work(m);
+  }
   for (Measured& m : measured_) {
-    double read = entry(m).read;
-    const bool whole = m.row != nullptr && m.row->source != nullptr && m.flops && steps[{entry(m).plan, m.row}] == 1;
-    if (const auto loads = whole ? node_loads(*m.row->source, entry(m).symbols) : std::nullopt) read = std::min(read, *loads * m.calls);
-    m.bytes = read + entry(m).written;
+    Row& row = rows[{entry(m).plan, m.row}];
+    const auto written = written_by(m);
+    m.bytes = entry(m).written * (m.row == nullptr || written.empty() ? 1 : work(m) / row.writers[written[0]]);
+    row.written += m.bytes;
+  }
+  for (Measured& m : measured_) {
+    const Row& row = rows[{entry(m).plan, m.row}];
+    const auto loads = m.row != nullptr && m.row->source != nullptr && m.flops ? node_loads(*m.row->source, entry(m).symbols) : std::nullopt;
+    const double most = loads ? *loads * m.calls + (row.steps > 1 ? row.written : 0) : entry(m).read;
+    m.bytes += std::min(entry(m).read, most);
   }
 }
 

@@ -271,6 +271,20 @@ TEST(Profile, CountsNoMoreOfATableThanIsLoaded) {
   EXPECT_EQ(flops(*p), 0);
 }
 
+TEST(Profile, KernelsThatWriteOneTensorTogetherCountTheirParts) {
+  const auto graph = graph_of(R"(graph "g" {
+  input %a: f32[30, 16]
+  input %b: f32[10, 16]
+  %y: f32[40, 16] = Concat(%a, %b) {axis = 0} "join"
+  output %y
+})");
+  const auto p = profile_of(*graph);
+  ASSERT_TRUE(p.ok()) << p.status().to_string();
+  double bytes = 0;
+  for (const StepProfile& s : p->steps) bytes += s.bytes;
+  EXPECT_DOUBLE_EQ(bytes, 2 * 4 * 40 * 16);
+}
+
 TEST(Profile, OfBackendsWithoutAPlanIsAnError) {
   const auto graph = digits();
   const auto p = profile_of(*graph, "reference");
