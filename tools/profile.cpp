@@ -14,8 +14,8 @@ namespace fs = std::filesystem;
 
 constexpr const char* kNotes =
     "Every step of the compiled plan is timed, and the model is run as often without, which shows what watching costs. A kernel's\n"
-    "roof is the time that its operations and bytes take at best on this machine, which is measured first; its percentage is that\n"
-    "time's share of the real one.\n\n"
+    "roof is the time that its operations and bytes take at best on this machine, which is measured beside it; its percentage is\n"
+    "that time's share of the real one.\n\n"
     "Examples:\n"
     "  tenon profile model.onnx --threads 2 --dim batch=8\n"
     "  tenon profile model.onnx --trace model.trace.json      for chrome://tracing or ui.perfetto.dev\n"

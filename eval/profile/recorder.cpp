@@ -20,6 +20,7 @@ void Recorder::begin_run() {
   events_cut_ = false;
   for (auto& list : orphans_) list.clear();
   inner_ms_.assign(inner_ms_.size(), 0);
+  plan_ = nullptr;
   start_ = Clock::now();
 }
 
@@ -69,7 +70,7 @@ void Recorder::on_step(const runtime::StepEvent& event) {
 }
 
 void Recorder::on_arena(const runtime::Plan& plan, std::span<const runtime::ArenaRange> ranges) {
-  plan_ = &plan;
+  plan_ = arena_plan_ = &plan;
   arena_.assign(ranges.begin(), ranges.end());
 }
 

@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <optional>
+#include <span>
 #include <unordered_map>
 #include <vector>
 
@@ -46,7 +47,8 @@ class Recorder final : public runtime::Observer {
   const std::vector<Run>& runs() const { return runs_; }
   const std::vector<Event>& events() const { return events_; }  // of the last run
   bool events_cut() const { return events_cut_; }
-  const std::vector<runtime::ArenaRange>& arena() const { return arena_; }
+  /// Of plan().
+  std::span<const runtime::ArenaRange> arena() const { return plan_ == arena_plan_ ? arena_ : std::span<const runtime::ArenaRange>(); }
   /// The model's plan of the last run; null when it had no step and nothing to place.
   const runtime::Plan* plan() const { return plan_; }
 
@@ -73,6 +75,7 @@ class Recorder final : public runtime::Observer {
   bool events_cut_ = false;
   std::vector<runtime::ArenaRange> arena_;
   const runtime::Plan* plan_ = nullptr;
+  const runtime::Plan* arena_plan_ = nullptr;
 };
 
 }  // namespace tenon::eval
