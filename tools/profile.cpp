@@ -97,7 +97,7 @@ void print_nodes(const eval::Profile& p, size_t top) {
   table.print();
   const auto views = std::count_if(p.silent.begin(), p.silent.end(), [](const auto& n) { return n.why == "view"; });
   if (!p.silent.empty())
-    fmt::print("{} nodes take no time: {} views, {} folded into others\n", p.silent.size(), views, static_cast<std::ptrdiff_t>(p.silent.size()) - views);
+    fmt::print("without time of their own: {} folded into others, {} views\n", static_cast<std::ptrdiff_t>(p.silent.size()) - views, views);
 }
 
 void print_memory(const eval::Profile& p) {

@@ -140,7 +140,7 @@ double best_seconds(Executor& executor, int threads, int tries, Fn&& fn) {
 }
 
 constexpr int kTries = 24;         // many short ones: on a busy machine some have it to themselves
-constexpr int kLongTries = 3;      // of what takes longer
+constexpr int kLongTries = 5;      // of what takes longer
 constexpr double kSeconds = 5e-4;  // of one try, at least
 
 class Bench {

@@ -161,10 +161,11 @@ void Builder::average() {
     for (size_t r : middle) {
       if (m.entry >= runs[r].samples.size()) continue;
       const Recorder::Sample& sample = runs[r].samples[m.entry];
-      m.ms += sample.ms / n;
-      m.self_ms += sample.self_ms / n;
-      m.calls += static_cast<double>(sample.calls) / n;
+      m.ms += sample.ms;
+      m.self_ms += sample.self_ms;
+      m.calls += static_cast<double>(sample.calls);
     }
+    for (double* sum : {&m.ms, &m.self_ms, &m.calls}) *sum /= n;
     if (entry(m).depth == 0) out_.steps_ms += m.ms;
   }
 }
