@@ -1,6 +1,7 @@
 #include "eval/cost.h"
 
 #include <algorithm>
+#include <functional>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -12,9 +13,9 @@
 namespace tenon::eval {
 namespace {
 
-using Symbols = std::vector<std::optional<int64_t>>;
+using Symbols = std::span<const std::optional<int64_t>>;
 
-std::optional<double> extent(std::span<const ir::Dim> dims, const Symbols& symbols) {
+std::optional<double> extent(std::span<const ir::Dim> dims, Symbols symbols) {
   double out = 1;
   for (const ir::Dim& dim : dims) {
     const Result<int64_t> size = ir::evaluate(dim, symbols);
@@ -24,53 +25,121 @@ std::optional<double> extent(std::span<const ir::Dim> dims, const Symbols& symbo
   return out;
 }
 
-double bytes_of(const ir::Value& value, const Symbols& symbols) {
+double bytes_of(const ir::Value& value, Symbols symbols) {
   if (!value.type().is_ranked_tensor()) return 0;
   return extent(*value.tensor().dims, symbols).value_or(0) * bits(value.dtype()) / 8;
 }
 
-/// Operations on floats or tensors' integers in an expression; index arithmetic is not counted.
+/// Operations on elements of operands in an expression: what is computed from indices alone, and choices that they make, move them.
 int operations(const ir::Expr& root) {
   if (!root.valid()) return 0;
+  std::unordered_map<int, bool> is_data;  // by node, once it is known
   std::vector<int> stack = {root.id};
-  std::unordered_set<int> seen;
   int count = 0;
   while (!stack.empty()) {
     const int id = stack.back();
-    stack.pop_back();
-    if (!seen.insert(id).second) continue;
     const ir::ExprNode& node = root.pool->node(id);
-    if (node.kind == ir::ExprKind::kLoad) continue;
-    if (node.kind == ir::ExprKind::kOp) ++count;
-    stack.insert(stack.end(), node.args.begin(), node.args.end());
+    if (is_data.contains(id)) {
+      stack.pop_back();
+      continue;
+    }
+    if (node.kind == ir::ExprKind::kLoad || node.kind == ir::ExprKind::kAcc) {
+      is_data[id] = true;
+      stack.pop_back();
+      continue;
+    }
+    bool ready = true;
+    for (int arg : node.args)
+      if (!is_data.contains(arg)) {
+        stack.push_back(arg);
+        ready = false;
+      }
+    if (!ready) continue;
+    stack.pop_back();
+    const bool chooses = node.kind == ir::ExprKind::kOp && node.op == ir::ScalarOp::kSelect;
+    is_data[id] = std::any_of(node.args.begin(), node.args.end(), [&](int arg) { return is_data[arg]; });
+    if (node.kind == ir::ExprKind::kOp && (chooses ? is_data[node.args[0]] : is_data[id])) ++count;
   }
   return count;
 }
 
-std::optional<double> flops(const ir::Node& node, const Symbols& symbols) {
+/// Nullopt where bodies cannot say.
+std::optional<std::vector<ir::Body>> bodies_of(const ir::Node& node) {
   if (node.op().compute.body == nullptr) return std::nullopt;
   for (const ir::Value* v : node.inputs())
     if (v != nullptr && !v->type().is_ranked_tensor()) return std::nullopt;
   for (const ir::Value* v : node.outputs())
     if (!v->type().is_ranked_tensor()) return std::nullopt;
-  const Result<std::vector<ir::Body>> bodies = node.op().compute.body(node);
+  Result<std::vector<ir::Body>> bodies = node.op().compute.body(node);
   if (!bodies.ok()) return std::nullopt;
+  return std::move(*bodies);
+}
+
+std::optional<double> own_flops(const ir::Node& node, Symbols symbols) {
+  const auto bodies = bodies_of(node);
+  if (!bodies) return std::nullopt;
   double out = 0;
   for (const ir::Body& body : *bodies) {
     const auto outer = extent(body.axes, symbols), inner = extent(body.reduce_axes, symbols);
     if (!outer || !inner) return std::nullopt;
-    const double each = operations(body.value) + (body.reduce_axes.empty() ? 0 : 1);
-    if (body.scatter) {
-      out += *inner * each;
+    const double each = operations(body.value) + (body.reduce_axes.empty() && !body.scan ? 0 : 1);
+    if (body.scatter) out += *inner * (operations(body.value) + (body.scatter->replaces ? 0 : 1));
+    else out += *outer * (*inner * each + operations(body.post));
+  }
+  return out;
+}
+
+/// Bytes that one evaluation loads, of operands that `counts` is true for.
+double loaded_bytes(const ir::Expr& root, const ir::Node& node, const std::function<bool(const ir::Value*)>& counts) {
+  if (!root.valid()) return 0;
+  double bytes = 0;
+  std::vector<int> stack = {root.id};
+  std::unordered_set<int> seen;
+  while (!stack.empty()) {
+    const int id = stack.back();
+    stack.pop_back();
+    if (!seen.insert(id).second) continue;
+    const ir::ExprNode& e = root.pool->node(id);
+    if (e.kind == ir::ExprKind::kLoad && counts(node.input(e.operand))) bytes += bits(e.dtype) / 8.0;
+    stack.insert(stack.end(), e.args.begin(), e.args.end());
+  }
+  return bytes;
+}
+
+std::optional<double> own_loads(const ir::Node& node, Symbols symbols, const std::function<bool(const ir::Value*)>& counts) {
+  const auto bodies = bodies_of(node);
+  if (!bodies) return std::nullopt;
+  double out = 0;
+  for (const ir::Body& body : *bodies) {
+    const auto outer = extent(body.axes, symbols), inner = extent(body.reduce_axes, symbols);
+    if (!outer || !inner) return std::nullopt;
+    double updates = loaded_bytes(body.value, node, counts);
+    if (!body.scatter) {
+      out += *outer * (*inner * updates + loaded_bytes(body.post, node, counts));
       continue;
     }
-    out += *outer * (*inner * each + operations(body.post));
+    for (const ir::Expr& target : body.scatter->target) updates += loaded_bytes(target, node, counts);
+    out += *inner * updates + *outer * loaded_bytes(body.scatter->init, node, counts);
+  }
+  return out;
+}
+
+/// Of a node, or of all nodes of a fused one's region.
+template <class Fn>
+std::optional<double> sum_of(const ir::Node& node, Fn&& fn) {
+  if (!node.is("tenon.fused")) return fn(node);
+  double out = 0;
+  for (const auto& inner : node.region(0).nodes()) {
+    if (inner->is("Constant")) continue;
+    const std::optional<double> each = fn(*inner);
+    if (!each) return std::nullopt;
+    out += *each;
   }
   return out;
 }
 
 /// Values die after their last reader; constants are counted as parameters.
-double peak_bytes(const ir::Graph& graph, const Symbols& symbols) {
+double peak_bytes(const ir::Graph& graph, Symbols symbols) {
   std::unordered_map<const ir::Value*, size_t> last;
   size_t index = 0;
   for (const auto& node : graph.nodes()) {
@@ -95,6 +164,26 @@ double peak_bytes(const ir::Graph& graph, const Symbols& symbols) {
 
 }  // namespace
 
+std::optional<double> node_flops(const ir::Node& node, Symbols symbols) {
+  return sum_of(node, [&](const ir::Node& n) { return own_flops(n, symbols); });
+}
+
+std::optional<double> node_loads(const ir::Node& node, Symbols symbols) {
+  const bool fused = node.is("tenon.fused");
+  const auto counts = [&](const ir::Value* v) { return v != nullptr && (!fused || v->def() == nullptr || v->graph() != &node.region(0)); };
+  return sum_of(node, [&](const ir::Node& n) { return own_loads(n, symbols, counts); });
+}
+
+std::optional<double> node_elements(const ir::Node& node, Symbols symbols) {
+  double out = 0;
+  for (const ir::Value* v : node.outputs()) {
+    const auto count = v->type().is_ranked_tensor() ? extent(*v->tensor().dims, symbols) : std::nullopt;
+    if (!count) return std::nullopt;
+    out += *count;
+  }
+  return out;
+}
+
 Cost estimate(const ir::Graph& graph) {
   Cost out;
   // Decomposed, so that every op is described by bodies; not fused, so that values are those of the model.
@@ -102,7 +191,7 @@ Cost estimate(const ir::Graph& graph) {
   const bool lowered = passes::run_pipeline(*copy, {.level = 0}).ok();
   const std::unique_ptr<ir::Graph> plain = lowered ? nullptr : graph.clone();
   ir::Graph& counted = lowered ? *copy : *plain;
-  const Symbols symbols(static_cast<size_t>(counted.dims().num_symbols()), kDefaultDim);
+  const std::vector<std::optional<int64_t>> symbols(static_cast<size_t>(counted.dims().num_symbols()), kDefaultDim);
   ir::walk(counted, [&](ir::Node& node) {
     if (node.is("Constant")) {
       if (const Tensor* t = node.attr_tensor("value")) {
@@ -111,7 +200,7 @@ Cost estimate(const ir::Graph& graph) {
       }
       return;
     }
-    if (const auto work = flops(node, symbols)) out.flops += *work;
+    if (const auto work = own_flops(node, symbols)) out.flops += *work;
     else if (node.num_regions() == 0) ++out.uncounted;
   });
   out.activation_bytes = peak_bytes(counted, symbols);

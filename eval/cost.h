@@ -1,5 +1,9 @@
 #pragma once
 
+#include <cstdint>
+#include <optional>
+#include <span>
+
 #include "ir/graph.h"
 #include "support/status.h"
 
@@ -14,5 +18,15 @@ struct Cost {
   int uncounted = 0;            // nodes whose work depends on run-time sizes or is not described by bodies
 };
 Cost estimate(const ir::Graph& graph);
+
+/// Scalar operations on tensors' elements that a node's bodies describe, those of a fused node's region together: 2 for each product
+/// of a contraction, border elements that padding makes included; 1 for each other function, be it an addition or an exponential;
+/// none for moving elements. Nullopt where a node has no bodies or a dim no value. `symbols` by number, as in ir::evaluate.
+/// Bodies make dims: one thread a graph.
+std::optional<double> node_flops(const ir::Node& node, std::span<const std::optional<int64_t>> symbols);
+/// Bytes of all the loads that a node's bodies make of its inputs, however often of the same element. Nullopt as for node_flops.
+std::optional<double> node_loads(const ir::Node& node, std::span<const std::optional<int64_t>> symbols);
+/// Elements that a node's outputs have together; nullopt where a dim has no value.
+std::optional<double> node_elements(const ir::Node& node, std::span<const std::optional<int64_t>> symbols);
 
 }  // namespace tenon::eval

@@ -66,6 +66,7 @@ struct PlanKernel {
   KernelFn fn = nullptr;            // null on devices that bind code otherwise
   int32_t num_bindings = 0, num_dims = 0;
   std::vector<Access> access;       // by binding
+  bool moves = false;               // computes nothing from what it loads: it copies and pads
 };
 
 struct HostCallContext {

@@ -26,6 +26,7 @@ int run(int argc, char** argv) {
   add_eval(app, status);
   add_compare(app, status);
   add_debug(app, status);
+  add_profile(app, status);
   add_ops(app, status);
   add_metrics(app, status);
   try {

@@ -52,23 +52,55 @@ std::vector<const Value*> captures_of(const Node& node) {
   return found;
 }
 
-void note_accesses(const kir::Region& region, std::vector<runtime::Access>& access) {
-  const auto add = [&](const kir::Inst& inst, runtime::Access what) {
-    const auto b = static_cast<size_t>(inst.index);
-    if (b < access.size()) access[b] = static_cast<runtime::Access>(static_cast<uint8_t>(access[b]) | static_cast<uint8_t>(what));
-  };
-  for (const auto& inst : region.insts) {
-    if (inst->kind == kir::InstKind::kLoad) add(*inst, runtime::Access::kRead);
-    if (inst->kind == kir::InstKind::kStore) add(*inst, runtime::Access::kWrite);
-    for (const kir::Region& nested : inst->regions) note_accesses(nested, access);
+/// What a kernel does with its bindings, and whether it computes with what it loads.
+class KernelFacts {
+ public:
+  explicit KernelFacts(const kir::Kernel& kernel)
+      : access(static_cast<size_t>(kernel.num_bindings()), Access::kNone), loaded_(kernel.values.size(), false) {
+    do {
+      changed_ = false;
+      visit(kernel.body);
+    } while (changed_ && moves);
   }
-}
 
-std::vector<runtime::Access> accesses(const kir::Kernel& kernel) {
-  std::vector<runtime::Access> access(static_cast<size_t>(kernel.num_bindings()), runtime::Access::kNone);
-  note_accesses(kernel.body, access);
-  return access;
-}
+  using Access = runtime::Access;
+  std::vector<Access> access;
+  bool moves = true;
+
+ private:
+  void add(const kir::Inst& inst, Access what) {
+    const auto b = static_cast<size_t>(inst.index);
+    if (b < access.size()) access[b] = static_cast<Access>(static_cast<uint8_t>(access[b]) | static_cast<uint8_t>(what));
+  }
+  bool loaded(kir::ValueId v) const { return loaded_[static_cast<size_t>(v)]; }
+  bool any_loaded(std::span<const kir::ValueId> values) const { return std::any_of(values.begin(), values.end(), [&](auto v) { return loaded(v); }); }
+  void mark(std::span<const kir::ValueId> values) {
+    for (kir::ValueId v : values) {
+      changed_ |= !loaded(v);
+      loaded_[static_cast<size_t>(v)] = true;
+    }
+  }
+
+  void visit(const kir::Region& region) {
+    for (const auto& inst : region.insts) {
+      const bool from_load = any_loaded(inst->operands);
+      if (inst->kind == kir::InstKind::kLoad) add(*inst, Access::kRead);
+      if (inst->kind == kir::InstKind::kStore) add(*inst, Access::kWrite);
+      if (inst->kind == kir::InstKind::kOp && from_load && inst->op != kir::ScalarOp::kSelect) moves = false;
+      if (inst->kind == kir::InstKind::kLoad || from_load) mark(inst->results);
+      for (const kir::Region& nested : inst->regions) {
+        if (from_load) mark(nested.args);
+        visit(nested);
+        if (!any_loaded(nested.yields)) continue;
+        mark(inst->results);
+        mark(nested.args);
+      }
+    }
+  }
+
+  std::vector<bool> loaded_;  // by value: it depends on a load
+  bool changed_ = false;
+};
 
 // What a plan and its bodies share while they are built.
 struct Module {
@@ -82,7 +114,8 @@ struct Module {
     for (auto it = begin; it != end; ++it)
       if (same(built.kernels[static_cast<size_t>(it->second)], kernel)) return it->second;
     const auto index = static_cast<int32_t>(built.kernels.size());
-    built.table->push_back({kernel.name, nullptr, kernel.num_bindings(), kernel.num_dims, accesses(kernel)});
+    KernelFacts facts(kernel);
+    built.table->push_back({kernel.name, nullptr, kernel.num_bindings(), kernel.num_dims, std::move(facts.access), facts.moves});
     built.kernels.push_back(std::move(kernel));
     by_hash.emplace(hash, index);
     return index;

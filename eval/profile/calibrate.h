@@ -1,0 +1,41 @@
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "codegen/target.h"
+#include "support/executor.h"
+
+namespace tenon::eval {
+
+/// How fast `bytes` are read again and again.
+struct ReadRate {
+  double bytes = 0;
+  double gbps = 0;                  // 1e9 bytes a second
+};
+
+/// What a number of threads can do at best, measured.
+struct Peak {
+  int threads = 1;
+  double gflops = 0;                // f32, in registers; a multiply-add is 2
+  std::vector<ReadRate> read;       // ascending in bytes: the first level cache, the second, …, memory
+
+  double gbps_l2 = 0, gbps_ram = 0; // of half a second level cache a thread; of the largest size
+  /// For a working set of this size: between measured sizes, linear in the logarithm of the size.
+  double gbps(double bytes) const;
+};
+
+/// The axes of a roofline model (Williams, Waterman and Patterson, "Roofline: An Insightful Visual Performance Model", 2009).
+struct Calibration {
+  std::string vectors;              // "AVX-512", "AVX2", "SSE", "portable": of the code that measured
+  Peak one, all;                    // a single thread; as many as were asked for
+
+  /// For any number of threads between.
+  Peak at(int threads) const;
+};
+
+/// Measures for about half a second. Vectors are the target's, or narrower ones where this machine lacks them.
+Calibration calibrate(const codegen::Target& target, Executor& executor, int threads);
+
+}  // namespace tenon::eval
