@@ -44,7 +44,7 @@ std::string x_axis(const Scale& scale, Formatter format) {
   std::string out = fmt::format("<svg class=\"axis\" height=\"{}\" aria-hidden=\"true\">", kAxisHeight);
   for (double tick : scale.ticks()) {
     const double at = scale.at(tick);
-    out += fmt::format("<text x=\"{}\" y=\"15\" text-anchor=\"{}\">{}</text>", position(at), anchor(at), format(tick));
+    out += fmt::format("<text x=\"{}\" y=\"15\" text-anchor=\"{}\">{}</text>", position(at), anchor(at), trimmed(format(tick)));
   }
   return out + "</svg>";
 }
@@ -138,7 +138,7 @@ void XyChart::vertical(double x, std::string_view part, std::string_view text) {
 
 std::string XyChart::plot(std::string_view described) const {
   std::string labels;
-  for (double tick : y_.scale.ticks(5)) labels += fmt::format("<text x=\"100%\" dx=\"-6\" y=\"{:.1f}\" text-anchor=\"end\">{}</text>", px(tick) + 4, y_.format(tick));
+  for (double tick : y_.scale.ticks(5)) labels += fmt::format("<text x=\"100%\" dx=\"-6\" y=\"{:.1f}\" text-anchor=\"end\">{}</text>", px(tick) + 4, trimmed(y_.format(tick)));
   std::string lines;
   for (double tick : y_.scale.ticks(5)) lines += fmt::format("<line class=\"grid\" x1=\"0\" x2=\"100%\" y1=\"{0:.1f}\" y2=\"{0:.1f}\"/>", px(tick));
   return fmt::format(

@@ -66,14 +66,25 @@ std::string percent(double share) {
   return std::abs(value) < 1e6 ? fmt::format("{:.1f} %", value) : figure(value) + " %";
 }
 
+std::string trimmed(std::string label) {
+  const size_t point = label.find('.');
+  if (point == label.npos) return label;
+  size_t end = point + 1;
+  while (end < label.size() && label[end] >= '0' && label[end] <= '9') ++end;
+  size_t kept = end;
+  while (label[kept - 1] == '0') --kept;
+  if (label[kept - 1] == '.') --kept;
+  return label.erase(kept, end - kept);
+}
+
 std::string optional(const std::optional<double>& value, Formatter format) { return value ? format(*value) : std::string(); }
 
 std::string bracket(const std::optional<Interval>& interval, Formatter format) {
   if (!interval) return {};
   std::string low = format(interval->low);
-  const std::string high = format(interval->high);
-  for (const char* unit : {"×", " %"})
-    if (low.ends_with(unit) && high.ends_with(unit)) low.resize(low.size() - std::string_view(unit).size());
+  std::string high = format(interval->high);
+  for (std::string* text : {&low, &high})
+    if (text->ends_with("×")) text->resize(text->size() - std::string_view("×").size());
   const size_t space_low = low.rfind(' '), space_high = high.rfind(' ');
   if (space_low != low.npos && space_high != high.npos && low.substr(space_low) == high.substr(space_high)) low.resize(space_low);
   return fmt::format("[{}, {}]", low, high);

@@ -23,10 +23,13 @@ std::string ratio(double value);
 /// "12.3 %" of a share in [0, 1].
 std::string percent(double share);
 
+/// The label of a round value: "1.00 ms" is "1 ms".
+std::string trimmed(std::string label);
+
 using Formatter = std::string (*)(double);
 /// Empty when there is none.
 std::string optional(const std::optional<double>& value, Formatter format);
-/// "[low, high]" by `format`, a unit that both share written once.
+/// "[low, high]" by `format`; a unit that both share is written once, the sign of ratios not at all.
 std::string bracket(const std::optional<Interval>& interval, Formatter format);
 
 }  // namespace tenon::eval::report

@@ -75,6 +75,7 @@ std::string shortened(std::string_view text, size_t limit) {
 }
 
 std::string name(std::string_view text, size_t limit) {
+  if (text.empty()) return {};
   const std::string shown = shortened(text, limit);
   if (shown.size() == text.size()) return fmt::format("<bdi>{}</bdi>", escape(text));
   return fmt::format("<bdi title=\"{}\">{}</bdi>", escape(shortened(text, kMaxTitle)), escape(shown));
@@ -105,7 +106,7 @@ std::string HtmlTable::str() const {
       const Cell& cell = row.cells[c];
       const std::string_view tag = c == kept.front() ? "th" : "td";
       out += fmt::format("<{}{}{}{}>{}</{}>", tag, c == kept.front() ? " scope=\"row\"" : "", numeric[c] ? " class=\"num\"" : "",
-                         cell.sort ? fmt::format(" data-sort=\"{}\"", *cell.sort) : "", cell.html.empty() ? "–" : cell.html, tag);
+                         cell.sort ? fmt::format(" data-sort=\"{}\"", *cell.sort) : "", cell.html.empty() && numeric[c] ? "–" : cell.html, tag);
     }
     out += "</tr>\n";
   }

@@ -67,7 +67,7 @@ std::vector<double> Scale::ticks(size_t most) const {
   std::vector<double> out;
   if (!log_) {
     const double step = round_up((high_ - low_) / static_cast<double>(most));
-    for (double k = std::ceil(low_ / step); k * step <= high_ && out.size() < most + 1; ++k) out.push_back(k * step);
+    for (double k = std::ceil(low_ / step); k * step <= high_ && out.size() < most + 1; ++k) out.push_back(k == 0 ? 0 : k * step);
     return out;
   }
   const int first = static_cast<int>(std::floor(std::log10(low_))), last = static_cast<int>(std::ceil(std::log10(high_)));

@@ -133,42 +133,39 @@ Cell resident_cell(const json& result) {
   return Cell::figure(optional(resident, bytes), resident);
 }
 
-/// Shown in the table that a reader looks at first: one row for a model, a backend and a number of threads.
-struct SummaryTable {
-  const Names& names;
-  HtmlTable table;
-  size_t left_out = 0;
-  bool scored = false;
+/// A figure and, smaller, its interval.
+std::string with_interval(const std::optional<double>& value, const std::optional<Interval>& interval, Formatter format) {
+  if (!value || !interval) return optional(value, format);
+  return fmt::format("{} <small>{}</small>", format(*value), bracket(interval, format));
+}
 
-  explicit SummaryTable(const Names& names)
-      : names(names),
-        table("Medians; a ratio above 1 means faster than the backend it is relative to; intervals are of 95 %",
-              {"Model", "Backend", "Threads", "Median", "Ratio", "95 % interval", "to", "Accuracy", "95 % interval", "Metric", "Arena", "Peak memory"}) {}
+/// The table that a reader looks at first: one row for a model, a backend and a number of threads.
+struct SummaryTable {
+  HtmlTable table{"Medians; a ratio above 1 is faster than the backend that it is relative to; brackets are 95 % intervals",
+                  {"Model", "Backend", "Threads", "Median", "Ratio", "to", "Accuracy", "by", "Arena", "Peak memory"}};
+  size_t all = 0;
 
   void add(std::string model, const json& result, const json* evaluated) {
-    if (table.rows() >= kMostRows) {
-      ++left_out;
-      return;
-    }
+    ++all;
+    if (table.rows() >= kMostRows) return;
     const json& ratio = member(result, "ratio");
     const Score score = evaluated != nullptr ? score_of(*evaluated) : Score();
-    auto median = number(member(result, "latency_ms"), "p50");
+    const auto median = number(member(result, "latency_ms"), "p50");
     auto factor = positive(ratio, "median");
     if (!factor) factor = positive(result, "ratio");
     Cell memory = memory_cell(result);
     if (memory.html.empty() && evaluated != nullptr) memory = memory_cell(*evaluated);
     const bool bad = failed(result);
     table.add({Cell::text(std::move(model)), Cell::text(name(text(result, "backend"), 32)), Cell::figure(escape(text(result, "threads")), number(result, "threads")),
-               Cell::figure(bad ? "<span class=\"bad\">failed</span>" : optional(median, duration), median), Cell::figure(optional(factor, report::ratio), factor),
-               Cell::figure(bracket(interval(ratio, "ci95"), report::ratio), {}), Cell::text(name(text(ratio, "vs"), 24)),
-               Cell::figure(optional(score.value, report::score), score.value), Cell::figure(bracket(score.ci, report::score), {}), Cell::text(name(score.metric, 32)),
-               std::move(memory), resident_cell(result)},
+               Cell::figure(bad ? "<span class=\"bad\">failed</span>" : optional(median, duration), median),
+               Cell::figure(with_interval(factor, interval(ratio, "ci95"), report::ratio), factor), Cell::text(name(text(ratio, "vs"), 24)),
+               Cell::figure(with_interval(score.value, score.ci, report::score), score.value), Cell::text(name(score.metric, 24)), std::move(memory), resident_cell(result)},
               bad ? "failed" : "");
   }
 };
 
 std::string summary_table(const json& document, const Names& names) {
-  SummaryTable out(names);
+  SummaryTable out;
   std::vector<EvalResult> evaluated = eval_results(document);
   std::map<std::string, std::vector<size_t>> by_run;
   const auto key = [](const std::string& model, const json& result) { return model + '\n' + text(result, "backend") + '\n' + text(result, "threads"); };
@@ -187,7 +184,7 @@ std::string summary_table(const json& document, const Names& names) {
     const std::string model = one.model.empty() ? name(one.task.empty() ? "evaluation" : one.task) : names.model_html(one.model);
     out.add(model, *one.result, one.result);
   }
-  return out.table.str() + left_out(out.table.rows() + out.left_out, out.table.rows(), "results");
+  return out.table.str() + left_out(out.all, out.table.rows(), "results");
 }
 
 std::string messages(const std::vector<std::string>& lines, std::string_view what) {
@@ -215,7 +212,7 @@ std::vector<std::string> headlines(const json& document, const Names& names) {
   }
   if (rows > 0)
     out.push_back(parted == 0 ? fmt::format("All {} compared values agree.", rows)
-                              : fmt::format("{} of {} found a value that differs.", parted, plural(list(document, "compare").size(), "comparison")));
+                              : parted == 1 ? std::string("A comparison found a value that differs.") : fmt::format("{} comparisons found values that differ.", parted));
   if (const size_t n = failures_of(document, names).size()) out.push_back(fmt::format("{} failed.", plural(n, "result")));
   return out;
 }
