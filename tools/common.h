@@ -105,6 +105,7 @@ void add_eval(CLI::App& app, int& status);
 void add_compare(CLI::App& app, int& status);
 void add_debug(CLI::App& app, int& status);
 void add_profile(CLI::App& app, int& status);
+void add_report(CLI::App& app, int& status);
 void add_ops(CLI::App& app, int& status);
 void add_metrics(CLI::App& app, int& status);
 

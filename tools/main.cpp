@@ -27,6 +27,7 @@ int run(int argc, char** argv) {
   add_compare(app, status);
   add_debug(app, status);
   add_profile(app, status);
+  add_report(app, status);
   add_ops(app, status);
   add_metrics(app, status);
   try {
