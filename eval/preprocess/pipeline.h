@@ -17,8 +17,8 @@
 ///     [{"step": "resize", "shortest": 256}, {"step": "center_crop", "size": 224},
 ///      {"step": "scale"}, {"step": "normalize", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}, {"step": "layout"}]
 ///
-/// A step reads the field that its "input" names and writes the one that its "output" names, by default the same. docs/preprocessing.md
-/// has every step with its formula.
+/// A step reads the field that its "input" names and writes the one that its "output" names, by default the same; steps of any tensor go
+/// on with the field that the step before wrote. docs/preprocessing.md has every step with its formula.
 namespace tenon::eval {
 
 struct Parameter {
@@ -41,11 +41,14 @@ struct StepArguments {
   bool has(std::string_view name) const { return values.contains(name); }
 };
 
+/// The field that the step before wrote; "image" for a first step.
+inline constexpr std::string_view kPrevious = "(previous)";
+
 /// One row a step.
 struct StepInfo {
   std::string_view name;              // "resize"
   std::string_view group;             // image, audio, text, table, tensor
-  std::string_view input;             // the default of "input"; empty: it takes none
+  std::string_view input;             // the default of "input"; kPrevious; empty: it takes none
   std::string_view output;            // the default of "output"; empty: that of the input
   std::string_view takes, gives;      // "u8 or f32 [height, width, channels]"
   std::string_view summary;           // one sentence
@@ -61,7 +64,7 @@ const StepInfo* find_step(std::string_view name);
 class Pipeline {
  public:
   /// All steps, in order. The error names the step by number and name. Fields that no step touches stay as they are. Steps that move
-  /// pixels keep `image_size` (f32 [height, width], of the original), `image_scale` and `image_offset` (f32 [y, x]) up to date:
+  /// the pixels of a field F keep F_size (f32 [height, width], of the original), F_scale and F_offset (f32 [y, x]) up to date:
   /// a point of the original at p is at p · scale + offset in the result.
   Result<Fields> run(Fields fields) const;
   size_t size() const { return steps_.size(); }
@@ -77,7 +80,7 @@ class Pipeline {
 
 /// From a JSON array of objects with "step", optionally "input" and "output", and the step's parameters. kInvalidArgument names step and
 /// parameter: an unknown step or parameter, a value of the wrong kind or outside its bounds. Files that parameters name (a vocabulary)
-/// are relative to `folder` and must stay in it unless they are absolute; they are read here.
+/// are relative to `folder`; they are read here.
 Result<Pipeline> parse_pipeline(const nlohmann::json& steps, const std::filesystem::path& folder = {});
 
 }  // namespace tenon::eval

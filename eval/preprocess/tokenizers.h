@@ -1,0 +1,65 @@
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "support/status.h"
+
+namespace tenon::eval {
+
+/// Text to the ids of its tokens, without those that a model wants around them. Immutable, callable from several threads.
+class Tokenizer {
+ public:
+  virtual ~Tokenizer() = default;
+  virtual std::vector<int64_t> encode(std::string_view text) const = 0;
+  /// Of a whole token, as the vocabulary writes it.
+  virtual std::optional<int64_t> id_of(std::string_view token) const = 0;
+};
+
+/// BERT's (https://github.com/google-research/bert, tokenization.py): the basic tokenizer cleans, splits at white space and punctuation,
+/// and around Chinese characters; each word then becomes the longest pieces that the vocabulary has, from the left, those after the first
+/// written ##piece; a word that does not, or is longer than max_word code points, is unknown.
+struct WordPieceOptions {
+  bool lowercase = true;
+  bool strip_accents = true;
+  bool chinese = true;                 // whether Chinese characters are words of their own
+  int64_t max_word = 100;
+  std::string unknown = "[UNK]";
+  std::vector<std::string> specials = {"[UNK]", "[SEP]", "[PAD]", "[CLS]", "[MASK]"};  // kept whole in a text, where the vocabulary has them
+};
+/// `vocab`: a token a line; its number is its id. kInvalidArgument when the unknown token is not in it.
+Result<std::shared_ptr<const Tokenizer>> make_wordpiece(const std::filesystem::path& vocab, const WordPieceOptions& options);
+
+/// GPT-2's byte-level BPE (https://github.com/openai/gpt-2, src/encoder.py): words by its expression, their bytes as printable characters,
+/// then the merge of lowest rank, over and over. Any bytes have an encoding.
+struct BpeOptions {
+  bool prefix_space = false;           // a space before the text, unless there is one
+  std::vector<std::string> specials;   // kept whole in a text, where the vocabulary has them
+};
+/// `vocab`: JSON of token → id; `merges`: two tokens a line, best first, comment lines begin with #version.
+Result<std::shared_ptr<const Tokenizer>> make_bpe(const std::filesystem::path& vocab, const std::filesystem::path& merges, const BpeOptions& options);
+
+/// Cuts `text` where a special token stands; calls `plain` or `special` for each part in turn.
+template <class Plain, class Special>
+void split_specials(std::string_view text, const std::vector<std::pair<std::string, int64_t>>& specials, Plain plain, Special special) {
+  size_t done = 0;
+  for (size_t at = 0; at < text.size();) {
+    const std::pair<std::string, int64_t>* found = nullptr;
+    for (const auto& s : specials)
+      if (!s.first.empty() && text.substr(at).starts_with(s.first) && (found == nullptr || s.first.size() > found->first.size())) found = &s;
+    if (found == nullptr) {
+      ++at;
+      continue;
+    }
+    if (at > done) plain(text.substr(done, at - done));
+    special(found->second);
+    at = done = at + found->first.size();
+  }
+  if (done < text.size()) plain(text.substr(done));
+}
+
+}  // namespace tenon::eval
