@@ -261,7 +261,7 @@ Result<int> evaluate(Options& o) {
   TENON_ASSIGN_OR_RETURN(recipe, eval::complete_recipe(*graph, dataset != nullptr ? dataset->classes() : std::vector<std::string>(), std::move(recipe)));
   TENON_RETURN_IF_ERROR(apply_scale(o, recipe));
   if (o.print_recipe) {
-    TENON_RETURN_IF_ERROR(write_json(eval::to_json(recipe), "-"));
+    fmt::print("{}", eval::to_text(recipe));
     return kSuccess;
   }
   eval::EvaluateOptions options;
@@ -283,11 +283,9 @@ Result<int> evaluate(Options& o) {
   options.stop = &interrupted;
   Progress progress;
   const auto start = std::chrono::steady_clock::now();
-  int64_t before = -1;
   options.say = [&](const std::string& what) { progress.show(what); };
   options.progress = [&](int64_t done, int64_t total) {
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    if (before < 0) before = 0;
     progress.show(fmt::format("{} of {} examples, about {} left", done, total, duration(seconds / static_cast<double>(done) * static_cast<double>(total - done))));
   };
   TENON_ASSIGN_OR_RETURN(const eval::Evaluation evaluation, eval::evaluate(*graph, *dataset, options));

@@ -44,7 +44,8 @@ void print_times(const eval::Evaluation& evaluation, const std::vector<eval::Sco
   const bool predictions = std::any_of(scores.begin(), scores.end(), [](const auto& s) { return s.other_predictions >= 0; });
   std::vector<std::string> header = {"backend", "compile ms"};
   if (singles) header.insert(header.end(), {"one ms", "ratio"});
-  const std::string run = evaluation.recipe.batch == 1 ? "one" : fmt::format("{}", evaluation.recipe.batch);
+  const bool full = std::all_of(scores.begin(), scores.end(), [](const auto& s) { return s.full_batches || s.p50 == 0; });
+  const std::string run = !full ? "run" : evaluation.recipe.batch == 1 ? "one" : fmt::format("{}", evaluation.recipe.batch);
   header.insert(header.end(), {run + " p50 ms", "p90 ms", "ratio", "examples/s", "arena", "largest difference"});
   if (predictions) header.emplace_back("other predictions");
   Table table(header);
@@ -65,17 +66,18 @@ void print_times(const eval::Evaluation& evaluation, const std::vector<eval::Sco
   table.print();
 }
 
-/// How backends differ from the first, where their predictions do.
+/// How backends differ from the first, where it is more than round-off.
 void print_comparisons(const eval::Evaluation& evaluation, const std::vector<eval::ScoredCandidate>& scores) {
+  constexpr double kShown = 5e-5;  // half of the last digit of the table
   for (size_t i = 1; i < scores.size(); ++i) {
-    const bool differs = std::any_of(scores[i].comparisons.begin(), scores[i].comparisons.end(), [](const auto& c) { return std::abs(c.difference.difference) > 0; });
-    if (!differs && scores[i].other_predictions <= 0) continue;
-    fmt::print("\n{} less {}:\n", evaluation.results[i].name, evaluation.results.front().name);
+    const std::string &first = evaluation.results.front().name, &own = evaluation.results[i].name;
+    std::vector<std::string> lines;
     for (const eval::Comparison& c : scores[i].comparisons)
-      fmt::print("  {}: {:+.4g} [{:+.4g}, {:+.4g}], p {:.3g} (paired bootstrap)\n", c.metric, c.difference.difference, c.difference.low, c.difference.high, c.difference.p);
-    if (const auto& m = scores[i].mcnemar)
-      fmt::print("  right by {} alone: {}; by {} alone: {}; p {:.3g} (McNemar)\n", evaluation.results.front().name, m->only_first,
-                 evaluation.results[i].name, m->only_second, m->p);
+      if (const auto& d = c.difference; std::abs(d.difference) >= kShown)
+        lines.push_back(fmt::format("  {}: {:+.4f} [{:+.4f}, {:+.4f}], p {:.3g} (paired bootstrap)", c.metric, d.difference, d.low, d.high, d.p));
+    if (const auto& m = scores[i].mcnemar; m && m->only_first + m->only_second > 0)
+      lines.push_back(fmt::format("  right by {} alone: {}; by {} alone: {}; p {:.3g} (McNemar)", first, m->only_first, own, m->only_second, m->p));
+    if (!lines.empty()) fmt::print("\n{} less {}:\n{}\n", own, first, fmt::join(lines, "\n"));
   }
 }
 

@@ -123,6 +123,25 @@ std::string resolved(const std::string& spec, const fs::path& folder) {
   return out;
 }
 
+/// On one line, with what names an object first.
+std::string inline_text(const json& value) {
+  std::vector<std::string> parts;
+  if (value.is_array()) {
+    for (const json& item : value) parts.push_back(inline_text(item));
+    return fmt::format("[{}]", fmt::join(parts, ", "));
+  }
+  if (!value.is_object()) return value.dump(-1, ' ', false, json::error_handler_t::replace);
+  const auto add = [&](const std::string& key, const json& item) {
+    parts.push_back(fmt::format("{}: {}", json(key).dump(-1, ' ', false, json::error_handler_t::replace), inline_text(item)));
+  };
+  constexpr const char* kFirst[] = {"step", "name", "path"};
+  for (const char* key : kFirst)
+    if (value.contains(key)) add(key, value[key]);
+  for (const auto& [key, item] : value.items())
+    if (std::none_of(std::begin(kFirst), std::end(kFirst), [&](const char* first) { return key == first; })) add(key, item);
+  return fmt::format("{{{}}}", fmt::join(parts, ", "));
+}
+
 }  // namespace
 
 Result<json> parse_json_text(const std::string& text, const std::string& where) {
@@ -244,6 +263,20 @@ json to_json(const Recipe& recipe) {
   }
   out["options"] = recipe.options;
   return out;
+}
+
+std::string to_text(const Recipe& recipe) {
+  const json all = to_json(recipe);
+  std::vector<std::string> lines;
+  for (const char* key : {"task", "dataset", "limit", "batch", "preprocess", "inputs", "outputs", "labels", "metrics", "options"}) {
+    const json& value = all[key];
+    const bool steps = value.is_array() && !value.empty() && value[0].is_object();
+    std::vector<std::string> items;
+    if (steps)
+      for (const json& item : value) items.push_back("    " + inline_text(item));
+    lines.push_back(fmt::format("  \"{}\": {}", key, steps ? fmt::format("[\n{}]", fmt::join(items, ",\n")) : inline_text(value)));
+  }
+  return fmt::format("{{\n{}\n}}\n", fmt::join(lines, ",\n"));
 }
 
 }  // namespace tenon::eval

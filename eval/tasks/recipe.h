@@ -56,5 +56,7 @@ Result<MetricChoice> parse_metric(const std::string& text);
 
 /// All keys, such that parse_recipe gives the same.
 nlohmann::json to_json(const Recipe& recipe);
+/// The same as JSON text for people: keys in the order of the documentation, a line a step.
+std::string to_text(const Recipe& recipe);
 
 }  // namespace tenon::eval

@@ -32,6 +32,7 @@ void summarize_times(const CandidateResult& result, int64_t batch, ScoredCandida
     }
   }
   std::vector<double> times = full.empty() ? rest : full;
+  out.full_batches = !full.empty() || (rest.empty() && first_examples == batch);
   if (times.empty() && out.first_run_ms > 0) {  // one run is all there is
     times.push_back(out.first_run_ms);
     total_ms = first_total_ms;
@@ -142,6 +143,7 @@ json to_json(const Evaluation& evaluation, const std::vector<ScoredCandidate>& s
     for (const ScoredMetric& m : s.metrics) entry["metrics"].push_back(metric_json(m));
     entry["latency_ms"] = {{"p10", s.p10}, {"p50", s.p50}, {"p90", s.p90}, {"mean", s.mean}};
     entry["single_ms"] = s.single_ms > 0 ? json(s.single_ms) : json(nullptr);
+    entry["full_batches"] = s.full_batches;
     entry["throughput"] = s.throughput;
     entry["ratio"] = scores[0].p50 > 0 && s.p50 > 0 && r.status.ok() && evaluation.results[0].status.ok() ? json(scores[0].p50 / s.p50) : json(nullptr);
     entry["compile_ms"] = r.state.compile_ms;

@@ -19,6 +19,7 @@ struct Comparison {
 struct ScoredCandidate {
   std::vector<ScoredMetric> metrics;
   double p10 = 0, p50 = 0, p90 = 0, mean = 0;// ms of runs: those of a full batch where there is one, without the first of a session
+  bool full_batches = true;                  // whether they are of that
   double single_ms = 0;                      // median of examples that ran alone; 0: none did
   double first_run_ms = 0, throughput = 0;   // examples a second of all runs but first ones
   size_t arena_bytes = 0;
