@@ -157,19 +157,27 @@ Result<Tensor> filtered(const Tensor& image, int64_t height, int64_t width, cons
   return current;
 }
 
+/// Sums up steps, as Pillow does: the rounding of the sum decides where a position falls between two pixels.
+std::vector<int64_t> nearest_positions(int64_t from, int64_t to) {
+  const double scale = static_cast<double>(from) / static_cast<double>(to);
+  std::vector<int64_t> out;
+  double at = 0.5 * scale;
+  for (int64_t i = 0; i < to; ++i, at += scale) out.push_back(std::clamp<int64_t>(static_cast<int64_t>(at), 0, from - 1));
+  return out;
+}
+
 template <class T>
 Result<Tensor> nearest(const Tensor& image, int64_t height, int64_t width) {
   const int64_t channels = image.dim(2);
   TENON_ASSIGN_OR_RETURN(Tensor out, make_tensor(image.dtype(), {height, width, channels}));
-  const auto source = [](int64_t i, int64_t from, int64_t to) {
-    const double scale = static_cast<double>(from) / static_cast<double>(to);
-    return std::clamp<int64_t>(static_cast<int64_t>((static_cast<double>(i) + 0.5) * scale), 0, from - 1);
-  };
+  const std::vector<int64_t> rows = nearest_positions(image.dim(0), height), columns = nearest_positions(image.dim(1), width);
   const T* from = image.span<T>().data();
   T* to = out.mutable_span<T>().data();
-  for (int64_t y = 0; y < height; ++y)
-    for (int64_t x = 0; x < width; ++x, to += channels)
-      std::copy_n(from + (source(y, image.dim(0), height) * image.dim(1) + source(x, image.dim(1), width)) * channels, channels, to);
+  for (int64_t y : rows)
+    for (int64_t x : columns) {
+      std::copy_n(from + (y * image.dim(1) + x) * channels, channels, to);
+      to += channels;
+    }
   return out;
 }
 
