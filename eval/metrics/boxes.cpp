@@ -51,8 +51,8 @@ struct Judged {
 
 /// One class over all records.
 struct Class {
-  std::vector<Judged> found;                          // best first
-  std::vector<std::pair<uint32_t, uint32_t>> there;   // record, objects that count
+  std::vector<Judged> found;                         // best first
+  std::vector<std::pair<uint32_t, uint32_t>> there;  // record, objects that count
 };
 using Classes = std::map<int64_t, Class>;
 
@@ -111,8 +111,8 @@ class Matcher {
 
   std::vector<const BoxOutcome::Truth*> truths_;
   AreaRange range_;
-  std::vector<bool> skipped_;       // crowds, and what is outside the range
-  std::vector<size_t> order_;       // those that count first
+  std::vector<bool> skipped_;  // crowds, and what is outside the range
+  std::vector<size_t> order_;  // those that count first
   std::vector<uint16_t> taken_;
 };
 
@@ -199,8 +199,7 @@ class CocoMap final : public Scorer {
 
   nlohmann::json details() const override {
     nlohmann::json out = summary("", classes_);
-    for (const AreaRange& range : std::span(kAreas).subspan(1))
-      out.update(summary(range.name, match_all(images_, order_, range)));
+    for (const AreaRange& range : std::span(kAreas).subspan(1)) out.update(summary(range.name, match_all(images_, order_, range)));
     return out;
   }
 

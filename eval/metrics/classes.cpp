@@ -11,8 +11,8 @@ namespace {
 
 constexpr int64_t kIgnoredLabel = -100;
 constexpr int64_t kMaxClasses = 1 << 20;
-constexpr size_t kMaxListed = 1000;     // classes in details
-constexpr size_t kMaxMatrix = 100;      // classes of a confusion matrix that is written whole
+constexpr size_t kMaxListed = 1000;  // classes in details
+constexpr size_t kMaxMatrix = 100;   // classes of a confusion matrix that is written whole
 
 struct Pair {
   int64_t label, predicted;
@@ -20,8 +20,8 @@ struct Pair {
 
 /// The labelled predictions of every record, with a class for a number: those that occur, in order, and all below options.classes.
 struct Labelled {
-  std::vector<Pair> pairs;              // by class
-  std::vector<size_t> ends;             // of each record's
+  std::vector<Pair> pairs;   // by class
+  std::vector<size_t> ends;  // of each record's
   std::vector<int64_t> classes;
 };
 
@@ -40,7 +40,8 @@ Result<std::vector<Pair>> pairs_of(std::string_view metric, const Record& record
 
 Result<Labelled> label(std::string_view metric, std::span<const Record> records, const MetricOptions& options) {
   if (options.classes < 0 || options.classes > kMaxClasses)
-    return Status(Code::kInvalidArgument, fmt::format("{} classes", options.classes), std::string(metric), fmt::format("give 0 to {}", kMaxClasses));
+    return Status(Code::kInvalidArgument, fmt::format("{} classes", options.classes), std::string(metric),
+                  fmt::format("give 0 to {}", kMaxClasses));
   Labelled out;
   for (int64_t c = 0; c < options.classes; ++c) out.classes.push_back(c);
   for (const Record& record : records) {
@@ -49,7 +50,8 @@ Result<Labelled> label(std::string_view metric, std::span<const Record> records,
       if (options.classes > 0)
         for (int64_t c : {pair.label, pair.predicted})
           if (c < 0 || c >= options.classes)
-            return Status(Code::kInvalidArgument, fmt::format("class {} is outside [0, {})", c, options.classes), place_of(record), "give the number of classes of the model");
+            return Status(Code::kInvalidArgument, fmt::format("class {} is outside [0, {})", c, options.classes), place_of(record),
+                          "give the number of classes of the model");
       out.pairs.push_back(pair);
     }
     out.ends.push_back(out.pairs.size());
@@ -138,12 +140,14 @@ nlohmann::json rates_json(std::span<const double> sums, const std::vector<int64_
   out["classes"] = nlohmann::json::array();
   for (size_t c = 0; c < classes.size(); ++c) {
     const Counts one = counts_of(sums, c);
-    out["classes"].push_back({{"class", classes[c]}, {"precision", one.precision()}, {"recall", one.recall()}, {"f1", one.f1()}, {"support", one.labelled}});
+    out["classes"].push_back(
+        {{"class", classes[c]}, {"precision", one.precision()}, {"recall", one.recall()}, {"f1", one.f1()}, {"support", one.labelled}});
   }
   return out;
 }
 
-Result<std::unique_ptr<Scorer>> make_rate(std::string_view metric, Rate rate, std::span<const Record> records, const MetricOptions& options) {
+Result<std::unique_ptr<Scorer>> make_rate(std::string_view metric, Rate rate, std::span<const Record> records,
+                                          const MetricOptions& options) {
   TENON_ASSIGN_OR_RETURN(Labelled labelled, label(metric, records, options));
   SumScorer::Finish finish;
   if (options.average == "micro") {
@@ -156,8 +160,8 @@ Result<std::unique_ptr<Scorer>> make_rate(std::string_view metric, Rate rate, st
     std::optional<size_t> positive;
     for (size_t c = 0; c < labelled.classes.size(); ++c) {
       if (labelled.classes[c] != 0 && labelled.classes[c] != 1)
-        return Status(Code::kInvalidArgument, fmt::format("class {} where there are only 0 and 1", labelled.classes[c]), fmt::format("{}, average binary", metric),
-                      "choose from micro, macro, weighted");
+        return Status(Code::kInvalidArgument, fmt::format("class {} where there are only 0 and 1", labelled.classes[c]),
+                      fmt::format("{}, average binary", metric), "choose from micro, macro, weighted");
       if (labelled.classes[c] == 1) positive = c;
     }
     finish = [rate, positive](std::span<const double> sums) {
@@ -165,10 +169,13 @@ Result<std::unique_ptr<Scorer>> make_rate(std::string_view metric, Rate rate, st
       return positive ? (counts_of(sums, *positive).*rate)() : 0;
     };
   } else {
-    return Status(Code::kInvalidArgument, fmt::format("there is no average '{}'", options.average), std::string(metric), "choose from micro, macro, weighted, binary");
+    return Status(Code::kInvalidArgument, fmt::format("there is no average '{}'", options.average), std::string(metric),
+                  "choose from micro, macro, weighted, binary");
   }
   Sums sums = count(labelled);
-  return std::make_unique<SumScorer>(std::move(sums), std::move(finish), [classes = std::move(labelled.classes), rate](std::span<const double> s) { return rates_json(s, classes, rate); });
+  return std::make_unique<SumScorer>(
+      std::move(sums), std::move(finish),
+      [classes = std::move(labelled.classes), rate](std::span<const double> s) { return rates_json(s, classes, rate); });
 }
 
 /// Gorodkin's R_K (2004), which for two classes is Matthews' correlation.
@@ -191,7 +198,8 @@ double matthews_correlation(std::span<const double> sums) {
 nlohmann::json matrix_json(std::span<const double> sums, const std::vector<Pair>& pairs, const std::vector<int64_t>& classes) {
   if (classes.size() <= kMaxMatrix) {
     std::vector<std::vector<int64_t>> matrix(classes.size(), std::vector<int64_t>(classes.size()));
-    for (size_t i = 0; i < pairs.size(); ++i) matrix[static_cast<size_t>(pairs[i].label)][static_cast<size_t>(pairs[i].predicted)] = static_cast<int64_t>(sums[i]);
+    for (size_t i = 0; i < pairs.size(); ++i)
+      matrix[static_cast<size_t>(pairs[i].label)][static_cast<size_t>(pairs[i].predicted)] = static_cast<int64_t>(sums[i]);
     return {{"classes", classes}, {"matrix", matrix}};
   }
   std::vector<size_t> order;
@@ -201,7 +209,9 @@ nlohmann::json matrix_json(std::span<const double> sums, const std::vector<Pair>
   if (order.size() > kMaxMatrix) order.resize(kMaxMatrix);
   nlohmann::json out{{"classes", classes.size()}, {"most_confused", nlohmann::json::array()}};
   for (size_t i : order)
-    out["most_confused"].push_back({{"label", classes[static_cast<size_t>(pairs[i].label)]}, {"predicted", classes[static_cast<size_t>(pairs[i].predicted)]}, {"count", sums[i]}});
+    out["most_confused"].push_back({{"label", classes[static_cast<size_t>(pairs[i].label)]},
+                                    {"predicted", classes[static_cast<size_t>(pairs[i].predicted)]},
+                                    {"count", sums[i]}});
   return out;
 }
 
@@ -260,8 +270,9 @@ Result<std::unique_ptr<Scorer>> make_confusion_matrix(std::span<const Record> re
     }
     return divided(right, total);
   };
-  return std::make_unique<SumScorer>(std::move(sums), finish,
-                                     [pairs, classes = std::move(labelled.classes)](std::span<const double> s) { return matrix_json(s, pairs, classes); });
+  return std::make_unique<SumScorer>(std::move(sums), finish, [pairs, classes = std::move(labelled.classes)](std::span<const double> s) {
+    return matrix_json(s, pairs, classes);
+  });
 }
 
 }  // namespace tenon::eval

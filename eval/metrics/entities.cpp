@@ -16,8 +16,7 @@ struct Tag {
 };
 
 Result<std::vector<Tag>> tags_of(const std::vector<std::string>& names) {
-  if (names.empty())
-    return Status(Code::kInvalidArgument, "no names of classes", "seqeval", "give them, as in O, B-PER, I-PER");
+  if (names.empty()) return Status(Code::kInvalidArgument, "no names of classes", "seqeval", "give them, as in O, B-PER, I-PER");
   std::vector<Tag> out;
   for (const std::string& name : names) {
     if (name == "O") {
@@ -25,7 +24,8 @@ Result<std::vector<Tag>> tags_of(const std::vector<std::string>& names) {
       continue;
     }
     if (name.size() < 2 || name[1] != '-' || std::string_view("BIES").find(name[0]) == std::string_view::npos)
-      return Status(Code::kInvalidArgument, fmt::format("'{}' is no tag", name), "seqeval, names of classes", "they are O, or B-, I-, E- or S- and a type");
+      return Status(Code::kInvalidArgument, fmt::format("'{}' is no tag", name), "seqeval, names of classes",
+                    "they are O, or B-, I-, E- or S- and a type");
     out.push_back({name[0], name.substr(2)});
   }
   return out;
@@ -38,7 +38,8 @@ bool ends(const Tag& tag, const Tag& next) {
 }
 bool begins(const Tag& previous, const Tag& tag) {
   if (tag.mark == 'O') return false;
-  return tag.mark == 'B' || tag.mark == 'S' || previous.mark == 'E' || previous.mark == 'S' || previous.mark == 'O' || previous.type != tag.type;
+  return tag.mark == 'B' || tag.mark == 'S' || previous.mark == 'E' || previous.mark == 'S' || previous.mark == 'O' ||
+         previous.type != tag.type;
 }
 
 using Entity = std::tuple<std::string, size_t, size_t>;  // type, first and last token
@@ -68,20 +69,23 @@ Result<std::unique_ptr<Scorer>> make_seqeval(std::span<const Record> records, co
     if (tag.mark != 'O') types.push_back(tag.type);
   std::sort(types.begin(), types.end());
   types.erase(std::unique(types.begin(), types.end()), types.end());
-  const auto slot = [&](const Entity& entity) { return 3 * static_cast<size_t>(std::lower_bound(types.begin(), types.end(), std::get<0>(entity)) - types.begin()); };
+  const auto slot = [&](const Entity& entity) {
+    return 3 * static_cast<size_t>(std::lower_bound(types.begin(), types.end(), std::get<0>(entity)) - types.begin());
+  };
 
   Sums sums(3 * types.size());  // of each type: entities right, predicted, labelled
   for (size_t r = 0; r < outcomes.size(); ++r) {
     const TokenOutcome& tokens = *outcomes[r];
     if (tokens.labels.size() != tokens.predicted.size())
-      return Status(Code::kInvalidArgument, fmt::format("{} labels for {} predictions", tokens.labels.size(), tokens.predicted.size()), place_of(records[r]),
-                    "give each token one of both");
+      return Status(Code::kInvalidArgument, fmt::format("{} labels for {} predictions", tokens.labels.size(), tokens.predicted.size()),
+                    place_of(records[r]), "give each token one of both");
     std::vector<const Tag*> labels, predicted;
     for (size_t i = 0; i < tokens.labels.size(); ++i) {
       if (tokens.labels[i] == -100) continue;
       for (int64_t c : {tokens.labels[i], tokens.predicted[i]})
         if (c < 0 || c >= static_cast<int64_t>(tags.size()))
-          return Status(Code::kInvalidArgument, fmt::format("class {} where {} have names", c, tags.size()), place_of(records[r]), "give all names");
+          return Status(Code::kInvalidArgument, fmt::format("class {} where {} have names", c, tags.size()), place_of(records[r]),
+                        "give all names");
       labels.push_back(&tags[static_cast<size_t>(tokens.labels[i])]);
       predicted.push_back(&tags[static_cast<size_t>(tokens.predicted[i])]);
     }
@@ -105,10 +109,14 @@ Result<std::unique_ptr<Scorer>> make_seqeval(std::span<const Record> records, co
   };
   const auto details = [total, types](std::span<const double> s) {
     const auto [right, predicted, labelled] = total(s);
-    nlohmann::json out{{"precision", divided_or_zero(right, predicted)}, {"recall", divided_or_zero(right, labelled)}, {"types", nlohmann::json::array()}};
+    nlohmann::json out{
+        {"precision", divided_or_zero(right, predicted)}, {"recall", divided_or_zero(right, labelled)}, {"types", nlohmann::json::array()}};
     for (size_t t = 0; t < types.size(); ++t)
-      out["types"].push_back({{"type", types[t]}, {"precision", divided_or_zero(s[3 * t], s[3 * t + 1])}, {"recall", divided_or_zero(s[3 * t], s[3 * t + 2])},
-                              {"f1", divided_or_zero(2 * s[3 * t], s[3 * t + 1] + s[3 * t + 2])}, {"support", s[3 * t + 2]}});
+      out["types"].push_back({{"type", types[t]},
+                              {"precision", divided_or_zero(s[3 * t], s[3 * t + 1])},
+                              {"recall", divided_or_zero(s[3 * t], s[3 * t + 2])},
+                              {"f1", divided_or_zero(2 * s[3 * t], s[3 * t + 1] + s[3 * t + 2])},
+                              {"support", s[3 * t + 2]}});
     return out;
   };
   return std::make_unique<SumScorer>(std::move(sums), finish, details);

@@ -55,7 +55,8 @@ double channel_ssim(const Tensor& a, const Tensor& b, int64_t height, int64_t wi
     for (size_t x = 0; x < static_cast<size_t>(positions); ++x) {
       Moments m{};
       for (int64_t i = 0; i < kWindow; ++i)
-        for (size_t k = 0; k < m.size(); ++k) m[k] += weights[static_cast<size_t>(i)] * rows[static_cast<size_t>((y + 1 + i) % kWindow)][x][k];
+        for (size_t k = 0; k < m.size(); ++k)
+          m[k] += weights[static_cast<size_t>(i)] * rows[static_cast<size_t>((y + 1 + i) % kWindow)][x][k];
       sum += similarity(m, peak);
     }
   }

@@ -50,8 +50,8 @@ Result<std::unique_ptr<Scorer>> make_shares(std::string_view metric, Share share
   for (size_t r = 0; r < outcomes.size(); ++r) {
     const int64_t n = outcomes[r]->classes;
     if (n < 0 || n > kMaxClasses || static_cast<int64_t>(outcomes[r]->confusion.size()) != n * n)
-      return Status(Code::kInvalidArgument, fmt::format("{} counts of pixels for {} classes", outcomes[r]->confusion.size(), n), place_of(records[r]),
-                    fmt::format("give the square of their number, for at most {} classes", kMaxClasses));
+      return Status(Code::kInvalidArgument, fmt::format("{} counts of pixels for {} classes", outcomes[r]->confusion.size(), n),
+                    place_of(records[r]), fmt::format("give the square of their number, for at most {} classes", kMaxClasses));
     classes = std::max(classes, static_cast<size_t>(n));
   }
   Sums sums(3 * classes);
@@ -69,13 +69,18 @@ Result<std::unique_ptr<Scorer>> make_shares(std::string_view metric, Share share
     }
     sums.end_record();
   }
-  return std::make_unique<SumScorer>(std::move(sums), [share](std::span<const double> s) { return mean_share(s, share); }, shares_json);
+  return std::make_unique<SumScorer>(
+      std::move(sums), [share](std::span<const double> s) { return mean_share(s, share); }, shares_json);
 }
 
 }  // namespace
 
-Result<std::unique_ptr<Scorer>> make_mean_iou(std::span<const Record> records, const MetricOptions&) { return make_shares("mean_iou", &Region::iou, records); }
-Result<std::unique_ptr<Scorer>> make_dice(std::span<const Record> records, const MetricOptions&) { return make_shares("dice", &Region::dice, records); }
+Result<std::unique_ptr<Scorer>> make_mean_iou(std::span<const Record> records, const MetricOptions&) {
+  return make_shares("mean_iou", &Region::iou, records);
+}
+Result<std::unique_ptr<Scorer>> make_dice(std::span<const Record> records, const MetricOptions&) {
+  return make_shares("dice", &Region::dice, records);
+}
 
 Result<std::unique_ptr<Scorer>> make_psnr(std::span<const Record> records, const MetricOptions&) {
   TENON_ASSIGN_OR_RETURN(const auto outcomes, outcomes_of<ImageOutcome>("psnr", records));

@@ -70,8 +70,8 @@ class RocAuc final : public Scorer {
   }
 
   std::vector<const ClassOutcome*> outcomes_;
-  std::vector<size_t> classes_;                  // that have a curve: of two classes the second alone
-  std::vector<std::vector<uint32_t>> orders_;    // of the records, by score
+  std::vector<size_t> classes_;                // that have a curve: of two classes the second alone
+  std::vector<std::vector<uint32_t>> orders_;  // of the records, by score
 };
 
 }  // namespace
@@ -84,9 +84,11 @@ Result<std::unique_ptr<Scorer>> make_roc_auc(std::span<const Record> records, co
       return Status(Code::kInvalidArgument, classes == 0 ? "no probabilities" : "probabilities of one class", place_of(records[i]),
                     "roc_auc needs those of every class, of two at least");
     if (classes != expected)
-      return Status(Code::kInvalidArgument, fmt::format("probabilities of {} classes where others have {}", classes, expected), place_of(records[i]), "evaluate one model");
+      return Status(Code::kInvalidArgument, fmt::format("probabilities of {} classes where others have {}", classes, expected),
+                    place_of(records[i]), "evaluate one model");
     if (outcomes[i]->label < 0 || outcomes[i]->label >= static_cast<int64_t>(classes))
-      return Status(Code::kInvalidArgument, fmt::format("label {} where there are {} classes", outcomes[i]->label, classes), place_of(records[i]), "check the labels");
+      return Status(Code::kInvalidArgument, fmt::format("label {} where there are {} classes", outcomes[i]->label, classes),
+                    place_of(records[i]), "check the labels");
   }
   return std::make_unique<RocAuc>(std::move(outcomes));
 }
@@ -105,7 +107,8 @@ Result<std::unique_ptr<Scorer>> make_log_loss(std::span<const Record> records, c
 Result<std::unique_ptr<Scorer>> make_expected_calibration_error(std::span<const Record> records, const MetricOptions& options) {
   constexpr int64_t kMaxBins = 10000;
   if (options.bins < 1 || options.bins > kMaxBins)
-    return Status(Code::kInvalidArgument, fmt::format("{} bins", options.bins), "expected_calibration_error", fmt::format("give 1 to {}", kMaxBins));
+    return Status(Code::kInvalidArgument, fmt::format("{} bins", options.bins), "expected_calibration_error",
+                  fmt::format("give 1 to {}", kMaxBins));
   TENON_ASSIGN_OR_RETURN(const auto outcomes, outcomes_of<ClassOutcome>("expected_calibration_error", records));
   const auto bins = static_cast<size_t>(options.bins);
   Sums sums(3 * bins);  // of each bin: records, confidence, those right
@@ -129,7 +132,10 @@ Result<std::unique_ptr<Scorer>> make_expected_calibration_error(std::span<const 
     nlohmann::json list = nlohmann::json::array();
     for (size_t b = 0; b < bins; ++b)
       if (s[3 * b] > 0)
-        list.push_back({{"up_to", static_cast<double>(b + 1) / static_cast<double>(bins)}, {"count", s[3 * b]}, {"confidence", s[3 * b + 1] / s[3 * b]}, {"accuracy", s[3 * b + 2] / s[3 * b]}});
+        list.push_back({{"up_to", static_cast<double>(b + 1) / static_cast<double>(bins)},
+                        {"count", s[3 * b]},
+                        {"confidence", s[3 * b + 1] / s[3 * b]},
+                        {"accuracy", s[3 * b + 2] / s[3 * b]}});
     return nlohmann::json{{"bins", list}};
   };
   return std::make_unique<SumScorer>(std::move(sums), finish, details);

@@ -39,7 +39,11 @@ json box_json(const std::array<double, N>& box) {
 }
 
 json write(const ClassOutcome& o) {
-  json out{{"label", o.label}, {"predicted", o.predicted}, {"rank", o.rank}, {"probability", number(o.probability)}, {"confidence", number(o.confidence)}};
+  json out{{"label", o.label},
+           {"predicted", o.predicted},
+           {"rank", o.rank},
+           {"probability", number(o.probability)},
+           {"confidence", number(o.confidence)}};
   if (!o.probabilities.empty()) {
     json& list = out["probabilities"] = json::array();
     for (float p : o.probabilities) list.push_back(number(p));
@@ -54,7 +58,8 @@ json write(const PixelOutcome& o) { return {{"classes", o.classes}, {"confusion"
 json write(const ImageOutcome& o) { return {{"mse", number(o.mse)}, {"ssim", number(o.ssim)}, {"peak", number(o.peak)}}; }
 json write(const BoxOutcome& o) {
   json out{{"detections", json::array()}, {"truths", json::array()}};
-  for (const auto& d : o.detections) out["detections"].push_back({{"box", box_json(d.box)}, {"label", d.label}, {"score", number(d.score)}});
+  for (const auto& d : o.detections)
+    out["detections"].push_back({{"box", box_json(d.box)}, {"label", d.label}, {"score", number(d.score)}});
   for (const auto& t : o.truths) {
     json one{{"box", box_json(t.box)}, {"label", t.label}};
     if (t.crowd) one["crowd"] = true;
@@ -109,15 +114,21 @@ class Reader {
   void wrong(const char* key, const char* type) { fail(fmt::format("has a '{}' that is no {}", key, type)); }
 
   void convert(const json& value, const char* key, int64_t& out) {
-    if (value.is_number_unsigned() ? value.get<uint64_t>() > INT64_MAX : !value.is_number_integer()) return wrong(key, "integer of 64 bits");
+    if (value.is_number_unsigned() ? value.get<uint64_t>() > INT64_MAX : !value.is_number_integer())
+      return wrong(key, "integer of 64 bits");
     out = value.get<int64_t>();
   }
   void convert(const json& value, const char* key, double& out) {
-    if (value.is_number()) out = value.get<double>();
-    else if (value == "nan") out = kUndefined;
-    else if (value == "inf") out = std::numeric_limits<double>::infinity();
-    else if (value == "-inf") out = -std::numeric_limits<double>::infinity();
-    else wrong(key, "number");
+    if (value.is_number())
+      out = value.get<double>();
+    else if (value == "nan")
+      out = kUndefined;
+    else if (value == "inf")
+      out = std::numeric_limits<double>::infinity();
+    else if (value == "-inf")
+      out = -std::numeric_limits<double>::infinity();
+    else
+      wrong(key, "number");
   }
   void convert(const json& value, const char* key, float& out) {
     double wide = 0;
@@ -202,7 +213,8 @@ Result<Outcome> read_pixels(Reader r) {
   o.classes = r.read<int64_t>("classes");
   o.confusion = r.read<std::vector<int64_t>>("confusion");
   constexpr int64_t kMaxClasses = 1 << 14;
-  if (o.classes < 0 || o.classes > kMaxClasses || static_cast<int64_t>(o.confusion.size()) != o.classes * o.classes) r.fail("has a confusion that is not classes x classes");
+  if (o.classes < 0 || o.classes > kMaxClasses || static_cast<int64_t>(o.confusion.size()) != o.classes * o.classes)
+    r.fail("has a confusion that is not classes x classes");
   TENON_RETURN_IF_ERROR(r.finish());
   return Outcome(std::move(o));
 }
@@ -220,7 +232,8 @@ Result<Outcome> read_boxes(Reader r) {
   BoxOutcome o;
   const json* detections = r.take("detections", true);
   const json* truths = r.take("truths", true);
-  if ((detections != nullptr && !detections->is_array()) || (truths != nullptr && !truths->is_array())) r.fail("has detections or truths that are no list");
+  if ((detections != nullptr && !detections->is_array()) || (truths != nullptr && !truths->is_array()))
+    r.fail("has detections or truths that are no list");
   TENON_RETURN_IF_ERROR(r.finish());
   for (const json& one : *detections) {
     Reader member(one, "detection");
@@ -244,8 +257,8 @@ struct Form {
   const char* name;
   Result<Outcome> (*read)(Reader);
 };
-constexpr Form kForms[] = {{"class", read_class},       {"tokens", read_tokens}, {"text", read_text},   {"likelihood", read_likelihood},
-                           {"values", read_values},     {"pixels", read_pixels}, {"image", read_image}, {"boxes", read_boxes}};
+constexpr Form kForms[] = {{"class", read_class},   {"tokens", read_tokens}, {"text", read_text},   {"likelihood", read_likelihood},
+                           {"values", read_values}, {"pixels", read_pixels}, {"image", read_image}, {"boxes", read_boxes}};
 static_assert(std::size(kForms) == std::variant_size_v<Outcome>);
 
 /// Whether brackets are nested more deeply than records are; a parsed list may take twenty times its text.
@@ -255,8 +268,10 @@ bool too_deep(std::string_view line) {
   for (size_t i = 0; i < line.size(); ++i) {
     const char c = line[i];
     if (quoted) {
-      if (c == '\\') ++i;
-      else if (c == '"') quoted = false;
+      if (c == '\\')
+        ++i;
+      else if (c == '"')
+        quoted = false;
     } else if (c == '"') {
       quoted = true;
     } else if (c == '[' || c == '{') {
@@ -279,7 +294,9 @@ std::string to_line(const Record& record) {
 }
 
 Result<Record> record_from_line(std::string_view line) {
-  if (line.size() > kMaxLine) return Status(Code::kResourceExhausted, fmt::format("a line of {} bytes", line.size()), "record", fmt::format("lines have at most {}", kMaxLine));
+  if (line.size() > kMaxLine)
+    return Status(Code::kResourceExhausted, fmt::format("a line of {} bytes", line.size()), "record",
+                  fmt::format("lines have at most {}", kMaxLine));
   if (too_deep(line)) return broken("brackets nested too deeply");
   const json object = json::parse(line, nullptr, false);
   if (object.is_discarded()) return broken("a line that is no JSON");

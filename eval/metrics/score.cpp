@@ -8,8 +8,8 @@
 namespace tenon::eval {
 namespace {
 
-/// Additions that samples may take all together: some tens of seconds.
-constexpr double kMaxCost = 3e10;
+/// Additions that samples may take all together: half a minute, about.
+constexpr double kMaxCost = 1e10;
 constexpr int kFewestResamples = 20;
 
 /// As many samples as were asked for and can be paid for.
@@ -60,10 +60,12 @@ std::pair<double, double> middle(std::vector<double> values) {
 /// kInvalidArgument unless both are of the same examples in the same order.
 Status check_pairing(std::span<const Record> first, std::span<const Record> second) {
   if (first.size() != second.size())
-    return Status(Code::kInvalidArgument, fmt::format("{} records against {}", first.size(), second.size()), {}, "compare results on the same examples");
+    return Status(Code::kInvalidArgument, fmt::format("{} records against {}", first.size(), second.size()), {},
+                  "compare results on the same examples");
   for (size_t i = 0; i < first.size(); ++i)
     if (first[i].index != second[i].index)
-      return Status(Code::kInvalidArgument, fmt::format("{} stands against record {}", place_of(first[i]), second[i].index), {}, "compare results on the same examples, ordered by index");
+      return Status(Code::kInvalidArgument, fmt::format("{} stands against record {}", place_of(first[i]), second[i].index), {},
+                    "compare results on the same examples, ordered by index");
   return {};
 }
 
@@ -88,7 +90,8 @@ Result<Score> score(const MetricInfo& metric, std::span<const Record> records, c
   return out;
 }
 
-Result<PairedDifference> paired_bootstrap(const MetricInfo& metric, std::span<const Record> first, std::span<const Record> second, const ScoreOptions& options) {
+Result<PairedDifference> paired_bootstrap(const MetricInfo& metric, std::span<const Record> first, std::span<const Record> second,
+                                          const ScoreOptions& options) {
   TENON_RETURN_IF_ERROR(check(first, options));
   TENON_RETURN_IF_ERROR(check_pairing(first, second));
   TENON_ASSIGN_OR_RETURN(const std::unique_ptr<Scorer> a, metric.make(first, options.metric));
@@ -119,7 +122,8 @@ Result<McNemar> mcnemar(std::span<const Record> first, std::span<const Record> s
   McNemar out;
   for (size_t i = 0; i < a.size(); ++i) {
     if (a[i]->label != b[i]->label)
-      return Status(Code::kInvalidArgument, fmt::format("labels {} and {}", a[i]->label, b[i]->label), place_of(first[i]), "compare results on the same examples");
+      return Status(Code::kInvalidArgument, fmt::format("labels {} and {}", a[i]->label, b[i]->label), place_of(first[i]),
+                    "compare results on the same examples");
     const bool first_right = a[i]->predicted == a[i]->label, second_right = b[i]->predicted == b[i]->label;
     out.only_first += first_right && !second_right ? 1 : 0;
     out.only_second += second_right && !first_right ? 1 : 0;

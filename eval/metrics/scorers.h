@@ -64,7 +64,8 @@ class SumScorer final : public Scorer {
  public:
   using Finish = std::function<double(std::span<const double> sums)>;
   using Details = std::function<nlohmann::json(std::span<const double> sums)>;
-  SumScorer(Sums sums, Finish finish, Details details = {}) : sums_(std::move(sums)), finish_(std::move(finish)), details_(std::move(details)) {}
+  SumScorer(Sums sums, Finish finish, Details details = {})
+      : sums_(std::move(sums)), finish_(std::move(finish)), details_(std::move(details)) {}
 
   double value(std::span<const size_t> sample) const override { return finish_(sums_.over(sample)); }
   nlohmann::json details() const override { return details_ ? details_(sums_.over_all()) : nlohmann::json(nullptr); }

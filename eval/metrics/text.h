@@ -13,7 +13,7 @@ namespace tenon::eval {
 /// Code points of UTF-8; what is none becomes U+FFFD, as Unicode recommends (a maximal part of a sequence, one each).
 std::u32string decode_utf8(std::string_view text);
 
-/// As Python's str.isspace, str.lower (Latin, Greek, Cyrillic, Armenian and fullwidth letters) and the regular expression \w.
+/// As Python's str.isspace, str.lower (of the usual Latin, Greek, Cyrillic, Armenian and fullwidth letters) and \w (with combining marks).
 bool is_space(char32_t c);
 char32_t lower(char32_t c);
 std::u32string lower(std::u32string text);

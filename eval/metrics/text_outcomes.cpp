@@ -16,7 +16,8 @@ Result<std::vector<const TextOutcome*>> text_outcomes(std::string_view metric, s
     double symbols = static_cast<double>(text.predicted.size()) * static_cast<double>(text.references.size());
     for (const std::string& reference : text.references) symbols += static_cast<double>(reference.size());
     if (symbols > kMaxSymbols)
-      return Status(Code::kResourceExhausted, fmt::format("{} bytes of text with {} references", text.predicted.size(), text.references.size()), place_of(records[r]),
+      return Status(Code::kResourceExhausted,
+                    fmt::format("{} bytes of text with {} references", text.predicted.size(), text.references.size()), place_of(records[r]),
                     fmt::format("{} reads 16 MiB a record, the prediction once a reference: split the texts", metric));
   }
   return outcomes;

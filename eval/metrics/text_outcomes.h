@@ -13,7 +13,8 @@ Result<std::vector<const TextOutcome*>> text_outcomes(std::string_view metric, s
 
 /// The mean over records of the best that `similarity(predicted, reference)` is for a reference. `prepare` makes what it compares.
 template <class Prepare, class Similarity>
-Result<std::unique_ptr<Scorer>> best_reference_scorer(std::string_view metric, std::span<const Record> records, Prepare prepare, Similarity similarity, double factor = 1) {
+Result<std::unique_ptr<Scorer>> best_reference_scorer(std::string_view metric, std::span<const Record> records, Prepare prepare,
+                                                      Similarity similarity, double factor = 1) {
   TENON_ASSIGN_OR_RETURN(const auto outcomes, text_outcomes(metric, records));
   std::vector<double> values;
   for (size_t r = 0; r < outcomes.size(); ++r) {

@@ -7,9 +7,7 @@
 namespace tenon::eval {
 namespace {
 
-double f_measure(double both, double predicted, double reference) {
-  return both == 0 ? 0 : 2 * both / (predicted + reference);
-}
+double f_measure(double both, double predicted, double reference) { return both == 0 ? 0 : 2 * both / (predicted + reference); }
 
 using Words = std::vector<std::u32string>;
 
@@ -21,7 +19,8 @@ double ngram_f1(const Words& predicted, const Words& reference, size_t n) {
   return f_measure(static_cast<double>(overlap.both), static_cast<double>(overlap.a), static_cast<double>(overlap.b));
 }
 
-Result<std::unique_ptr<Scorer>> make_rouge_n(std::string_view metric, size_t n, std::span<const Record> records, const MetricOptions& options) {
+Result<std::unique_ptr<Scorer>> make_rouge_n(std::string_view metric, size_t n, std::span<const Record> records,
+                                             const MetricOptions& options) {
   return best_reference_scorer(
       metric, records, [&](const std::u32string& text) { return tokenize_rouge(text, options.stemmer); },
       [n](const Words& predicted, const Words& reference) -> Result<double> { return ngram_f1(predicted, reference, n); });
@@ -53,8 +52,12 @@ Result<std::unique_ptr<Scorer>> make_error_rate(std::string_view metric, std::sp
 
 }  // namespace
 
-Result<std::unique_ptr<Scorer>> make_rouge1(std::span<const Record> records, const MetricOptions& options) { return make_rouge_n("rouge1", 1, records, options); }
-Result<std::unique_ptr<Scorer>> make_rouge2(std::span<const Record> records, const MetricOptions& options) { return make_rouge_n("rouge2", 2, records, options); }
+Result<std::unique_ptr<Scorer>> make_rouge1(std::span<const Record> records, const MetricOptions& options) {
+  return make_rouge_n("rouge1", 1, records, options);
+}
+Result<std::unique_ptr<Scorer>> make_rouge2(std::span<const Record> records, const MetricOptions& options) {
+  return make_rouge_n("rouge2", 2, records, options);
+}
 
 Result<std::unique_ptr<Scorer>> make_rouge_l(std::span<const Record> records, const MetricOptions& options) {
   return best_reference_scorer(
@@ -63,22 +66,26 @@ Result<std::unique_ptr<Scorer>> make_rouge_l(std::span<const Record> records, co
         TENON_RETURN_IF_ERROR(check_pairs(predicted.size(), reference.size()));
         Vocabulary vocabulary;
         const Symbols a = vocabulary.numbers(predicted), b = vocabulary.numbers(reference);
-        return f_measure(static_cast<double>(longest_common_subsequence(a, b)), static_cast<double>(a.size()), static_cast<double>(b.size()));
+        return f_measure(static_cast<double>(longest_common_subsequence(a, b)), static_cast<double>(a.size()),
+                         static_cast<double>(b.size()));
       });
 }
 
 Result<std::unique_ptr<Scorer>> make_exact_match(std::span<const Record> records, const MetricOptions&) {
   return best_reference_scorer(
-      "exact_match", records, squad_words, [](const Words& predicted, const Words& reference) -> Result<double> { return predicted == reference ? 1 : 0; }, 100);
+      "exact_match", records, squad_words,
+      [](const Words& predicted, const Words& reference) -> Result<double> { return predicted == reference ? 1 : 0; }, 100);
 }
 
 Result<std::unique_ptr<Scorer>> make_squad_f1(std::span<const Record> records, const MetricOptions&) {
   return best_reference_scorer(
-      "squad_f1", records, squad_words, [](const Words& predicted, const Words& reference) -> Result<double> { return ngram_f1(predicted, reference, 1); }, 100);
+      "squad_f1", records, squad_words,
+      [](const Words& predicted, const Words& reference) -> Result<double> { return ngram_f1(predicted, reference, 1); }, 100);
 }
 
 Result<std::unique_ptr<Scorer>> make_wer(std::span<const Record> records, const MetricOptions&) {
-  return make_error_rate("wer", records, [](const std::u32string& text, Vocabulary& vocabulary) { return vocabulary.numbers(split_words(text)); });
+  return make_error_rate("wer", records,
+                         [](const std::u32string& text, Vocabulary& vocabulary) { return vocabulary.numbers(split_words(text)); });
 }
 
 Result<std::unique_ptr<Scorer>> make_cer(std::span<const Record> records, const MetricOptions&) {
@@ -95,8 +102,11 @@ Result<std::unique_ptr<Scorer>> make_perplexity(std::span<const Record> records,
     sums.add(1, static_cast<double>(outcomes[r]->tokens));
     sums.end_record();
   }
-  return std::make_unique<SumScorer>(std::move(sums), [](std::span<const double> s) { return std::exp(divided(s[0], s[1])); },
-                                     [](std::span<const double> s) { return nlohmann::json{{"nll", s[0]}, {"tokens", s[1]}}; });
+  return std::make_unique<SumScorer>(
+      std::move(sums), [](std::span<const double> s) { return std::exp(divided(s[0], s[1])); },
+      [](std::span<const double> s) {
+        return nlohmann::json{{"nll", s[0]}, {"tokens", s[1]}};
+      });
 }
 
 }  // namespace tenon::eval

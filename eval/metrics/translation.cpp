@@ -75,7 +75,10 @@ double bleu(std::span<const double> sums) {
 }
 
 nlohmann::json bleu_json(std::span<const double> sums) {
-  return {{"precisions", bleu_precisions(sums)}, {"brevity_penalty", brevity_penalty(sums)}, {"length", sums[kLength]}, {"reference_length", sums[kReferenceLength]}};
+  return {{"precisions", bleu_precisions(sums)},
+          {"brevity_penalty", brevity_penalty(sums)},
+          {"length", sums[kLength]},
+          {"reference_length", sums[kReferenceLength]}};
 }
 
 // ---- chrF2 (Popović 2015), as sacreBLEU computes it
@@ -156,7 +159,8 @@ Stemmed stemmed(const std::u32string& text) {
 }
 
 /// Aligns what is not aligned yet and equal, from the end: the last words of both first.
-void align(const std::vector<std::u32string>& predicted, const std::vector<std::u32string>& reference, std::vector<size_t>& alignment, std::vector<bool>& taken) {
+void align(const std::vector<std::u32string>& predicted, const std::vector<std::u32string>& reference, std::vector<size_t>& alignment,
+           std::vector<bool>& taken) {
   std::unordered_map<std::u32string_view, std::vector<size_t>> places;
   for (size_t j = 0; j < reference.size(); ++j)
     if (!taken[j]) places[reference[j]].push_back(j);
@@ -182,7 +186,8 @@ Result<double> meteor(const Stemmed& predicted, const Stemmed& reference) {
     if (i == 0 || alignment[i - 1] == kUnaligned || alignment[i] != alignment[i - 1] + 1) ++chunks;
   }
   if (matches == 0) return 0.0;
-  const double precision = matches / static_cast<double>(predicted.words.size()), recall = matches / static_cast<double>(reference.words.size());
+  const double precision = matches / static_cast<double>(predicted.words.size()),
+               recall = matches / static_cast<double>(reference.words.size());
   const double mean = precision * recall / (kAlpha * precision + (1 - kAlpha) * recall);
   return mean * (1 - kGamma * std::pow(chunks / matches, kBeta));
 }

@@ -12,14 +12,16 @@ Result<std::vector<const ValueOutcome*>> values_of(std::string_view metric, std:
   TENON_ASSIGN_OR_RETURN(auto outcomes, outcomes_of<ValueOutcome>(metric, records));
   for (size_t r = 0; r < outcomes.size(); ++r)
     if (outcomes[r]->predicted.size() != outcomes[r]->target.size())
-      return Status(Code::kInvalidArgument, fmt::format("{} values where {} are expected", outcomes[r]->predicted.size(), outcomes[r]->target.size()), place_of(records[r]),
-                    "give as many");
+      return Status(Code::kInvalidArgument,
+                    fmt::format("{} values where {} are expected", outcomes[r]->predicted.size(), outcomes[r]->target.size()),
+                    place_of(records[r]), "give as many");
   return outcomes;
 }
 
 /// A function of the values of all records together, by the sums that each pair of values adds to.
 template <class Add>
-Result<std::unique_ptr<Scorer>> make_pooled(std::string_view metric, std::span<const Record> records, size_t slots, Add add, SumScorer::Finish finish) {
+Result<std::unique_ptr<Scorer>> make_pooled(std::string_view metric, std::span<const Record> records, size_t slots, Add add,
+                                            SumScorer::Finish finish) {
   TENON_ASSIGN_OR_RETURN(const auto outcomes, values_of(metric, records));
   Sums sums(slots);
   std::vector<double> row(slots);
@@ -35,7 +37,8 @@ Result<std::unique_ptr<Scorer>> make_pooled(std::string_view metric, std::span<c
 /// The first pair of values, which sums are taken about so that they keep their digits.
 ValueOutcome origin(std::span<const Record> records) {
   for (const Record& record : records)
-    if (const auto* outcome = std::get_if<ValueOutcome>(&record.outcome); outcome != nullptr && !outcome->target.empty() && !outcome->predicted.empty())
+    if (const auto* outcome = std::get_if<ValueOutcome>(&record.outcome);
+        outcome != nullptr && !outcome->target.empty() && !outcome->predicted.empty())
       return {{outcome->predicted[0]}, {outcome->target[0]}};
   return {{0}, {0}};
 }
@@ -138,7 +141,9 @@ double cosine(const ValueOutcome& outcome) {
 
 double divergence(const ValueOutcome& outcome) {
   const auto negative = [](double v) { return v < 0; };
-  if (std::any_of(outcome.predicted.begin(), outcome.predicted.end(), negative) || std::any_of(outcome.target.begin(), outcome.target.end(), negative)) return kUndefined;
+  if (std::any_of(outcome.predicted.begin(), outcome.predicted.end(), negative) ||
+      std::any_of(outcome.target.begin(), outcome.target.end(), negative))
+    return kUndefined;
   const double q_sum = std::accumulate(outcome.predicted.begin(), outcome.predicted.end(), 0.0);
   const double p_sum = std::accumulate(outcome.target.begin(), outcome.target.end(), 0.0);
   if (p_sum == 0 || q_sum == 0) return kUndefined;
@@ -207,7 +212,8 @@ Result<std::unique_ptr<Scorer>> make_pearsonr(std::span<const Record> records, c
     row[4] += y * y;
     row[5] += x * y;
   };
-  return make_pooled("pearsonr", records, 6, add, [](std::span<const double> s) { return correlation(s[0], s[1], s[2], s[3], s[4], s[5]); });
+  return make_pooled("pearsonr", records, 6, add,
+                     [](std::span<const double> s) { return correlation(s[0], s[1], s[2], s[3], s[4], s[5]); });
 }
 
 Result<std::unique_ptr<Scorer>> make_spearmanr(std::span<const Record> records, const MetricOptions&) {
@@ -215,7 +221,11 @@ Result<std::unique_ptr<Scorer>> make_spearmanr(std::span<const Record> records, 
   return std::make_unique<Spearman>(outcomes);
 }
 
-Result<std::unique_ptr<Scorer>> make_cosine_similarity(std::span<const Record> records, const MetricOptions&) { return make_mean("cosine_similarity", records, cosine); }
-Result<std::unique_ptr<Scorer>> make_kl_divergence(std::span<const Record> records, const MetricOptions&) { return make_mean("kl_divergence", records, divergence); }
+Result<std::unique_ptr<Scorer>> make_cosine_similarity(std::span<const Record> records, const MetricOptions&) {
+  return make_mean("cosine_similarity", records, cosine);
+}
+Result<std::unique_ptr<Scorer>> make_kl_divergence(std::span<const Record> records, const MetricOptions&) {
+  return make_mean("kl_divergence", records, divergence);
+}
 
 }  // namespace tenon::eval
