@@ -7,7 +7,7 @@
 #include <fstream>
 #include <thread>
 
-#include "eval/tasks/object_reader.h"
+#include "eval/report/report.h"
 #include "eval/tasks/result.h"
 #include "support/hash.h"
 #include "tools/common.h"
@@ -34,7 +34,7 @@ constexpr const char* kHelp =
 
 struct Options {
   ModelOptions model;
-  std::string recipe, task, dataset, format, output, backend = "all", levels = "3", target, shard, state, json;
+  std::string recipe, task, dataset, format, output, backend = "all", levels = "3", target, shard, state, json, report;
   std::vector<std::string> metrics, inputs, options, merge;
   std::string label, scale, offset;
   int64_t batch = 0, limit = -1, singles = 100, show = 0;
@@ -225,7 +225,16 @@ Result<int> show(const Options& o, const eval::Evaluation& evaluation, const eva
     print_evaluation(evaluation, scores);
     if (o.show > 0 && dataset != nullptr) print_pictures(evaluation, *dataset, o.show);
   }
-  if (!o.json.empty()) TENON_RETURN_IF_ERROR(write_json(eval::to_json(evaluation, scores, std::move(context)), o.json));
+  if (!o.json.empty() || !o.report.empty()) {
+    const json document = eval::to_json(evaluation, scores, std::move(context));
+    if (!o.json.empty()) TENON_RETURN_IF_ERROR(write_json(document, o.json));
+    if (!o.report.empty()) {
+      json whole = json::object();
+      TENON_RETURN_IF_ERROR(eval::add_to_report(whole, document, o.report));
+      TENON_ASSIGN_OR_RETURN(const std::string html, eval::render_report(whole));
+      TENON_RETURN_IF_ERROR(write_file(o.report, html));
+    }
+  }
   const bool failed = std::any_of(evaluation.results.begin(), evaluation.results.end(), [](const auto& r) { return !r.status.ok() && r.available; });
   if (!evaluation.problems.empty()) {
     std::fflush(stdout);
@@ -331,6 +340,7 @@ void add_eval(CLI::App& app, int& status) {
   sub->add_flag("--print-recipe", o->print_recipe, "Print all that is in effect as a recipe, and stop");
   sub->add_option("--show", o->show, "Images to print as characters, with predictions")->check(CLI::NonNegativeNumber.description(""))->type_name("N");
   sub->add_option("--json", o->json, "Write results to a file, or - for stdout")->type_name("PATH");
+  sub->add_option("--report", o->report, "Write results as one HTML file")->type_name("FILE");
   sub->footer(kHelp);
   sub->callback([o, &status] {
     const Result<int> result = evaluate(*o);

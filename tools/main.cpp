@@ -24,6 +24,7 @@ int run(int argc, char** argv) {
   add_verify(app, status);
   add_bench(app, status);
   add_eval(app, status);
+  add_report(app, status);
   add_ops(app, status);
   add_metrics(app, status);
   try {

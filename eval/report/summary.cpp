@@ -1,0 +1,248 @@
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <set>
+
+#include <fmt/format.h>
+
+#include "eval/report/format.h"
+#include "eval/report/html.h"
+#include "eval/report/reader.h"
+#include "eval/report/sections.h"
+
+namespace tenon::eval::report {
+namespace {
+
+using nlohmann::json;
+
+std::string plural(size_t count, std::string_view one) { return fmt::format("{} {}{}", count, one, count == 1 ? "" : "s"); }
+
+/// "12 models · 2 backends · 2 numbers of threads" and what else there is.
+std::string extent(const json& document) {
+  std::set<std::string> models, backends, threads;
+  size_t results = 0;
+  for (const char* kind : {"bench", "eval"})
+    for (const json& one : list(document, kind))
+      for (const json& result : list(one, "results")) {
+        const std::string model = text(result, "model").empty() ? Names::model_of(one) : text(result, "model");
+        if (!model.empty()) models.insert(model);
+        if (const std::string backend = text(result, "backend"); !backend.empty()) backends.insert(backend);
+        if (const std::string count = text(result, "threads"); !count.empty()) threads.insert(count);
+        ++results;
+      }
+  std::vector<std::string> parts;
+  if (!models.empty()) parts.push_back(plural(models.size(), "model"));
+  if (!backends.empty()) parts.push_back(plural(backends.size(), "backend"));
+  if (threads.size() > 1) parts.push_back(fmt::format("{} threads", fmt::join(threads, " and ")));
+  if (results > 0) parts.push_back(plural(results, "result"));
+  if (const size_t n = list(document, "profile").size()) parts.push_back(plural(n, "profile"));
+  if (const size_t n = list(document, "compare").size()) parts.push_back(plural(n, "comparison"));
+  return fmt::format("{}", fmt::join(parts, " · "));
+}
+
+struct RatioSummary {
+  std::string run, vs;
+  double log_sum = 0, least = 0, most = 0;
+  size_t models = 0;
+  double geometric_mean() const { return std::exp(log_sum / static_cast<double>(models)); }
+};
+
+std::vector<RatioSummary> ratios_of(const json& document, const Names& names) {
+  std::vector<RatioSummary> out;
+  std::map<std::pair<std::string, std::string>, size_t> index;
+  for (const json& one : list(document, "bench"))
+    for (const json& result : list(one, "results")) {
+      const json& ratio = member(result, "ratio");
+      const auto median = positive(ratio, "median");
+      if (!median) continue;
+      const std::string run = names.run(result), vs = text(ratio, "vs");
+      const auto [at, fresh] = index.try_emplace({run, vs}, out.size());
+      if (fresh) out.push_back({run, vs, 0, *median, *median, 0});
+      RatioSummary& row = out[at->second];
+      row.log_sum += std::log(*median);
+      row.least = std::min(row.least, *median);
+      row.most = std::max(row.most, *median);
+      ++row.models;
+    }
+  return out;
+}
+
+struct Failure {
+  std::string model, run, why;
+};
+
+std::vector<Failure> failures_of(const json& document, const Names& names) {
+  std::vector<Failure> out;
+  for (const char* kind : {"bench", "eval"})
+    for (const json& one : list(document, kind))
+      for (const json& result : list(one, "results"))
+        if (failed(result)) {
+          const std::string model = text(result, "model");
+          out.push_back({model.empty() ? Names::model_of(one) : model, names.run(result), failure(result)});
+        }
+  return out;
+}
+
+std::vector<std::string> warnings_of(const json& document) {
+  std::vector<std::string> out;
+  for (const char* kind : {"bench", "eval", "profile", "compare"})
+    for (const json& one : list(document, kind))
+      for (const json& warning : list(one, "warnings"))
+        if (std::string words = text(warning); !words.empty() && (out.empty() || out.back() != words)) out.push_back(std::move(words));
+  return out;
+}
+
+/// Score of the first metric of an evaluation's result.
+struct Score {
+  std::string metric;
+  std::optional<double> value;
+  std::optional<Interval> ci;
+};
+
+Score score_of(const json& result) {
+  for (const json& metric : list(result, "metrics"))
+    if (const auto value = number(metric, "value")) return {text(metric, "name"), value, interval(metric, "ci95")};
+  return {};
+}
+
+struct EvalResult {
+  const json* result;
+  bool used = false;
+  std::string model, task;
+};
+
+std::vector<EvalResult> eval_results(const json& document) {
+  std::vector<EvalResult> out;
+  for (const json& one : list(document, "eval"))
+    for (const json& result : list(one, "results")) {
+      const std::string model = text(result, "model");
+      out.push_back({&result, false, model.empty() ? Names::model_of(one) : model, text(one, "task")});
+    }
+  return out;
+}
+
+Cell memory_cell(const json& result) {
+  if (const auto arena = number(result, "arena_mb")) return Cell::figure(bytes(*arena * 1048576), *arena * 1048576);
+  if (const auto arena = positive(result, "arena_bytes")) return Cell::figure(bytes(*arena), *arena);
+  return Cell::figure({}, {});
+}
+
+Cell resident_cell(const json& result) {
+  auto resident = positive(result, "peak_rss_mb");
+  resident = resident ? std::optional(*resident * 1048576) : positive(result, "peak_rss_bytes");
+  return Cell::figure(optional(resident, bytes), resident);
+}
+
+/// Shown in the table that a reader looks at first: one row for a model, a backend and a number of threads.
+struct SummaryTable {
+  const Names& names;
+  HtmlTable table;
+  size_t left_out = 0;
+  bool scored = false;
+
+  explicit SummaryTable(const Names& names)
+      : names(names),
+        table("Medians; a ratio above 1 means faster than the backend it is relative to; intervals are of 95 %",
+              {"Model", "Backend", "Threads", "Median", "Ratio", "95 % interval", "to", "Accuracy", "95 % interval", "Metric", "Arena", "Peak memory"}) {}
+
+  void add(std::string model, const json& result, const json* evaluated) {
+    if (table.rows() >= kMostRows) {
+      ++left_out;
+      return;
+    }
+    const json& ratio = member(result, "ratio");
+    const Score score = evaluated != nullptr ? score_of(*evaluated) : Score();
+    auto median = number(member(result, "latency_ms"), "p50");
+    auto factor = positive(ratio, "median");
+    if (!factor) factor = positive(result, "ratio");
+    Cell memory = memory_cell(result);
+    if (memory.html.empty() && evaluated != nullptr) memory = memory_cell(*evaluated);
+    const bool bad = failed(result);
+    table.add({Cell::text(std::move(model)), Cell::text(name(text(result, "backend"), 32)), Cell::figure(escape(text(result, "threads")), number(result, "threads")),
+               Cell::figure(bad ? "<span class=\"bad\">failed</span>" : optional(median, duration), median), Cell::figure(optional(factor, report::ratio), factor),
+               Cell::figure(bracket(interval(ratio, "ci95"), report::ratio), {}), Cell::text(name(text(ratio, "vs"), 24)),
+               Cell::figure(optional(score.value, report::score), score.value), Cell::figure(bracket(score.ci, report::score), {}), Cell::text(name(score.metric, 32)),
+               std::move(memory), resident_cell(result)},
+              bad ? "failed" : "");
+  }
+};
+
+std::string summary_table(const json& document, const Names& names) {
+  SummaryTable out(names);
+  std::vector<EvalResult> evaluated = eval_results(document);
+  std::map<std::string, std::vector<size_t>> by_run;
+  const auto key = [](const std::string& model, const json& result) { return model + '\n' + text(result, "backend") + '\n' + text(result, "threads"); };
+  for (size_t i = 0; i < evaluated.size(); ++i)
+    if (!evaluated[i].model.empty()) by_run[key(evaluated[i].model, *evaluated[i].result)].push_back(i);
+  const bool several = list(document, "bench").size() > 1;
+  for (const Group& group : groups_of(list(document, "bench")))
+    for (const json* result : group.results) {
+      EvalResult* match = nullptr;
+      if (const auto found = by_run.find(key(group.model, *result)); found != by_run.end() && !failed(*result)) match = &evaluated[found->second.front()];
+      if (match != nullptr) match->used = true;
+      out.add(group_label(group, names, several), *result, match == nullptr ? nullptr : match->result);
+    }
+  for (const EvalResult& one : evaluated) {
+    if (one.used) continue;
+    const std::string model = one.model.empty() ? name(one.task.empty() ? "evaluation" : one.task) : names.model_html(one.model);
+    out.add(model, *one.result, one.result);
+  }
+  return out.table.str() + left_out(out.table.rows() + out.left_out, out.table.rows(), "results");
+}
+
+std::string messages(const std::vector<std::string>& lines, std::string_view what) {
+  std::string out = "<ul>";
+  for (size_t i = 0; i < lines.size() && i < kMostMessages; ++i) out += fmt::format("<li>{}</li>", lines[i]);
+  return out + "</ul>" + left_out(lines.size(), std::min(lines.size(), kMostMessages), what);
+}
+
+}  // namespace
+
+std::vector<std::string> headlines(const json& document, const Names& names) {
+  std::vector<std::string> out;
+  for (const RatioSummary& r : ratios_of(document, names)) {
+    if (out.size() >= 8) break;
+    const double mean = r.geometric_mean();
+    const std::string speed = mean >= 1 ? fmt::format("{} times as fast as", figure(mean)) : fmt::format("{} times as slow as", figure(1 / mean));
+    out.push_back(r.models == 1 ? fmt::format("{} is {} {}.", r.run, speed, r.vs)
+                                : fmt::format("{} is {} {} in the geometric mean of {} models, from {} to {}.", r.run, speed, r.vs, r.models,
+                                              report::ratio(r.least), report::ratio(r.most)));
+  }
+  size_t rows = 0, parted = 0;
+  for (const json& one : list(document, "compare")) {
+    rows += list(one, "values").size();
+    if (member(one, "first").is_object()) ++parted;
+  }
+  if (rows > 0)
+    out.push_back(parted == 0 ? fmt::format("All {} compared values agree.", rows)
+                              : fmt::format("{} of {} found a value that differs.", parted, plural(list(document, "compare").size(), "comparison")));
+  if (const size_t n = failures_of(document, names).size()) out.push_back(fmt::format("{} failed.", plural(n, "result")));
+  return out;
+}
+
+std::vector<Section> warning_sections(const json& document, const Names& names) {
+  std::string html;
+  std::vector<std::string> failed_lines, warned;
+  for (const Failure& f : failures_of(document, names))
+    failed_lines.push_back(fmt::format("<strong>{}</strong>{}: {}", name(f.run), f.model.empty() ? "" : " on " + names.model_html(f.model), name(f.why, 240)));
+  for (const std::string& words : warnings_of(document)) warned.push_back(name(words, 400));
+  if (!failed_lines.empty()) html += "<h3>Failed</h3>" + messages(failed_lines, "failures");
+  if (!warned.empty()) html += "<h3>Warnings</h3>" + messages(warned, "warnings");
+  if (html.empty()) return {};
+  return {{"warnings", "Before you read on", fmt::format("<div class=\"warnings\" role=\"note\">{}</div>", html)}};
+}
+
+std::vector<Section> summary_sections(const json& document, const Names& names) {
+  std::string html;
+  if (const std::string size = extent(document); !size.empty()) html += fmt::format("<p class=\"lead\">{}</p>\n", size);
+  if (const auto lines = headlines(document, names); !lines.empty()) {
+    html += "<ul class=\"headlines\">";
+    for (const std::string& line : lines) html += fmt::format("<li>{}</li>", name(line, 300));
+    html += "</ul>\n";
+  }
+  html += summary_table(document, names);
+  if (html.empty()) return {};
+  return {{"summary", "Summary", html}};
+}
+
+}  // namespace tenon::eval::report

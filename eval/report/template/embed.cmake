@@ -1,0 +1,37 @@
+# cmake -DFOLDER=eval/report/template -DOUT=FILE.cpp -P embed.cmake: writes the definitions of eval/report/template.h.
+
+set(digits "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")
+
+# Base64 of the SHA-256 of `text`: 32 bytes are ten groups of three and one of two.
+function(base64_sha256 text out)
+  string(SHA256 hex "${text}")
+  set(hex "${hex}00")
+  set(result "")
+  foreach(group RANGE 10)
+    math(EXPR at "${group} * 6")
+    string(SUBSTRING "${hex}" ${at} 6 three)
+    foreach(shift 18 12 6 0)
+      math(EXPR index "(0x${three} >> ${shift}) & 63")
+      string(SUBSTRING "${digits}" ${index} 1 digit)
+      string(APPEND result "${digit}")
+    endforeach()
+  endforeach()
+  string(SUBSTRING "${result}" 0 43 result)
+  set(${out} "${result}=" PARENT_SCOPE)
+endfunction()
+
+file(READ ${FOLDER}/report.html page)
+file(READ ${FOLDER}/report.css style)
+file(READ ${FOLDER}/report.js script)
+base64_sha256("${style}" style_hash)
+base64_sha256("${script}" script_hash)
+
+set(code "#include \"eval/report/template.h\"\n\nnamespace tenon::eval::report {\n\n")
+foreach(item page_template:page page_style:style page_script:script page_style_hash:style_hash page_script_hash:script_hash)
+  string(REPLACE ":" ";" item ${item})
+  list(GET item 0 function)
+  list(GET item 1 variable)
+  string(APPEND code "std::string_view ${function}() { return R\"TENON(${${variable}})TENON\"; }\n")
+endforeach()
+string(APPEND code "\n}  // namespace tenon::eval::report\n")
+file(WRITE ${OUT} "${code}")
