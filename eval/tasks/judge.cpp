@@ -78,7 +78,7 @@ Result<std::vector<std::string>> item_texts(const Item& item, std::string_view n
 Result<int64_t> LabelReader::read(const Tensor& field, int64_t i, const std::vector<std::string>& keys) const {
   if (i >= field.size()) return error(Code::kInvalidArgument, "field '{}' is empty: it has no label", options_.field);
   const std::string text = element_text(field, i);
-  if (text.empty()) return error(Code::kInvalidArgument, "field '{}' is empty: it has no label", options_.field);
+  if (text.empty() || (is_float(field.dtype()) && std::isnan(field.at_double(i)))) return error(Code::kInvalidArgument, "field '{}' is empty: it has no label", options_.field);
   if (const auto found = options_.map.find(text); found != options_.map.end()) return found->second;
   if (!options_.map.empty()) return error(Code::kInvalidArgument, "label '{}' is not in the labels' map", text);
   for (const std::vector<std::string>* names : {&keys, &options_.names})
