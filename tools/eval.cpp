@@ -1,158 +1,307 @@
-#include <sys/ioctl.h>
-#include <unistd.h>
+#include <signal.h>
 
 #include <algorithm>
-#include <cstdlib>
+#include <atomic>
+#include <charconv>
+#include <chrono>
+#include <fstream>
+#include <thread>
 
-#include "eval/classification.h"
-#include "eval/picture.h"
+#include "eval/report/report.h"
+#include "eval/tasks/result.h"
+#include "support/hash.h"
 #include "tools/common.h"
+#include "tools/eval_print.h"
 
 namespace tenon::tools {
+namespace fs = std::filesystem;
+using nlohmann::json;
+
 namespace {
 
 constexpr const char* kHelp =
-    "Accuracy counts the images whose best class is the labelled one. Latencies are medians; the backends take turns on the same\n"
-    "images. The ratio is the first backend's latency over this one's. The difference is the largest between this backend's outputs\n"
-    "and the first one's. `arena` is the memory that a session holds for intermediate results.\n\n"
+    "All backends run on the same inputs, batch by batch. Metrics have 95 % intervals from a bootstrap over examples. Times are of runs\n"
+    "alone, without reading and preprocessing; a ratio is the first backend's time over this one's. The largest difference is that\n"
+    "of outputs from the first backend's. Examples that cannot be evaluated (a broken file, no label, a class that the model does not\n"
+    "have) are listed and left out.\n\n"
+    "What a recipe says (docs/evaluating.md), options override. --print-recipe shows all that is in effect.\n\n"
     "Examples:\n"
     "  tenon eval models/digits/model.onnx \\\n"
     "    --dataset models/digits/data/test-images.idx3-ubyte,models/digits/data/test-labels.idx1-ubyte --show 6\n"
-    "  tenon eval mnist-8.onnx --dataset images.idx3-ubyte,labels.idx1-ubyte --scale 1 --backend reference,cpu --json -";
+    "  tenon eval models/digits --recipe models/digits/recipe.json --backend reference,cpu --json -\n"
+    "  tenon eval MODEL --recipe R.yaml --state out/1 --shard 1/2     and, elsewhere, out/2 with --shard 2/2; then\n"
+    "  tenon eval --merge out/1 out/2";
 
 struct Options {
   ModelOptions model;
-  std::string task = "image-classification", dataset, backend = "all", json, target;
-  eval::ClassificationOptions run;
-  int64_t show = 0;
+  std::string recipe, task, dataset, format, output, backend = "all", levels = "3", target, shard, state, json, report;
+  std::vector<std::string> metrics, inputs, options, merge;
+  std::string label, scale, offset;
+  int64_t batch = 0, limit = -1, singles = 100, show = 0;
+  int threads = 0, resamples = 1000;
+  bool strict = false, print_recipe = false;
 };
 
-Result<eval::LabelledImages> read_dataset(const std::string& dataset) {
-  const std::vector<std::string> files = split(dataset, ',');
-  if (files.size() != 2)
-    return Status(Code::kInvalidArgument, fmt::format("'{}' is not two files", dataset), "--dataset", "write IMAGES,LABELS, two IDX files");
-  return eval::read_labelled_images(files[0], files[1]);
+// Set by the first SIGINT or SIGTERM; the second one ends the process.
+std::atomic<bool> interrupted{false};
+static_assert(std::atomic<bool>::is_always_lock_free);
+
+void catch_interrupts() {
+  struct sigaction action {};
+  action.sa_handler = [](int) { interrupted.store(true); };
+  action.sa_flags = SA_RESETHAND | SA_RESTART;
+  ::sigaction(SIGINT, &action, nullptr);
+  ::sigaction(SIGTERM, &action, nullptr);
 }
 
-/// Backends by name; "all" also has those that cannot run here, whose result then says why.
-Result<std::vector<const backends::Backend*>> choose(const std::string& names) {
-  if (names != "all") return backends_of(names);
-  const auto all = backends::all_backends();
-  return std::vector<const backends::Backend*>(all.begin(), all.end());
+std::string cpu_name() {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);)
+    if (line.starts_with("model name")) return line.substr(std::min(line.find(':') + 2, line.size()));
+  return "unknown";
 }
 
-std::string percent(int64_t part, int64_t whole) { return fmt::format("{:.2f} %", 100.0 * static_cast<double>(part) / static_cast<double>(whole)); }
-std::string ratio(double first, double own) { return own > 0 && first > 0 ? fmt::format("{:.2f}", first / own) : "-"; }
-std::string latency(double ms) { return ms > 0 ? fmt::format("{:.3f}", ms) : "-"; }
+Result<std::string> hash_of(const fs::path& file) {
+  std::ifstream in(file, std::ios::binary);
+  if (!in) return Status(Code::kIo, "cannot read the file", file.string());
+  Hasher hasher;
+  std::vector<char> buffer(size_t{1} << 20);
+  while (in.read(buffer.data(), static_cast<std::streamsize>(buffer.size())) || in.gcount() > 0)
+    hasher.bytes(std::as_bytes(std::span(buffer).first(static_cast<size_t>(in.gcount()))));
+  return hasher.digest128().hex();
+}
 
-void print_table(const eval::ClassificationReport& report) {
-  fmt::print("{} images, batches of {}; scores: output {}\n\n", report.images, report.batch, report.output);
-  Table table({"backend", "top-1", "top-5", "compile ms", "image ms", "ratio", fmt::format("batch of {} ms", report.batch), "ratio", "arena",
-               "largest difference", "other predictions"});
-  const eval::ClassificationResult& first = report.results.front();
-  for (const eval::ClassificationResult& r : report.results) {
-    if (!r.status.ok()) continue;
-    const bool compared = &r != &first && first.status.ok();
-    table.add({r.backend, percent(r.correct, report.images), percent(r.correct_top5, report.images), fmt::format("{:.1f}", r.compile_ms),
-               latency(r.image_ms), ratio(first.image_ms, r.image_ms), latency(r.batch_ms), ratio(first.batch_ms, r.batch_ms),
-               r.arena_bytes > 0 ? human_bytes(static_cast<double>(r.arena_bytes)) : "-", compared ? fmt::format("{:.2g}", r.max_abs) : "-",
-               compared ? fmt::format("{}", r.disagreements) : "-"});
+/// "NAME=VALUE"; without "=", the name is empty.
+std::pair<std::string, std::string> assignment(const std::string& text) {
+  const size_t eq = text.find('=');
+  return eq == std::string::npos ? std::pair(std::string(), text) : std::pair(text.substr(0, eq), text.substr(eq + 1));
+}
+
+Result<double> real(const std::string& text, const char* option) {
+  double value = 0;
+  const auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (ec != std::errc() || end != text.data() + text.size() || !std::isfinite(value))
+    return Status(Code::kInvalidArgument, fmt::format("'{}' is not a number", text), option);
+  return value;
+}
+
+Status apply_task(const Options& o, eval::Recipe& recipe) {
+  if (!o.task.empty() && o.task != recipe.task) {
+    recipe.task = o.task;
+    recipe.metrics.clear();
+    recipe.options = nullptr;
   }
-  table.print();
-  for (const eval::ClassificationResult& r : report.results)
-    if (!r.status.ok()) fmt::print("\n{} did not run: {}\n", r.backend, r.status.to_string());
+  if (recipe.task.empty()) recipe.task = "image-classification";
+  TENON_ASSIGN_OR_RETURN(const eval::TaskInfo* task, eval::find_task(recipe.task));
+  for (const std::string& text : o.options) {
+    const auto [name, value] = assignment(text);
+    if (name.empty()) return Status(Code::kInvalidArgument, fmt::format("'{}' is not of the form NAME=VALUE", text), "--option");
+    // Texts need no quotes.
+    json parsed = json::parse(value, nullptr, false);
+    if (parsed.is_discarded()) parsed = value;
+    if (recipe.options.is_null()) recipe.options = json::object();
+    recipe.options[name] = std::move(parsed);
+  }
+  TENON_ASSIGN_OR_RETURN(recipe.options, eval::task_options(*task, recipe.options, "--option"));
+  if (!o.output.empty()) {
+    const auto [role, name] = assignment(o.output);
+    if (role.empty() && task->roles.empty()) return Status(Code::kInvalidArgument, fmt::format("task {} takes all outputs", task->name), "--output");
+    recipe.outputs[role.empty() ? std::string(task->roles[0].name) : role] = name;
+  }
+  return {};
 }
 
-int64_t terminal_width() {
-  winsize size{};
-  return ::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 100;
+/// The recipe with what options say over it.
+Result<eval::Recipe> read_recipe(const Options& o) {
+  eval::Recipe recipe;
+  if (!o.recipe.empty()) {
+    TENON_ASSIGN_OR_RETURN(recipe, eval::read_recipe(o.recipe));
+  }
+  TENON_RETURN_IF_ERROR(apply_task(o, recipe));
+  if (!o.dataset.empty()) {
+    recipe.dataset = o.dataset;
+    recipe.dataset_options = {};
+  }
+  if (!o.format.empty()) recipe.dataset_options.format = o.format;
+  if (o.batch > 0) recipe.batch = o.batch;
+  if (o.limit >= 0) recipe.limit = o.limit;
+  if (!o.label.empty()) recipe.labels.field = o.label;
+  for (const std::string& text : o.inputs) {
+    const auto [name, value] = assignment(text);
+    if (name.empty()) return Status(Code::kInvalidArgument, fmt::format("'{}' is not of the form INPUT=FIELD", text), "--input");
+    eval::InputChoice& choice = recipe.inputs[name];
+    double number = 0;
+    const auto [end, ec] = std::from_chars(value.data(), value.data() + value.size(), number);
+    choice = ec == std::errc() && end == value.data() + value.size() ? eval::InputChoice{{}, number} : eval::InputChoice{value, {}};
+  }
+  if (!o.metrics.empty()) recipe.metrics.clear();
+  for (const std::string& text : o.metrics) {
+    TENON_ASSIGN_OR_RETURN(eval::MetricChoice metric, eval::parse_metric(text));
+    recipe.metrics.push_back(std::move(metric));
+  }
+  return recipe;
 }
 
-/// Images to show: two thirds spread over the data set, the rest taken from those that the first backend gets wrong.
-std::vector<int64_t> choose_images(const eval::LabelledImages& data, const std::vector<eval::Prediction>& predictions, int64_t show) {
-  const int64_t count = static_cast<int64_t>(predictions.size());
-  show = std::min(show, count);
-  std::vector<int64_t> wrong;
-  for (int64_t i = 0; i < count && static_cast<int64_t>(wrong.size()) < show / 3; ++i)
-    if (predictions[static_cast<size_t>(i)].label != data.labels[static_cast<size_t>(i)]) wrong.push_back(i);
-  const int64_t spread = show - static_cast<int64_t>(wrong.size());
-  std::vector<int64_t> out;
-  for (int64_t i = 0; i < spread; ++i) out.push_back(i * count / spread);
-  out.insert(out.end(), wrong.begin(), wrong.end());
+/// --scale and --offset replace the step that brings pixels to [0, 1].
+Status apply_scale(const Options& o, eval::Recipe& recipe) {
+  if (o.scale.empty() && o.offset.empty()) return {};
+  double factor = 1.0 / 255, offset = 0;
+  if (!o.scale.empty()) {
+    TENON_ASSIGN_OR_RETURN(factor, real(o.scale, "--scale"));
+  }
+  if (!o.offset.empty()) {
+    TENON_ASSIGN_OR_RETURN(offset, real(o.offset, "--offset"));
+  }
+  for (json& step : recipe.preprocess)
+    if (step.is_object() && step.value("step", json()) == "scale") {
+      step.update({{"divisor", 1}, {"factor", factor}, {"offset", offset}});
+      return {};
+    }
+  return Status(Code::kInvalidArgument, "preprocessing has no step 'scale' whose numbers these could be", "--scale", "add it to the recipe");
+}
+
+Status parse_shard(const Options& o, eval::EvaluateOptions& options) {
+  if (o.shard.empty()) return {};
+  const size_t slash = o.shard.find('/');
+  const auto part = [&](std::string_view text, int64_t& value) {
+    const auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), value);
+    return ec == std::errc() && end == text.data() + text.size();
+  };
+  int64_t number = 0, of = 0;
+  constexpr int64_t kMost = 1 << 20;
+  const bool ok = slash != std::string::npos && part(std::string_view(o.shard).substr(0, slash), number) &&
+                  part(std::string_view(o.shard).substr(slash + 1), of) && number >= 1 && number <= of && of <= kMost;
+  if (!ok) return Status(Code::kInvalidArgument, fmt::format("'{}' is not I/N with I from 1 to N", o.shard), "--shard");
+  if (o.state.empty() && of > 1) return Status(Code::kInvalidArgument, "a shard is of use only where it is kept", "--shard", "add --state DIR; --merge joins the folders");
+  options.shard = number - 1;
+  options.shards = of;
+  return {};
+}
+
+/// Backends by name at every level; "all" also has those that cannot run here, whose result then says why.
+Result<std::vector<eval::Candidate>> candidates(const Options& o) {
+  std::vector<const backends::Backend*> backends;
+  if (o.backend == "all") {
+    const auto all = backends::all_backends();
+    backends.assign(all.begin(), all.end());
+  } else {
+    TENON_ASSIGN_OR_RETURN(backends, backends_of(o.backend));
+  }
+  TENON_ASSIGN_OR_RETURN(const std::vector<int> levels, parse_ints(o.levels, "-O", 0, 3));
+  std::vector<eval::Candidate> out;
+  for (const backends::Backend* backend : backends)
+    for (int level : levels) {
+      eval::Candidate c{levels.size() > 1 ? fmt::format("{} -O{}", backend->name(), level) : std::string(backend->name()), backend, {}};
+      c.compile.opt_level = level;
+      c.compile.target = o.target;
+      c.compile.interrupt = o.model.interrupt;
+      c.compile.model = o.model.path;
+      if (std::any_of(out.begin(), out.end(), [&](const eval::Candidate& other) { return other.name == c.name; }))
+        return Status(Code::kInvalidArgument, fmt::format("{} is given twice", c.name), "--backend");
+      out.push_back(std::move(c));
+    }
   return out;
 }
 
-std::string padded(const std::string& text, int64_t columns, int64_t width) {
-  return text + std::string(static_cast<size_t>(std::max<int64_t>(0, width - columns)), ' ');
+/// "12 s", "3 min 5 s", "2 h 10 min".
+std::string duration(double seconds) {
+  const auto s = static_cast<int64_t>(seconds + 0.5);
+  if (s < 60) return fmt::format("{} s", s);
+  if (s < 3600) return fmt::format("{} min {} s", s / 60, s % 60);
+  return fmt::format("{} h {} min", s / 3600, s % 3600 / 60);
 }
 
-void print_pictures(const eval::LabelledImages& data, const std::vector<eval::Prediction>& predictions, int64_t show) {
-  constexpr int64_t kGap = 3, kWidest = 32;
-  const int64_t width = std::min(kWidest, data.images.dim(data.images.rank() - 1));
-  const int64_t caption_width = std::max<int64_t>(width, 24);
-  const int64_t a_row = std::max<int64_t>(1, (terminal_width() + kGap) / (caption_width + kGap));
-  const std::vector<int64_t> chosen = choose_images(data, predictions, show);
-  for (size_t start = 0; start < chosen.size(); start += static_cast<size_t>(a_row)) {
-    const std::span<const int64_t> row(chosen.begin() + static_cast<std::ptrdiff_t>(start),
-                                       std::min(static_cast<size_t>(a_row), chosen.size() - start));
-    std::vector<std::string> lines;
-    std::string captions;
-    for (int64_t image : row) {
-      const std::vector<std::string> art = eval::picture(data.images, image, width);
-      lines.resize(art.size());
-      for (size_t i = 0; i < art.size(); ++i) lines[i] += padded(art[i], width, caption_width + kGap);
-      const eval::Prediction& p = predictions[static_cast<size_t>(image)];
-      const int64_t label = data.labels[static_cast<size_t>(image)];
-      std::string caption = fmt::format("{} ({:.1f} %)", p.label, 100 * p.confidence);
-      if (p.label != label) caption += fmt::format(" wrong: is {}", label);
-      captions += padded(caption, static_cast<int64_t>(caption.size()), caption_width + kGap);
+json context_of(const Options& o) {
+  return {{"version", TENON_VERSION}, {"model", o.model.path}, {"cpu", cpu_name()}, {"cores", std::thread::hardware_concurrency()},
+          {"resamples", o.resamples}};
+}
+
+/// Tables, pictures, JSON; the exit status.
+Result<int> show(const Options& o, const eval::Evaluation& evaluation, const eval::Dataset* dataset, json context, Progress& progress) {
+  TENON_ASSIGN_OR_RETURN(const std::vector<eval::ScoredCandidate> scores,
+                         eval::score_all(evaluation, o.resamples, [&](const std::string& what) { progress.show("scoring: " + what); }));
+  progress.clear();
+  if (o.json != "-") {
+    print_evaluation(evaluation, scores);
+    if (o.show > 0 && dataset != nullptr) print_pictures(evaluation, *dataset, o.show);
+  }
+  if (!o.json.empty() || !o.report.empty()) {
+    const json document = eval::to_json(evaluation, scores, std::move(context));
+    if (!o.json.empty()) TENON_RETURN_IF_ERROR(write_json(document, o.json));
+    if (!o.report.empty()) {
+      json whole = json::object();
+      TENON_RETURN_IF_ERROR(eval::add_to_report(whole, document, o.report));
+      TENON_ASSIGN_OR_RETURN(const std::string html, eval::render_report(whole));
+      TENON_RETURN_IF_ERROR(write_file(o.report, html));
     }
-    fmt::print("\n");
-    for (const std::string& line : lines) fmt::print("{}\n", line);
-    fmt::print("{}\n", captions);
   }
+  const bool failed = std::any_of(evaluation.results.begin(), evaluation.results.end(), [](const auto& r) { return !r.status.ok() && r.available; });
+  if (!evaluation.problems.empty()) {
+    std::fflush(stdout);
+    fmt::print(stderr, "warning: {} of {} examples are left out\n", evaluation.problems.size(), evaluation.done);
+  }
+  return failed || (o.strict && !evaluation.problems.empty()) ? kDoesNotHold : kSuccess;
 }
 
-nlohmann::json to_json(const eval::ClassificationReport& report) {
-  nlohmann::json results = nlohmann::json::array();
-  for (const eval::ClassificationResult& r : report.results) {
-    nlohmann::json one = {{"backend", r.backend}, {"status", r.status.ok() ? "ok" : "failed"}, {"message", r.status.ok() ? "" : r.status.to_string()}};
-    if (r.status.ok())
-      one.update({{"correct", r.correct}, {"correct_top5", r.correct_top5}, {"compile_ms", r.compile_ms}, {"first_run_ms", r.first_run_ms},
-                  {"image_ms", r.image_ms}, {"batch_ms", r.batch_ms}, {"arena_bytes", r.arena_bytes}, {"max_abs", r.max_abs},
-                  {"disagreements", r.disagreements}});
-    results.push_back(std::move(one));
-  }
-  return {{"images", report.images}, {"batch", report.batch}, {"output", report.output}, {"results", std::move(results)}};
+Result<int> merge(const Options& o) {
+  std::vector<fs::path> folders(o.merge.begin(), o.merge.end());
+  TENON_ASSIGN_OR_RETURN(const eval::Evaluation evaluation, eval::merge_evaluations(folders));
+  Progress progress;
+  return show(o, evaluation, nullptr, {{"version", TENON_VERSION}, {"model", evaluation.manifest["identity"].value("path", "")}, {"resamples", o.resamples}}, progress);
+}
+
+Status interruption(const Options& o, const eval::Evaluation& evaluation) {
+  const std::string hint = o.state.empty() ? "nothing is kept; with --state DIR, the same command goes on where it was"
+                                           : "the same command goes on from there";
+  return Status(evaluation.stopped.code(), evaluation.stopped.what(), fmt::format("{} of {} batches are done", evaluation.batches_done, evaluation.batches), hint);
 }
 
 Result<int> evaluate(Options& o) {
-  TENON_ASSIGN_OR_RETURN(const auto backends, choose(o.backend));
-  TENON_ASSIGN_OR_RETURN(const eval::LabelledImages data, read_dataset(o.dataset));
+  if (!o.merge.empty()) return merge(o);
+  if (o.model.path.empty()) return Status(Code::kInvalidArgument, "there is no model", "MODEL", "name one, or folders with --merge");
+  TENON_ASSIGN_OR_RETURN(eval::Recipe recipe, read_recipe(o));
+  if (recipe.dataset.empty() && !o.print_recipe)
+    return Status(Code::kInvalidArgument, "there is no data set", "--dataset", "name one, here or in a recipe");
+  std::unique_ptr<eval::Dataset> dataset;
+  if (!recipe.dataset.empty()) {
+    TENON_ASSIGN_OR_RETURN(dataset, eval::open_dataset(recipe.dataset, recipe.dataset_options));
+  }
   TENON_ASSIGN_OR_RETURN(const std::unique_ptr<ir::Graph> graph, load(o.model));
-  o.run.compile.interrupt = o.model.interrupt;
-  name_source(o.model, o.run.compile);
-  o.run.session.max_bytes = o.model.max_bytes;
+  TENON_ASSIGN_OR_RETURN(recipe, eval::complete_recipe(*graph, dataset != nullptr ? dataset->classes() : std::vector<std::string>(), std::move(recipe)));
+  TENON_RETURN_IF_ERROR(apply_scale(o, recipe));
+  if (o.print_recipe) {
+    fmt::print("{}", eval::to_text(recipe));
+    return kSuccess;
+  }
+  eval::EvaluateOptions options;
+  options.recipe = std::move(recipe);
+  TENON_ASSIGN_OR_RETURN(options.candidates, candidates(o));
+  TENON_ASSIGN_OR_RETURN(const frontend::ImportOptions import, import_options(o.model));
+  for (eval::Candidate& c : options.candidates) c.compile.model_dims = import.dims;
+  TENON_RETURN_IF_ERROR(parse_shard(o, options));
+  options.session.num_threads = o.threads;
+  options.session.max_bytes = o.model.max_bytes;
+  options.state = o.state;
+  options.singles = o.singles;
+  options.interrupt = o.model.interrupt;
+  if (!o.state.empty()) {
+    TENON_ASSIGN_OR_RETURN(const std::string hash, hash_of(o.model.path));
+    options.identity = {{"path", o.model.path}, {"hash", hash}, {"dims", o.model.dims}, {"shapes", o.model.shapes}, {"target", o.target}};
+  }
+  catch_interrupts();
+  options.stop = &interrupted;
   Progress progress;
-  TENON_ASSIGN_OR_RETURN(const eval::ClassificationReport report,
-                         eval::classify(*graph, data, backends, o.run, [&](const std::string& what) { progress.show(what); }));
+  const auto start = std::chrono::steady_clock::now();
+  options.say = [&](const std::string& what) { progress.show(what); };
+  options.progress = [&](int64_t done, int64_t total) {
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    progress.show(fmt::format("{} of {} examples, about {} left", done, total, duration(seconds / static_cast<double>(done) * static_cast<double>(total - done))));
+  };
+  TENON_ASSIGN_OR_RETURN(const eval::Evaluation evaluation, eval::evaluate(*graph, *dataset, options));
   progress.clear();
-  bool failed = false, any = false;
-  for (size_t i = 0; i < backends.size(); ++i) {
-    any = any || report.results[i].status.ok();
-    failed = failed || (!report.results[i].status.ok() && backends[i]->available().ok());
-  }
-  if (!any) return report.results.front().status;
-  if (o.json != "-") {
-    print_table(report);
-    for (const eval::ClassificationResult& r : report.results)
-      if (o.show > 0 && r.status.ok()) {
-        print_pictures(data, r.predictions, o.show);
-        break;
-      }
-  }
-  if (!o.json.empty()) TENON_RETURN_IF_ERROR(write_json(to_json(report), o.json));
-  return failed ? kDoesNotHold : kSuccess;
+  if (!evaluation.stopped.ok()) return interruption(o, evaluation);
+  json context = context_of(o);
+  return show(o, evaluation, dataset.get(), std::move(context), progress);
 }
 
 }  // namespace
@@ -161,20 +310,37 @@ void add_eval(CLI::App& app, int& status) {
   auto o = std::make_shared<Options>();
   CLI::App* sub = app.add_subcommand("eval", "Accuracy and latency of a model on a data set, on several backends");
   add_model_options(*sub, o->model);
-  sub->add_option("--task", o->task, "What the model does")->check(CLI::IsMember({"image-classification"}));
-  sub->add_option("--dataset", o->dataset, "IMAGES,LABELS: two IDX files")->required();
-  sub->add_option("--backend", o->backend, "Backends, separated by commas, or all; the first is what others are compared with");
-  sub->add_option("--output", o->run.output, "The output that holds the scores; else the first [batch, classes]");
-  sub->add_option("--scale", o->run.scale, "An input element is pixel x scale + offset");
-  sub->add_option("--offset", o->run.offset, "See --scale");
-  sub->add_option("--batch", o->run.batch, "Images a run, unless the model fixes it")->check(CLI::Range(1, 1 << 20).description(""))->type_name("N");
-  sub->add_option("--limit", o->run.limit, "Images used, from the start; 0: all")->check(CLI::NonNegativeNumber);
-  sub->add_option("--singles", o->run.singles, "Images timed one by one")->check(CLI::NonNegativeNumber);
-  sub->add_option("--threads", o->run.session.num_threads, "Threads of a session; 0: all cores")->type_name("N")->check(thread_count());
-  sub->add_option("-O", o->run.compile.opt_level, "Optimisation level")->check(CLI::Range(0, 3).description(""))->type_name("0..3");
-  add_target(*sub, o->run.compile.target);
-  sub->add_option("--show", o->show, "Images to print as characters, with predictions")->check(CLI::NonNegativeNumber);
+  sub->get_option("MODEL")->required(false);
+  std::vector<std::string> tasks, formats;
+  for (const eval::TaskInfo& task : eval::tasks()) tasks.emplace_back(task.name);
+  for (const eval::FormatInfo& format : eval::dataset_formats()) formats.emplace_back(format.name);
+  sub->add_option("--recipe", o->recipe, "How to evaluate: a .json or .yaml file")->type_name("FILE");
+  sub->add_option("--task", o->task, fmt::format("What the model does: {}. By default image-classification", fmt::join(tasks, ", ")))->type_name("NAME");
+  sub->add_option("--dataset", o->dataset, "Examples: a file, a folder, or IMAGES,LABELS of IDX")->type_name("PATH");
+  sub->add_option("--format", o->format, fmt::format("What --dataset is, where its path does not say it: {}", fmt::join(formats, ", ")))->type_name("NAME");
+  add_list(*sub, "--metric", o->metrics, "NAME[:KEY=VALUE]", "Metrics instead of the task's. Repeatable");
+  add_list(*sub, "--option", o->options, "NAME=VALUE", "An option of the task. Repeatable");
+  add_list(*sub, "--input", o->inputs, "INPUT=FIELD", "The field, or the number, that an input of the model takes. Repeatable");
+  sub->add_option("--output", o->output, "The output that is judged, or ROLE=OUTPUT")->type_name("NAME");
+  sub->add_option("--label", o->label, "The field that holds the truth")->type_name("FIELD");
+  sub->add_option("--scale", o->scale, "An input element is pixel x scale + offset; 1/255 by default")->type_name("X");
+  sub->add_option("--offset", o->offset, "See --scale")->type_name("X");
+  sub->add_option("--backend", o->backend, "Backends, separated by commas, or all; the first is what others are compared with")->type_name("NAME,...");
+  sub->add_option("-O", o->levels, "Optimisation levels, separated by commas; several are compared like backends")->type_name("0..3");
+  sub->add_option("--threads", o->threads, "Threads of a session; 0: all cores")->type_name("N")->check(thread_count());
+  add_target(*sub, o->target);
+  sub->add_option("--batch", o->batch, "Examples a run, unless the model fixes it; 32 by default")->check(CLI::Range(1, 1 << 20).description(""))->type_name("N")->default_str("");
+  sub->add_option("--limit", o->limit, "Examples used, from the start; 0: all")->check(CLI::NonNegativeNumber.description(""))->type_name("N")->default_str("");
+  sub->add_option("--singles", o->singles, "Examples run once more alone, for their time")->check(CLI::NonNegativeNumber.description(""))->type_name("N");
+  sub->add_option("--resamples", o->resamples, "Samples of the bootstrap; 0: no intervals")->check(CLI::Range(0, 1'000'000).description(""))->type_name("N");
+  sub->add_option("--state", o->state, "Keep what is done in a folder: after an interruption, the same command goes on")->type_name("DIR");
+  sub->add_option("--shard", o->shard, "Evaluate the I-th of N parts, counted from 1")->type_name("I/N");
+  sub->add_option("--merge", o->merge, "Results of the shards in these folders, without running anything")->type_name("DIR...")->default_str("");
+  sub->add_flag("--strict", o->strict, "Exit status 1 when examples are left out");
+  sub->add_flag("--print-recipe", o->print_recipe, "Print all that is in effect as a recipe, and stop");
+  sub->add_option("--show", o->show, "Images to print as characters, with predictions")->check(CLI::NonNegativeNumber.description(""))->type_name("N");
   sub->add_option("--json", o->json, "Write results to a file, or - for stdout")->type_name("PATH");
+  sub->add_option("--report", o->report, "Write results as one HTML file")->type_name("FILE");
   sub->footer(kHelp);
   sub->callback([o, &status] {
     const Result<int> result = evaluate(*o);

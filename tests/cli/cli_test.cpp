@@ -366,27 +366,6 @@ TEST_F(Cli, BenchReportsInJson) {
   EXPECT_EQ(second["ratio"]["ci95"].size(), 2u);
 }
 
-TEST_F(Cli, EvalReportsAccuracyOfEachBackend) {
-  const fs::path digits = fs::path(TENON_SOURCE_DIR) / "models/digits", data = digits / "data";
-  const std::string model = (digits / "model.onnx").string(), labels = (data / "test-labels.idx1-ubyte").string();
-  const std::string images = (data / "test-images.idx3-ubyte").string();
-  const std::string common = fmt::format("eval {} --backend reference,cpu --limit 40 --batch 16 --singles 2", model);
-  EXPECT_EQ(tenon(fmt::format("{} --dataset {},{} --json -", common, images, labels)), 0) << err_;
-  const json report = json::parse(out_);
-  EXPECT_EQ(report["images"], 40);
-  ASSERT_EQ(report["results"].size(), 2u);
-  EXPECT_GE(report["results"][0]["correct"], 34);
-  EXPECT_EQ(report["results"][1]["correct"], report["results"][0]["correct"]);
-  EXPECT_EQ(report["results"][1]["disagreements"], 0);
-  EXPECT_LT(report["results"][1]["max_abs"], 1e-3);
-  EXPECT_EQ(tenon(fmt::format("{} --dataset {},{} --show 2", common, images, labels)), 0) << err_;
-  EXPECT_THAT(out_, HasSubstr("█"));
-  EXPECT_EQ(tenon(fmt::format("{} --dataset {}", common, images)), 2);
-  EXPECT_EQ(tenon(fmt::format("{} --dataset {},{}", common, labels, labels)), 2);
-  EXPECT_THAT(err_, StartsWith("error: images have rank 1"));
-  EXPECT_EQ(tenon(fmt::format("{} --dataset {},{}", common, model, labels)), 2);
-}
-
 TEST_F(Cli, DigitsModelVerifies) {
   const fs::path digits = fs::path(TENON_SOURCE_DIR) / "models/digits";
   EXPECT_EQ(tenon(fmt::format("run {} --backend cpu", (digits / "model.onnx").string())), 0) << err_;

@@ -65,6 +65,7 @@ const std::vector<Home> kHomes = {
     {"samplerate", {"eval/preprocess/"}},
     {"fftw3", {"eval/preprocess/"}},
     {"utf8proc", {"eval/preprocess/"}},
+    {"yaml-cpp/", {"eval/tasks/"}},
     {"CLI/", {"tools/"}},
     {"xxhash", {"support/"}},
     {"gtest/", {"tests/"}},

@@ -1,0 +1,463 @@
+#include "eval/tasks/evaluate.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include "eval/compare.h"
+#include "eval/tasks/binding.h"
+#include "eval/tasks/object_reader.h"
+
+namespace tenon::eval {
+using Clock = std::chrono::steady_clock;
+using nlohmann::json;
+
+namespace {
+
+constexpr int kStateVersion = 1;
+constexpr double kSinglesSeconds = 5;  // of all candidates together
+
+double ms_since(Clock::time_point start) { return std::chrono::duration<double, std::milli>(Clock::now() - start).count(); }
+
+bool is_interruption(const Status& status) { return status.code() == Code::kCancelled || status.code() == Code::kDeadlineExceeded; }
+
+/// Whether outputs agree in everything but the values of finite numbers, and how far those are apart.
+void compare_outputs(const std::vector<HostValue>& expected, const std::vector<HostValue>& actual, BatchFigures& figures) {
+  const Tolerance any{.rtol = 0, .atol = INFINITY, .scaled_atol = 0};
+  for (size_t i = 0; i < expected.size() && i < actual.size(); ++i) {
+    const Difference difference = compare(expected[i], actual[i], any);
+    figures.max_abs = std::max(figures.max_abs, difference.max_abs);
+    figures.comparable = figures.comparable && difference.ok;
+  }
+}
+
+/// One candidate at work.
+class Runner {
+ public:
+  Runner(const Candidate& candidate, const EvaluateOptions& options) : candidate_(candidate), options_(options) {
+    result.name = candidate.name;
+    result.threads = options.session.num_threads;
+  }
+
+  bool ok() const { return result.status.ok(); }
+
+  void compile(const ir::Graph& graph) {
+    const auto start = Clock::now();
+    result.status = [&]() -> Status {
+      if (Status status = candidate_.backend->available(); !status.ok()) {
+        result.available = false;
+        return status;
+      }
+      TENON_ASSIGN_OR_RETURN(executable_, candidate_.backend->compile(graph, candidate_.compile));
+      TENON_ASSIGN_OR_RETURN(session_, executable_->create_session(options_.session));
+      TENON_ASSIGN_OR_RETURN(const auto process, session_->process());
+      if (process) {
+        external_ = true;
+        result.runtime = process->runtime;
+      }
+      return {};
+    }();
+    if (const double took = ms_since(start); result.state.compile_ms == 0) result.state.compile_ms = took;
+  }
+
+  Result<std::vector<HostValue>> run(std::span<const HostValue> inputs, int64_t examples, BatchFigures& figures) {
+    const auto start = Clock::now();
+    Result<std::vector<HostValue>> outputs = session_->run(inputs, options_.interrupt);
+    double took = ms_since(start);
+    if (!outputs.ok()) return outputs;
+    // What crosses into another process and back is no part of a run's time: it is asked to run once more by its own clock.
+    if (external_) {
+      TENON_ASSIGN_OR_RETURN(const std::vector<double> times, session_->time(inputs, {.runs = 1}, options_.interrupt));
+      if (!times.empty()) took = times.front();
+    }
+    figures.runs.push_back({took, examples, !ran_});
+    figures.arena_bytes = std::max(figures.arena_bytes, session_->arena_bytes());
+    ran_ = true;
+    return outputs;
+  }
+
+  void close() {
+    if (session_ == nullptr) return;
+    const auto process = session_->process();
+    if (process.ok() && process->has_value()) result.peak_rss_bytes = (*process)->peak_rss_bytes;
+  }
+
+  CandidateResult result;
+
+ private:
+  const Candidate& candidate_;
+  const EvaluateOptions& options_;
+  std::shared_ptr<const backends::Executable> executable_;
+  std::unique_ptr<backends::Session> session_;
+  bool external_ = false, ran_ = false;
+};
+
+Result<TaskContext> make_context(const TaskInfo& task, const ir::Graph& graph, const Recipe& recipe) {
+  TaskContext out;
+  out.options = recipe.options;
+  out.labels = recipe.labels;
+  TENON_ASSIGN_OR_RETURN(out.roles, assign_roles(task, graph, recipe.outputs));
+  for (int i = 0; i < static_cast<int>(graph.outputs().size()); ++i) out.outputs.push_back(graph.output_name(i));
+  for (const MetricChoice& metric : recipe.metrics) {
+    const MetricInfo* info = find_metric(metric.name);
+    out.probabilities = out.probabilities || (info != nullptr && info->needs_probabilities);
+  }
+  out.folder = recipe.folder;
+  return out;
+}
+
+/// Fills in what does not need the binding.
+Status complete(const std::vector<std::string>& classes, Recipe& recipe) {
+  if (recipe.task.empty()) recipe.task = "image-classification";
+  TENON_ASSIGN_OR_RETURN(const TaskInfo* task, find_task(recipe.task));
+  TENON_ASSIGN_OR_RETURN(recipe.options, task_options(*task, recipe.options, "options"));
+  if (recipe.labels.field.empty()) recipe.labels.field = std::string(task->label);
+  if (recipe.labels.names.empty()) recipe.labels.names = classes;
+  if (recipe.metrics.empty())
+    for (const std::string_view name : task->metrics) recipe.metrics.push_back({std::string(name), {}, std::string(name)});
+  for (const MetricChoice& metric : recipe.metrics) {
+    const MetricInfo* info = find_metric(metric.name);
+    if (info == nullptr) return error(Code::kInvalidArgument, "there is no metric '{}'", metric.name);
+    if (!reads(*info, task->outcome))
+      return Status(Code::kInvalidArgument, fmt::format("metric {} is of outcomes of kind {}; task {} gives {}", metric.name, info->outcome, task->name, task->outcome),
+                    "metrics", fmt::format("choose from {}", metric_names(task->outcome)));
+  }
+  return {};
+}
+
+json manifest_of(const Dataset& dataset, const Recipe& recipe, const EvaluateOptions& options) {
+  json names = json::array();
+  for (const Candidate& c : options.candidates) names.push_back(c.name);
+  return {{"version", kStateVersion},
+          {"recipe", to_json(recipe)},
+          {"dataset", {{"fingerprint", fmt::format("{:016x}", dataset.fingerprint())}, {"examples", dataset.size()}}},
+          {"identity", options.identity},
+          {"backends", names},
+          {"threads", options.session.num_threads},
+          {"shard", {{"number", options.shard}, {"of", options.shards}}}};
+}
+
+class Evaluator {
+ public:
+  Evaluator(const ir::Graph& graph, const Dataset& dataset, const EvaluateOptions& options) : graph_(graph), dataset_(dataset), options_(options) {}
+
+  Result<Evaluation> run() {
+    TENON_RETURN_IF_ERROR(prepare());
+    TENON_RETURN_IF_ERROR(open_state());
+    TENON_RETURN_IF_ERROR(compile());
+    for (int64_t b = options_.shard; b < total_batches_; b += options_.shards) {
+      if (std::binary_search(finished_.begin(), finished_.end(), b)) continue;
+      if (options_.stop != nullptr && options_.stop->load()) {
+        out_.stopped = Status(Code::kCancelled, "interrupted");
+        break;
+      }
+      if (std::none_of(runners_.begin(), runners_.end(), [](const Runner& r) { return r.ok(); })) break;
+      const Status status = one_batch(b);
+      if (is_interruption(status)) {
+        out_.stopped = status;
+        break;
+      }
+      TENON_RETURN_IF_ERROR(status);
+    }
+    if (out_.stopped.ok()) TENON_RETURN_IF_ERROR(time_singles());
+    return finish();
+  }
+
+ private:
+  Status prepare() {
+    out_.recipe = options_.recipe;
+    TENON_RETURN_IF_ERROR(complete(dataset_.classes(), out_.recipe));
+    TENON_ASSIGN_OR_RETURN(out_.task, find_task(out_.recipe.task));
+    TENON_ASSIGN_OR_RETURN(Binding binding, Binding::make(graph_, *out_.task, out_.recipe));
+    binding_.emplace(std::move(binding));
+    TENON_ASSIGN_OR_RETURN(const TaskContext context, make_context(*out_.task, graph_, out_.recipe));
+    TENON_ASSIGN_OR_RETURN(judge_, out_.task->make(context));
+    out_.examples = out_.recipe.limit > 0 ? std::min(out_.recipe.limit, dataset_.size()) : dataset_.size();
+    if (out_.examples == 0) return error(Code::kInvalidArgument, "the data set has no examples");
+    total_batches_ = (out_.examples + binding_->batch() - 1) / binding_->batch();
+    out_.batches = total_batches_ > options_.shard ? (total_batches_ - options_.shard + options_.shards - 1) / options_.shards : 0;
+    return {};
+  }
+
+  Status open_state() {
+    out_.manifest = manifest_of(dataset_, out_.recipe, options_);
+    for (const Candidate& c : options_.candidates) runners_.emplace_back(c, options_);
+    if (options_.state.empty()) return {};
+    std::vector<std::string> names;
+    for (const Candidate& c : options_.candidates) names.push_back(c.name);
+    StateContents contents;
+    TENON_ASSIGN_OR_RETURN(state_, StateFolder::open(options_.state, out_.manifest, names, contents));
+    finished_ = contents.batches;
+    out_.problems = std::move(contents.problems);
+    out_.batches_before = out_.batches_done = static_cast<int64_t>(finished_.size());
+    for (size_t i = 0; i < runners_.size(); ++i) {
+      runners_[i].result.state = std::move(contents.subjects[i]);
+      runners_[i].result.status = runners_[i].result.state.failure;
+    }
+    for (int64_t b : finished_) out_.done += examples_of(b);
+    return {};
+  }
+
+  Status compile() {
+    if (out_.batches_done == out_.batches) return {};  // nothing is left to run
+    for (size_t i = 0; i < runners_.size(); ++i) {
+      Runner& r = runners_[i];
+      if (!r.ok()) continue;
+      say(fmt::format("compiling for {}", r.result.name));
+      const bool fresh = r.result.state.compile_ms == 0;
+      r.compile(graph_);
+      if (is_interruption(r.result.status)) return r.result.status;
+      if (r.ok() && fresh && state_ != nullptr) TENON_RETURN_IF_ERROR(state_->append_compiled(i, r.result.state.compile_ms));
+    }
+    return {};
+  }
+
+  int64_t examples_of(int64_t batch) const { return std::min(binding_->batch(), out_.examples - batch * binding_->batch()); }
+
+  void say(const std::string& what) const {
+    if (options_.say) options_.say(what);
+  }
+
+  /// The examples of a batch that can be run; the others become problems.
+  std::vector<Row> read_rows(int64_t batch, std::vector<Problem>& problems) const {
+    std::vector<Row> rows;
+    const int64_t first = batch * binding_->batch();
+    for (int64_t i = first; i < first + examples_of(batch); ++i) {
+      Result<Example> example = dataset_.read(i);
+      Result<Row> row = example.ok() ? binding_->prepare(std::move(*example)) : Result<Row>(std::move(example).status());
+      if (row.ok()) {
+        row->example.index = i;
+        rows.push_back(std::move(*row));
+      } else {
+        problems.push_back({i, dataset_.source(i), std::move(row).status().to_string()});
+      }
+    }
+    return rows;
+  }
+
+  Status one_batch(int64_t batch) {
+    std::vector<Problem> problems;
+    const std::vector<Row> rows = read_rows(batch, problems);
+    const std::vector<Group> groups = binding_->group(rows);
+    std::vector<BatchFigures> figures(runners_.size());
+    std::vector<std::vector<std::optional<Outcome>>> outcomes(runners_.size(), std::vector<std::optional<Outcome>>(rows.size()));
+    std::vector<std::string> wrong(rows.size());
+    for (BatchFigures& f : figures) f.batch = batch;
+    for (const Group& group : groups) {
+      TENON_RETURN_IF_ERROR(options_.interrupt.check());
+      TENON_RETURN_IF_ERROR(run_group(rows, group, figures, outcomes, wrong));
+    }
+    for (size_t i = 0; i < rows.size(); ++i)
+      if (!wrong[i].empty()) problems.push_back({rows[i].example.index, dataset_.source(rows[i].example.index), wrong[i]});
+    std::sort(problems.begin(), problems.end(), [](const Problem& a, const Problem& b) { return a.index < b.index; });
+    for (size_t c = 0; c < runners_.size(); ++c) {
+      CandidateResult& result = runners_[c].result;
+      if (!result.status.ok()) {
+        if (state_ != nullptr && result.available && result.state.failure.ok()) TENON_RETURN_IF_ERROR(state_->append_failure(c, result.status));
+        result.state.failure = result.status;
+        continue;
+      }
+      std::vector<Record> records;
+      for (size_t i = 0; i < rows.size(); ++i)
+        if (wrong[i].empty() && outcomes[c][i]) records.push_back({rows[i].example.index, rows[i].example.source, std::move(*outcomes[c][i])});
+      if (state_ != nullptr) TENON_RETURN_IF_ERROR(state_->append(c, records, figures[c]));
+      for (Record& record : records) result.state.records.push_back(std::move(record));
+      result.state.batches.push_back(std::move(figures[c]));
+    }
+    if (state_ != nullptr) TENON_RETURN_IF_ERROR(state_->append_problems(batch, problems));
+    for (Problem& p : problems) out_.problems.push_back(std::move(p));
+    ++out_.batches_done;
+    out_.done += examples_of(batch);
+    if (options_.progress) options_.progress(out_.done, shard_examples());
+    return {};
+  }
+
+  int64_t shard_examples() const {
+    int64_t total = 0;
+    if (options_.shards == 1) return out_.examples;
+    for (int64_t b = options_.shard; b < total_batches_; b += options_.shards) total += examples_of(b);
+    return total;
+  }
+
+  /// Every candidate on the same inputs, one after another.
+  Status run_group(const std::vector<Row>& rows, const Group& group, std::vector<BatchFigures>& figures,
+                   std::vector<std::vector<std::optional<Outcome>>>& outcomes, std::vector<std::string>& wrong) {
+    TENON_ASSIGN_OR_RETURN(const std::vector<HostValue> inputs, binding_->stack(rows, group, false));
+    std::vector<HostValue> pair_inputs;
+    if (out_.task->pairs) {
+      TENON_ASSIGN_OR_RETURN(pair_inputs, binding_->stack(rows, group, true));
+    }
+    std::vector<HostValue> expected, expected_pair;
+    for (size_t c = 0; c < runners_.size(); ++c) {
+      Runner& r = runners_[c];
+      if (!r.ok()) continue;
+      std::vector<HostValue> outputs, pair;
+      const auto count = static_cast<int64_t>(group.rows.size());
+      const Status ran = [&]() -> Status {
+        TENON_ASSIGN_OR_RETURN(outputs, r.run(inputs, count, figures[c]));
+        if (out_.task->pairs) {
+          TENON_ASSIGN_OR_RETURN(pair, r.run(pair_inputs, count, figures[c]));
+        }
+        return {};
+      }();
+      if (is_interruption(ran)) return ran;
+      r.result.status = ran;
+      if (!ran.ok()) continue;
+      if (c > 0 && runners_[0].ok()) {
+        compare_outputs(expected, outputs, figures[c]);
+        compare_outputs(expected_pair, pair, figures[c]);
+      }
+      if (c == 0) {
+        expected = outputs;
+        expected_pair = pair;
+      }
+      r.result.status = judge_group(rows, group, std::move(outputs), std::move(pair), outcomes[c], wrong);
+    }
+    return {};
+  }
+
+  Status judge_group(const std::vector<Row>& rows, const Group& group, std::vector<HostValue> outputs, std::vector<HostValue> pair,
+                     std::vector<std::optional<Outcome>>& outcomes, std::vector<std::string>& wrong) const {
+    TENON_ASSIGN_OR_RETURN(const auto parts, binding_->split(std::move(outputs), rows, group));
+    std::vector<std::vector<HostValue>> pair_parts(parts.size());
+    if (out_.task->pairs) {
+      TENON_ASSIGN_OR_RETURN(pair_parts, binding_->split(std::move(pair), rows, group));
+    }
+    for (size_t i = 0; i < group.rows.size(); ++i) {
+      const size_t row = group.rows[i];
+      Result<Outcome> outcome = judge_->judge({rows[row].example, rows[row].prepared, parts[i], pair_parts[i]});
+      if (outcome.ok()) outcomes[row] = std::move(*outcome);
+      else if (wrong[row].empty()) wrong[row] = std::move(outcome).status().to_string();
+    }
+    return {};
+  }
+
+  /// The first examples one by one, where a run may have another size than that of a batch.
+  Status time_singles() {
+    if (binding_->fixed_batch() > 0 || binding_->batch() == 1) return {};
+    const auto start = Clock::now();
+    const int64_t count = std::min(options_.singles, out_.examples);
+    for (int64_t i = 0; i < count && ms_since(start) < kSinglesSeconds * 1000; ++i) {
+      if (options_.stop != nullptr && options_.stop->load()) return {};
+      Result<Example> example = dataset_.read(i);
+      Result<Row> row = example.ok() ? binding_->prepare(std::move(*example)) : Result<Row>(std::move(example).status());
+      if (!row.ok() || row->whole) continue;
+      say(fmt::format("single example {} of {}", i + 1, count));
+      const std::vector<Row> rows = {std::move(*row)};
+      TENON_ASSIGN_OR_RETURN(const std::vector<HostValue> inputs, binding_->stack(rows, {{0}}, false));
+      for (Runner& r : runners_) {
+        if (!r.ok() || out_.batches_done == out_.batches_before) continue;
+        BatchFigures figures;
+        const Result<std::vector<HostValue>> outputs = r.run(inputs, 1, figures);
+        if (!outputs.ok() && is_interruption(outputs.status())) return {};
+        // A model whose batch is not free after all has no such time.
+        if (!outputs.ok()) return {};
+        if (i > 0 || count == 1) r.result.single_ms.push_back(figures.runs.front().ms);
+      }
+    }
+    return {};
+  }
+
+  Result<Evaluation> finish() {
+    for (Runner& r : runners_) r.close();
+    std::sort(out_.problems.begin(), out_.problems.end(), [](const Problem& a, const Problem& b) { return a.index < b.index; });
+    bool any = false;
+    for (Runner& r : runners_) {
+      any = any || (r.ok() && !r.result.state.records.empty());
+      out_.results.push_back(std::move(r.result));
+    }
+    if (any || !out_.stopped.ok() || out_.batches == 0) return std::move(out_);
+    for (const CandidateResult& r : out_.results)
+      if (!r.status.ok()) return Status(r.status).at(r.name);
+    return Status(Code::kInvalidArgument, fmt::format("none of {} examples can be evaluated; the first: {}", out_.done,
+                                                      out_.problems.empty() ? "" : out_.problems[0].message),
+                  out_.problems.empty() ? "" : out_.problems[0].source);
+  }
+
+  const ir::Graph& graph_;
+  const Dataset& dataset_;
+  const EvaluateOptions& options_;
+  Evaluation out_;
+  std::optional<Binding> binding_;
+  std::unique_ptr<Judge> judge_;
+  std::unique_ptr<StateFolder> state_;
+  std::vector<Runner> runners_;
+  std::vector<int64_t> finished_;
+  int64_t total_batches_ = 0;
+};
+
+}  // namespace
+
+Result<Recipe> complete_recipe(const ir::Graph& graph, const std::vector<std::string>& classes, Recipe recipe) {
+  TENON_RETURN_IF_ERROR(complete(classes, recipe));
+  TENON_ASSIGN_OR_RETURN(const TaskInfo* task, find_task(recipe.task));
+  TENON_ASSIGN_OR_RETURN(const Binding binding, Binding::make(graph, *task, recipe));
+  return recipe;
+}
+
+Result<Evaluation> evaluate(const ir::Graph& graph, const Dataset& dataset, const EvaluateOptions& options) {
+  if (options.candidates.empty()) return error(Code::kInvalidArgument, "there is no backend to evaluate");
+  if (options.shards < 1 || options.shard < 0 || options.shard >= options.shards)
+    return error(Code::kInvalidArgument, "shard {} of {} does not exist", options.shard + 1, options.shards);
+  return Evaluator(graph, dataset, options).run();
+}
+
+Result<Evaluation> merge_evaluations(const std::vector<std::filesystem::path>& folders) {
+  Evaluation out;
+  std::vector<StateContents> states;
+  std::vector<std::string> names;
+  std::vector<int64_t> shards_seen;
+  int64_t of = 0, threads = 0, dataset_size = 0;
+  for (const std::filesystem::path& folder : folders) {
+    TENON_ASSIGN_OR_RETURN(json manifest, read_manifest(folder));
+    try {
+      if (manifest.at("version").get<int>() != kStateVersion)
+        return Status(Code::kInvalidArgument, "the folder is of another version of this program", folder.string());
+      shards_seen.push_back(manifest.at("shard").at("number").get<int64_t>());
+      of = manifest.at("shard").at("of").get<int64_t>();
+      manifest["shard"]["number"] = 0;
+      if (states.empty()) {
+        names = manifest.at("backends").get<std::vector<std::string>>();
+        threads = manifest.at("threads").get<int64_t>();
+        dataset_size = manifest.at("dataset").at("examples").get<int64_t>();
+        out.manifest = manifest;
+      }
+    } catch (const json::exception&) {
+      return Status(Code::kInvalidArgument, "the manifest is not what this program writes", folder.string());
+    }
+    if (manifest != out.manifest) return Status(Code::kInvalidArgument, "the folders hold different evaluations", folder.string(), "merge shards of one");
+    TENON_ASSIGN_OR_RETURN(StateContents contents, read_state(folder, names));
+    states.push_back(std::move(contents));
+  }
+  if (states.empty()) return error(Code::kInvalidArgument, "there is no folder to merge");
+  TENON_ASSIGN_OR_RETURN(out.recipe, parse_recipe(out.manifest["recipe"], {}, "manifest.json: recipe"));
+  TENON_ASSIGN_OR_RETURN(out.task, find_task(out.recipe.task));
+  TENON_ASSIGN_OR_RETURN(StateContents merged, merge_states(std::move(states)));
+  out.examples = out.recipe.limit > 0 ? std::min(out.recipe.limit, dataset_size) : dataset_size;
+  if (out.recipe.batch < 1 || out.examples < 1 || of < 1) return error(Code::kInvalidArgument, "the manifest is not what this program writes");
+  out.batches = (out.examples + out.recipe.batch - 1) / out.recipe.batch;
+  for (size_t i = 0; i < merged.batches.size(); ++i)
+    if (merged.batches[i] != static_cast<int64_t>(i)) {
+      const int64_t shard = static_cast<int64_t>(i) % of;
+      const bool there = std::find(shards_seen.begin(), shards_seen.end(), shard) != shards_seen.end();
+      return Status(Code::kInvalidArgument, fmt::format("batch {} is missing", i), {},
+                    there ? fmt::format("finish shard {}/{} first", shard + 1, of) : fmt::format("name the folder of shard {}/{}, too", shard + 1, of));
+    }
+  if (static_cast<int64_t>(merged.batches.size()) < out.batches)
+    return Status(Code::kInvalidArgument, fmt::format("batch {} is missing", merged.batches.size()), {},
+                  fmt::format("finish shard {}/{}, or name its folder, too", static_cast<int64_t>(merged.batches.size()) % of + 1, of));
+  out.batches_done = out.batches;
+  out.done = out.examples;
+  out.problems = std::move(merged.problems);
+  for (size_t s = 0; s < names.size(); ++s) {
+    CandidateResult result;
+    result.name = names[s];
+    result.threads = static_cast<int>(threads);
+    result.state = std::move(merged.subjects[s]);
+    result.status = result.state.failure;
+    out.results.push_back(std::move(result));
+  }
+  return out;
+}
+
+}  // namespace tenon::eval
