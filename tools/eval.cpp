@@ -195,7 +195,7 @@ Result<std::vector<eval::Candidate>> candidates(const Options& o) {
       c.compile.opt_level = level;
       c.compile.target = o.target;
       c.compile.interrupt = o.model.interrupt;
-      c.compile.model = o.model.path;
+      name_source(o.model, c.compile);
       if (std::any_of(out.begin(), out.end(), [&](const eval::Candidate& other) { return other.name == c.name; }))
         return Status(Code::kInvalidArgument, fmt::format("{} is given twice", c.name), "--backend");
       out.push_back(std::move(c));
@@ -276,8 +276,6 @@ Result<int> evaluate(Options& o) {
   eval::EvaluateOptions options;
   options.recipe = std::move(recipe);
   TENON_ASSIGN_OR_RETURN(options.candidates, candidates(o));
-  TENON_ASSIGN_OR_RETURN(const frontend::ImportOptions import, import_options(o.model));
-  for (eval::Candidate& c : options.candidates) c.compile.model_dims = import.dims;
   TENON_RETURN_IF_ERROR(parse_shard(o, options));
   options.session.num_threads = o.threads;
   options.session.max_bytes = o.model.max_bytes;

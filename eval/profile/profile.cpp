@@ -20,7 +20,6 @@ using backends::Placement;
 using Entry = Recorder::Entry;
 using Symbols = std::vector<std::optional<int64_t>>;
 
-double median(std::vector<double> values) { return quantile(std::move(values), 0.5); }
 
 /// Indices of the middle half of the runs by their length.
 std::vector<size_t> middle_half(const std::vector<Recorder::Run>& runs) {
