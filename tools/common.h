@@ -100,5 +100,6 @@ void add_verify(CLI::App& app, int& status);
 void add_bench(CLI::App& app, int& status);
 void add_eval(CLI::App& app, int& status);
 void add_ops(CLI::App& app, int& status);
+void add_data(CLI::App& app, int& status);
 
 }  // namespace tenon::tools

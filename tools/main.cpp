@@ -25,6 +25,7 @@ int run(int argc, char** argv) {
   add_bench(app, status);
   add_eval(app, status);
   add_ops(app, status);
+  add_data(app, status);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
