@@ -124,7 +124,10 @@ class FileReader {
     const std::string kind = text_at(processor, "type");
     if (processor.is_null() || kind == "ByteLevel") return {};
     if (kind == "BertProcessing" || kind == "RobertaProcessing") {
-      const auto id = [&](const char* name) { return member(processor, name).size() == 2 ? id_at(member(processor, name)[1]) : std::nullopt; };
+      const auto id = [&](const char* name) {
+        const json& pair = member(processor, name);
+        return pair.is_array() && pair.size() == 2 ? id_at(pair[1]) : std::nullopt;
+      };
       const auto cls = id("cls"), sep = id("sep");
       if (!cls || !sep) return wrong("the post-processor has no cls or sep");
       out.before = {*cls};

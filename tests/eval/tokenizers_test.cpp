@@ -188,6 +188,9 @@ TEST(TokenizerFile, ReadsByteLevelBpe) {
   root["model"]["merges"] = json::array({json::array({"a", "b"})});
   folder.write("tokenizer.json", root.dump());
   EXPECT_EQ(list(run(step, {{"text", text("ab")}}, folder), "input_ids"), (std::vector<int64_t>{257, 256, 258}));
+  root["post_processor"]["cls"] = {{"a", 1}, {"b", 2}};
+  folder.write("tokenizer.json", root.dump());
+  EXPECT_THAT(parse_pipeline(json::array({step}), folder.path).status().to_string(), HasSubstr("no cls or sep"));
   root["pre_tokenizer"]["type"] = "Metaspace";
   folder.write("tokenizer.json", root.dump());
   EXPECT_THAT(parse_pipeline(json::array({step}), folder.path).status().to_string(), HasSubstr("a pre-tokenizer of type 'Metaspace'"));
