@@ -119,7 +119,8 @@ int check(const eval::Dataset& data, const eval::Pipeline& pipeline, const std::
   progress.clear();
   if (json != "-") {
     fmt::print("{} of {} examples can be read\n", data.size() - static_cast<int64_t>(broken.size()), data.size());
-    for (size_t i = 0; i < std::min(kListed, broken.size()); ++i) fmt::print("example {}: {}\n", broken[i]["index"].get<int64_t>(), broken[i]["error"].get<std::string>());
+    for (size_t i = 0; i < std::min(kListed, broken.size()); ++i)
+      fmt::print("example {}: {}\n", broken[i]["index"].get<int64_t>(), broken[i]["error"].get<std::string>());
     if (broken.size() > kListed) fmt::print("… and {} more\n", broken.size() - kListed);
   }
   if (!json.empty())
@@ -130,7 +131,8 @@ int check(const eval::Dataset& data, const eval::Pipeline& pipeline, const std::
 int show(const eval::Dataset& data, const eval::Pipeline& pipeline, const Options& o) {
   if (o.index >= data.size())
     return report(Status(Code::kOutOfRange, fmt::format("there is no example {}; the data set has {}", o.index, data.size()), "--index"));
-  nlohmann::json out{{"examples", data.size()}, {"classes", data.classes()}, {"fingerprint", fmt::format("{:016x}", data.fingerprint())}, {"shown", nlohmann::json::array()}};
+  nlohmann::json out{{"examples", data.size()}, {"classes", data.classes()},
+                     {"fingerprint", fmt::format("{:016x}", data.fingerprint())}, {"shown", nlohmann::json::array()}};
   if (o.json != "-") fmt::print("{} {}, {}\n", data.size(), data.size() == 1 ? "example" : "examples", class_list(data.classes()));
   int status = kSuccess;
   for (int64_t i = o.index; i < data.size() && i - o.index < o.limit; ++i) {

@@ -269,9 +269,11 @@ Result<StepFunction> make_template(const StepArguments& a) {
 constexpr StepInfo kSteps[] = {
     {"template", "text", "", "text", "fields of one text or number each", kText, "Writes a text with fields in it.", kTemplate, make_template},
     {"lowercase", "text", "text", "", kText, kText, "Maps each character to lower case (Unicode's simple mapping).", {}, make_lowercase},
-    {"wordpiece", "text", "text", "input_ids", kText, kTokens, "BERT's tokenizer: its basic tokenizer, then the longest pieces of the vocabulary.", kWordPiece, make_wordpiece_step},
+    {"wordpiece", "text", "text", "input_ids", kText, kTokens, "BERT's tokenizer: its basic tokenizer, then the longest pieces of the vocabulary.",
+     kWordPiece, make_wordpiece_step},
     {"bpe", "text", "text", "input_ids", kText, kTokens, "GPT-2's byte-level pair encoding.", kBpe, make_bpe_step},
-    {"tokenizer", "text", "text", "input_ids", kText, kTokens, "What Hugging Face's tokenizer.json says: a WordPiece of BERT, or a byte-level BPE.", kTokenizer, make_tokenizer_step},
+    {"tokenizer", "text", "text", "input_ids", kText, kTokens, "What Hugging Face's tokenizer.json says: a WordPiece of BERT, or a byte-level BPE.",
+     kTokenizer, make_tokenizer_step},
     {"bytes", "text", "text", "input_ids", kText, kTokens, "A token a byte of UTF-8.", kBytes, make_bytes_step},
 };
 
