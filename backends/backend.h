@@ -72,6 +72,9 @@ class Session {
   /// Milliseconds of each of several runs with the same inputs, outputs dropped. The time is that of the run alone: a session in
   /// another process gets the inputs once and reads the clock there.
   virtual Result<std::vector<double>> time(std::span<const HostValue> inputs, const Repeat& repeat, const Interrupt& interrupt = {});
+  /// How the nodes of the last run ran, with what Step::placement of its plan counts; null: as the executable says. It may have
+  /// been a variant of the executable, for dims that are 1. Holds until the next run.
+  virtual const std::vector<Placement>* last_placement() const { return nullptr; }
   /// Bytes of the arena after the last run.
   virtual size_t arena_bytes() const { return 0; }
   /// Nullopt: it runs in this process.

@@ -1,58 +1,175 @@
 #include "eval/statistics.h"
 
 #include <algorithm>
+#include <cmath>
+#include <functional>
+#include <numbers>
 #include <numeric>
 #include <random>
 
 namespace tenon::eval {
-
-double quantile(std::vector<double> values, double p) {
-  if (values.empty()) return 0;
-  std::sort(values.begin(), values.end());
-  const double at = p * static_cast<double>(values.size() - 1);
-  const auto low = static_cast<size_t>(at);
-  const size_t high = std::min(low + 1, values.size() - 1);
-  return values[low] + (at - static_cast<double>(low)) * (values[high] - values[low]);
-}
-
-Summary summarize(const std::vector<double>& values) {
-  if (values.empty()) return {};
-  return {quantile(values, 0.1), quantile(values, 0.5), quantile(values, 0.9),
-          std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size()),
-          *std::min_element(values.begin(), values.end())};
-}
-
 namespace {
 
-double ratio_of(std::span<const std::vector<double>> base, std::span<const std::vector<double>> other, std::span<const size_t> rounds) {
-  std::vector<double> a, b;
-  for (size_t r : rounds) {
-    a.insert(a.end(), base[r].begin(), base[r].end());
-    b.insert(b.end(), other[r].begin(), other[r].end());
+double sorted_quantile(std::span<const double> sorted, double p) {
+  if (sorted.empty()) return 0;
+  const double at = p * static_cast<double>(sorted.size() - 1);
+  const auto low = static_cast<size_t>(at);
+  const size_t high = std::min(low + 1, sorted.size() - 1);
+  return sorted[low] + (at - static_cast<double>(low)) * (sorted[high] - sorted[low]);
+}
+
+double normal_below(double z) { return 0.5 * std::erfc(-z / std::numbers::sqrt2); }
+
+/// A bootstrap sample: launches, and for each as many rounds as it has.
+struct Draw {
+  std::vector<size_t> launches;
+  std::vector<std::vector<size_t>> rounds;
+};
+
+Draw everything(const std::vector<std::vector<double>>& medians) {
+  Draw draw;
+  for (size_t l = 0; l < medians.size(); ++l) {
+    draw.launches.push_back(l);
+    std::vector<size_t>& rounds = draw.rounds.emplace_back(medians[l].size());
+    std::iota(rounds.begin(), rounds.end(), size_t{0});
   }
-  const double divisor = quantile(std::move(b), 0.5);
-  return divisor > 0 ? quantile(std::move(a), 0.5) / divisor : 1;
+  return draw;
+}
+
+double median_of(const std::vector<std::vector<double>>& medians, const Draw& draw) {
+  std::vector<double> values;
+  for (size_t i = 0; i < draw.launches.size(); ++i)
+    for (size_t r : draw.rounds[i]) values.push_back(medians[draw.launches[i]][r]);
+  return median(std::move(values));
+}
+
+/// `point` times the quantiles of statistic(draw) / statistic(everything).
+Ratio bootstrap(double point, const std::vector<std::vector<double>>& shape, const std::function<double(const Draw&)>& statistic) {
+  Ratio out{point, point, point};
+  size_t rounds = 0;
+  for (const auto& launch : shape) rounds += launch.size();
+  const double whole = statistic(everything(shape));
+  if (rounds < 2 || !(whole > 0)) return out;
+  const bool several = shape.size() > 1;
+  constexpr int kResamples = 4000;
+  std::mt19937_64 random(1);
+  std::vector<double> relative;
+  for (int i = 0; i < kResamples; ++i) {
+    Draw draw;
+    for (size_t l = 0; l < shape.size(); ++l) {
+      const size_t from = several ? static_cast<size_t>(random() % shape.size()) : l;
+      std::vector<size_t>& picked = draw.rounds.emplace_back(shape[from].size());
+      draw.launches.push_back(from);
+      for (size_t& r : picked) r = static_cast<size_t>(random() % shape[from].size());
+    }
+    relative.push_back(statistic(draw) / whole);
+  }
+  std::sort(relative.begin(), relative.end());
+  const double tail = expanded_tail(several ? shape.size() : rounds);
+  out.low = point * std::min(1.0, sorted_quantile(relative, tail));
+  out.high = point * std::max(1.0, sorted_quantile(relative, 1 - tail));
+  return out;
 }
 
 }  // namespace
 
-Ratio ratio_of_medians(std::span<const std::vector<double>> base, std::span<const std::vector<double>> other) {
-  const size_t rounds = std::min(base.size(), other.size());
-  if (rounds == 0) return {};
-  std::vector<size_t> picked(rounds);
-  std::iota(picked.begin(), picked.end(), size_t{0});
-  Ratio out;
-  out.median = ratio_of(base, other, picked);
-  constexpr int kResamples = 1000;
-  std::mt19937_64 random(1);
-  std::vector<double> resampled;
-  for (int i = 0; i < kResamples; ++i) {
-    for (size_t& r : picked) r = static_cast<size_t>(random() % rounds);
-    resampled.push_back(ratio_of(base, other, picked));
-  }
-  out.low = quantile(resampled, 0.025);
-  out.high = quantile(resampled, 0.975);
+double quantile(std::vector<double> values, double p) {
+  std::sort(values.begin(), values.end());
+  return sorted_quantile(values, p);
+}
+
+double median(std::vector<double> values) { return quantile(std::move(values), 0.5); }
+
+Summary summarize(std::vector<double> values) {
+  if (values.empty()) return {};
+  std::sort(values.begin(), values.end());
+  Summary out{sorted_quantile(values, 0.1), sorted_quantile(values, 0.5), sorted_quantile(values, 0.9), sorted_quantile(values, 0.99),
+              std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size()), values.front(), {}};
+  for (int p = 0; p <= 100; ++p) out.quantiles.push_back(sorted_quantile(values, p / 100.0));
   return out;
+}
+
+std::vector<double> all_samples(const Launches& launches) {
+  std::vector<double> out;
+  for (const auto& launch : launches)
+    for (const auto& round : launch) out.insert(out.end(), round.begin(), round.end());
+  return out;
+}
+
+std::vector<std::vector<double>> round_medians(const Launches& launches) {
+  std::vector<std::vector<double>> out;
+  for (const auto& launch : launches) {
+    out.emplace_back();
+    for (const auto& round : launch) out.back().push_back(median(round));
+  }
+  return out;
+}
+
+Ratio ratio_of_medians(const Launches& base, const Launches& other) {
+  std::vector<std::vector<double>> a = round_medians(base), b = round_medians(other);
+  const size_t launches = std::min(a.size(), b.size());
+  a.resize(launches);
+  b.resize(launches);
+  for (size_t l = 0; l < launches; ++l) {
+    const size_t rounds = std::min(a[l].size(), b[l].size());
+    a[l].resize(rounds);
+    b[l].resize(rounds);
+  }
+  std::erase_if(a, [](const auto& launch) { return launch.empty(); });
+  std::erase_if(b, [](const auto& launch) { return launch.empty(); });
+  const double divisor = median(all_samples(other));
+  if (a.empty() || divisor <= 0) return {};
+  return bootstrap(median(all_samples(base)) / divisor, a, [&](const Draw& draw) {
+    const double own = median_of(b, draw);
+    return own > 0 ? median_of(a, draw) / own : 1;
+  });
+}
+
+Ratio median_interval(const Launches& samples) {
+  std::vector<std::vector<double>> medians = round_medians(samples);
+  std::erase_if(medians, [](const auto& launch) { return launch.empty(); });
+  return bootstrap(median(all_samples(samples)), medians, [&](const Draw& draw) { return median_of(medians, draw); });
+}
+
+double expanded_tail(size_t n) {
+  if (n < 2) return 0;
+  const double count = static_cast<double>(n);
+  return normal_below(-std::sqrt(count / (count - 1)) * student_t_975(n - 1));
+}
+
+double student_t_975(size_t degrees) {
+  constexpr double kTail = 0.05;  // both sides
+  const double n = static_cast<double>(std::max<size_t>(degrees, 1));
+  if (degrees <= 1) return std::cos(kTail * std::numbers::pi / 2) / std::sin(kTail * std::numbers::pi / 2);
+  if (degrees == 2) return std::sqrt(2 / (kTail * (2 - kTail)) - 2);
+  const double a = 1 / (n - 0.5), b = 48 / (a * a);
+  double c = ((20700 * a / b - 98) * a - 16) * a + 96.36;
+  const double d = ((94.5 / (b + c) - 3) / b + 1) * std::sqrt(a * std::numbers::pi / 2) * n;
+  double x = d * kTail, y = std::pow(x, 2 / n);
+  if (y > 0.05 + a) {
+    x = -1.959963984540054;
+    y = x * x;
+    if (degrees < 5) c += 0.3 * (n - 4.5) * (x + 0.6);
+    c = (((0.05 * d * x - 5) * x - 7) * x - 2) * x + b + c;
+    y = (((((0.4 * y + 6.3) * y + 36) * y + 94.5) / c - y - 3) / b + 1) * x;
+    y = a * y * y;
+    y = y > 0.002 ? std::expm1(y) : 0.5 * y * y + y;
+  } else {
+    y = ((1 / (((n + 6) / (n * y) - 0.089 * d - 0.822) * (n + 2) * 3) + 0.5 / (n + 4)) * y - 1) * (n + 1) / (n + 2) + 1 / y;
+  }
+  return std::sqrt(n * y);
+}
+
+Trend trend(std::span<const double> values) {
+  const size_t n = values.size();
+  if (n < 4) return {};
+  int64_t sum = 0;
+  for (size_t i = 0; i < n; ++i)
+    for (size_t j = i + 1; j < n; ++j) sum += (values[j] > values[i]) - (values[j] < values[i]);
+  const double count = static_cast<double>(n), s = static_cast<double>(sum);
+  const double variance = count * (count - 1) * (2 * count + 5) / 18;
+  const double z = s == 0 ? 0 : (s - (s > 0 ? 1 : -1)) / std::sqrt(variance);
+  return {s / (count * (count - 1) / 2), 2 * normal_below(-std::abs(z))};
 }
 
 }  // namespace tenon::eval

@@ -42,8 +42,8 @@ Status RunContext::hold(size_t& account, size_t bytes) {
   return {};
 }
 
-Frame::Frame(std::shared_ptr<const PreparedPlan> plan, RunContext& context, bool repeated)
-    : plan_(std::move(plan)), context_(context), repeated_(repeated) {
+Frame::Frame(std::shared_ptr<const PreparedPlan> plan, RunContext& context, bool repeated, int depth)
+    : plan_(std::move(plan)), context_(context), repeated_(repeated), depth_(depth) {
   const Plan& p = *plan_->plan;
   dims_.assign(p.dims.insts.size(), 0);
   bytes_.assign(p.values.size(), 0);
@@ -113,24 +113,7 @@ Status Frame::bind_inputs(std::span<const Operand> inputs) {
 }
 
 Status Frame::run_step(size_t index) {
-  const Step& step = plan_->plan->steps[index];
-  if (step.kind == Step::Kind::kDispatch) {
-    TENON_RETURN_IF_ERROR(dispatch(step));
-  } else {
-    Status status = finish_device(step.node);
-    if (!status.ok()) return status;
-    switch (step.kind) {
-      case Step::Kind::kIf: status = run_if(index); break;
-      case Step::Kind::kLoop: status = run_loop(index); break;
-      case Step::Kind::kScan: status = run_scan(index); break;
-      default: status = call_host(index); break;
-    }
-    const int32_t phase = plan_->phase_after[index];
-    if (status.ok() && phase >= 0) status = begin_phase(static_cast<size_t>(phase), outputs_);
-    for (size_t i = 0; status.ok() && i < step.outputs.size(); ++i)
-      if (value(step.outputs[i]).storage == Storage::kHost) status = check_shape(step.outputs[i], slot(step.outputs[i]));
-    if (!status.ok()) return std::move(status).at(step.node);
-  }
+  TENON_RETURN_IF_ERROR(context_.observer == nullptr ? execute(index) : observe(index));
   for (ValueIdx v : plan_->release_after[index]) {
     forget(v);
     data_[static_cast<size_t>(v)] = nullptr;
@@ -138,8 +121,27 @@ Status Frame::run_step(size_t index) {
   return {};
 }
 
+Status Frame::execute(size_t index) {
+  const Step& step = plan_->plan->steps[index];
+  if (step.kind == Step::Kind::kDispatch) return dispatch(step);
+  Status status = finish_device(step.node);
+  if (!status.ok()) return status;
+  switch (step.kind) {
+    case Step::Kind::kIf: status = run_if(index); break;
+    case Step::Kind::kLoop: status = run_loop(index); break;
+    case Step::Kind::kScan: status = run_scan(index); break;
+    default: status = call_host(index); break;
+  }
+  const int32_t phase = plan_->phase_after[index];
+  if (status.ok() && phase >= 0) status = begin_phase(static_cast<size_t>(phase), outputs_);
+  for (size_t i = 0; status.ok() && i < step.outputs.size(); ++i)
+    if (value(step.outputs[i]).storage == Storage::kHost) status = check_shape(step.outputs[i], slot(step.outputs[i]));
+  return status.ok() ? status : std::move(status).at(step.node);
+}
+
 Status Frame::dispatch(const Step& step) {
   const int64_t grid = dim(step.grid);
+  step_threads_ = 1;
   if (grid <= 0) return grid == 0 ? Status() : error(Code::kOutOfRange, "a grid of {}", grid).at(step.node);
   if (context_.device != nullptr) return dispatch_on_device(step, grid);
   const PlanKernel& kernel = (*plan_->plan->kernels)[static_cast<size_t>(step.kernel)];
@@ -149,7 +151,7 @@ Status Frame::dispatch(const Step& step) {
   for (size_t i = 0; i < step.kernel_dims.size(); ++i) arguments_[i] = dim(step.kernel_dims[i]);
   void* const* pointers = pointers_.data();
   const int64_t* arguments = arguments_.data();
-  const int threads = threads_for(step.work == -1 ? -1 : dim(step.work), grid, threads_);
+  const int threads = step_threads_ = threads_for(step.work == -1 ? -1 : dim(step.work), grid, threads_);
   const int64_t work = step.work == -1 ? 0 : std::max<int64_t>(dim(step.work), 0);
   if (work / grid > kMaxWorkPerIndex)
     return error(Code::kResourceExhausted, "one of {} parts takes {} operations, the limit is {}", grid, work / grid,
@@ -349,7 +351,7 @@ Frame& Frame::body(size_t index, size_t which) {
   auto& frame = state(index).bodies[which];
   if (frame == nullptr) {
     const bool repeated = plan_->plan->steps[index].kind != Step::Kind::kIf;
-    frame = std::make_unique<Frame>(plan_->sub_plans[index][which], context_, repeated);
+    frame = std::make_unique<Frame>(plan_->sub_plans[index][which], context_, repeated, depth_ + 1);
   }
   return *frame;
 }

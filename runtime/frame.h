@@ -13,10 +13,13 @@
 
 namespace tenon::runtime {
 
+class Observer;
+
 /// What all frames of a session share.
 struct RunContext {
   Executor* executor = nullptr;
   std::shared_ptr<Device> device;       // null: dispatches run on the executor
+  Observer* observer = nullptr;         // null: nobody looks
   int max_threads = 1;
   size_t max_bytes = 0;
   int64_t max_loop_trips = 0;
@@ -42,8 +45,8 @@ using Symbols = std::vector<std::optional<int64_t>>;
 /// Executes one plan over and over: owns its arena, its values and the frames of its bodies.
 class Frame {
  public:
-  /// `repeated`: the body of a loop, whose runs follow each other closely.
-  Frame(std::shared_ptr<const PreparedPlan> plan, RunContext& context, bool repeated = false);
+  /// `repeated`: the body of a loop, whose runs follow each other closely. `depth`: of nested bodies, 0 for the model.
+  Frame(std::shared_ptr<const PreparedPlan> plan, RunContext& context, bool repeated = false, int depth = 0);
   ~Frame();
   Frame(const Frame&) = delete;
   Frame& operator=(const Frame&) = delete;
@@ -84,6 +87,12 @@ class Frame {
   Status check_facts(const PreparedPlan::Phase& phase) const;
 
   Status run_step(size_t index);
+  Status execute(size_t index);
+  /// Executes a step, and tells the observer.
+  Status observe(size_t index);
+  Status observe_values(size_t index);
+  void observe_arena(size_t phase);
+  size_t tensor_bytes(std::span<const ValueIdx> values) const;
   Status dispatch(const Step& step);
   Status dispatch_on_device(const Step& step, int64_t grid);
   /// Waits for the device, if there is one, so that the host sees what it wrote.
@@ -119,7 +128,9 @@ class Frame {
   std::shared_ptr<const PreparedPlan> plan_;
   RunContext& context_;
   const bool repeated_;
+  const int depth_;
   int threads_ = 1;                     // that the dispatches of a run may use
+  int step_threads_ = 1;                // that the last dispatch used
   Symbols symbols_;
   std::vector<int64_t> dims_;           // values of the dim program
   std::vector<size_t> bytes_;           // by value, once its dims are known

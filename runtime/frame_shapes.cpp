@@ -81,6 +81,7 @@ Status Frame::begin_phase(size_t index, std::span<HostValue> outputs) {
     state.evaluation = ++evaluations_;
     state.before = before;
     if (index == 0) threads_ = choose_threads();
+    if (context_.observer != nullptr && depth_ == 0) observe_arena(index);
   }
   for (int32_t output : phase.outputs) TENON_RETURN_IF_ERROR(allocate_output(output, outputs));
   return {};

@@ -55,11 +55,17 @@ struct PlanValue {
   HostValue constant;
 };
 
+/// What a kernel does with a binding.
+enum class Access : uint8_t { kNone = 0, kRead = 1, kWrite = 2, kReadWrite = 3 };
+constexpr bool reads(Access access) { return (static_cast<int>(access) & 1) != 0; }
+constexpr bool writes(Access access) { return (static_cast<int>(access) & 2) != 0; }
+
 /// A kernel, compiled once and used by any number of dispatches.
 struct PlanKernel {
   std::string name;
   KernelFn fn = nullptr;            // null on devices that bind code otherwise
   int32_t num_bindings = 0, num_dims = 0;
+  std::vector<Access> access;       // by binding
 };
 
 struct HostCallContext {
@@ -86,6 +92,7 @@ struct Step {
   enum class Kind : uint8_t { kDispatch, kHostCall, kIf, kLoop, kScan };
   Kind kind = Kind::kDispatch;
   std::string node;                 // original node names, for errors and profiles
+  int32_t placement = -1;           // the row of the compiler's report that says how the node runs; -1: none
 
   // kDispatch
   int32_t kernel = -1;

@@ -35,6 +35,7 @@ class Preparer {
     TENON_RETURN_IF_ERROR(check_io());
     date_dims();
     find_live_ranges();
+    find_final_values();
     make_phases();
     TENON_RETURN_IF_ERROR(check_order());
     return std::shared_ptr<const PreparedPlan>(out_);
@@ -56,6 +57,7 @@ class Preparer {
   Status check_io();
   void date_dims();
   void find_live_ranges();
+  void find_final_values();
   void make_phases();
   size_t phase_at(int32_t after_step);
   Status check_order();
@@ -106,7 +108,7 @@ Status Preparer::check_dispatch(const Step& step) {
   if (plan().kernels == nullptr || !in_range(step.kernel, plan().kernels->size()))
     return bad("step {} has no kernel", step.node);
   const PlanKernel& kernel = (*plan().kernels)[static_cast<size_t>(step.kernel)];
-  if (step.bindings.size() != static_cast<size_t>(kernel.num_bindings) ||
+  if (step.bindings.size() != static_cast<size_t>(kernel.num_bindings) || kernel.access.size() != step.bindings.size() ||
       step.kernel_dims.size() != static_cast<size_t>(kernel.num_dims))
     return bad("step {} does not fit its kernel {}", step.node, kernel.name);
   for (ValueIdx v : step.bindings)
@@ -253,6 +255,29 @@ void Preparer::find_live_ranges() {
     const int32_t last = out_->last_use[v];
     if (plan().values[v].storage == Storage::kHost && last >= 0 && last < steps)
       out_->release_after[static_cast<size_t>(last)].push_back(static_cast<ValueIdx>(v));
+  }
+}
+
+// An alias whose shape becomes known after its bytes are there counts from then on, if somebody still needs them.
+void Preparer::find_final_values() {
+  const size_t count = plan().values.size();
+  std::vector<int32_t> written(count, kEntry);
+  for (size_t s = 0; s < plan().steps.size(); ++s) {
+    const Step& step = plan().steps[s];
+    for (ValueIdx v : step.outputs) written[static_cast<size_t>(root(v))] = static_cast<int32_t>(s);
+    if (step.kind != Step::Kind::kDispatch) continue;
+    const PlanKernel& kernel = (*plan().kernels)[static_cast<size_t>(step.kernel)];
+    for (size_t b = 0; b < step.bindings.size(); ++b)
+      if (writes(kernel.access[b])) written[static_cast<size_t>(root(step.bindings[b]))] = static_cast<int32_t>(s);
+  }
+  out_->final_after.resize(plan().steps.size());
+  for (size_t i = 0; i < count; ++i) {
+    const auto v = static_cast<ValueIdx>(i);
+    const auto r = static_cast<size_t>(root(v));
+    if (written[r] == kEntry) continue;
+    const int32_t when = value(v).storage == Storage::kAlias ? std::max(written[r], date_of(v)) : written[r];
+    if (when <= out_->last_use[r] && static_cast<size_t>(when) < plan().steps.size())
+      out_->final_after[static_cast<size_t>(when)].push_back(v);
   }
 }
 

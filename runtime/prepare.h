@@ -34,6 +34,7 @@ struct PreparedPlan {
   std::vector<Phase> phases;                       // the first one is before the first step
   std::vector<bool> work_known;                    // by step: `work` is known before the first step
   std::vector<int32_t> phase_after;                // by step: the phase that begins after it, or -1
+  std::vector<std::vector<ValueIdx>> final_after;    // by step: values, aliases too, that steps write and that change no more
   std::vector<std::vector<ValueIdx>> release_after;  // by step: host values that nobody needs any more
   std::vector<std::vector<std::shared_ptr<const PreparedPlan>>> sub_plans;  // by step
   size_t max_bindings = 0, max_dims = 0;

@@ -30,6 +30,7 @@ Result<std::unique_ptr<Session>> Session::create(std::shared_ptr<const PreparedP
   context.max_bytes = options.max_bytes != 0 ? options.max_bytes : default_memory_limit();
   context.max_loop_trips = options.max_loop_trips;
   context.device = options.device;
+  context.observer = options.observer;
   impl->frame = std::make_unique<Frame>(std::move(plan), context);
   return std::unique_ptr<Session>(new Session(std::move(impl)));
 }

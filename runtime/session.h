@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "runtime/device.h"
+#include "runtime/observer.h"
 #include "runtime/prepare.h"
 #include "support/executor.h"
 #include "support/interrupt.h"
@@ -16,6 +17,7 @@ struct SessionOptions {
   Executor* executor = nullptr;            // null: the default pool
   std::shared_ptr<Device> device;          // runs the dispatches; null: the CPU
   size_t max_bytes = 0;                    // of arenas, outputs and what host functions make; 0: default_memory_limit()
+  Observer* observer = nullptr;            // sees what runs; outlives the session
   int64_t max_loop_trips = int64_t{1} << 21;    // of one Loop
 };
 

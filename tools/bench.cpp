@@ -1,84 +1,45 @@
 #include <algorithm>
+#include <array>
 #include <cmath>
-#include <fstream>
-#include <thread>
 
-#include "eval/measure.h"
+#include "eval/bench/baseline.h"
+#include "eval/bench/document.h"
+#include "eval/bench/machine.h"
+#include "eval/bench/sweep.h"
+#include "eval/bench/trust.h"
 #include "eval/model.h"
+#include "support/cpu_count.h"
+#include "tools/bench_output.h"
 #include "tools/common.h"
 
 namespace tenon::tools {
 namespace {
 
+using nlohmann::json;
+
 constexpr const char* kNotes =
-    "Every backend runs in a process of its own; rounds alternate between them, so that a busy machine slows all alike.\n"
-    "The ratio is the first backend's median over this one's (above 1: faster), with a bootstrap 95 % interval over rounds.\n"
-    "Inputs are random with a fixed seed, symbolic dims 1 unless bound. With several models --dim and --shape apply to those that\n"
-    "have the dim or input. A model that fails has no figures: its reason goes to stderr, and the status is 2.\n\n"
+    "Every backend runs in a process of its own; rounds alternate between them, so that a busy machine slows all alike, and several\n"
+    "launches of the processes share the rounds. The ratio is the first backend's median over this one's (above 1: faster), with a 95 %\n"
+    "bootstrap interval over launches and rounds. Runs before the rounds go on until they do not get faster any more. `compile` is\n"
+    "everything between the imported model and the first run; a runtime that reads the model itself has its loading there.\n"
+    "Inputs are random with a fixed seed, symbolic dims 1 unless bound. --threads, --batch and --dim take lists and ranges: 1,2,4; 1-4;\n"
+    "2-8+2; 1-8*2. With several models --dim and --shape apply to those that have the dim or input. A model that fails has no figures:\n"
+    "its reason goes to stderr, and the status is 2. What makes figures doubtful (other load, heat, noise) is said below the table.\n\n"
     "Examples:\n"
-    "  tenon bench model.onnx --backend reference,cpu --threads 1,2\n"
-    "  tenon bench a.onnx b.onnx --dim batch=8 --dim sequence=128 --json -\n"
-    "  tenon bench model.onnx --rounds 5 --round-ms 20 --test-data";
+    "  tenon bench model.onnx --backend cpu,onnxruntime --threads 1,2\n"
+    "  tenon bench a.onnx b.onnx --batch 1-8*2 --dim sequence=128 --format markdown\n"
+    "  tenon bench model.onnx --json before.json; tenon bench model.onnx --baseline before.json\n"
+    "  tenon bench model.onnx --duration 30 --streams 4 --report report.html";
 
 struct Options {
   std::vector<std::string> models, dims, shapes, custom_ops;
-  std::string backend = "cpu", threads = "1", json, target;
-  int rounds = 20, warmup = 2, opt_level = 3;
-  double round_ms = 100;
+  std::string backend = "cpu", threads = "1", batch, json, target, format = "table", baseline;
+  int rounds = 20, launches = 5, warmup = 2, opt_level = 3, streams = 0;
+  double round_ms = 100, duration = 0, warmup_ms = 1000, tolerance = 3;
   uint64_t seed = 0;
   bool test_data = false;
   LimitOptions limits;
 };
-
-std::string cpu_name() {
-  std::ifstream file("/proc/cpuinfo");
-  for (std::string line; std::getline(file, line);)
-    if (line.starts_with("model name")) return line.substr(std::min(line.find(':') + 2, line.size()));
-  return "unknown";
-}
-
-nlohmann::json to_json(const eval::Subject& subject, const eval::Measurement& m, const eval::Subject& base,
-                       const eval::Measurement& base_m) {
-  nlohmann::json row = {{"model", subject.model.string()},
-                        {"backend", subject.backend->name()},
-                        {"threads", subject.threads}};
-  if (!m.status.ok()) {
-    row["error"] = m.status.to_string();
-    return row;
-  }
-  const eval::Summary s = eval::summarize(m.all());
-  row.update({{"latency_ms", {{"p10", s.p10}, {"p50", s.p50}, {"p90", s.p90}, {"mean", s.mean}, {"min", s.min}}},
-                        {"load_ms", m.load_ms},
-                        {"compile_ms", m.compile_ms},
-                        {"first_run_ms", m.first_run_ms},
-                        {"peak_rss_mb", m.peak_rss_mb}});
-  if (&subject != &base && base_m.status.ok()) {
-    const eval::Ratio r = eval::ratio_of_medians(base_m.rounds, m.rounds);
-    row["ratio"] = {{"vs", base.backend->name()}, {"median", r.median}, {"ci95", {r.low, r.high}}};
-  }
-  return row;
-}
-
-std::string ms(double value) { return value < 1 ? fmt::format("{:.4f}", value) : value < 100 ? fmt::format("{:.3f}", value) : fmt::format("{:.1f}", value); }
-
-void print(const nlohmann::json& results) {
-  Table table({"model", "backend", "threads", "p10 ms", "p50 ms", "p90 ms", "load ms", "compile ms", "first ms", "peak MB", "ratio [95 %]"});
-  for (const auto& r : results) {
-    if (r.contains("error")) {
-      table.add({r.at("model"), r.at("backend"), std::to_string(r.at("threads").get<int>()), "-", "failed", "-", "-", "-", "-", "-", "-"});
-      continue;
-    }
-    const auto& l = r.at("latency_ms");
-    std::string ratio = "-";
-    if (r.contains("ratio"))
-      ratio = fmt::format("{:.2f} [{:.2f}, {:.2f}]", r["ratio"]["median"].get<double>(), r["ratio"]["ci95"][0].get<double>(),
-                          r["ratio"]["ci95"][1].get<double>());
-    table.add({r.at("model"), r.at("backend"), std::to_string(r.at("threads").get<int>()), ms(l.at("p10")), ms(l.at("p50")), ms(l.at("p90")),
-               ms(r.at("load_ms")), ms(r.at("compile_ms")), ms(r.at("first_run_ms")), fmt::format("{:.1f}", r.at("peak_rss_mb").get<double>()),
-               ratio});
-  }
-  table.print();
-}
 
 /// What was asked for and no model has. Models that failed may have had it.
 Status check_absent(const Options& o, const std::vector<std::vector<std::string>>& absent) {
@@ -92,13 +53,23 @@ Status check_absent(const Options& o, const std::vector<std::vector<std::string>
   return {};
 }
 
+Status check_positive(double value, const char* option, const char* unit, bool zero = false) {
+  if (std::isfinite(value) && (value > 0 || (zero && value == 0))) return {};
+  return Status(Code::kInvalidArgument, fmt::format("{} is no length", value), option, fmt::format("give {} above 0", unit));
+}
+
 Result<eval::MeasureOptions> measure_options(const Options& o) {
-  if (!std::isfinite(o.round_ms) || o.round_ms <= 0)
-    return Status(Code::kInvalidArgument, fmt::format("{} is no length", o.round_ms), "--round-ms", "give milliseconds above 0");
+  TENON_RETURN_IF_ERROR(check_positive(o.round_ms, "--round-ms", "milliseconds"));
+  TENON_RETURN_IF_ERROR(check_positive(o.warmup_ms, "--warmup-ms", "milliseconds", true));
+  TENON_RETURN_IF_ERROR(check_positive(o.duration, "--duration", "seconds", true));
   eval::MeasureOptions options;
+  options.launches = o.launches;
   options.rounds = o.rounds;
   options.round_ms = o.round_ms;
+  options.duration_s = o.duration;
   options.warmup = o.warmup;
+  options.warmup_ms = o.warmup_ms;
+  options.streams = o.streams;
   options.seed = o.seed;
   options.use_test_data = o.test_data;
   options.compile.opt_level = o.opt_level;
@@ -108,51 +79,144 @@ Result<eval::MeasureOptions> measure_options(const Options& o) {
   return options;
 }
 
+/// One row of the plan: subjects that are measured together.
+struct Case {
+  std::string model;
+  int threads = 1;
+  std::optional<int64_t> batch;
+  eval::DimBinding dims;
+};
+
+Result<std::vector<Case>> plan(const Options& o) {
+  TENON_ASSIGN_OR_RETURN(const std::vector<int64_t> threads, eval::parse_sweep(o.threads, "--threads", 0, kMaxThreads));
+  std::vector<std::optional<int64_t>> batches{std::nullopt};
+  if (!o.batch.empty()) {
+    TENON_ASSIGN_OR_RETURN(const std::vector<int64_t> sizes, eval::parse_sweep(o.batch, "--batch", 1, 1 << 20));
+    batches.assign(sizes.begin(), sizes.end());
+  }
+  TENON_ASSIGN_OR_RETURN(const std::vector<eval::DimBinding> bindings, eval::parse_dim_sweeps(o.dims));
+  std::vector<Case> out;
+  for (const std::string& model : o.models)
+    for (const eval::DimBinding& dims : bindings)
+      for (const std::optional<int64_t>& batch : batches)
+        for (int64_t n : threads) out.push_back({model, n == 0 ? available_cores() : static_cast<int>(n), batch, dims});
+  return out;
+}
+
 /// Names the model where the error does not.
 void report_failure(const eval::Subject& subject, const Status& status) {
   const bool named = status.to_string().find(subject.model.string()) != std::string::npos;
   report(named ? status : Status(status).at(fmt::format("{} on {}", subject.model.string(), subject.backend->name())));
 }
 
-Result<int> bench(const Options& o) {
-  TENON_ASSIGN_OR_RETURN(const std::vector<const backends::Backend*> chosen, backends_of(o.backend));
-  TENON_ASSIGN_OR_RETURN(const std::vector<int> threads, parse_ints(o.threads, "--threads", 0, kMaxThreads));
-  TENON_ASSIGN_OR_RETURN(const eval::MeasureOptions options, measure_options(o));
-  TENON_ASSIGN_OR_RETURN(const frontend::ImportOptions import, import_options({.path = {}, .dims = o.dims, .shapes = o.shapes, .custom_ops = o.custom_ops}));
-
-  nlohmann::json results = nlohmann::json::array();
-  std::vector<std::vector<std::string>> absent;
-  bool failed = false;
-  for (const std::string& model : o.models)
-    for (int n : threads) {
-      const Result<std::filesystem::path> file = eval::find_model(model);
-      std::vector<eval::Subject> subjects;
-      for (const backends::Backend* backend : chosen)
-        subjects.push_back({file.ok() ? *file : std::filesystem::path(model), import, backend, n, o.models.size() > 1});
-      Progress progress;
-      std::vector<eval::Measurement> measured(subjects.size());
-      if (file.ok())
-        measured = eval::measure(subjects, options, [&](int round) {
-          progress.show(fmt::format("{} threads={} round {}/{}", model, n, round, o.rounds));
-        });
-      progress.clear();
-      for (size_t i = 0; i < subjects.size(); ++i) {
-        if (!file.ok()) measured[i].status = file.status();
-        results.push_back(to_json(subjects[i], measured[i], subjects[0], measured[0]));
-        absent.push_back(measured[i].status.ok() ? measured[i].absent : std::vector<std::string>());
-        if (measured[i].status.ok()) continue;
-        failed = true;
-        if (file.ok() || i == 0) report_failure(subjects[i], measured[i].status);
-      }
-    }
-  if (o.models.size() > 1) TENON_RETURN_IF_ERROR(check_absent(o, absent));
-  if (o.json != "-") print(results);
-  if (!o.json.empty()) {
-    const nlohmann::json context = {{"cpu", cpu_name()}, {"cores", std::thread::hardware_concurrency()}, {"rounds", o.rounds},
-                                    {"round_ms", o.round_ms}, {"seed", o.seed}, {"version", TENON_VERSION}};
-    TENON_RETURN_IF_ERROR(write_json({{"context", context}, {"results", results}}, o.json));
+class Bench {
+ public:
+  Bench(const Options& o, std::vector<const backends::Backend*> backends, eval::MeasureOptions options, frontend::ImportOptions import)
+      : o_(o), backends_(std::move(backends)), options_(std::move(options)), import_(std::move(import)) {
+    context_ = eval::machine_context();
+    context_.update({{"version", TENON_VERSION}, {"rounds", o.rounds}, {"launches", o.launches}, {"round_ms", o.round_ms}, {"seed", o.seed}, {"opt_level", o.opt_level}});
+    for (const std::string& doubt : eval::machine_doubts(context_)) warnings_.push_back(doubt);
   }
-  return failed ? kFailure : kSuccess;
+
+  Result<int> run() {
+    TENON_ASSIGN_OR_RETURN(const std::vector<Case> cases, plan(o_));
+    json baseline;
+    if (!o_.baseline.empty()) {
+      TENON_ASSIGN_OR_RETURN(baseline, eval::read_bench_document(o_.baseline));
+    }
+    for (size_t i = 0; i < cases.size(); ++i) measure(cases[i], fmt::format("[{}/{}] ", i + 1, cases.size()));
+    if (o_.models.size() > 1) TENON_RETURN_IF_ERROR(check_absent(o_, absent_));
+    const json document = {{"kind", "bench"}, {"context", context_}, {"warnings", warnings_}, {"results", results_}};
+    print(document);
+    if (!o_.json.empty()) TENON_RETURN_IF_ERROR(write_json(document, o_.json));
+    int status = failed_ ? kFailure : kSuccess;
+    if (!baseline.is_null()) {
+      TENON_ASSIGN_OR_RETURN(const bool slower, compare(baseline, document));
+      if (slower && status == kSuccess) status = kDoesNotHold;
+    }
+    return status;
+  }
+
+ private:
+  void measure(const Case& one, const std::string& turn) {
+    const Result<std::filesystem::path> file = eval::find_model(one.model);
+    std::vector<eval::Subject> subjects;
+    for (const backends::Backend* backend : backends_) {
+      eval::Subject& s = subjects.emplace_back();
+      s.model = file.ok() ? *file : std::filesystem::path(one.model);
+      s.import = import_;
+      s.import.dims = one.dims;
+      s.backend = backend;
+      s.threads = one.threads;
+      s.batch = one.batch;
+      s.skip_absent = o_.models.size() > 1;
+    }
+    eval::GroupMeasurement measured;
+    measured.subjects.resize(subjects.size());
+    Progress progress;
+    if (file.ok())
+      measured = eval::measure(subjects, options_, [&](const std::string& what) { progress.show(fmt::format("{}{} threads={} {}", turn, one.model, one.threads, what)); });
+    progress.clear();
+    for (const std::string& doubt : eval::doubts(subjects, measured, available_cores())) warn(one, doubt);
+    for (size_t i = 0; i < subjects.size(); ++i) {
+      eval::Measurement& m = measured.subjects[i];
+      if (!file.ok()) m.status = file.status();
+      results_.push_back(eval::bench_row(subjects[i], m, subjects[0], measured.subjects[0], options_));
+      absent_.push_back(m.status.ok() ? m.absent : std::vector<std::string>());
+      if (m.status.ok()) continue;
+      failed_ = true;
+      if (file.ok() || i == 0) report_failure(subjects[i], m.status);
+    }
+  }
+
+  void warn(const Case& one, const std::string& doubt) {
+    std::string where = one.model;
+    for (const auto& [name, size] : one.dims) where += fmt::format(" {}={}", name, size);
+    if (one.batch) where += fmt::format(" batch={}", *one.batch);
+    warnings_.push_back(fmt::format("{}, {} thread{}: {}", where, one.threads, one.threads == 1 ? "" : "s", doubt));
+  }
+
+  void print(const json& document) const {
+    if (o_.json == "-") return;
+    if (o_.format == "csv") return print_bench_csv(document);
+    if (o_.format == "markdown") return print_bench_markdown(document);
+    print_bench_table(document);
+    for (const std::string& warning : warnings_) fmt::print("warning: {}\n", warning);
+  }
+
+  /// Whether something became slower.
+  Result<bool> compare(const json& baseline, const json& document) const {
+    Result<eval::Comparison> comparison = eval::compare_with_baseline(baseline, document, o_.tolerance / 100);
+    if (!comparison.ok()) return std::move(comparison).status().at(o_.baseline);
+    std::FILE* out = o_.json == "-" || o_.format != "table" ? stderr : stdout;
+    fmt::print(out, "\nagainst {}\n", o_.baseline);
+    Table table({"model", "backend", "threads", "before ms", "now ms", "now/before [95 %]", ""});
+    for (const eval::Change& c : comparison->changes)
+      table.add({c.model, c.backend, std::to_string(c.threads), format_ms(c.old_ms), format_ms(c.new_ms), fmt::format("{:.3f} [{:.3f}, {:.3f}]", c.ratio, c.low, c.high),
+                 c.slower ? "slower" : c.faster ? "faster" : "the same"});
+    if (!comparison->changes.empty()) table.print(out);
+    for (const std::string& row : comparison->unmatched) fmt::print(out, "not in the baseline: {}\n", row);
+    for (const std::string& warning : comparison->warnings) fmt::print(out, "warning: {}\n", warning);
+    if (comparison->changes.empty())
+      return Status(Code::kInvalidArgument, "the baseline has none of these models, backends, threads and dims", o_.baseline, "measure the same as the baseline does");
+    return std::any_of(comparison->changes.begin(), comparison->changes.end(), [](const eval::Change& c) { return c.slower; });
+  }
+
+  const Options& o_;
+  const std::vector<const backends::Backend*> backends_;
+  const eval::MeasureOptions options_;
+  const frontend::ImportOptions import_;
+  json context_, results_ = json::array();
+  std::vector<std::string> warnings_;
+  std::vector<std::vector<std::string>> absent_;
+  bool failed_ = false;
+};
+
+Result<int> bench(const Options& o) {
+  TENON_ASSIGN_OR_RETURN(std::vector<const backends::Backend*> chosen, backends_of(o.backend));
+  TENON_ASSIGN_OR_RETURN(eval::MeasureOptions options, measure_options(o));
+  TENON_ASSIGN_OR_RETURN(frontend::ImportOptions import, import_options({.path = {}, .shapes = o.shapes, .custom_ops = o.custom_ops}));
+  return Bench(o, std::move(chosen), std::move(options), std::move(import)).run();
 }
 
 }  // namespace
@@ -162,18 +226,27 @@ void add_bench(CLI::App& app, int& status) {
   CLI::App* sub = app.add_subcommand("bench", "Measure latency, load and compile time and memory, backends in turn");
   sub->add_option("MODEL", o->models, "Models: .onnx, .tir, or folders with model.onnx")->required()->type_name("")->default_str("");
   sub->add_option("--backend", o->backend, "Backends, separated by commas; ratios are to the first")->type_name("NAME,...");
-  sub->add_option("--threads", o->threads, "Numbers of threads, separated by commas; 0: all cores")->type_name("N,...");
-  add_dim_options(*sub, o->dims, o->shapes);
+  sub->add_option("--threads", o->threads, "Numbers of threads; 0: all cores")->type_name("N,...");
+  sub->add_option("--batch", o->batch, "Sizes of the symbolic dims that lead the inputs")->type_name("N,...");
+  add_list(*sub, "--dim", o->dims, "NAME=N,...", "Give a symbolic dim a size, or several in turn. Repeatable");
+  add_list(*sub, "--shape", o->shapes, "INPUT=DxD...", "Give an input a shape, as 1x3x224x224; -1 keeps a dim. Repeatable");
   add_custom_ops(*sub, o->custom_ops);
-  sub->add_option("--rounds", o->rounds, "Rounds")->check(CLI::Range(1, 100000).description(""))->type_name("N");
+  sub->add_option("--rounds", o->rounds, "Rounds, shared by the launches")->check(CLI::Range(1, 100000).description(""))->type_name("N");
   sub->add_option("--round-ms", o->round_ms, "Length of a round in milliseconds; at least one run");
-  sub->add_option("--warmup", o->warmup, "Runs before the first round")->check(CLI::Range(0, 100000).description(""))->type_name("N");
+  sub->add_option("--duration", o->duration, "Seconds for all rounds of a model, instead of --rounds")->type_name("SECONDS");
+  sub->add_option("--launches", o->launches, "Processes a backend, one after the other")->check(CLI::Range(1, 1000).description(""))->type_name("N");
+  sub->add_option("--warmup", o->warmup, "Runs before the first round, at least")->check(CLI::Range(0, 100000).description(""))->type_name("N");
+  sub->add_option("--warmup-ms", o->warmup_ms, "How long to wait, at most, until runs do not get faster any more");
+  sub->add_option("--streams", o->streams, "Also the throughput of that many sessions at the same time")->check(CLI::Range(0, 256).description(""))->type_name("N");
   sub->add_option("--seed", o->seed, "Seed of random inputs")->type_name("N");
   sub->add_flag("--test-data", o->test_data, "Use the inputs of test_data_set_0 beside the model");
   sub->add_option("-O", o->opt_level, "Optimisation level")->check(CLI::Range(0, 3).description(""))->type_name("0..3");
   add_target(*sub, o->target);
   add_limit_options(*sub, o->limits, "preparing a model, and then each round,");
+  sub->add_option("--format", o->format, "What to print")->check(CLI::IsMember({"table", "markdown", "csv"}))->type_name("table|markdown|csv");
   sub->add_option("--json", o->json, "Write results to a file, or - for stdout")->type_name("PATH");
+  sub->add_option("--baseline", o->baseline, "Compare with what --json wrote before; status 1 when something became slower")->type_name("PATH");
+  sub->add_option("--tolerance", o->tolerance, "Percent that a median may grow without being called slower")->check(non_negative())->type_name("PERCENT");
   sub->footer(kNotes);
   sub->callback([o, &status] {
     const Result<int> result = bench(*o);

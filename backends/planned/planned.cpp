@@ -51,14 +51,22 @@ class PlannedExecutable::PlannedSession final : public Session {
       : owner_(std::move(owner)), session_(std::move(session)), options_(options) {}
 
   Result<std::vector<HostValue>> run(std::span<const HostValue> inputs, const Interrupt& interrupt) override {
+    last_ = nullptr;
     Result<std::vector<HostValue>> outputs = session_->run(inputs, interrupt);
     if (outputs.ok() || !session_->failed_at_unit_dim()) return outputs;
     const Symbols units = owner_->units(inputs);
     if (units.empty()) return outputs;
     auto other = variant(units, interrupt);
-    if (other.ok()) return (*other)->run(inputs, interrupt);
+    if (other.ok()) {
+      last_ = *other;
+      return (*other)->run(inputs, interrupt);
+    }
     const Code code = other.status().code();
     return code == Code::kCancelled || code == Code::kDeadlineExceeded ? Result<std::vector<HostValue>>(other.status()) : outputs;
+  }
+
+  const std::vector<Placement>* last_placement() const override {
+    return last_ == nullptr ? &owner_->placement() : last_->last_placement();
   }
 
   size_t arena_bytes() const override {
@@ -87,6 +95,7 @@ class PlannedExecutable::PlannedSession final : public Session {
   std::unique_ptr<runtime::Session> session_;
   SessionOptions options_;
   std::map<Symbols, std::unique_ptr<Session>> variants_;
+  const Session* last_ = nullptr;  // the variant that ran last
 };
 
 Result<std::unique_ptr<runtime::Session>> PlannedExecutable::create_inner(const SessionOptions& options) const {
@@ -94,6 +103,7 @@ Result<std::unique_ptr<runtime::Session>> PlannedExecutable::create_inner(const 
   inner.num_threads = options.num_threads;
   inner.executor = options.executor;
   inner.max_bytes = options.max_bytes;
+  inner.observer = options.observer;
   TENON_ASSIGN_OR_RETURN(inner.device, create_device());
   return runtime::Session::create(plan, inner);
 }

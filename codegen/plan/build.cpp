@@ -52,6 +52,24 @@ std::vector<const Value*> captures_of(const Node& node) {
   return found;
 }
 
+void note_accesses(const kir::Region& region, std::vector<runtime::Access>& access) {
+  const auto add = [&](const kir::Inst& inst, runtime::Access what) {
+    const auto b = static_cast<size_t>(inst.index);
+    if (b < access.size()) access[b] = static_cast<runtime::Access>(static_cast<uint8_t>(access[b]) | static_cast<uint8_t>(what));
+  };
+  for (const auto& inst : region.insts) {
+    if (inst->kind == kir::InstKind::kLoad) add(*inst, runtime::Access::kRead);
+    if (inst->kind == kir::InstKind::kStore) add(*inst, runtime::Access::kWrite);
+    for (const kir::Region& nested : inst->regions) note_accesses(nested, access);
+  }
+}
+
+std::vector<runtime::Access> accesses(const kir::Kernel& kernel) {
+  std::vector<runtime::Access> access(static_cast<size_t>(kernel.num_bindings()), runtime::Access::kNone);
+  note_accesses(kernel.body, access);
+  return access;
+}
+
 // What a plan and its bodies share while they are built.
 struct Module {
   const PlanOptions& options;
@@ -64,7 +82,7 @@ struct Module {
     for (auto it = begin; it != end; ++it)
       if (same(built.kernels[static_cast<size_t>(it->second)], kernel)) return it->second;
     const auto index = static_cast<int32_t>(built.kernels.size());
-    built.table->push_back({kernel.name, nullptr, kernel.num_bindings(), kernel.num_dims});
+    built.table->push_back({kernel.name, nullptr, kernel.num_bindings(), kernel.num_dims, accesses(kernel)});
     built.kernels.push_back(std::move(kernel));
     by_hash.emplace(hash, index);
     return index;
@@ -114,6 +132,8 @@ class PlanBuilder {
   bool bind_symbols(const Value* value);
   bool shape_known(const Value* value) const;
   Status check_operands(const Node& node, const LoweredOp& op) const;
+  /// The row that the next record() makes.
+  int32_t next_row() const { return static_cast<int32_t>(module_.built.placement.size()); }
   void record(const Node& node, Placement::Kind kind, std::string implementation, std::string reason);
 
   const Graph& graph_;
@@ -221,6 +241,7 @@ Result<std::vector<ValueIdx>> PlanBuilder::use_inputs(const Node& node) {
 
 void PlanBuilder::record(const Node& node, Placement::Kind kind, std::string implementation, std::string reason) {
   Placement row;
+  row.source = &node;
   row.node = node_name(node);
   row.op = std::string(node.op_name());
   row.kind = kind;
@@ -302,6 +323,7 @@ Result<bool> PlanBuilder::add_library(const Node& node, std::string& reason) {
   Step step;
   step.kind = Step::Kind::kHostCall;
   step.node = node_name(node);
+  step.placement = next_row();
   step.host = call->function;
   TENON_ASSIGN_OR_RETURN(step.inputs, use_inputs(node));
   for (const Value* output : outputs) {
@@ -365,6 +387,7 @@ Status PlanBuilder::add_dispatches(const Node& node, LoweredOp& op) {
     Step step;
     step.kind = Step::Kind::kDispatch;
     step.node = node_name(node);
+    step.placement = next_row();
     for (const BindingRef& binding : kernel.bindings) {
       ValueIdx v = -1;
       if (const int* t = std::get_if<int>(&binding)) v = temporaries.at(static_cast<size_t>(*t));
@@ -393,6 +416,7 @@ Status PlanBuilder::add_host_call(const Node& node, std::string reason) {
   Step step;
   step.kind = Step::Kind::kHostCall;
   step.node = node_name(node);
+  step.placement = next_row();
   step.host = interpreted_call(node, captures);
   if (module_.options.host) {
     TENON_ASSIGN_OR_RETURN(step.host, module_.options.host(node, captures));
@@ -434,6 +458,7 @@ Status PlanBuilder::add_control_flow(const Node& node, Step::Kind kind) {
   Step step;
   step.kind = kind;
   step.node = node_name(node);
+  step.placement = next_row();
   TENON_ASSIGN_OR_RETURN(step.inputs, use_inputs(node));
   if (kind == Step::Kind::kLoop) step.inputs.resize(std::max<size_t>(step.inputs.size(), 2), -1);
   if (kind == Step::Kind::kScan) TENON_RETURN_IF_ERROR(set_scan_attributes(node, step));

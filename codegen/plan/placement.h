@@ -4,6 +4,10 @@
 #include <string>
 #include <vector>
 
+namespace tenon::ir {
+class Node;
+}
+
 namespace tenon::codegen {
 
 /// Where one node (or fused group) runs and why.
@@ -14,6 +18,7 @@ struct Placement {
   std::string implementation;       // "elementwise", "row-reduction", "contraction 6x32", "host NonMaxSuppression" …
   std::string reason;               // why better-ranked implementations refused; empty for the best
   std::vector<std::string> covers;  // original node names inside
+  const ir::Node* source = nullptr; // in the executable's graph
 };
 
 }  // namespace tenon::codegen

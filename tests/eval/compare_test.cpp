@@ -5,7 +5,6 @@
 #include <cmath>
 
 #include "eval/match_rows.h"
-#include "eval/statistics.h"
 #include "eval/verify.h"
 
 namespace tenon::eval {
@@ -72,17 +71,6 @@ TEST(MatchRows, ReadsItsRule) {
   EXPECT_FALSE(parse_row_rule("scores")->threshold.has_value());
   EXPECT_FALSE(parse_row_rule(">=1").ok());
   EXPECT_FALSE(parse_row_rule("a>=b").ok());
-}
-
-TEST(Statistics, QuantilesAndRatios) {
-  EXPECT_EQ(quantile({4, 1, 3, 2}, 0.5), 2.5);
-  EXPECT_EQ(quantile({1, 2, 3, 4, 5}, 0.9), 4.6);
-  EXPECT_EQ(quantile({}, 0.5), 0);
-  const std::vector<std::vector<double>> slow = {{10, 10}, {12, 12}, {11, 11}}, fast = {{5, 5}, {6, 6}, {5.5, 5.5}};
-  const Ratio r = ratio_of_medians(slow, fast);
-  EXPECT_DOUBLE_EQ(r.median, 2);
-  EXPECT_LE(r.low, 2);
-  EXPECT_GE(r.high, 2);
 }
 
 TEST(Verify, Globs) {

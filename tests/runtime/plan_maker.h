@@ -10,7 +10,7 @@
 
 namespace tenon::runtime {
 
-/// Makes plans by hand. `d("N")` is a symbol, `d(4)` a constant; kernels are plain functions.
+/// Makes plans by hand. `d("N")` is a symbol, `d(4)` a constant; kernels are plain functions that write the last binding.
 class PlanMaker {
  public:
   explicit PlanMaker(std::shared_ptr<std::vector<std::string>> symbols = std::make_shared<std::vector<std::string>>())
@@ -62,7 +62,9 @@ class PlanMaker {
     step.kind = Step::Kind::kDispatch;
     step.node = node;
     step.kernel = static_cast<int32_t>(kernels->size());
-    kernels->push_back({node, fn, static_cast<int32_t>(bindings.size()), static_cast<int32_t>(dims.size())});
+    std::vector<Access> access(bindings.size(), Access::kRead);
+    access.back() = Access::kWrite;
+    kernels->push_back({node, fn, static_cast<int32_t>(bindings.size()), static_cast<int32_t>(dims.size()), access});
     step.bindings = std::move(bindings);
     step.kernel_dims = std::move(dims);
     step.grid = grid;

@@ -1,0 +1,219 @@
+#include "eval/bench/measure.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include <nlohmann/json.hpp>
+
+#include "eval/bench/child.h"
+#include "eval/bench/machine.h"
+#include "eval/bench/outputs.h"
+#include "eval/bench/worker.h"
+#include "eval/compare.h"
+
+namespace tenon::eval {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using nlohmann::json;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+/// A child says itself that its time is over; one that cannot is ended this much later.
+constexpr double kGraceSeconds = 1;
+
+/// Figures of each launch; what is reported is the median.
+struct Launched {
+  std::vector<double> load_ms, compile_ms, first_run_ms, throughput;
+};
+
+class Group {
+ public:
+  Group(std::span<const Subject> subjects, const MeasureOptions& options, const std::function<void(const std::string&)>& progress)
+      : subjects_(subjects), options_(options), progress_(progress), launched_(subjects.size()), children_(subjects.size()) {
+    out_.subjects.resize(subjects.size());
+  }
+
+  GroupMeasurement run() {
+    out_.conditions.mhz_before = current_mhz();
+    const int64_t throttles = thermal_throttles();
+    const int launches = options_.duration_s > 0 ? options_.launches : std::min(options_.launches, options_.rounds);
+    for (int launch = 0; launch < launches; ++launch) run_launch(launch, launches);
+    out_.conditions.mhz_after = current_mhz();
+    out_.conditions.throttles = std::max<int64_t>(0, thermal_throttles() - throttles);
+    if (const double s = out_.conditions.seconds; s > 0) {
+      out_.conditions.other_cores = std::max(0.0, out_.conditions.other_cores / s);
+      out_.conditions.stolen_cores /= s;
+      out_.conditions.idle_cores /= s;
+    }
+    for (size_t i = 0; i < subjects_.size(); ++i) conclude(out_.subjects[i], launched_[i]);
+    return std::move(out_);
+  }
+
+ private:
+  Measurement& subject(size_t i) { return out_.subjects[i]; }
+  bool any_ok() const {
+    return std::any_of(out_.subjects.begin(), out_.subjects.end(), [](const Measurement& m) { return m.status.ok(); });
+  }
+
+  void run_launch(int launch, int launches) {
+    if (!any_ok()) return;
+    // One at a time: preparing is measured too.
+    for (size_t i = 0; i < subjects_.size(); ++i) {
+      if (!subject(i).status.ok()) continue;
+      progress_(fmt::format("{}: launch {}/{}", subjects_[i].backend->name(), launch + 1, launches));
+      subject(i).status = start(i, launch == 0);
+      if (subject(i).status.ok()) subject(i).samples.emplace_back();
+    }
+    const int first = launch * options_.rounds / launches, last = (launch + 1) * options_.rounds / launches;
+    const auto begin = Clock::now();
+    const CpuTimes cpu_before = cpu_times();
+    const double own_before = tree_cpu_seconds(::getpid());
+    for (int round = 0; more_rounds(round, first, last, begin, launches); ++round) {
+      progress_(options_.duration_s > 0 ? fmt::format("launch {}/{}, round {}", launch + 1, launches, round + 1)
+                                        : fmt::format("round {}/{}", first + round + 1, options_.rounds));
+      for (size_t k = 0; k < subjects_.size(); ++k) {
+        const size_t i = round % 2 == 0 ? k : subjects_.size() - 1 - k;
+        if (subject(i).status.ok()) subject(i).status = run_round(i);
+      }
+    }
+    const CpuTimes cpu_after = cpu_times();
+    out_.conditions.seconds += seconds_since(begin);
+    out_.conditions.other_cores += cpu_after.busy - cpu_before.busy - (tree_cpu_seconds(::getpid()) - own_before);
+    out_.conditions.stolen_cores += cpu_after.stolen - cpu_before.stolen;
+    for (size_t i = 0; i < subjects_.size(); ++i)
+      if (subject(i).status.ok() && options_.streams > 0) subject(i).status = run_throughput(i);
+    for (size_t i = 0; i < subjects_.size(); ++i) finish(i);
+  }
+
+  bool more_rounds(int round, int first, int last, Clock::time_point begin, int launches) const {
+    if (round == 0) return true;
+    if (!any_ok()) return false;
+    return options_.duration_s > 0 ? seconds_since(begin) < options_.duration_s / launches : first + round < last;
+  }
+
+  Result<json> ask(size_t i, const char* command) {
+    if (!children_[i].send(command)) {
+      // The reason is in how it ended.
+      const Result<std::string> gone = children_[i].receive(kGraceSeconds);
+      return gone.ok() ? error(Code::kInternal, "the process that runs the model ended early") : gone.status();
+    }
+    return answer(i);
+  }
+
+  Result<json> answer(size_t i) {
+    TENON_ASSIGN_OR_RETURN(const std::string line, children_[i].receive(options_.timeout_s + kGraceSeconds));
+    json value = json::parse(line, nullptr, false);
+    if (value.is_discarded()) return error(Code::kInternal, "cannot read the answer of the process that runs the model");
+    if (value.is_string()) return Status(Code::kInternal, value.get<std::string>());
+    return value;
+  }
+
+  Status start(size_t i, bool first_launch) {
+    const int outputs = first_launch ? ::memfd_create("tenon-outputs", MFD_CLOEXEC) : -1;
+    Result<Child> child = Child::start(children_, [&](Lines& lines) { serve_subject(subjects_[i], options_, outputs, lines); });
+    if (!child.ok()) return child.status();
+    children_[i] = std::move(*child);
+    TENON_ASSIGN_OR_RETURN(const json report, answer(i));
+    Measurement& m = subject(i);
+    m.absent = report.value("absent", std::vector<std::string>());
+    if (const std::string text = report.value("error", ""); !text.empty()) return Status(Code::kInvalidArgument, text);
+    launched_[i].load_ms.push_back(report.value("load_ms", 0.0));
+    launched_[i].compile_ms.push_back(report.value("compile_ms", 0.0));
+    launched_[i].first_run_ms.push_back(report.value("first_run_ms", 0.0));
+    m.warmup_runs += report.value("warmup_runs", 0);
+    m.settled = m.settled && report.value("settled", true);
+    m.runtime = report.value("runtime", "");
+    m.dims.clear();
+    const json dims = report.value("dims", json::object());
+    for (const auto& [name, size] : dims.items()) m.dims.emplace_back(name, size.get<int64_t>());
+    if (outputs >= 0) {
+      compare_outputs(i, outputs);
+      ::close(outputs);
+    }
+    return {};
+  }
+
+  void compare_outputs(size_t i, int fd) {
+    Result<std::vector<HostValue>> own = load_outputs(fd);
+    if (!own.ok()) return;
+    if (i == 0) {
+      expected_ = std::move(*own);
+      return;
+    }
+    if (!expected_ || expected_->size() != own->size()) return;
+    Measurement& m = subject(i);
+    for (size_t k = 0; k < own->size(); ++k) {
+      if (!std::holds_alternative<Tensor>((*own)[k]) || !std::holds_alternative<Tensor>((*expected_)[k])) continue;
+      const Difference d = compare((*expected_)[k], (*own)[k], {});
+      m.max_abs = std::max(m.max_abs.value_or(0), d.max_abs);
+      m.outputs_agree = m.outputs_agree && d.ok;
+    }
+  }
+
+  double idle_seconds(size_t active) const {
+    double sum = 0;
+    for (size_t i = 0; i < children_.size(); ++i)
+      if (i != active && children_[i].running()) sum += tree_cpu_seconds(children_[i].pid());
+    return sum;
+  }
+
+  Status run_round(size_t i) {
+    const double idle_before = idle_seconds(i);
+    TENON_ASSIGN_OR_RETURN(const json samples, ask(i, "run"));
+    out_.conditions.idle_cores += idle_seconds(i) - idle_before;
+    subject(i).samples.back().emplace_back();
+    for (const json& sample : samples) subject(i).samples.back().back().push_back(sample.get<double>());
+    return {};
+  }
+
+  Status run_throughput(size_t i) {
+    progress_(fmt::format("{}: throughput", subjects_[i].backend->name()));
+    TENON_ASSIGN_OR_RETURN(const json rate, ask(i, "throughput"));
+    launched_[i].throughput.push_back(rate.get<double>());
+    return {};
+  }
+
+  void finish(size_t i) {
+    Measurement& m = subject(i);
+    double peak_mb = 0;
+    if (m.status.ok() && children_[i].running()) {
+      const Result<json> figures = ask(i, "figures");
+      if (!figures.ok()) m.status = figures.status();
+      if (figures.ok()) {
+        m.arena_mb = figures->value("arena_mb", 0.0);
+        peak_mb = figures->value("peak_rss_mb", 0.0);
+      }
+    }
+    const size_t own = children_[i].finish();
+    // Where the model runs in yet another process, that is the one that counts.
+    m.peak_rss_mb = std::max(m.peak_rss_mb, peak_mb > 0 ? peak_mb : static_cast<double>(own) / (1 << 20));
+  }
+
+  static void conclude(Measurement& m, const Launched& l) {
+    m.load_ms = median(l.load_ms);
+    m.compile_ms = median(l.compile_ms);
+    m.first_run_ms = median(l.first_run_ms);
+    m.throughput = median(l.throughput);
+  }
+
+  std::span<const Subject> subjects_;
+  const MeasureOptions& options_;
+  const std::function<void(const std::string&)>& progress_;
+  GroupMeasurement out_;
+  std::vector<Launched> launched_;
+  std::vector<Child> children_;
+  std::optional<std::vector<HostValue>> expected_;  // of the first subject
+};
+
+}  // namespace
+
+GroupMeasurement measure(std::span<const Subject> subjects, const MeasureOptions& options,
+                         const std::function<void(const std::string& what)>& progress) {
+  return Group(subjects, options, progress).run();
+}
+
+}  // namespace tenon::eval

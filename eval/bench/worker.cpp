@@ -1,0 +1,205 @@
+#include "eval/bench/worker.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <latch>
+#include <thread>
+
+#include <nlohmann/json.hpp>
+
+#include "eval/bench/outputs.h"
+#include "eval/inputs.h"
+#include "eval/model.h"
+
+namespace tenon::eval {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using nlohmann::json;
+
+double ms_since(Clock::time_point start) { return std::chrono::duration<double, std::milli>(Clock::now() - start).count(); }
+std::string text(const json& value) { return value.dump(-1, ' ', false, json::error_handler_t::replace); }
+
+Interrupt time_limit(const MeasureOptions& options) {
+  return Interrupt::after(std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(options.timeout_s)));
+}
+
+/// Symbols that are the first dim of an input.
+Result<std::vector<std::string>> leading_symbols(const ir::Graph& graph) {
+  std::vector<std::string> out;
+  for (const ir::Value* input : graph.inputs()) {
+    if (!input->type().is_ranked_tensor() || input->tensor().rank() == 0) continue;
+    const ir::Dim dim = input->tensor().dim(0);
+    if (!dim.is_symbol()) continue;
+    const std::string name = graph.dims().symbol_name(dim.symbol_id());
+    if (std::find(out.begin(), out.end(), name) == out.end()) out.push_back(name);
+  }
+  if (out.empty()) return Status(Code::kInvalidArgument, "the model fixes its batch: no input begins with a symbolic dim", "--batch", "leave --batch out");
+  return out;
+}
+
+class Worker {
+ public:
+  Worker(const Subject& subject, const MeasureOptions& options, int outputs) : subject_(subject), options_(options), outputs_(outputs) {}
+
+  void serve(Lines& lines) {
+    json report;
+    const Status status = prepare(report);
+    report["error"] = status.ok() ? "" : status.to_string();
+    if (!lines.write(text(report)) || !status.ok()) return;
+    while (const std::optional<std::string> command = lines.read()) {
+      const Result<json> answer = *command == "run" ? round() : *command == "throughput" ? throughput() : figures();
+      if (!lines.write(text(answer.ok() ? *answer : json(answer.status().to_string())))) return;
+    }
+  }
+
+ private:
+  Status prepare(json& report) {
+    const Interrupt interrupt = time_limit(options_);
+    TENON_RETURN_IF_ERROR(load(report, interrupt));
+    TENON_RETURN_IF_ERROR(compile(report, interrupt));
+    if (options_.use_test_data) {
+      TENON_ASSIGN_OR_RETURN(inputs_, read_inputs(*graph_, subject_.model.parent_path() / "test_data_set_0"));
+    } else {
+      TENON_ASSIGN_OR_RETURN(inputs_, random_inputs(*graph_, options_.seed));
+    }
+    note_dims(report);
+    const auto start = Clock::now();
+    TENON_ASSIGN_OR_RETURN(const std::vector<HostValue> outputs, session_->run(inputs_, interrupt));
+    report["first_run_ms"] = ms_since(start);
+    if (outputs_ >= 0) TENON_RETURN_IF_ERROR(save_outputs(outputs_, outputs));
+    return warm_up(report, interrupt);
+  }
+
+  Status load(json& report, const Interrupt& interrupt) {
+    frontend::ImportOptions import = subject_.import;
+    import.interrupt = interrupt;
+    std::vector<std::string> absent;
+    if (subject_.skip_absent) import.absent = &absent;
+    if (subject_.batch) {
+      TENON_ASSIGN_OR_RETURN(const std::unique_ptr<ir::Graph> free, load_model(subject_.model, import));
+      TENON_ASSIGN_OR_RETURN(const std::vector<std::string> symbols, leading_symbols(*free));
+      for (const std::string& symbol : symbols) import.dims.emplace_back(symbol, *subject_.batch);
+      absent.clear();
+    }
+    const auto start = Clock::now();
+    TENON_ASSIGN_OR_RETURN(graph_, load_model(subject_.model, import));
+    report["load_ms"] = ms_since(start);
+    report["absent"] = absent;
+    dims_ = import.dims;
+    std::erase_if(dims_, [&](const auto& dim) { return std::find(absent.begin(), absent.end(), dim.first) != absent.end(); });
+    return {};
+  }
+
+  Status compile(json& report, const Interrupt& interrupt) {
+    backends::CompileOptions compile = options_.compile;
+    compile.interrupt = interrupt;
+    // The file itself says the same as the graph unless inputs were given other shapes.
+    if (subject_.import.shapes.empty() && subject_.model.extension() != ".tir") {
+      compile.model = subject_.model;
+      compile.model_dims = dims_;
+    }
+    const auto start = Clock::now();
+    TENON_ASSIGN_OR_RETURN(executable_, subject_.backend->compile(*graph_, compile));
+    TENON_ASSIGN_OR_RETURN(session_, executable_->create_session(session_options()));
+    report["compile_ms"] = ms_since(start);
+    TENON_ASSIGN_OR_RETURN(const std::optional<backends::ProcessFigures> process, session_->process());
+    if (!process) return {};
+    report["load_ms"] = 0;
+    report["compile_ms"] = process->load_ms;
+    report["runtime"] = process->runtime;
+    return {};
+  }
+
+  backends::SessionOptions session_options() const { return {.num_threads = subject_.threads, .max_bytes = options_.max_bytes}; }
+
+  void note_dims(json& report) const {
+    json dims = json::object();
+    for (size_t i = 0; i < inputs_.size(); ++i) {
+      const auto* tensor = std::get_if<Tensor>(&inputs_[i]);
+      const ir::Value& input = *graph_->inputs()[i];
+      if (tensor == nullptr || !input.type().is_ranked_tensor() || input.tensor().rank() != tensor->rank()) continue;
+      for (int axis = 0; axis < tensor->rank(); ++axis)
+        if (const ir::Dim dim = input.tensor().dim(axis); dim.is_symbol()) dims[graph_->dims().symbol_name(dim.symbol_id())] = tensor->dim(axis);
+    }
+    for (const auto& [name, size] : dims_) dims[name] = size;
+    report["dims"] = dims;
+  }
+
+  /// Runs in parts of growing length until two of them in a row are not faster than the best before.
+  Status warm_up(json& report, const Interrupt& interrupt) {
+    constexpr double kFaster = 0.97;
+    const auto start = Clock::now();
+    int runs = 0, still = 0;
+    double best = 0;
+    for (backends::Repeat part{.runs = 1, .ms = 0}; still < 2 || runs < options_.warmup; part = {3, std::min(2 * part.ms + 5, 100.0)}) {
+      if (runs >= options_.warmup && ms_since(start) >= options_.warmup_ms) break;
+      TENON_ASSIGN_OR_RETURN(const std::vector<double> samples, session_->time(inputs_, part, interrupt));
+      runs += static_cast<int>(samples.size());
+      const double middle = median(samples);
+      still = best > 0 && middle >= kFaster * best ? still + 1 : 0;
+      best = best > 0 ? std::min(best, middle) : middle;
+    }
+    report["warmup_runs"] = runs;
+    report["settled"] = still >= 2;
+    return {};
+  }
+
+  Result<json> round() {
+    TENON_ASSIGN_OR_RETURN(const std::vector<double> samples, session_->time(inputs_, {.runs = 1, .ms = options_.round_ms}, time_limit(options_)));
+    return json(samples);
+  }
+
+  Result<json> throughput() {
+    const auto count = static_cast<size_t>(options_.streams);
+    std::vector<std::unique_ptr<backends::Session>> sessions(count);
+    for (auto& session : sessions) {
+      TENON_ASSIGN_OR_RETURN(session, executable_->create_session(session_options()));
+      const Result<std::vector<HostValue>> warm = session->run(inputs_, time_limit(options_));
+      if (!warm.ok()) return warm.status();
+    }
+    std::latch ready(static_cast<std::ptrdiff_t>(count));
+    std::vector<Status> failures(count);
+    std::atomic<int64_t> runs = 0;
+    const auto part = [&](size_t i) {
+      ready.arrive_and_wait();
+      const Result<std::vector<double>> samples = sessions[i]->time(inputs_, {.runs = 1, .ms = kThroughputRounds * options_.round_ms}, time_limit(options_));
+      if (samples.ok()) runs += static_cast<int64_t>(samples->size());
+      else failures[i] = samples.status();
+    };
+    const auto start = Clock::now();
+    std::vector<std::thread> threads;
+    for (size_t i = 0; i < count; ++i) threads.emplace_back(part, i);
+    for (std::thread& thread : threads) thread.join();
+    const double ms = ms_since(start);
+    for (Status& failure : failures) TENON_RETURN_IF_ERROR(std::move(failure));
+    return json(static_cast<double>(runs.load()) * 1000 / ms);
+  }
+
+  Result<json> figures() {
+    json out = {{"arena_mb", static_cast<double>(session_->arena_bytes()) / (1 << 20)}};
+    TENON_ASSIGN_OR_RETURN(const std::optional<backends::ProcessFigures> process, session_->process());
+    if (process) out["peak_rss_mb"] = static_cast<double>(process->peak_rss_bytes) / (1 << 20);
+    return out;
+  }
+
+  static constexpr int kThroughputRounds = 5;
+
+  const Subject& subject_;
+  const MeasureOptions& options_;
+  const int outputs_;
+  std::vector<std::pair<std::string, int64_t>> dims_;
+  std::unique_ptr<ir::Graph> graph_;
+  std::shared_ptr<const backends::Executable> executable_;
+  std::unique_ptr<backends::Session> session_;
+  std::vector<HostValue> inputs_;
+};
+
+}  // namespace
+
+void serve_subject(const Subject& subject, const MeasureOptions& options, int outputs, Lines& lines) {
+  Worker(subject, options, outputs).serve(lines);
+}
+
+}  // namespace tenon::eval

@@ -1,0 +1,78 @@
+#include <algorithm>
+
+#include "runtime/frame.h"
+#include "runtime/observer.h"
+
+namespace tenon::runtime {
+
+Status Frame::observe(size_t index) {
+  using Clock = std::chrono::steady_clock;
+  const Step& step = plan_->plan->steps[index];
+  const bool dispatched = step.kind == Step::Kind::kDispatch;
+  StepEvent event{*plan_->plan, static_cast<int32_t>(index), depth_, Clock::now(), {}};
+  TENON_RETURN_IF_ERROR(execute(index));
+  TENON_RETURN_IF_ERROR(finish_device(step.node));
+  event.end = Clock::now();
+  event.threads = dispatched ? step_threads_ : step.kind == Step::Kind::kHostCall ? context_.max_threads : 1;
+  if (step.work != -1) event.work = dim(step.work);
+  std::vector<ValueIdx> read, written = step.outputs;
+  for (size_t b = 0; b < step.bindings.size(); ++b) {
+    const Access access = (*plan_->plan->kernels)[static_cast<size_t>(step.kernel)].access[b];
+    if (reads(access)) read.push_back(step.bindings[b]);
+    if (writes(access)) written.push_back(step.bindings[b]);
+  }
+  read.insert(read.end(), step.inputs.begin(), step.inputs.end());
+  for (const auto& captures : step.captures) read.insert(read.end(), captures.begin(), captures.end());
+  event.read_bytes = tensor_bytes(read);
+  event.written_bytes = tensor_bytes(written);
+  event.symbols = symbols_;
+  context_.observer->on_step(event);
+  return depth_ == 0 ? observe_values(index) : Status();
+}
+
+Status Frame::observe_values(size_t index) {
+  const Plan& plan = *plan_->plan;
+  for (ValueIdx v : plan_->final_after[index]) {
+    if (!context_.observer->wants(plan, v)) continue;
+    TENON_ASSIGN_OR_RETURN(const HostValue* made, host_value(v));
+    if (std::holds_alternative<std::monostate>(*made)) continue;  // an optional output that was not made
+    Status seen = context_.observer->on_value(plan, v, *made);
+    if (!seen.ok()) return std::move(seen).at(fmt::format("value {}", value(v).name));
+  }
+  return {};
+}
+
+// Each phase has memory of its own; they count as one arena, one after the other.
+void Frame::observe_arena(size_t phase) {
+  std::vector<ArenaRange> ranges;
+  size_t base = 0;
+  for (size_t p = 0; p <= phase; ++p) {
+    if (phases_[p].arena == nullptr || plan_->phases[p].arena.empty()) continue;
+    for (ValueIdx v : plan_->phases[p].arena) {
+      const auto i = static_cast<size_t>(v);
+      if (bytes_[i] == 0 || plan_->first_use[i] > plan_->last_use[i]) continue;
+      const auto offset = static_cast<size_t>(data_[i] - phases_[p].arena->data());
+      ranges.push_back({v, base + offset, bytes_[i], plan_->first_use[i], plan_->last_use[i]});
+    }
+    base += phases_[p].arena->size();
+  }
+  context_.observer->on_arena(*plan_->plan, ranges);
+}
+
+// Views of the same tensor count once.
+size_t Frame::tensor_bytes(std::span<const ValueIdx> values) const {
+  std::vector<ValueIdx> roots;
+  for (ValueIdx v : values)
+    if (v != -1) roots.push_back(root(v));
+  std::sort(roots.begin(), roots.end());
+  roots.erase(std::unique(roots.begin(), roots.end()), roots.end());
+  size_t bytes = 0;
+  for (ValueIdx r : roots) {
+    const auto* tensor = std::get_if<Tensor>(&slots_[static_cast<size_t>(r)]);
+    const bool placed = value(r).storage == Storage::kArena || tensor == nullptr;
+    bytes += placed ? bytes_[static_cast<size_t>(r)] : tensor->bytes();
+  }
+  return bytes;
+}
+
+}  // namespace tenon::runtime

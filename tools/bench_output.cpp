@@ -1,0 +1,156 @@
+#include "tools/bench_output.h"
+
+#include <algorithm>
+#include <array>
+#include <functional>
+#include <set>
+
+#include "eval/bench/document.h"
+#include "tools/common.h"
+
+namespace tenon::tools {
+namespace {
+
+using nlohmann::json;
+
+std::string number(double value) { return fmt::format("{:.6g}", value); }
+
+json at(const json& row, const char* first, const char* second = nullptr) {
+  if (!row.contains(first)) return nullptr;
+  const json& value = row[first];
+  if (second == nullptr) return value;
+  return value.is_object() && value.contains(second) ? value[second] : json();
+}
+
+std::string ms_of(const json& row, const char* first, const char* second = nullptr) {
+  const json value = at(row, first, second);
+  return value.is_number() ? format_ms(value) : "-";
+}
+
+std::string megabytes(const json& value) { return value.is_number() ? fmt::format("{:.1f}", value.get<double>()) : "-"; }
+
+std::string ratio_of(const json& row) {
+  if (!row.contains("ratio")) return "-";
+  const json& r = row["ratio"];
+  return fmt::format("{:.2f} [{:.2f}, {:.2f}]", r["median"].get<double>(), r["ci95"][0].get<double>(), r["ci95"][1].get<double>());
+}
+
+std::string dims_of(const json& row, char between = ' ') {
+  std::vector<std::string> parts;
+  const json dims = row.value("dims", json::object());
+  for (const auto& [name, size] : dims.items()) parts.push_back(fmt::format("{}={}", name, size.get<int64_t>()));
+  return parts.empty() ? "-" : fmt::format("{}", fmt::join(parts, std::string(1, between)));
+}
+
+struct Column {
+  const char* title;
+  std::function<std::string(const json&)> cell;
+};
+
+/// Columns that say nothing in any row are left out.
+std::vector<Column> columns(const json& results) {
+  const auto any = [&](const char* key) { return std::any_of(results.begin(), results.end(), [&](const json& row) { return row.contains(key); }); };
+  std::set<std::string> dims;
+  for (const json& row : results)
+    if (!row.contains("error")) dims.insert(row.at("model").get<std::string>() + dims_of(row));
+  std::set<std::string> models;
+  for (const json& row : results) models.insert(row.at("model").get<std::string>());
+  std::vector<Column> out = {{"model", [](const json& r) { return r.at("model").get<std::string>(); }}};
+  if (dims.size() > models.size()) out.push_back({"dims", [](const json& r) { return dims_of(r); }});
+  out.insert(out.end(), {{"backend", [](const json& r) { return r.at("backend").get<std::string>(); }},
+                         {"threads", [](const json& r) { return std::to_string(r.at("threads").get<int>()); }},
+                         {"p10 ms", [](const json& r) { return ms_of(r, "latency_ms", "p10"); }},
+                         {"p50 ms", [](const json& r) { return r.contains("error") ? "failed" : ms_of(r, "latency_ms", "p50"); }},
+                         {"p90 ms", [](const json& r) { return ms_of(r, "latency_ms", "p90"); }},
+                         {"p99 ms", [](const json& r) { return ms_of(r, "latency_ms", "p99"); }},
+                         {"load ms", [](const json& r) { return ms_of(r, "load_ms"); }},
+                         {"compile ms", [](const json& r) { return ms_of(r, "compile_ms"); }},
+                         {"first ms", [](const json& r) { return ms_of(r, "first_run_ms"); }},
+                         {"peak MB", [](const json& r) { return megabytes(at(r, "peak_rss_mb")); }}});
+  if (any("arena_mb")) out.push_back({"arena MB", [](const json& r) { return megabytes(at(r, "arena_mb")); }});
+  if (any("throughput"))
+    out.push_back({"runs/s", [](const json& r) { return r.contains("throughput") ? fmt::format("{:.1f}", r["throughput"].get<double>()) : "-"; }});
+  if (any("ratio")) out.push_back({"ratio [95 %]", ratio_of});
+  return out;
+}
+
+void print_means(const json& results, const char* line_end) {
+  const json means = eval::geometric_means(results);
+  for (const json& mean : means)
+    fmt::print("geometric mean of {} ratios, {}, {} thread{}: {:.3f}{}\n", mean["models"].get<int>(), mean["backend"].get<std::string>(), mean["threads"].get<int>(),
+               mean["threads"] == 1 ? "" : "s", mean["ratio"].get<double>(), line_end);
+}
+
+std::string quoted(const std::string& text) {
+  if (text.find_first_of(",\"\n") == std::string::npos) return text;
+  std::string out = "\"";
+  for (char c : text) {
+    if (c == '"') out += '"';
+    out += c;
+  }
+  return out + '"';
+}
+
+std::string escaped(std::string text) {
+  for (size_t at = 0; (at = text.find('|', at)) != std::string::npos; at += 2) text.insert(at, 1, '\\');
+  return text;
+}
+
+}  // namespace
+
+std::string format_ms(double value) { return value < 1 ? fmt::format("{:.4f}", value) : value < 100 ? fmt::format("{:.3f}", value) : fmt::format("{:.1f}", value); }
+
+void print_bench_table(const json& document) {
+  const json& results = document.at("results");
+  const std::vector<Column> shown = columns(results);
+  std::vector<std::string> header;
+  for (const Column& column : shown) header.emplace_back(column.title);
+  Table table(header);
+  for (const json& row : results) {
+    std::vector<std::string> cells;
+    for (const Column& column : shown) cells.push_back(column.cell(row));
+    table.add(std::move(cells));
+  }
+  table.print();
+  print_means(results, "");
+}
+
+void print_bench_markdown(const json& document) {
+  const json& results = document.at("results");
+  const std::vector<Column> shown = columns(results);
+  std::string header = "|", rule = "|";
+  for (const Column& column : shown) {
+    header += fmt::format(" {} |", column.title);
+    const std::string_view title = column.title;
+    rule += title == "model" || title == "dims" || title == "backend" ? " --- |" : " ---: |";
+  }
+  fmt::print("{}\n{}\n", header, rule);
+  for (const json& row : results) {
+    std::string line = "|";
+    for (const Column& column : shown) line += fmt::format(" {} |", escaped(column.cell(row)));
+    fmt::print("{}\n", line);
+  }
+  fmt::print("\n");
+  print_means(results, "  ");
+  const json& context = document.at("context");
+  fmt::print("{}, {} cores, tenon {}, {}\n", context.value("cpu", "unknown"), context.value("usable_cores", 0), context.value("version", ""), context.value("date", ""));
+  for (const json& warning : document.at("warnings")) fmt::print("\n> {}\n", warning.get<std::string>());
+}
+
+void print_bench_csv(const json& document) {
+  static constexpr std::array kTimes = {"p10", "p50", "p90", "p99", "mean", "min"};
+  static constexpr std::array kFigures = {"load_ms", "compile_ms", "first_run_ms", "ready_ms", "peak_rss_mb", "arena_mb", "throughput"};
+  fmt::print("model,dims,backend,threads,{}_ms,{},ratio,ratio_low,ratio_high,error\n", fmt::join(kTimes, "_ms,"), fmt::join(kFigures, ","));
+  const auto cell = [](const json& value) { return value.is_number() ? number(value) : std::string(); };
+  for (const json& row : document.at("results")) {
+    std::string line = fmt::format("{},{},{},{}", quoted(row.at("model")), row.contains("dims") && !row["dims"].empty() ? quoted(dims_of(row, ';')) : "",
+                                   row.at("backend").get<std::string>(), row.at("threads").get<int>());
+    for (const char* key : kTimes) line += "," + cell(at(row, "latency_ms", key));
+    for (const char* key : kFigures) line += "," + cell(at(row, key));
+    const json ratio = row.value("ratio", json::object()), interval = ratio.value("ci95", json::array({nullptr, nullptr}));
+    line += fmt::format(",{},{},{},{}", cell(at(ratio, "median")), cell(interval[0]), cell(interval[1]), quoted(row.value("error", "")));
+    fmt::print("{}\n", line);
+  }
+}
+
+}  // namespace tenon::tools

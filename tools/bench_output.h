@@ -1,0 +1,17 @@
+#pragma once
+
+#include <string>
+
+#include <nlohmann/json.hpp>
+
+namespace tenon::tools {
+
+/// The rows of a bench document (eval/bench/document.h) for people, for a Markdown page, and for a spreadsheet.
+void print_bench_table(const nlohmann::json& document);
+void print_bench_markdown(const nlohmann::json& document);
+void print_bench_csv(const nlohmann::json& document);
+
+/// "0.0134", "2.541", "151.7": four digits or so.
+std::string format_ms(double ms);
+
+}  // namespace tenon::tools
