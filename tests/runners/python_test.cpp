@@ -146,5 +146,24 @@ TEST(PythonRunners, TheExampleOfTheGuideRuns) {
   EXPECT_EQ(samples->size(), 2u);
 }
 
+TEST(PythonRunners, TheClassInTheGuideRuns) {
+  const std::string python = python_with_numpy();
+  if (python.empty()) GTEST_SKIP() << "no python3 with numpy";
+  const std::string guide = slurp(TENON_SOURCE_DIR "/docs/runners.md");
+  const std::string fence = "```python\n";
+  const size_t start = guide.find(fence);
+  ASSERT_NE(start, std::string::npos);
+  const Folder folder;
+  const auto file = folder.path() / "mirror.py";
+  std::ofstream(file) << guide.substr(start + fence.size(), guide.find("```", start + fence.size()) - start - fence.size());
+  const Variable path("PYTHONPATH", TENON_SOURCE_DIR "/runners/python");
+  const Variable no_cache("PYTHONDONTWRITEBYTECODE", "1");
+  auto session = open(*find_backend(fmt::format("exec:{} {}", python, file.string())), *identity());
+  ASSERT_TRUE(session.ok()) << session.status().to_string();
+  auto out = (*session)->run(std::vector<HostValue>{Tensor::from<float>({2}, {3, 4})});
+  ASSERT_TRUE(out.ok()) << out.status().to_string();
+  EXPECT_EQ(std::get<Tensor>(out->front()).at_double(1), 4);
+}
+
 }  // namespace
 }  // namespace tenon::backends
