@@ -122,6 +122,7 @@ AT_RUN = {
     "strings_more": lambda: send(output(dtype="string"), [struct.pack("<III", 0, 0, 0)]),
     "many_strings": lambda: send(output(dtype="string", shape=(1 << 40,)), [two]),
     "a_string": lambda: send(output(dtype="string"), [struct.pack("<II", 0, 0)]),
+    "strings_twice": lambda: send({"outputs": [output(dtype="string")["outputs"][0]] * 2}, [struct.pack("<II", 0, 0)]),
     "sequence": lambda: send({"outputs": [{"name": "y", "value": {"sequence": [], "dtype": "f32"}}]}),
     "nested": lambda: send(nested(100), [two[:4]]),
     "null": lambda: send({"outputs": [{"name": "y", "value": None}]}),

@@ -237,7 +237,7 @@ INSTANTIATE_TEST_SUITE_P(
         Misdeed{"rank", kInternal, "no shape"}, Misdeed{"payload_number", kInternal, "payload"}, Misdeed{"payload_negative", kInternal, "payload"},
         Misdeed{"payload_text", kInternal, "payload"}, Misdeed{"other_shape", kInternal, "another shape"}, Misdeed{"other_size", kInternal, "another shape"},
         Misdeed{"strings", kInternal, "end early"}, Misdeed{"strings_end", kInternal, "end early"}, Misdeed{"strings_more", kInternal, "4 bytes after"},
-        Misdeed{"many_strings", kInternal, "end early"}, Misdeed{"a_string", kInternal, "gives string where f32 is due"},
+        Misdeed{"strings_twice", kInternal, "one payload"}, Misdeed{"many_strings", kInternal, "end early"}, Misdeed{"a_string", kInternal, "gives string where f32 is due"},
         Misdeed{"sequence", kInternal, "no tensor"}, Misdeed{"nested", kInternal, "in one another"}, Misdeed{"null", kInternal, "no tensor"},
         Misdeed{"refuses", Code::kUnsupported, "no such op: Abacus ("}, Misdeed{"odd_error", kInternal, "without a reason"},
         Misdeed{"long_error", kInternal, "eeee …"}),
