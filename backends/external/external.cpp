@@ -13,6 +13,7 @@
 #include "backends/external/interface.h"
 #include "backends/external/runner.h"
 #include "frontend/onnx/export.h"
+#include "ir/op.h"
 #include "support/cpu_count.h"
 
 namespace tenon::backends {
@@ -44,6 +45,13 @@ class TemporaryModel {
  private:
   fs::path folder_;
 };
+
+bool typed(const ir::Graph& graph) {
+  for (const auto& node : graph.nodes())
+    for (const ir::Value* value : node->outputs())
+      if (!value->type().known()) return false;
+  return true;
+}
 
 /// What sessions of one executable share.
 struct Source {
@@ -144,6 +152,15 @@ class ExternalBackend : public Backend {
   virtual Result<std::vector<std::string>> command() const = 0;
 
   Result<std::shared_ptr<const Executable>> compile(const ir::Graph& graph, const CompileOptions& options) const override {
+    if (typed(graph)) return compile_typed(graph, options);
+    // From .tir, whose types may be left to inference.
+    const std::unique_ptr<ir::Graph> inferred = graph.clone();
+    TENON_RETURN_IF_ERROR(ir::infer_graph(*inferred));
+    return compile_typed(*inferred, options);
+  }
+
+ private:
+  Result<std::shared_ptr<const Executable>> compile_typed(const ir::Graph& graph, const CompileOptions& options) const {
     TENON_RETURN_IF_ERROR(options.interrupt.check());
     TENON_ASSIGN_OR_RETURN(std::vector<std::string> command, this->command());
     Source source{.backend = name_, .command = std::move(command), .load = {.opt_level = options.opt_level}, .interface = Interface(graph), .temporary = nullptr};
@@ -159,7 +176,6 @@ class ExternalBackend : public Backend {
     return std::shared_ptr<const Executable>(std::make_shared<ExternalExecutable>(std::move(source), graph));
   }
 
- private:
   std::string name_;
 };
 

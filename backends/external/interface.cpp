@@ -60,8 +60,9 @@ Interface::Interface(const ir::Graph& graph) : dims_(graph.shared_dims()) {
 nlohmann::json Interface::input_shapes() const {
   nlohmann::json out = nlohmann::json::object();
   for (const auto& [name, type] : inputs_) {
+    nlohmann::json& shape = out[name] = nullptr;
     if (!type.is_ranked_tensor()) continue;
-    nlohmann::json& shape = out[name] = nlohmann::json::array();
+    shape = nlohmann::json::array();
     for (const ir::Dim& dim : *type.tensor().dims) shape.push_back(dim.is_const() ? nlohmann::json(dim.value()) : nlohmann::json(nullptr));
   }
   return out;

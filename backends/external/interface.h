@@ -20,7 +20,8 @@ class Interface {
   explicit Interface(const ir::Graph& graph);
 
   const std::string& input_name(size_t i) const { return inputs_[i].name; }
-  /// {"x": [1, 3, null]}: shapes of the inputs, null where a size is open; without inputs whose rank is.
+  /// {"x": [1, 3, null]}: shapes of the inputs, null where a size is open, and for an input that is no tensor or of
+  /// any rank.
   nlohmann::json input_shapes() const;
   /// Dtypes, ranks, known dims, and symbols that have one size. Errors name the input.
   Status check_inputs(std::span<const HostValue> inputs) const;

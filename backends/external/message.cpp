@@ -4,6 +4,7 @@
 #include <bit>
 #include <cctype>
 #include <cstring>
+#include <utility>
 
 namespace tenon::backends::external {
 using nlohmann::json;
@@ -121,7 +122,7 @@ Result<DType> decode_dtype(const json& object) {
   return *dtype;
 }
 
-Result<Tensor> decode_tensor(const json& object, const Message& message) {
+Result<Tensor> decode_tensor(const json& object, Message& message) {
   if (!object.is_object()) return error(Code::kInternal, "the runner gives a value that is no object");
   TENON_ASSIGN_OR_RETURN(const DType dtype, decode_dtype(object));
   const json* dims = member(object, "shape");
@@ -130,8 +131,9 @@ Result<Tensor> decode_tensor(const json& object, const Message& message) {
   const json* number = member(object, "payload");
   if (number == nullptr || !number->is_number_unsigned() || number->get<uint64_t>() >= message.payloads.size())
     return error(Code::kInternal, "the runner gives a tensor whose payload is not there");
-  const std::shared_ptr<Buffer>& payload = message.payloads[number->get<size_t>()];
-  if (dtype == DType::kString) return unpack_strings(std::move(shape), count, *payload);
+  std::shared_ptr<Buffer>& payload = message.payloads[number->get<size_t>()];
+  if (payload == nullptr) return error(Code::kInternal, "the runner gives two tensors of strings one payload");
+  if (dtype == DType::kString) return unpack_strings(std::move(shape), count, *std::exchange(payload, nullptr));
   const auto bytes = storage_bytes(dtype, count);
   if (!bytes || *bytes != payload->size())
     return error(Code::kInternal, "the runner gives {} bytes for {}[{}]", payload->size(), name(dtype), fmt::join(shape, ", "));
@@ -175,9 +177,9 @@ Result<json> encode(const HostValue& value, Message& message, int depth) {
   return std::visit(Encoder{message, depth}, value);
 }
 
-Result<HostValue> decode(const json& object, const Message& message, int depth);
+Result<HostValue> decode(const json& object, Message& message, int depth);
 
-Result<HostValue> decode_sequence(const json& object, const json& items, const Message& message, int depth) {
+Result<HostValue> decode_sequence(const json& object, const json& items, Message& message, int depth) {
   auto out = std::make_shared<Sequence>();
   if (!items.is_array()) return error(Code::kInternal, "the runner gives a sequence that is no list");
   TENON_ASSIGN_OR_RETURN(out->elem, decode_dtype(object));
@@ -188,7 +190,7 @@ Result<HostValue> decode_sequence(const json& object, const json& items, const M
   return HostValue(std::move(out));
 }
 
-Result<HostValue> decode_map(const json& object, const json& keys, const Message& message) {
+Result<HostValue> decode_map(const json& object, const json& keys, Message& message) {
   const json* values = member(object, "values");
   if (!keys.is_array() || values == nullptr || !values->is_array() || values->size() != keys.size())
     return error(Code::kInternal, "the runner gives a map without as many values as keys");
@@ -207,7 +209,7 @@ Result<HostValue> decode_map(const json& object, const json& keys, const Message
   return HostValue(std::move(out));
 }
 
-Result<HostValue> decode(const json& object, const Message& message, int depth) {
+Result<HostValue> decode(const json& object, Message& message, int depth) {
   if (depth > kMaxNesting) return error(Code::kInternal, "the runner gives sequences in one another more than {} deep", kMaxNesting);
   if (object.is_null()) return HostValue();
   if (!object.is_object()) return error(Code::kInternal, "the runner gives a value that is no object");
@@ -220,7 +222,7 @@ Result<HostValue> decode(const json& object, const Message& message, int depth) 
 }  // namespace
 
 Result<json> encode_value(const HostValue& value, Message& message) { return encode(value, message, 0); }
-Result<HostValue> decode_value(const json& object, const Message& message) { return decode(object, message, 0); }
+Result<HostValue> decode_value(const json& object, Message& message) { return decode(object, message, 0); }
 
 std::string printable(std::string_view text, size_t max, Keep keep) {
   const bool cut = text.size() > max;

@@ -42,8 +42,9 @@ Result<nlohmann::json> parse_header(std::string_view text);
 
 /// The JSON of a value, whose bytes become payloads of `message` (shared, not copied, but strings).
 Result<nlohmann::json> encode_value(const HostValue& value, Message& message);
-/// The value that JSON describes. Untrusted: dtype, shape, payload number and size are checked.
-Result<HostValue> decode_value(const nlohmann::json& json, const Message& message);
+/// The value that JSON describes. Untrusted: dtype, shape, payload number and size are checked. Tensors share their payload; one of
+/// strings, which are copied, is used up.
+Result<HostValue> decode_value(const nlohmann::json& json, Message& message);
 
 /// Text of another process, fit for an error: valid UTF-8 without control characters, at most `max` bytes of its end or its start.
 enum class Keep : uint8_t { kStart, kEnd };

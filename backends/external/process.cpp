@@ -49,7 +49,8 @@ void close_fd(int& fd) {
   ::dup2(answers, kAnswersFd);
   ::close_range(kAnswersFd + 1, ~0u, 0);
   ::execvp(argv[0], argv);
-  const char* reason = std::strerror(errno);
+  const char* reason = ::strerrordesc_np(errno);  // of static memory, unlike strerror
+  if (reason == nullptr) reason = "unknown error";
   [[maybe_unused]] ssize_t n = ::write(STDERR_FILENO, "cannot start ", 13);
   n = ::write(STDERR_FILENO, argv[0], std::strlen(argv[0]));
   n = ::write(STDERR_FILENO, ": ", 2);

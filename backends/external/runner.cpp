@@ -105,7 +105,7 @@ Status Runner::bind(const std::vector<std::pair<std::string, HostValue>>& inputs
 }
 
 Result<std::map<std::string, HostValue>> Runner::run(const Interrupt& interrupt) {
-  TENON_ASSIGN_OR_RETURN(const Message reply, ask(request({{"op", "run"}}), interrupt));
+  TENON_ASSIGN_OR_RETURN(Message reply, ask(request({{"op", "run"}}), interrupt));
   const auto list = reply.header.find("outputs");
   if (list == reply.header.end() || !list->is_array()) return process_->fail(error(Code::kInternal, "the answer to run has no list of outputs"));
   std::map<std::string, HostValue> outputs;

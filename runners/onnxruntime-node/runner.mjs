@@ -125,6 +125,8 @@ function kindOf(error) {
   if (error.kind) return error.kind;
   const text = String(error.message ?? error);
   for (const [word, kind] of Object.entries(kKinds)) if (text.includes(word)) return kind;
+  if (/file doesn't exist/i.test(text)) return 'not_found';
+  if (/protobuf parsing failed/i.test(text)) return 'invalid_model';
   if (/non.?tensor|Unsupported data type/i.test(text)) return 'unsupported';
   return 'internal';
 }
