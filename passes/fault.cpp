@@ -107,10 +107,10 @@ Status spoil_node(Graph& graph, const std::string& node, std::span<const std::st
   return spoil(*value).at(fmt::format("node '{}'", node));
 }
 
-Status spoil_value(Graph& graph, const std::string& name) {
-  Value* const value = find(graph, [&](const Node& n) { return output_of(n, name); });
-  if (value == nullptr) return Status(Code::kNotFound, fmt::format("it leaves no value '{}'", name));
-  return spoil(*value);
+Status spoil_result(const Node& node) {
+  for (Value* output : node.outputs())
+    if (!output->unused()) return spoil(*output);
+  return Status(Code::kUnsupported, "nothing uses its results, so none can be made wrong");
 }
 
 }  // namespace tenon::passes
