@@ -110,7 +110,7 @@ Status spoil_node(Graph& graph, const std::string& node, std::span<const std::st
 Status spoil_result(const Node& node) {
   for (Value* output : node.outputs())
     if (!output->unused()) return spoil(*output);
-  return Status(Code::kUnsupported, "nothing uses its results, so none can be made wrong");
+  return Status(Code::kUnsupported, "nothing uses its results, so none can be made wrong", {}, "choose another rewrite");
 }
 
 }  // namespace tenon::passes

@@ -82,7 +82,7 @@ struct PipelineOptions {
   std::function<void(std::string_view text)> print;   // where print_after goes
   bool verify_each = false;
   int64_t max_rewrites = -1;
-  RewriteLog* log = nullptr;  // rewrites to describe
+  RewriteLog* log = nullptr;  // rewrites to describe; written also when a pass fails
   Fault fault;                // made on purpose
   /// The result is to be written as a model for others to run: ops that users know (Softmax,
   /// LayerNormalization …) stay whole, and one standard op is preferred even where kernels would be as well off without it.

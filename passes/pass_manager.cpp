@@ -78,8 +78,10 @@ void PassContext::take_note(std::span<const ir::Node* const> nodes, bool replace
     rewrite.nodes.push_back(describe(*node));
     for (const ir::Value* output : node->outputs()) rewrite.values.push_back(output->name());
   }
-  if (log.taken == wrong_rewrite)
-    wrong = (replaceable ? spoil_result(*nodes.back()) : Status(Code::kUnsupported, "it moves what follows as well")).at(fmt::format("rewrite {}, {} of {}", log.taken, pass, fmt::join(rewrite.nodes, ", "))).with_hint("choose another rewrite");
+  if (log.taken == wrong_rewrite) {
+    Status planted = replaceable ? spoil_result(*nodes.back()) : Status(Code::kUnsupported, "it moves what follows as well");
+    wrong = std::move(planted).at(fmt::format("rewrite {}, {} of {}", log.taken, pass, fmt::join(rewrite.nodes, ", ")));
+  }
   if (const auto found = log.watched.find(log.taken); found != log.watched.end()) found->second = std::move(rewrite);
 }
 
@@ -94,14 +96,17 @@ Status run_pipeline(ir::Graph& graph, const PipelineOptions& options, std::vecto
   context.wrong_rewrite = options.fault.rewrite;
   std::vector<std::string> places;
   if (!options.fault.node.empty()) places = places_of(graph, options.fault.node);
+  Status status;
   for (const PassInfo& pass : pipeline()) {
     if (pass.level > options.level || (pass.lowering && options.for_export) || named(options.disabled, pass.name)) continue;
     context.pass = pass.name;
-    TENON_RETURN_IF_ERROR(run_pass(pass, graph, options, context, times));
-    TENON_RETURN_IF_ERROR(context.wrong);
+    status = run_pass(pass, graph, options, context, times);
+    if (!context.wrong.ok()) status = context.wrong;
+    if (!status.ok()) break;
   }
   if (options.log != nullptr) *options.log = std::move(context.log);
-  return options.fault.node.empty() ? Status() : spoil_node(graph, options.fault.node, places);
+  if (!status.ok() || options.fault.node.empty()) return status;
+  return spoil_node(graph, options.fault.node, places);
 }
 
 }  // namespace tenon::passes

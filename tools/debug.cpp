@@ -46,15 +46,16 @@ void print(const Options& o, const eval::Bisection& b, const std::string& differ
     fmt::print("no output differs from the unoptimised graph\n");
     return;
   }
+  const std::string what = b.output.empty() ? "the model does not run: " + b.difference.message : fmt::format("output '{}': {}", b.output, b.difference.message);
   if (b.before_any) {
-    fmt::print("output '{}' differs before the first rewrite: {}\n", b.output, b.difference.message);
+    fmt::print("{} before the first rewrite\n", what);
     fmt::print("the fault is in what is not counted (infer, decompose){}: tenon compare names the node\n", o.backend == "reference" ? "" : " or in generated code");
     return;
   }
   if (b.culprit.number == 0) return;
   fmt::print("rewrite {} is the first after which outputs are wrong\n", b.culprit.number);
   fmt::print("  pass    {}\n  nodes   {}\n  values  {}\n", b.culprit.pass, fmt::join(b.culprit.nodes, ", "), fmt::join(b.culprit.values, ", "));
-  fmt::print("  output '{}': {}\n\n{}\n", b.output, b.difference.message, difference);
+  fmt::print("  {}\n\n{}{}", what, difference, difference.empty() ? "" : "\n");
   std::string options = o.level == 3 ? "" : fmt::format(" -O{}", o.level);
   for (const std::string& pass : o.disable) options += " --disable " + pass;
   fmt::print("the graphs: tenon optimize {0}{1} --max-rewrites {2} -o before.tir\n            tenon optimize {0}{1} --max-rewrites {3} -o after.tir\n",

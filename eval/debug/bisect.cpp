@@ -18,7 +18,8 @@ class Bisector {
 
   Result<Bisection> run() {
     TENON_ASSIGN_OR_RETURN(expected_, ir::evaluate_graph(graph_, inputs_, evaluation()));
-    TENON_RETURN_IF_ERROR(optimise(-1, &out_.rewrites).status());
+    // What the passes refuse by themselves is no rewrite's fault.
+    if (Status all = optimise(-1, &out_.rewrites).status(); all.code() == Code::kUnsupported || all.code() == Code::kNotFound) return all;
     TENON_ASSIGN_OR_RETURN(out_.differs, differs(-1));
     if (!out_.differs) return std::move(out_);
     TENON_ASSIGN_OR_RETURN(out_.before_any, differs(0));
@@ -56,8 +57,9 @@ class Bisector {
     passes::RewriteLog log;
     passes::PipelineOptions options = pipeline(rewrites);
     options.log = &log;
-    TENON_RETURN_IF_ERROR(passes::run_pipeline(*copy, options));
+    Status status = passes::run_pipeline(*copy, options);
     if (taken != nullptr) *taken = log.taken;
+    TENON_RETURN_IF_ERROR(std::move(status));
     return copy;
   }
 
@@ -128,10 +130,10 @@ class Bisector {
     log.watched[number];
     passes::PipelineOptions options = pipeline(number);
     options.log = &log;
-    TENON_RETURN_IF_ERROR(passes::run_pipeline(*after, options));
+    const Status status = passes::run_pipeline(*after, options);  // its failure may be what is wrong
     out_.culprit = log.watched.at(number);
     out_.before = ir::to_text(*before);
-    out_.after = ir::to_text(*after);
+    out_.after = status.ok() ? ir::to_text(*after) : out_.before;
     return {};
   }
 
