@@ -150,7 +150,9 @@ Status perturb(const ir::Node& node, std::span<HostValue> outputs, uint64_t seed
   const ir::Compute& compute = node.op().compute;
   if (compute.structural || node.num_regions() > 0) return {};
   std::vector<bool> moves(outputs.size(), compute.decompose != nullptr);
-  if (compute.body != nullptr)
+  const auto ranked = [](const ir::Value* v) { return v == nullptr || (v->type().known() && (!v->type().is_tensor() || v->tensor().ranked())); };
+  const bool typed = std::ranges::all_of(node.inputs(), ranked) && std::ranges::all_of(node.outputs(), ranked);
+  if (compute.body != nullptr && typed)
     if (const Result<std::vector<ir::Body>> bodies = compute.body(node); bodies.ok())
       for (size_t i = 0; i < std::min(moves.size(), bodies->size()); ++i) moves[i] = rounds((*bodies)[i]);
   for (size_t i = 0; i < outputs.size(); ++i)
@@ -179,7 +181,10 @@ Result<RoundOff> measure_round_off(const ir::Graph& graph, std::span<const HostV
                                    const std::function<bool(const RoundOff&)>& go_on) {
   if (is_random(graph))
     return Status(Code::kUnsupported, "a model with random operations gives other outputs in every run");
-  TENON_ASSIGN_OR_RETURN(const std::vector<HostValue> base, ir::evaluate_graph(graph, inputs));
+  // Bodies, which say what rounds, want types.
+  const std::unique_ptr<ir::Graph> inferred = graph.clone();
+  const ir::Graph& typed = ir::infer_graph(*inferred).ok() ? *inferred : graph;
+  TENON_ASSIGN_OR_RETURN(const std::vector<HostValue> base, ir::evaluate_graph(typed, inputs));
   RoundOff out;
   out.noise.resize(base.size());
   out.unordered_noise.resize(base.size());
@@ -190,7 +195,7 @@ Result<RoundOff> measure_round_off(const ir::Graph& graph, std::span<const HostV
     options.alter = [&](const ir::Node& node, std::span<HostValue> outputs) {
       return perturb(node, outputs, hash_combine(sample, step++));
     };
-    TENON_ASSIGN_OR_RETURN(const std::vector<HostValue> moved, ir::evaluate_graph(graph, inputs, options));
+    TENON_ASSIGN_OR_RETURN(const std::vector<HostValue> moved, ir::evaluate_graph(typed, inputs, options));
     for (size_t i = 0; i < base.size(); ++i) {
       out.noise[i] = std::max(out.noise[i], relative_distance(moved[i], base[i]));
       out.unordered_noise[i] = std::max(out.unordered_noise[i], unordered_distance(moved[i], base[i]));

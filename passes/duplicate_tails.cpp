@@ -176,7 +176,8 @@ class Duplicator {
     const std::vector<Node*> tail = tail_of(node);
     int64_t count = 0;
     for (const Node* n : tail) count += count_nodes(*n);
-    if (tail.empty() || count > kMaxCopied - copied_ || !context_.take_rewrite(node)) return false;
+    const Node* const one = &node;
+    if (tail.empty() || count > kMaxCopied - copied_ || !context_.take_rewrite(std::span(&one, 1), false)) return false;
     copied_ += count;  // also when it comes to nothing: trying takes as long
     return take_in(node, tail);
   }

@@ -67,6 +67,16 @@ Value* output_of(const Node& node, const std::string& name) {
   return nullptr;
 }
 
+/// The same for a value that the fused node's region has a copy of, as name_N.
+Value* copy_of(const Node& node, const std::string& name) {
+  for (Value* output : node.outputs()) {
+    const std::string_view made = output->name();
+    if (!node.graph()->parent() || !made.starts_with(name) || made.size() < name.size() + 2 || made[name.size()] != '_') continue;
+    if (made.find_first_not_of("0123456789", name.size() + 1) == std::string_view::npos) return output;
+  }
+  return nullptr;
+}
+
 }  // namespace
 
 Result<Fault> parse_fault(std::string_view text) {
@@ -99,18 +109,20 @@ std::vector<std::string> places_of(const Graph& graph, const std::string& node) 
 
 Status spoil_node(Graph& graph, const std::string& node, std::span<const std::string> places) {
   Value* value = find(graph, [&](const Node& n) { return n.name() == node && n.num_outputs() > 0 ? n.output() : nullptr; });
-  for (const std::string& place : places)
+  for (const std::string& place : places) {
     if (value == nullptr) value = find(graph, [&](const Node& n) { return output_of(n, place); });
+    if (value == nullptr) value = find(graph, [&](const Node& n) { return copy_of(n, place); });
+  }
   if (value == nullptr)
     return Status(Code::kNotFound, fmt::format("nothing is left of a node '{}' after the passes", node), "planting a fault",
                   "tenon inspect MODEL --placement lists what is");
   return spoil(*value).at(fmt::format("node '{}'", node));
 }
 
-Status spoil_value(Graph& graph, const std::string& name) {
-  Value* const value = find(graph, [&](const Node& n) { return output_of(n, name); });
-  if (value == nullptr) return Status(Code::kNotFound, fmt::format("it leaves no value '{}'", name));
-  return spoil(*value);
+Status spoil_result(const Node& node) {
+  for (Value* output : node.outputs())
+    if (!output->unused()) return spoil(*output);
+  return Status(Code::kUnsupported, "nothing uses its results, so none can be made wrong", {}, "choose another rewrite");
 }
 
 }  // namespace tenon::passes

@@ -28,7 +28,8 @@ std::vector<std::string> places_of(const ir::Graph& graph, const std::string& no
 /// After the passes: the first result of the node of this name, else the first of `places` that is left. kNotFound without one,
 /// kUnsupported for results that cannot be made wrong (strings, sequences, packed and complex types).
 Status spoil_node(ir::Graph& graph, const std::string& node, std::span<const std::string> places);
-/// The value of this name, that a node computes. Fails in the same ways.
-Status spoil_value(ir::Graph& graph, const std::string& name);
+/// The first result of a node that something uses, as what uses it sees it: the node may be replaced after, and what stands for the
+/// result then is made wrong. Fails in the same ways, and where nothing uses a result.
+Status spoil_result(const ir::Node& node);
 
 }  // namespace tenon::passes

@@ -32,16 +32,18 @@ struct PassContext {
   /// Rewrites that may still be applied (--max-rewrites); a pass asks before each. Negative: no limit.
   int64_t rewrites_left = -1;
   RewriteLog log;
+  int64_t wrong_rewrite = 0;                   // Fault::rewrite
+  Status wrong;                                // of making it wrong
   bool take_rewrite(const ir::Node& node) {
     const ir::Node* const one = &node;
     return take_rewrite(std::span(&one, 1));
   }
-  /// Of several nodes at once.
-  bool take_rewrite(std::span<const ir::Node* const> nodes) {
+  /// Of several nodes at once, in graph order. `replaceable`: nothing is left to do but to put something in the place of what the last
+  /// one gives, so a fault may be planted behind that.
+  bool take_rewrite(std::span<const ir::Node* const> nodes, bool replaceable = true) {
     if (rewrites_left == 0) return false;
     if (rewrites_left > 0) --rewrites_left;
-    ++log.taken;
-    if (!log.watched.empty()) describe(nodes);
+    if (++log.taken == wrong_rewrite || !log.watched.empty()) take_note(nodes, replaceable);
     return true;
   }
   int64_t max_fold_bytes = int64_t{64} << 20;  // fold-constants does not make larger constants
@@ -56,7 +58,7 @@ struct PassContext {
   std::string_view pass;                       // the one that runs
 
  private:
-  void describe(std::span<const ir::Node* const> nodes);
+  void take_note(std::span<const ir::Node* const> nodes, bool replaceable);
 };
 
 /// One row a pass: name (fold-constants), one line of help, the lowest -O level that runs it, and the function. run()
@@ -80,7 +82,7 @@ struct PipelineOptions {
   std::function<void(std::string_view text)> print;   // where print_after goes
   bool verify_each = false;
   int64_t max_rewrites = -1;
-  RewriteLog* log = nullptr;  // rewrites to describe
+  RewriteLog* log = nullptr;  // rewrites to describe; written also when a pass fails
   Fault fault;                // made on purpose
   /// The result is to be written as a model for others to run: ops that users know (Softmax,
   /// LayerNormalization …) stay whole, and one standard op is preferred even where kernels would be as well off without it.

@@ -70,31 +70,19 @@ std::string describe(const ir::Node& node) {
   return fmt::format("{} '{}'", node.op_name(), node.name().empty() && node.num_outputs() > 0 ? node.output()->name() : node.name());
 }
 
-/// Makes the rewrite wrong that the fault names, once the pass that took it is through.
-Status spoil_rewrite(ir::Graph& graph, const Fault& fault, const RewriteLog& log) {
-  const auto found = log.watched.find(fault.rewrite);
-  if (fault.rewrite == 0 || found == log.watched.end() || found->second.number == 0) return {};
-  Status status(Code::kNotFound, "it leaves no value to make wrong");
-  for (const std::string& name : found->second.values) {
-    status = spoil_value(graph, name);
-    if (status.ok()) break;
-  }
-  return std::move(status).at(fmt::format("fault in rewrite {} ({} of {})", fault.rewrite, found->second.pass,
-                                          fmt::join(found->second.nodes, ", "))).with_hint("choose another rewrite");
-}
-
 }  // namespace
 
-void PassContext::describe(std::span<const ir::Node* const> nodes) {
-  const auto found = log.watched.find(log.taken);
-  if (found == log.watched.end()) return;
-  Rewrite& rewrite = found->second;
-  rewrite = {log.taken, std::string(pass), {}, {}};
+void PassContext::take_note(std::span<const ir::Node* const> nodes, bool replaceable) {
+  Rewrite rewrite{log.taken, std::string(pass), {}, {}};
   for (const ir::Node* node : nodes) {
-    rewrite.nodes.push_back(passes::describe(*node));
+    rewrite.nodes.push_back(describe(*node));
     for (const ir::Value* output : node->outputs()) rewrite.values.push_back(output->name());
   }
-  std::ranges::reverse(rewrite.values);  // of a group, what it gives is last
+  if (log.taken == wrong_rewrite) {
+    Status planted = replaceable ? spoil_result(*nodes.back()) : Status(Code::kUnsupported, "it moves what follows as well");
+    wrong = std::move(planted).at(fmt::format("rewrite {}, {} of {}", log.taken, pass, fmt::join(rewrite.nodes, ", ")));
+  }
+  if (const auto found = log.watched.find(log.taken); found != log.watched.end()) found->second = std::move(rewrite);
 }
 
 Status run_pipeline(ir::Graph& graph, const PipelineOptions& options, std::vector<PassTime>* times) {
@@ -105,20 +93,20 @@ Status run_pipeline(ir::Graph& graph, const PipelineOptions& options, std::vecto
   context.for_export = options.for_export;
   context.interrupt = options.interrupt;
   if (options.log != nullptr) context.log.watched = options.log->watched;
-  if (options.fault.rewrite != 0) context.log.watched.try_emplace(options.fault.rewrite);
+  context.wrong_rewrite = options.fault.rewrite;
   std::vector<std::string> places;
   if (!options.fault.node.empty()) places = places_of(graph, options.fault.node);
-  bool spoiled = false;
+  Status status;
   for (const PassInfo& pass : pipeline()) {
     if (pass.level > options.level || (pass.lowering && options.for_export) || named(options.disabled, pass.name)) continue;
     context.pass = pass.name;
-    TENON_RETURN_IF_ERROR(run_pass(pass, graph, options, context, times));
-    if (spoiled || options.fault.rewrite == 0 || context.log.taken < options.fault.rewrite) continue;
-    TENON_RETURN_IF_ERROR(spoil_rewrite(graph, options.fault, context.log));
-    spoiled = true;
+    status = run_pass(pass, graph, options, context, times);
+    if (!context.wrong.ok()) status = context.wrong;
+    if (!status.ok()) break;
   }
   if (options.log != nullptr) *options.log = std::move(context.log);
-  return options.fault.node.empty() ? Status() : spoil_node(graph, options.fault.node, places);
+  if (!status.ok() || options.fault.node.empty()) return status;
+  return spoil_node(graph, options.fault.node, places);
 }
 
 }  // namespace tenon::passes

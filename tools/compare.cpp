@@ -15,7 +15,8 @@ constexpr const char* kText =
     "difference from the first variant. 'own' is that from what the reference interpreter makes of the variant's own values of the\n"
     "compared values before: what comes in wrong is taken as it is, so it names the node that is wrong even when all after it are.\n"
     "Both must be within |a - e| <= atol + scaled-atol * S + rtol * |e| as in tenon verify; what is not is within round-off when the\n"
-    "nodes in question move as far by themselves in --round-off runs whose operations round by chance 1 ulp up or down.\n"
+    "nodes in question move as far by themselves in --round-off runs whose operations round by chance 1 ulp up or down. --rtol, --atol\n"
+    "and --scaled-atol turn that off unless --round-off is given as well.\n"
     "Exit status: 1 when an own error or an output is beyond that.\n\n"
     "The variants are all combinations of --backend, -O and --target; the reference knows only one.\n\n"
     "Examples:\n"
@@ -33,8 +34,10 @@ struct Options {
   int threads = 0, top = 10, round_off = 8;
   bool tap_outputs = false;
   CLI::Option* backend_given = nullptr;
+  CLI::Option* rtol_given = nullptr;
   CLI::Option* atol_given = nullptr;
   CLI::Option* scaled_given = nullptr;
+  CLI::Option* round_off_given = nullptr;
 };
 
 /// All combinations, in the order of the backends, then levels, then targets; the reference once.
@@ -142,9 +145,11 @@ void print(const Options& o, const eval::Comparison& c, std::span<const eval::Va
   print_table(o, c, variants);
   if (c.first) print_place("first beyond the tolerance", c.values[*c.first], variants);
   if (c.worst && c.first != c.worst) print_place(c.first ? "worst" : "largest own error, within the tolerance", c.values[*c.worst], variants);
+  std::string_view said;  // one sentence may stand for all outputs
   for (const auto& row : c.outputs) {
-    if (row.ok && row.note.empty()) continue;
+    if (row.note.empty() || row.note == said) continue;
     fmt::print("output '{}' of {}: {}\n", row.name, variants[row.variant].name, row.note);
+    said = row.note;
   }
   if (!c.first && !c.ok) fmt::print("no node is wrong by itself: small differences grow on the way, see the totals\n");
   fmt::print("{}\n", c.ok ? "they agree" : "they differ");
@@ -167,9 +172,11 @@ Status reproduce(const Options& o, const ir::Graph& graph, const eval::Compariso
   TENON_ASSIGN_OR_RETURN(const eval::Reproducer found, eval::reproduce(graph, variants[row.variant], inputs, tapped[row.variant].values, row.value, options));
   TENON_ASSIGN_OR_RETURN(const bool still, eval::write_reproducer(found, variants[row.variant], o.reproduce, options));
   progress.clear();
-  const size_t nodes = eval::count_operations(*found.piece.graph);
-  fmt::print(out, "{}: {} node{} that differ{}, found in {} runs; as ONNX {}\n", o.reproduce, nodes, nodes == 1 ? "" : "s", nodes == 1 ? "s" : "", found.runs,
-             still ? "the difference shows" : "the difference does NOT show, but model.tir has it");
+  std::vector<std::string> names;
+  for (const auto& node : found.piece.graph->nodes())
+    if (!node->is("Constant")) names.push_back(eval::describe(*node));
+  fmt::print(out, "{}: {} that differ{} ({}), found in {} runs; as ONNX {}\n", o.reproduce, names.size() == 1 ? "1 node" : fmt::format("{} nodes", names.size()),
+             names.size() == 1 ? "s" : "", fmt::join(names, ", "), found.runs, still ? "the difference shows" : "the difference does NOT show, but model.tir has it");
   return {};
 }
 
@@ -186,7 +193,9 @@ Result<int> compare(Options& o) {
   options.tolerance.atol = o.atol;
   // An absolute tolerance replaces the scaled one unless both are given.
   options.tolerance.scaled_atol = o.atol_given->count() > 0 && o.scaled_given->count() == 0 ? 0 : o.scaled_atol;
-  options.round_off_samples = o.round_off;
+  // A tolerance that someone asks for is the one that holds.
+  const bool strict = o.rtol_given->count() + o.atol_given->count() + o.scaled_given->count() > 0;
+  options.round_off_samples = strict && o.round_off_given->count() == 0 ? 0 : o.round_off;
   options.taps.session.num_threads = o.threads;
   options.taps.session.max_bytes = o.model.max_bytes;
   TENON_ASSIGN_OR_RETURN(options.taps.max_spill_bytes, parse_size(o.spill_limit, "--spill-limit"));
@@ -213,10 +222,10 @@ void add_compare(CLI::App& app, int& status) {
   sub->add_option("-O", o->level, "Optimisation levels, separated by commas")->type_name("0..3,...");
   sub->add_option("--target", o->target, "CPUs to compile for, separated by commas: host, x86-64-v2, x86-64-v3, x86-64-v4")->type_name("CPU,...");
   sub->add_option("--threads", o->threads, "Threads; 0: all cores")->type_name("N")->check(thread_count());
-  sub->add_option("--rtol", o->rtol, "Relative tolerance")->check(non_negative());
+  o->rtol_given = sub->add_option("--rtol", o->rtol, "Relative tolerance")->check(non_negative());
   o->atol_given = sub->add_option("--atol", o->atol, "Absolute tolerance; alone, it replaces --scaled-atol")->check(non_negative());
   o->scaled_given = sub->add_option("--scaled-atol", o->scaled_atol, "Tolerance relative to the largest magnitude of the value")->check(non_negative());
-  sub->add_option("--round-off", o->round_off, "Runs with random rounding of what is beyond the tolerance; 0: none")->check(CLI::Range(0, 1000).description(""))->type_name("N");
+  o->round_off_given = sub->add_option("--round-off", o->round_off, "Runs with random rounding of what is beyond the tolerance; 0, and beside a given tolerance: none")->check(CLI::Range(0, 1000).description(""))->type_name("N");
   sub->add_option("--top", o->top, "Rows of the table: the largest own errors, as shares of what is allowed")->check(CLI::Range(0, 1000000).description(""))->type_name("N");
   sub->add_flag("--tap-outputs", o->tap_outputs,
                 "Look into backends that show nothing but outputs by making values outputs, some at a time; they may fuse less then than without");

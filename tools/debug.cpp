@@ -23,8 +23,10 @@ struct Options {
   double rtol = 1e-3, atol = 0, scaled_atol = 1e-4;
   int threads = 0, level = 3, round_off = 8, context = 2, max_lines = 60;
   bool bisect = false;
+  CLI::Option* rtol_given = nullptr;
   CLI::Option* atol_given = nullptr;
   CLI::Option* scaled_given = nullptr;
+  CLI::Option* round_off_given = nullptr;
 };
 
 nlohmann::json to_json(const Options& o, const eval::Bisection& b, const std::string& difference) {
@@ -44,15 +46,16 @@ void print(const Options& o, const eval::Bisection& b, const std::string& differ
     fmt::print("no output differs from the unoptimised graph\n");
     return;
   }
+  const std::string what = b.output.empty() ? "the model does not run: " + b.difference.message : fmt::format("output '{}': {}", b.output, b.difference.message);
   if (b.before_any) {
-    fmt::print("output '{}' differs before the first rewrite: {}\n", b.output, b.difference.message);
+    fmt::print("{} before the first rewrite\n", what);
     fmt::print("the fault is in what is not counted (infer, decompose){}: tenon compare names the node\n", o.backend == "reference" ? "" : " or in generated code");
     return;
   }
   if (b.culprit.number == 0) return;
   fmt::print("rewrite {} is the first after which outputs are wrong\n", b.culprit.number);
   fmt::print("  pass    {}\n  nodes   {}\n  values  {}\n", b.culprit.pass, fmt::join(b.culprit.nodes, ", "), fmt::join(b.culprit.values, ", "));
-  fmt::print("  output '{}': {}\n\n{}\n", b.output, b.difference.message, difference);
+  fmt::print("  {}\n\n{}{}", what, difference, difference.empty() ? "" : "\n");
   std::string options = o.level == 3 ? "" : fmt::format(" -O{}", o.level);
   for (const std::string& pass : o.disable) options += " --disable " + pass;
   fmt::print("the graphs: tenon optimize {0}{1} --max-rewrites {2} -o before.tir\n            tenon optimize {0}{1} --max-rewrites {3} -o after.tir\n",
@@ -83,7 +86,9 @@ Result<int> debug(Options& o) {
   options.tolerance.rtol = o.rtol;
   options.tolerance.atol = o.atol;
   options.tolerance.scaled_atol = o.atol_given->count() > 0 && o.scaled_given->count() == 0 ? 0 : o.scaled_atol;
-  options.round_off_samples = o.round_off;
+  // A tolerance that someone asks for is the one that holds.
+  const bool strict = o.rtol_given->count() + o.atol_given->count() + o.scaled_given->count() > 0;
+  options.round_off_samples = strict && o.round_off_given->count() == 0 ? 0 : o.round_off;
   options.session.num_threads = o.threads;
   options.session.max_bytes = o.model.max_bytes;
   options.interrupt = o.model.interrupt;
@@ -109,10 +114,10 @@ void add_debug(CLI::App& app, int& status) {
   add_target(*sub, o->target);
   add_list(*sub, "--disable", o->disable, "PASS", "Leave out this pass. Repeatable");
   sub->add_option("--threads", o->threads, "Threads; 0: all cores")->type_name("N")->check(thread_count());
-  sub->add_option("--rtol", o->rtol, "Relative tolerance")->check(non_negative());
+  o->rtol_given = sub->add_option("--rtol", o->rtol, "Relative tolerance")->check(non_negative());
   o->atol_given = sub->add_option("--atol", o->atol, "Absolute tolerance; alone, it replaces --scaled-atol")->check(non_negative());
   o->scaled_given = sub->add_option("--scaled-atol", o->scaled_atol, "Tolerance relative to the largest expected magnitude")->check(non_negative());
-  sub->add_option("--round-off", o->round_off, "Runs with random rounding when outputs are beyond the tolerance; 0: none")->check(CLI::Range(0, 1000).description(""))->type_name("N");
+  o->round_off_given = sub->add_option("--round-off", o->round_off, "Runs with random rounding when outputs are beyond the tolerance; 0, and beside a given tolerance: none")->check(CLI::Range(0, 1000).description(""))->type_name("N");
   sub->add_option("--context", o->context, "Lines around what the rewrite changed")->check(CLI::Range(0, 1000).description(""))->type_name("N");
   sub->add_option("--lines", o->max_lines, "Lines of the difference at most")->check(CLI::Range(1, 1000000).description(""))->type_name("N");
   sub->add_option("--json", o->json, "Write what is found to a file, or - for stdout")->type_name("PATH");

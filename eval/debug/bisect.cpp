@@ -18,7 +18,8 @@ class Bisector {
 
   Result<Bisection> run() {
     TENON_ASSIGN_OR_RETURN(expected_, ir::evaluate_graph(graph_, inputs_, evaluation()));
-    TENON_ASSIGN_OR_RETURN(const std::unique_ptr<ir::Graph> optimised, optimise(-1, &out_.rewrites));
+    // What the passes refuse by themselves is no rewrite's fault.
+    if (Status all = optimise(-1, &out_.rewrites).status(); all.code() == Code::kUnsupported || all.code() == Code::kNotFound) return all;
     TENON_ASSIGN_OR_RETURN(out_.differs, differs(-1));
     if (!out_.differs) return std::move(out_);
     TENON_ASSIGN_OR_RETURN(out_.before_any, differs(0));
@@ -56,8 +57,9 @@ class Bisector {
     passes::RewriteLog log;
     passes::PipelineOptions options = pipeline(rewrites);
     options.log = &log;
-    TENON_RETURN_IF_ERROR(passes::run_pipeline(*copy, options));
+    Status status = passes::run_pipeline(*copy, options);
     if (taken != nullptr) *taken = log.taken;
+    TENON_RETURN_IF_ERROR(std::move(status));
     return copy;
   }
 
@@ -79,7 +81,7 @@ class Bisector {
     if (options_.progress)
       options_.progress(rewrites < 0 ? fmt::format("run {}: all {} rewrites", out_.runs, out_.rewrites) : fmt::format("run {}: the first {} of {} rewrites", out_.runs, rewrites, out_.rewrites));
     Result<std::vector<HostValue>> outputs = outputs_after(rewrites);
-    if (!outputs.ok()) return std::move(outputs).status().at(rewrites < 0 ? std::string("with all rewrites") : fmt::format("with {} rewrites", rewrites));
+    if (!outputs.ok()) return fails(std::move(outputs).status().at(rewrites < 0 ? std::string("with all rewrites") : fmt::format("with {} rewrites", rewrites)));
     for (size_t i = 0; i < expected_.size(); ++i) {
       const Difference d = compare(expected_[i], (*outputs)[i], options_.tolerance);
       if (d.ok) continue;
@@ -90,6 +92,17 @@ class Bisector {
       return true;
     }
     return false;
+  }
+
+  /// A run that fails where the graph as it is does not is wrong, too, unless it was stopped or could not be made as asked.
+  Result<bool> fails(Status status) {
+    const Code code = status.code();
+    if (code == Code::kCancelled || code == Code::kDeadlineExceeded || code == Code::kResourceExhausted || code == Code::kIo) return status;
+    out_.output.clear();
+    out_.difference = {};
+    out_.difference.ok = false;
+    out_.difference.message = status.to_string();
+    return true;
   }
 
   /// No further off than the model's own outputs move when every operation rounds in another way; measured once.
@@ -117,10 +130,10 @@ class Bisector {
     log.watched[number];
     passes::PipelineOptions options = pipeline(number);
     options.log = &log;
-    TENON_RETURN_IF_ERROR(passes::run_pipeline(*after, options));
+    const Status status = passes::run_pipeline(*after, options);  // its failure may be what is wrong
     out_.culprit = log.watched.at(number);
     out_.before = ir::to_text(*before);
-    out_.after = ir::to_text(*after);
+    out_.after = status.ok() ? ir::to_text(*after) : out_.before;
     return {};
   }
 

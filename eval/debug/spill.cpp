@@ -59,10 +59,10 @@ Spill& Spill::operator=(Spill&& other) noexcept {
 
 Status Spill::put(const std::string& name, const Tensor& tensor) {
   if (!tensor.defined() || tensor.dtype() == DType::kString)
-    return Status(Code::kUnsupported, "only tensors of numbers can be kept", fmt::format("value '{}'", name));
+    return Status(Code::kUnsupported, "only tensors of numbers can be kept", fmt::format("value {}", name));
   const uint64_t bytes = tensor.bytes();
   if (bytes > max_bytes_ || end_ > max_bytes_ - bytes)
-    return Status(Code::kResourceExhausted, fmt::format("the values take more than {} bytes on disk", max_bytes_), fmt::format("value '{}'", name),
+    return Status(Code::kResourceExhausted, fmt::format("the values take more than {} bytes on disk", max_bytes_), fmt::format("value {}", name),
                   "give a larger --spill-limit");
   TENON_RETURN_IF_ERROR(transfer([this](const std::byte* d, size_t n, off_t at) { return ::pwrite(fd_, d, n, at); }, tensor.data(), bytes, end_, "write"));
   places_.insert_or_assign(name, Place{end_, tensor.dtype(), tensor.shape()});

@@ -92,6 +92,7 @@ TEST_F(Cli, VersionAndHelp) {
   EXPECT_EQ(tenon("--version"), 0);
   EXPECT_THAT(out_, StartsWith("tenon "));
   for (const char* command : {"inspect", "check", "optimize", "compile", "run", "verify", "bench", "eval", "data", "ops"}) {
+  for (const char* command : {"inspect", "check", "optimize", "compile", "run", "verify", "bench", "eval", "compare", "debug", "ops"}) {
     EXPECT_EQ(tenon(fmt::format("{} --help", command)), 0) << command;
     EXPECT_THAT(out_, HasSubstr("Examples:")) << command;
   }
@@ -364,6 +365,71 @@ TEST_F(Cli, BenchReportsInJson) {
     EXPECT_TRUE(second.contains(key)) << key;
   EXPECT_EQ(second["ratio"]["vs"], "reference");
   EXPECT_EQ(second["ratio"]["ci95"].size(), 2u);
+}
+
+TEST_F(Cli, EvalReportsAccuracyOfEachBackend) {
+  const fs::path digits = fs::path(TENON_SOURCE_DIR) / "models/digits", data = digits / "data";
+  const std::string model = (digits / "model.onnx").string(), labels = (data / "test-labels.idx1-ubyte").string();
+  const std::string images = (data / "test-images.idx3-ubyte").string();
+  const std::string common = fmt::format("eval {} --backend reference,cpu --limit 40 --batch 16 --singles 2", model);
+  EXPECT_EQ(tenon(fmt::format("{} --dataset {},{} --json -", common, images, labels)), 0) << err_;
+  const json report = json::parse(out_);
+  EXPECT_EQ(report["images"], 40);
+  ASSERT_EQ(report["results"].size(), 2u);
+  EXPECT_GE(report["results"][0]["correct"], 34);
+  EXPECT_EQ(report["results"][1]["correct"], report["results"][0]["correct"]);
+  EXPECT_EQ(report["results"][1]["disagreements"], 0);
+  EXPECT_LT(report["results"][1]["max_abs"], 1e-3);
+  EXPECT_EQ(tenon(fmt::format("{} --dataset {},{} --show 2", common, images, labels)), 0) << err_;
+  EXPECT_THAT(out_, HasSubstr("█"));
+  EXPECT_EQ(tenon(fmt::format("{} --dataset {}", common, images)), 2);
+  EXPECT_EQ(tenon(fmt::format("{} --dataset {},{}", common, labels, labels)), 2);
+  EXPECT_THAT(err_, StartsWith("error: images have rank 1"));
+  EXPECT_EQ(tenon(fmt::format("{} --dataset {},{}", common, model, labels)), 2);
+}
+
+TEST_F(Cli, CompareNamesTheWrongNodeAndReproducesIt) {
+  const std::string m = model().string(), out = (folder_ / "out").string();
+  EXPECT_EQ(tenon("compare " + m + " --test-data --json -"), 0) << err_;
+  json report = json::parse(out_);
+  EXPECT_EQ(report["kind"], "compare");
+  EXPECT_EQ(report["variants"], json({"reference", "cpu -O3"}));
+  EXPECT_EQ(report["uncompared"], 1);
+  EXPECT_TRUE(report["first"].is_null());
+  EXPECT_EQ(report["values"].size(), 1U);
+  // y = relu(x) + 1 with relu wrong: 1.25 r + 0.25 in the place of r, of 3 at most.
+  EXPECT_EQ(tenon("compare " + m + " --test-data --plant-fault kernel:r --json - --reproduce " + out), 1) << err_;
+  report = json::parse(out_);
+  EXPECT_EQ(report["first"]["name"], "y");
+  EXPECT_NEAR(report["first"]["own_abs"].get<double>(), 1, 1e-5);
+  EXPECT_EQ(report["first"]["covers"].size(), 2U);
+  EXPECT_TRUE(fs::exists(out + "/test_data_set_0/output_0.pb"));
+  EXPECT_EQ(tenon("verify " + out), 0) << "without the fault";
+  EXPECT_EQ(tenon("compare " + out + " --test-data --plant-fault kernel:r"), 1) << err_;
+  EXPECT_THAT(out_, HasSubstr("first beyond the tolerance: Relu"));
+  EXPECT_EQ(tenon("compare " + m + " --reproduce " + out), 2);
+  EXPECT_THAT(err_, HasSubstr("has a model.onnx"));
+  EXPECT_EQ(tenon("compare " + m + " -O 0,3 --top 0"), 0) << err_;
+  for (const char* bad : {"--backend cpu", "-O 4", "-O ''", "--plant-fault x", "--spill-limit none", "--target pdp11,host", "--backend reference,abacus"}) {
+    EXPECT_EQ(tenon(fmt::format("compare {} {}", m, bad)), 2) << bad;
+    EXPECT_THAT(err_, StartsWith("error: ")) << bad;
+  }
+}
+
+TEST_F(Cli, DebugNamesTheWrongRewrite) {
+  const std::string m = model().string();
+  EXPECT_EQ(tenon("debug " + m + " --bisect-passes"), 0) << err_;
+  EXPECT_THAT(out_, HasSubstr("no output differs"));
+  for (const char* backend : {"reference", "cpu"}) {
+    EXPECT_EQ(tenon(fmt::format("debug {} --bisect-passes --plant-fault rewrite:1 --json - --backend {}", m, backend)), 1) << err_;
+    const json report = json::parse(out_);
+    EXPECT_EQ(report["culprit"]["number"], 1);
+    EXPECT_EQ(report["culprit"]["pass"], "fuse");
+    EXPECT_EQ(report["culprit"]["nodes"].size(), 2U);
+  }
+  EXPECT_EQ(tenon("debug " + m), 2);
+  EXPECT_EQ(tenon("debug " + m + " --bisect-passes --disable nothing"), 2);
+  EXPECT_EQ(tenon("debug " + m + " --bisect-passes --backend reference,cpu"), 2);
 }
 
 TEST_F(Cli, DigitsModelVerifies) {
