@@ -77,7 +77,7 @@ std::string error_chart(const std::vector<Row>& rows, std::optional<size_t> firs
                  fmt::format("{}. {} ({}): {}", most.position + 1, shortened(text(*most.value, "name"), 60), text(*most.value, "op"), short_figure(most.error)));
   }
   if (first) chart.vertical(static_cast<double>(*first) + 1.5, "mark", first == worst ? "first and worst" : "first that differs");
-  if (worst && worst != first) chart.vertical(static_cast<double>(*worst) + 1.5, "mark", "worst");
+  if (worst && worst != first) chart.vertical(static_cast<double>(*worst) + 1.5, "mark", "worst", 1);
   std::string foot = legend({"within what is allowed", "differs"}, {0, 1});
   if (stride > 1) foot += note(fmt::format("{} values in {} columns, each as high as its largest.", rows.size(), (rows.size() + stride - 1) / stride));
   const Row& most = *std::max_element(rows.begin(), rows.end(), [](const Row& a, const Row& b) { return a.error < b.error; });

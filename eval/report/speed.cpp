@@ -48,7 +48,7 @@ std::string ratio_chart(const std::vector<Group>& groups, const Names& names, bo
       std::string svg;
       if (ci && ci->low > 0) svg += draw_whisker(chart.scale().at(ci->low), chart.scale().at(ci->high), kMiddle, series);
       svg += draw_dot(chart.scale().at(*median), kMiddle, series, fmt::format("{}: {} {}", names.run(*result), ratio(*median), bracket(ci, ratio)));
-      chart.row(names.run_html(*result), svg, fmt::format("{} <small>{}</small>", ratio(*median), bracket(ci, ratio)));
+      chart.row(names.run_html(*result), svg, with_interval(median, ci, ratio));
     }
   }
   return chart.str("Speed relative to the first backend, with a 95 % interval", left_out(all, chart.rows(), "ratios"));

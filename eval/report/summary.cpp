@@ -133,12 +133,6 @@ Cell resident_cell(const json& result) {
   return Cell::figure(optional(resident, bytes), resident);
 }
 
-/// A figure and, smaller, its interval.
-std::string with_interval(const std::optional<double>& value, const std::optional<Interval>& interval, Formatter format) {
-  if (!value || !interval) return optional(value, format);
-  return fmt::format("{} <small>{}</small>", format(*value), bracket(interval, format));
-}
-
 /// The table that a reader looks at first: one row for a model, a backend and a number of threads.
 struct SummaryTable {
   HtmlTable table{"Medians; a ratio above 1 is faster than the backend that it is relative to; brackets are 95 % intervals",
