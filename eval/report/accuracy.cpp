@@ -50,7 +50,7 @@ std::string scores_table(const json& document, const std::vector<std::string>& m
   const json& results = list(document, "results");
   for (const json& result : results) {
     if (table.rows() >= kMostRows) break;
-    std::vector<Cell> cells = {Cell::text(name(text(result, "backend"), 32)), Cell::figure(escape(text(result, "threads")), number(result, "threads"))};
+    std::vector<Cell> cells = {Cell::text(name(text(result, "backend"), 32)), threads_cell(result)};
     for (const std::string& title : metrics) {
       const json& metric = metric_of(result, title);
       const auto value = number(metric, "value");
@@ -278,6 +278,7 @@ std::string evaluation(const json& document, const Names& names) {
   if (const std::string model = Names::model_of(document); !model.empty()) facts.push_back(names.model_html(model));
   if (const std::string data = text(document, "dataset"); !data.empty()) facts.push_back("data set " + name(data, 80));
   if (const auto n = number(document, "examples")) facts.push_back(fmt::format("{:.0f} examples", *n));
+  if (const auto batch = number(document, "batch")) facts.push_back(fmt::format("batches of {:.0f}", *batch));
   if (const size_t n = list(document, "problems").size()) facts.push_back(fmt::format("{} with problems", n));
   std::string html = facts.empty() ? "" : fmt::format("<p class=\"lead\">{}</p>\n", fmt::join(facts, " · "));
   const std::vector<std::string> metrics = metric_names_of(list(document, "results"));
