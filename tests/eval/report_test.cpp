@@ -188,6 +188,9 @@ TEST(Report, EscapeFollowsTheCharacter) {
   EXPECT_EQ(report::escape("\xC0\xAF\xED\xA0\x80 é 漢 🙂"), "\uFFFD\uFFFD\uFFFD\uFFFD\uFFFD é 漢 🙂");
   EXPECT_EQ(report::shortened("0123456789", 5), "01…89");
   EXPECT_EQ(report::shortened("漢漢漢漢漢漢", 5), "漢漢…漢漢");
+  std::string many;
+  for (int i = 0; i < 1000; ++i) many += i < 500 ? "漢" : "字";
+  EXPECT_EQ(report::shortened(many, 5), "漢漢…字字");
 }
 
 TEST(Report, LongNamesAreShortened) {
