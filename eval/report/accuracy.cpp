@@ -44,18 +44,17 @@ bool higher_is_better(const json& metric, const std::string& title) {
 
 std::string scores_table(const json& document, const std::vector<std::string>& metrics) {
   std::vector<std::string> columns = {"Backend", "Threads"};
-  for (const std::string& title : metrics) columns.insert(columns.end(), {name(title, 32), "95 %"});
+  for (const std::string& title : metrics) columns.push_back(name(title, 32));
   columns.insert(columns.end(), {"Median", "Examples/s", "Compile", "First run", "Arena", "Model", "Largest difference", "Other predictions"});
-  HtmlTable table("Scores and timings", columns);
+  HtmlTable table("Scores with 95 % intervals, and timings", columns);
   const json& results = list(document, "results");
   for (const json& result : results) {
     if (table.rows() >= kMostRows) break;
-    std::vector<Cell> cells = {Cell::text(name(text(result, "backend"), 32)), Cell::figure(escape(text(result, "threads")), number(result, "threads"))};
+    std::vector<Cell> cells = {Cell::text(name(text(result, "backend"), 32)), threads_cell(result)};
     for (const std::string& title : metrics) {
       const json& metric = metric_of(result, title);
       const auto value = number(metric, "value");
-      cells.push_back(Cell::figure(optional(value, score), value));
-      cells.push_back(Cell::figure(bracket(interval(metric, "ci95"), score), {}));
+      cells.push_back(Cell::figure(with_interval(value, interval(metric, "ci95"), score), value));
     }
     const auto figure_of = [&](const char* key, Formatter format) {
       const auto value = number(result, key);
@@ -80,14 +79,16 @@ std::string score_charts(const json& document, const Names& names, const std::ve
   std::string out;
   for (const std::string& title : metrics) {
     std::vector<double> values;
+    bool matrix = false;
     for (const json& result : list(document, "results")) {
       const json& metric = metric_of(result, title);
       const auto value = number(metric, "value");
       if (!value) continue;
+      matrix = matrix || !list(member(metric, "details"), "matrix").empty();
       values.push_back(*value);
       if (const auto ci = interval(metric, "ci95")) values.insert(values.end(), {ci->low, ci->high});
     }
-    if (values.empty()) continue;
+    if (values.empty() || matrix) continue;  // a matrix has a picture of its own
     RowChart chart(Scale::linear(values), score, "score");
     size_t all = 0;
     bool higher = true;
@@ -101,7 +102,7 @@ std::string score_charts(const json& document, const Names& names, const std::ve
       std::string svg;
       if (ci) svg += draw_whisker(chart.scale().at(ci->low), chart.scale().at(ci->high), RowChart::kMiddle, series);
       svg += draw_dot(chart.scale().at(*value), RowChart::kMiddle, series, fmt::format("{}: {} {}", names.run(result), score(*value), bracket(ci, score)));
-      chart.row(names.run_html(result), svg, fmt::format("{} <small>{}</small>", score(*value), bracket(ci, score)));
+      chart.row(names.run_html(result), svg, with_interval(value, ci, score));
     }
     out += chart.str(fmt::format("{}, with a 95 % interval ({} is better)", name(title), higher ? "higher" : "lower"), left_out(all, chart.rows(), "scores"));
   }
@@ -276,7 +277,8 @@ std::string evaluation(const json& document, const Names& names) {
   std::vector<std::string> facts;
   if (const std::string model = Names::model_of(document); !model.empty()) facts.push_back(names.model_html(model));
   if (const std::string data = text(document, "dataset"); !data.empty()) facts.push_back("data set " + name(data, 80));
-  if (const auto n = number(document, "examples")) facts.push_back(fmt::format("{} examples", count(*n)));
+  if (const auto n = number(document, "examples")) facts.push_back(fmt::format("{:.0f} examples", *n));
+  if (const auto batch = number(document, "batch")) facts.push_back(fmt::format("batches of {:.0f}", *batch));
   if (const size_t n = list(document, "problems").size()) facts.push_back(fmt::format("{} with problems", n));
   std::string html = facts.empty() ? "" : fmt::format("<p class=\"lead\">{}</p>\n", fmt::join(facts, " · "));
   const std::vector<std::string> metrics = metric_names_of(list(document, "results"));

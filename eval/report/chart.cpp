@@ -30,6 +30,21 @@ std::string shape(size_t series, double r) {
 
 std::string_view anchor(double fraction) { return fraction < 0.04 ? "start" : fraction > 0.96 ? "end" : "middle"; }
 
+/// Powers of two for sizes, else what is round in decimal.
+std::vector<double> ticks_of(const Scale& scale, Formatter format, size_t most = 6) {
+  if (format != bytes) return scale.ticks(most);
+  std::vector<double> out;
+  if (scale.is_log()) {
+    const double first = std::ceil(std::log2(scale.low())), last = std::floor(std::log2(scale.high()));
+    const double stride = std::max(1.0, std::ceil((last - first + 1) / static_cast<double>(most)));
+    for (double power = first; power <= last; power += stride) out.push_back(std::exp2(power));
+    return out.empty() ? scale.ticks(most) : out;
+  }
+  const double step = std::exp2(std::ceil(std::log2((scale.high() - scale.low()) / static_cast<double>(most))));
+  for (double k = std::ceil(scale.low() / step); k * step <= scale.high() && out.size() <= most; ++k) out.push_back(k == 0 ? 0 : k * step);
+  return out;
+}
+
 /// Lines of the grid behind a plot.
 std::string grid(const Scale& scale, const std::vector<double>& ticks) {
   std::string out;
@@ -40,11 +55,14 @@ std::string grid(const Scale& scale, const std::vector<double>& ticks) {
   return out;
 }
 
+/// Every other label of many is left out where the plot is narrow.
 std::string x_axis(const Scale& scale, Formatter format) {
   std::string out = fmt::format("<svg class=\"axis\" height=\"{}\" aria-hidden=\"true\">", kAxisHeight);
-  for (double tick : scale.ticks()) {
-    const double at = scale.at(tick);
-    out += fmt::format("<text x=\"{}\" y=\"15\" text-anchor=\"{}\">{}</text>", position(at), anchor(at), trimmed(format(tick)));
+  const std::vector<double> ticks = ticks_of(scale, format);
+  for (size_t i = 0; i < ticks.size(); ++i) {
+    const double at = scale.at(ticks[i]);
+    out += fmt::format("<text{} x=\"{}\" y=\"15\" text-anchor=\"{}\">{}</text>", ticks.size() > 4 && i % 2 == 1 ? " class=\"wide\"" : "", position(at), anchor(at),
+                       trimmed(format(ticks[i])));
   }
   return out + "</svg>";
 }
@@ -76,7 +94,7 @@ void RowChart::row(std::string label, std::string svg, std::string value) {
   for (double guide : guides_)
     guides += fmt::format("<line class=\"guide\" x1=\"{0}\" x2=\"{0}\" y1=\"0\" y2=\"100%\"/>", position(scale_.at(guide)));
   body_ += fmt::format("<div class=\"label\">{}</div><div class=\"value\">{}</div><svg class=\"plot\" height=\"{}\" aria-hidden=\"true\">{}{}{}</svg>\n", label,
-                       value, kHeight, grid(scale_, scale_.ticks()), guides, svg);
+                       value, kHeight, grid(scale_, ticks_of(scale_, format_)), guides, svg);
   ++rows_;
 }
 
@@ -130,21 +148,21 @@ void XyChart::column(double x0, double x1, double y0, double y1, size_t series, 
   body_ += draw_box(x_.scale.at(x0), x_.scale.at(x1), top, std::max(bottom - top, 0.0), series, part, title);
 }
 
-void XyChart::vertical(double x, std::string_view part, std::string_view text) {
+void XyChart::vertical(double x, std::string_view part, std::string_view text, int line) {
   const double at = x_.scale.at(x);
-  labels_ += fmt::format("<line class=\"{0}\" x1=\"{1}\" x2=\"{1}\" y1=\"0\" y2=\"100%\"/><text class=\"name\" x=\"{1}\" y=\"12\" dx=\"{2}\" text-anchor=\"{3}\">{4}</text>",
-                         part, position(at), at > 0.6 ? -5 : 5, at > 0.6 ? "end" : "start", escape(text));
+  labels_ += fmt::format("<line class=\"{0}\" x1=\"{1}\" x2=\"{1}\" y1=\"0\" y2=\"100%\"/><text class=\"name\" x=\"{1}\" y=\"{2}\" dx=\"{3}\" text-anchor=\"{4}\">{5}</text>",
+                         part, position(at), 12 + 16 * line, at > 0.6 ? -5 : 5, at > 0.6 ? "end" : "start", escape(text));
 }
 
 std::string XyChart::plot(std::string_view described) const {
   std::string labels;
-  for (double tick : y_.scale.ticks(5)) labels += fmt::format("<text x=\"100%\" dx=\"-6\" y=\"{:.1f}\" text-anchor=\"end\">{}</text>", px(tick) + 4, trimmed(y_.format(tick)));
+  for (double tick : ticks_of(y_.scale, y_.format, 5)) labels += fmt::format("<text x=\"100%\" dx=\"-6\" y=\"{:.1f}\" text-anchor=\"end\">{}</text>", px(tick) + 4, trimmed(y_.format(tick)));
   std::string lines;
-  for (double tick : y_.scale.ticks(5)) lines += fmt::format("<line class=\"grid\" x1=\"0\" x2=\"100%\" y1=\"{0:.1f}\" y2=\"{0:.1f}\"/>", px(tick));
+  for (double tick : ticks_of(y_.scale, y_.format, 5)) lines += fmt::format("<line class=\"grid\" x1=\"0\" x2=\"100%\" y1=\"{0:.1f}\" y2=\"{0:.1f}\"/>", px(tick));
   return fmt::format(
       "<div class=\"xy\"><div class=\"y-title\">{}</div><svg class=\"axis\" height=\"{h}\" aria-hidden=\"true\">{}</svg>"
       "<svg class=\"plot\" height=\"{h}\" role=\"img\" aria-label=\"{}\">{}{}{}{}</svg>{}<div class=\"x-title\">{}</div></div>",
-      y_.title, labels, escape(described), grid(x_.scale, x_.scale.ticks()), lines, body_, labels_, x_axis(x_.scale, x_.format), x_.title,
+      y_.title, labels, escape(described), grid(x_.scale, ticks_of(x_.scale, x_.format)), lines, body_, labels_, x_axis(x_.scale, x_.format), x_.title,
       fmt::arg("h", height_));
 }
 

@@ -66,9 +66,10 @@ class XyChart {
   void label(Point at, std::string_view text, double distance = 8);
   /// `part` is its class: "line", "roof", "front"; `dashes` as in stroke-dasharray, or empty.
   void line(const std::vector<Point>& points, size_t series, std::string_view part, std::string_view dashes = {});
-  /// From the x axis up to `value`, from x to the next.
+  /// The rectangle between two values of each axis.
   void column(double x0, double x1, double y0, double y1, size_t series, std::string_view part, std::string_view title);
-  void vertical(double x, std::string_view part, std::string_view text);
+  /// Through the whole height, with a text in so many lines from the top.
+  void vertical(double x, std::string_view part, std::string_view text, int line = 0);
   /// `described` says in words what is to be seen.
   std::string str(std::string_view caption, std::string_view described, std::string_view foot = {}) const;
   /// The plot alone, small, without a figure around it.

@@ -26,18 +26,23 @@ bool agrees(const json& value) {
   return !ok.is_boolean() || ok.get<bool>();
 }
 
-/// The own error, relative where it is known; nullopt where neither is a number.
-std::optional<double> error_of(const json& value) {
-  const auto relative = number(value, "own_rel");
-  return relative ? relative : number(value, "own_abs");
+/// What the chart shows and the table is ordered by.
+struct Measure {
+  const char* key;
+  const char* title;
+};
+
+/// The own error over what is allowed where comparisons say it, else relative, else absolute.
+Measure measure_of(const json& values) {
+  constexpr Measure kMeasures[] = {{"own_share", "own error, as a part of what is allowed"}, {"own_rel", "own error, relative"}, {"own_abs", "own error"}};
+  for (const Measure& measure : kMeasures)
+    if (std::any_of(values.begin(), values.end(), [&](const json& value) { return number(value, measure.key).has_value(); })) return measure;
+  return kMeasures[1];
 }
 
-std::vector<Row> rows_of(const json& values) {
+std::vector<Row> rows_of(const json& values, const Measure& measure) {
   std::vector<Row> out;
-  for (const json& value : values) {
-    const auto error = error_of(value);
-    out.push_back({&value, out.size(), error.value_or(0), agrees(value)});
-  }
+  for (const json& value : values) out.push_back({&value, out.size(), number(value, measure.key).value_or(0), agrees(value)});
   return out;
 }
 
@@ -58,14 +63,16 @@ std::optional<size_t> position_of(const json& wanted, const json& values) {
 std::string short_figure(double value) { return figure(value, 2); }
 std::string axis_figure(double value) { return value >= 1e-3 && value < 1e4 ? figure(value, 1) : fmt::format("{:.0e}", value); }
 
-std::string error_chart(const std::vector<Row>& rows, std::optional<size_t> first, std::optional<size_t> worst) {
+std::string error_chart(const std::vector<Row>& rows, const Measure& measure, std::optional<size_t> first, std::optional<size_t> worst) {
   std::vector<double> ys;
   for (const Row& row : rows)
     if (row.error > 0) ys.push_back(row.error);
   if (ys.empty() || rows.size() < 2) return {};
   const std::vector<double> xs = {1, static_cast<double>(rows.size()) + 1};
+  const bool shares = std::string_view(measure.key) == "own_share";
+  if (shares) ys.push_back(1);
   const Scale y = Scale::logarithmic(ys);
-  XyChart chart({Scale::linear(xs), count, "values, in topological order"}, {y, axis_figure, "own error, relative"}, 240);
+  XyChart chart({Scale::linear(xs), count, "values, in topological order"}, {y, axis_figure, measure.title}, 240);
   const size_t stride = (rows.size() + kMostColumns - 1) / kMostColumns;
   for (size_t start = 0; start < rows.size(); start += stride) {
     const auto begin = rows.begin() + static_cast<ptrdiff_t>(start), end = rows.begin() + static_cast<ptrdiff_t>(std::min(start + stride, rows.size()));
@@ -76,8 +83,9 @@ std::string error_chart(const std::vector<Row>& rows, std::optional<size_t> firs
     chart.column(from, to - 0.15 * (to - from), y.low(), most.error, ok ? 0 : 1, ok ? "area" : "bar",
                  fmt::format("{}. {} ({}): {}", most.position + 1, shortened(text(*most.value, "name"), 60), text(*most.value, "op"), short_figure(most.error)));
   }
+  if (shares) chart.line({{1, 1}, {xs[1], 1}}, 0, "roof", "5 4");
   if (first) chart.vertical(static_cast<double>(*first) + 1.5, "mark", first == worst ? "first and worst" : "first that differs");
-  if (worst && worst != first) chart.vertical(static_cast<double>(*worst) + 1.5, "mark", "worst");
+  if (worst && worst != first) chart.vertical(static_cast<double>(*worst) + 1.5, "mark", "worst", 1);
   std::string foot = legend({"within what is allowed", "differs"}, {0, 1});
   if (stride > 1) foot += note(fmt::format("{} values in {} columns, each as high as its largest.", rows.size(), (rows.size() + stride - 1) / stride));
   const Row& most = *std::max_element(rows.begin(), rows.end(), [](const Row& a, const Row& b) { return a.error < b.error; });
@@ -85,19 +93,21 @@ std::string error_chart(const std::vector<Row>& rows, std::optional<size_t> firs
                    fmt::format("{} values; the largest own error is {} at value {}.", rows.size(), short_figure(most.error), most.position + 1), foot);
 }
 
-std::string values_table(std::vector<Row> rows, std::optional<size_t> first, std::optional<size_t> worst) {
+std::string values_table(std::vector<Row> rows, bool several, std::optional<size_t> first, std::optional<size_t> worst) {
   const size_t all = rows.size();
   const auto rank = [&](const Row& row) { return row.position == first ? 3 : row.position == worst ? 2 : row.ok ? 0 : 1; };
   std::stable_sort(rows.begin(), rows.end(), [&](const Row& a, const Row& b) { return rank(a) != rank(b) ? rank(a) > rank(b) : a.error > b.error; });
-  HtmlTable table("Values with the largest own errors", {"Value", "#", "Op", "Node", "Variant", "Own error", "Own, relative", "Whole error", "Whole, relative", ""});
+  HtmlTable table("Values with the largest own errors", {"Value", "#", "Op", "Node", "Variant", "Of allowed", "Own error", "Own, relative", "Whole error", "Whole, relative"});
   for (const Row& row : rows) {
     if (table.rows() >= kMostListed) break;
     const json& v = *row.value;
-    std::vector<Cell> cells = {Cell::text(name(text(v, "name"), 48)), Cell::figure(std::to_string(row.position + 1), static_cast<double>(row.position + 1)),
-                               Cell::text(name(text(v, "op"), 32)), Cell::text(name(text(v, "node"), 48)), Cell::text(name(text(v, "variant"), 32))};
-    for (const char* key : {"own_abs", "own_rel", "max_abs", "max_rel"}) cells.push_back(Cell::figure(optional(number(v, key), short_figure), number(v, key)));
-    const std::string mark = row.position == first && row.position == worst ? "first and worst" : row.position == first ? "first that differs" : row.position == worst ? "worst" : row.ok ? "" : "differs";
-    cells.push_back(Cell::text(mark.empty() ? "" : fmt::format("<span class=\"{}\">{}</span>", row.ok ? "" : "bad", mark)));
+    const std::string_view mark = row.position == first && row.position == worst ? "first and worst" : row.position == first ? "first that differs"
+                                  : row.position == worst ? "worst" : row.ok ? "" : "differs";
+    std::string label = name(text(v, "name"), 48);
+    if (!mark.empty()) label += fmt::format(" <small{}>{}</small>", row.ok ? "" : " class=\"bad\"", mark);
+    std::vector<Cell> cells = {Cell::text(std::move(label)), Cell::figure(std::to_string(row.position + 1), static_cast<double>(row.position + 1)),
+                               Cell::text(name(text(v, "op"), 32)), Cell::text(name(text(v, "node"), 40)), Cell::text(several ? name(text(v, "variant"), 24) : "")};
+    for (const char* key : {"own_share", "own_abs", "own_rel", "max_abs", "max_rel"}) cells.push_back(Cell::figure(optional(number(v, key), short_figure), number(v, key)));
     table.add(std::move(cells), row.position == first ? "failed" : "");
   }
   return table.str() + left_out(all, table.rows(), "values");
@@ -105,7 +115,8 @@ std::string values_table(std::vector<Row> rows, std::optional<size_t> first, std
 
 std::string comparison(const json& document) {
   const json& values = list(document, "values");
-  const std::vector<Row> rows = rows_of(values);
+  const Measure measure = measure_of(values);
+  const std::vector<Row> rows = rows_of(values, measure);
   const auto first = position_of(member(document, "first"), values), worst = position_of(member(document, "worst"), values);
   std::vector<std::string> variants;
   for (const json& variant : list(document, "variants"))
@@ -121,7 +132,7 @@ std::string comparison(const json& document) {
     if (first) html += fmt::format(" The first is {}, made by {} (value {}).", name(text(values[*first], "name")), name(text(values[*first], "op")), *first + 1);
     html += "</p>\n";
   }
-  html += error_chart(rows, first, worst) + values_table(rows, first, worst);
+  html += error_chart(rows, measure, first, worst) + values_table(rows, list(document, "variants").size() > 2, first, worst);
   if (const auto uncompared = positive(document, "uncompared"))
     html += note(fmt::format("{} values could not be compared: they exist in one variant alone.", count(*uncompared)));
   return html;

@@ -90,4 +90,9 @@ std::string bracket(const std::optional<Interval>& interval, Formatter format) {
   return fmt::format("[{}, {}]", low, high);
 }
 
+std::string with_interval(const std::optional<double>& value, const std::optional<Interval>& interval, Formatter format) {
+  if (!value || !interval) return optional(value, format);
+  return fmt::format("{} <small>{}</small>", format(*value), bracket(interval, format));
+}
+
 }  // namespace tenon::eval::report

@@ -31,5 +31,7 @@ using Formatter = std::string (*)(double);
 std::string optional(const std::optional<double>& value, Formatter format);
 /// "[low, high]" by `format`; a unit that both share is written once, the sign of ratios not at all.
 std::string bracket(const std::optional<Interval>& interval, Formatter format);
+/// A figure and, smaller, its interval: HTML.
+std::string with_interval(const std::optional<double>& value, const std::optional<Interval>& interval, Formatter format);
 
 }  // namespace tenon::eval::report

@@ -67,10 +67,21 @@ std::string escape(std::string_view text) {
 
 std::string shortened(std::string_view text, size_t limit) {
   if (text.size() <= limit) return std::string(text);
-  std::vector<size_t> starts;
-  for (size_t at = 0; at < text.size(); at += decode(text, at).length) starts.push_back(at);
-  if (starts.size() <= limit) return std::string(text);
+  const auto starts_in = [](std::string_view part) {
+    std::vector<size_t> starts;
+    for (size_t at = 0; at < part.size(); at += decode(part, at).length) starts.push_back(at);
+    return starts;
+  };
   const size_t tail = (limit - 1) / 2, head = limit - 1 - tail;
+  // A character has at most four bytes: of long texts only both ends are looked at.
+  const size_t enough = 4 * limit + 4;
+  if (text.size() > 2 * enough) {
+    const std::string_view front = text.substr(0, enough), back = text.substr(text.size() - enough);
+    const std::vector<size_t> starts = starts_in(back);
+    return fmt::format("{}…{}", front.substr(0, starts_in(front)[head]), back.substr(starts[starts.size() - tail]));
+  }
+  const std::vector<size_t> starts = starts_in(text);
+  if (starts.size() <= limit) return std::string(text);
   return fmt::format("{}…{}", text.substr(0, starts[head]), text.substr(starts[starts.size() - tail]));
 }
 

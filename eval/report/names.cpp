@@ -4,7 +4,6 @@
 
 #include <fmt/format.h>
 
-#include "eval/report/html.h"
 #include "eval/report/reader.h"
 
 namespace tenon::eval::report {
@@ -42,6 +41,7 @@ Names::Names(const json& document) {
         add_backend(text(result, "backend"));
         add_model(text(result, "model"));
         threads_.insert(text(result, "threads"));
+        if (std::string_view(kind) == "bench") measured_threads_.insert(text(result, "threads"));
       }
     }
   for (const json& one : list(document, "profile")) {
@@ -51,6 +51,7 @@ Names::Names(const json& document) {
   }
   for (const json& one : list(document, "compare")) add_model(text(one, "model"));
   threads_.erase("");
+  measured_threads_.erase("");
 
   // Names that several models share grow by a folder until none does.
   for (size_t count = 1; count <= kMostParts; ++count) {
@@ -81,10 +82,36 @@ size_t Names::series(const std::string& backend) const {
   return found == series_.end() ? 0 : found->second;
 }
 
+namespace {
+
+struct Dashes {
+  const char* pattern;
+  const char* name;
+};
+constexpr Dashes kDashes[] = {{"", "solid"}, {"5 3", "dashed"}, {"2 2", "dotted"}, {"8 3 2 3", "dash-dotted"}};
+
+}  // namespace
+
 std::string Names::dashes(const json& result) const {
-  const size_t index = static_cast<size_t>(std::distance(threads_.begin(), threads_.find(text(result, "threads"))));
-  static const char* const kDashes[] = {"", "5 3", "2 2", "8 3 2 3"};
-  return kDashes[index % std::size(kDashes)];
+  const auto index = static_cast<size_t>(std::distance(measured_threads_.begin(), measured_threads_.find(text(result, "threads"))));
+  return kDashes[index % std::size(kDashes)].pattern;
+}
+
+std::string Names::dashes_in_words() const {
+  std::string out;
+  if (measured_threads_.size() < 2 || measured_threads_.size() > std::size(kDashes)) return out;
+  size_t i = 0;
+  for (const std::string& threads : measured_threads_) out += fmt::format("{}{}: {}", i == 0 ? "" : ", ", kDashes[i].name, threads_in_words(threads)), ++i;
+  return out + ".";
+}
+
+std::string threads_in_words(const std::string& threads) {
+  return threads == "0" ? "all cores" : fmt::format("{} thread{}", threads, threads == "1" ? "" : "s");
+}
+
+Cell threads_cell(const json& result) {
+  const std::string threads = text(result, "threads");
+  return Cell::figure(threads == "0" ? "all" : escape(threads), number(result, "threads"));
 }
 
 std::string Names::model(const std::string& path) const {
@@ -101,7 +128,7 @@ std::string Names::model_html(const std::string& path) const {
 std::string Names::run(const json& result) const {
   const std::string backend = text(result, "backend"), threads = text(result, "threads");
   if (!several_threads() || threads.empty()) return backend;
-  return fmt::format("{}, {} thread{}", backend, threads, threads == "1" ? "" : "s");
+  return fmt::format("{}, {}", backend, threads_in_words(threads));
 }
 
 std::string Names::run_html(const json& result) const { return name(run(result), 40); }

@@ -8,6 +8,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "eval/report/html.h"
+
 namespace tenon::eval::report {
 
 /// What models and backends are called in a report, and which series a backend is: the same in every chart.
@@ -19,8 +21,10 @@ class Names {
   size_t series(const std::string& backend) const;
   const std::vector<std::string>& backends() const { return backends_; }
   bool several_threads() const { return threads_.size() > 1; }
-  /// Dashes of a line for a number of threads: none for the least.
+  /// Dashes of a line for a number of threads that bench measured: none for the least.
   std::string dashes(const nlohmann::json& result) const;
+  /// "solid: 1 thread, dashed: 2 threads."; empty when there is one number, or more than there are dashes.
+  std::string dashes_in_words() const;
 
   /// The end of a model's path that tells it from all others. Text.
   std::string model(const std::string& path) const;
@@ -38,9 +42,14 @@ class Names {
   void add_model(const std::string& path);
   std::vector<std::string> backends_;
   std::map<std::string, size_t> series_;
-  std::set<std::string> threads_;
+  std::set<std::string> threads_, measured_threads_;
   std::map<std::string, std::string> models_;
 };
+
+/// "1 thread", "2 threads", and for 0 "all cores".
+std::string threads_in_words(const std::string& threads);
+
+Cell threads_cell(const nlohmann::json& result);
 
 /// All results of documents that are told apart by model, dims and document.
 struct Group {

@@ -172,7 +172,7 @@ std::string memory_chart(const json& memory) {
                  fmt::format("step {}, {}: {}", count(moments[i].step), shortened(moments[i].node, 60), bytes(moments[i].bytes)));
   }
   if (arena) chart.line({{xs.front(), *arena}, {xs.back(), *arena}}, 0, "roof", "5 4");
-  chart.vertical(most->step, "mark", "peak " + bytes(most->bytes));
+  chart.vertical(most->step, "mark", "peak " + bytes(most->bytes), 1);
   std::string foot = note(fmt::format("Peak {} at step {}, {}.{}", bytes(most->bytes), count(most->step), name(most->node, 60),
                                       arena ? fmt::format(" Dashed: the arena, {}.", bytes(*arena)) : ""));
   const size_t all = list(memory, "timeline").size();

@@ -48,7 +48,7 @@ std::string ratio_chart(const std::vector<Group>& groups, const Names& names, bo
       std::string svg;
       if (ci && ci->low > 0) svg += draw_whisker(chart.scale().at(ci->low), chart.scale().at(ci->high), kMiddle, series);
       svg += draw_dot(chart.scale().at(*median), kMiddle, series, fmt::format("{}: {} {}", names.run(*result), ratio(*median), bracket(ci, ratio)));
-      chart.row(names.run_html(*result), svg, fmt::format("{} <small>{}</small>", ratio(*median), bracket(ci, ratio)));
+      chart.row(names.run_html(*result), svg, with_interval(median, ci, ratio));
     }
   }
   return chart.str("Speed relative to the first backend, with a 95 % interval", left_out(all, chart.rows(), "ratios"));
@@ -167,8 +167,7 @@ std::string rounds_charts(const std::vector<Group>& groups, const Names& names, 
     series.push_back(names.series(backend));
   }
   return "<h3>Rounds over time</h3>" +
-         note(fmt::format("The median of each round over that of all runs: level lines are a quiet machine, slopes and steps are drift.{}",
-                          names.several_threads() ? " Dashed: more threads." : "")) +
+         note(fmt::format("The median of each round over that of all runs: level lines are a quiet machine, slopes and steps are drift. {}", escape(names.dashes_in_words()))) +
          legend(labels, series) + fmt::format("<div class=\"plots\">{}</div>", plots) + left_out(all, drawn, "models");
 }
 
@@ -181,7 +180,7 @@ std::string timings(const std::vector<Group>& groups, const Names& names, bool s
       ++all;
       if (table.rows() >= kMostRows) continue;
       std::vector<Cell> cells = {Cell::text(group_label(group, names, several)), Cell::text(name(text(*result, "backend"), 32)),
-                                 Cell::figure(escape(text(*result, "threads")), number(*result, "threads"))};
+                                 threads_cell(*result)};
       const json& l = member(*result, "latency_ms");
       for (const char* key : {"p10", "p50", "p90", "p99", "mean", "min"}) cells.push_back(Cell::figure(optional(number(l, key), duration), number(l, key)));
       const auto rate = number(*result, "throughput");

@@ -33,7 +33,7 @@ std::string extent(const json& document) {
   std::vector<std::string> parts;
   if (!models.empty()) parts.push_back(plural(models.size(), "model"));
   if (!backends.empty()) parts.push_back(plural(backends.size(), "backend"));
-  if (threads.size() > 1) parts.push_back(fmt::format("{} threads", fmt::join(threads, " and ")));
+  if (threads.size() > 1) parts.push_back(plural(threads.size(), "number") + " of threads");
   if (results > 0) parts.push_back(plural(results, "result"));
   if (const size_t n = list(document, "profile").size()) parts.push_back(plural(n, "profile"));
   if (const size_t n = list(document, "compare").size()) parts.push_back(plural(n, "comparison"));
@@ -108,7 +108,7 @@ Score score_of(const json& result) {
 struct EvalResult {
   const json* result;
   bool used = false;
-  std::string model, task;
+  std::string model, task, batch;
 };
 
 std::vector<EvalResult> eval_results(const json& document) {
@@ -116,7 +116,7 @@ std::vector<EvalResult> eval_results(const json& document) {
   for (const json& one : list(document, "eval"))
     for (const json& result : list(one, "results")) {
       const std::string model = text(result, "model");
-      out.push_back({&result, false, model.empty() ? Names::model_of(one) : model, text(one, "task")});
+      out.push_back({&result, false, model.empty() ? Names::model_of(one) : model, text(one, "task"), text(one, "batch")});
     }
   return out;
 }
@@ -131,12 +131,6 @@ Cell resident_cell(const json& result) {
   auto resident = positive(result, "peak_rss_mb");
   resident = resident ? std::optional(*resident * 1048576) : positive(result, "peak_rss_bytes");
   return Cell::figure(optional(resident, bytes), resident);
-}
-
-/// A figure and, smaller, its interval.
-std::string with_interval(const std::optional<double>& value, const std::optional<Interval>& interval, Formatter format) {
-  if (!value || !interval) return optional(value, format);
-  return fmt::format("{} <small>{}</small>", format(*value), bracket(interval, format));
 }
 
 /// The table that a reader looks at first: one row for a model, a backend and a number of threads.
@@ -156,7 +150,7 @@ struct SummaryTable {
     Cell memory = memory_cell(result);
     if (memory.html.empty() && evaluated != nullptr) memory = memory_cell(*evaluated);
     const bool bad = failed(result);
-    table.add({Cell::text(std::move(model)), Cell::text(name(text(result, "backend"), 32)), Cell::figure(escape(text(result, "threads")), number(result, "threads")),
+    table.add({Cell::text(std::move(model)), Cell::text(name(text(result, "backend"), 32)), threads_cell(result),
                Cell::figure(bad ? "<span class=\"bad\">failed</span>" : optional(median, duration), median),
                Cell::figure(with_interval(factor, interval(ratio, "ci95"), report::ratio), factor), Cell::text(name(text(ratio, "vs"), 24)),
                Cell::figure(with_interval(score.value, score.ci, report::score), score.value), Cell::text(name(score.metric, 24)), std::move(memory), resident_cell(result)},
@@ -181,8 +175,9 @@ std::string summary_table(const json& document, const Names& names) {
     }
   for (const EvalResult& one : evaluated) {
     if (one.used) continue;
-    const std::string model = one.model.empty() ? name(one.task.empty() ? "evaluation" : one.task) : names.model_html(one.model);
-    out.add(model, *one.result, one.result);
+    std::string model = one.model.empty() ? name(one.task.empty() ? "evaluation" : one.task) : names.model_html(one.model);
+    if (!one.batch.empty()) model += fmt::format(" <small>batches of {}</small>", name(one.batch, 20));
+    out.add(std::move(model), *one.result, one.result);
   }
   return out.table.str() + left_out(out.all, out.table.rows(), "results");
 }

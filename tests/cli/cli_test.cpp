@@ -93,6 +93,7 @@ TEST_F(Cli, VersionAndHelp) {
   EXPECT_THAT(out_, StartsWith("tenon "));
   for (const char* command : {"inspect", "check", "optimize", "compile", "run", "verify", "bench", "eval", "data", "ops"}) {
   for (const char* command : {"inspect", "check", "optimize", "compile", "run", "verify", "bench", "eval", "compare", "debug", "ops"}) {
+  for (const char* command : {"inspect", "check", "optimize", "compile", "run", "verify", "bench", "eval", "report", "ops"}) {
     EXPECT_EQ(tenon(fmt::format("{} --help", command)), 0) << command;
     EXPECT_THAT(out_, HasSubstr("Examples:")) << command;
   }
@@ -131,6 +132,32 @@ TEST_F(Cli, NumbersOutOfRangeExitWith2) {
     EXPECT_EQ(tenon(arguments), 2) << arguments;
     EXPECT_THAT(err_, StartsWith("error: ")) << arguments;
   }
+}
+
+TEST_F(Cli, ReportJoinsDocuments) {
+  const auto write = [&](const char* file, const std::string& text) {
+    std::ofstream(folder_ / file) << text;
+    return (folder_ / file).string();
+  };
+  const std::string bench = write("bench.json", R"({"kind": "bench", "results": [{"model": "m.onnx", "backend": "cpu", "threads": 1, "latency_ms": {"p50": 1.25},
+                                                    "ratio": {"vs": "reference", "median": 2.5, "ci95": [2.25, 2.75]}}]})");
+  const std::string compare = write("compare.json", R"({"kind": "compare", "model": "m.onnx", "values": [{"name": "y", "own_abs": 0, "ok": true}]})");
+  const std::string html = (folder_ / "report.html").string(), joined = (folder_ / "joined.json").string();
+  EXPECT_EQ(tenon(fmt::format("report {} {} -o {} --title 'Two <documents>' --json {}", bench, compare, html, joined)), 0) << err_;
+  EXPECT_THAT(out_, HasSubstr("cpu is 2.50 times as fast as reference."));
+  EXPECT_THAT(out_, HasSubstr("All 1 compared values agree."));
+  EXPECT_THAT(slurp(html), HasSubstr("Two &lt;documents&gt;"));
+  // What was joined is a document, too.
+  EXPECT_EQ(tenon(fmt::format("report {} -o -", joined)), 0) << err_;
+  EXPECT_EQ(out_, slurp(html));
+
+  for (const std::string& wrong : {write("a.json", "{"), write("b.json", "[]"), write("c.json", R"({"kind": "tune"})"), write("d.json", std::string(100000, '[')),
+                                   write("e.json", R"({"bench": []})"), (folder_ / "missing.json").string(), folder_.string()}) {
+    EXPECT_EQ(tenon(fmt::format("report {} -o {}", wrong, html)), 2) << wrong;
+    EXPECT_THAT(err_, StartsWith("error: "));
+  }
+  EXPECT_EQ(tenon("report " + bench), 2);
+  EXPECT_EQ(tenon(fmt::format("report {} -o {}/no/report.html", bench, folder_.string())), 2);
 }
 
 TEST_F(Cli, OutputThatCannotBeWrittenIsAnError) {
