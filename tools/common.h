@@ -102,5 +102,6 @@ void add_eval(CLI::App& app, int& status);
 void add_report(CLI::App& app, int& status);
 void add_ops(CLI::App& app, int& status);
 void add_metrics(CLI::App& app, int& status);
+void add_data(CLI::App& app, int& status);
 
 }  // namespace tenon::tools

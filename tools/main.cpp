@@ -27,6 +27,7 @@ int run(int argc, char** argv) {
   add_report(app, status);
   add_ops(app, status);
   add_metrics(app, status);
+  add_data(app, status);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {

@@ -77,7 +77,8 @@ Result<std::vector<int64_t>> number(const std::vector<std::string>& names, std::
     for (const std::string& name : names) {
       const auto found = numbers.find(name);
       if (found == numbers.end())
-        return Status(Code::kInvalidArgument, fmt::format("the label '{}' is none of the {} classes", name, classes.size()), {}, "correct the file of class names");
+        return Status(Code::kInvalidArgument, fmt::format("the label '{}' is none of the {} classes", name, classes.size()), {},
+                      "correct the file of class names");
       out.push_back(found->second);
     }
     return out;

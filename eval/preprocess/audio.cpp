@@ -26,7 +26,8 @@ std::optional<int64_t> rate_in(const Fields& fields) {
 
 constexpr Parameter kResample[] = {{"rate", Kind::kInteger, "16000", "samples a second of the result", 1, kMaxRate},
                                    {"from", Kind::kInteger, "", "of the input; without it the field rate says so", 1, kMaxRate},
-                                   {"quality", Kind::kChoice, "\"best\"", "best|medium|fastest|linear libsamplerate's converter: three sincs and linear interpolation"}};
+                                   {"quality", Kind::kChoice, "\"best\"",
+                                    "best|medium|fastest|linear libsamplerate's converter: three sincs and linear interpolation"}};
 
 int converter_of(const std::string& quality) {
   if (quality == "medium") return SRC_SINC_MEDIUM_QUALITY;

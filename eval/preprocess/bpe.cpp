@@ -55,7 +55,7 @@ size_t next_word(std::string_view text) {
 
 class Bpe final : public Tokenizer {
  public:
-  std::unordered_map<std::string, int64_t> vocabulary;
+  Vocabulary vocabulary;
   std::unordered_map<uint64_t, Merge> merges;  // by the pair of ids
   std::array<int64_t, 256> bytes{};
   std::vector<std::pair<std::string, int64_t>> specials;
@@ -64,7 +64,7 @@ class Bpe final : public Tokenizer {
   static uint64_t pair_of(int64_t a, int64_t b) { return static_cast<uint64_t>(a) << 32 | static_cast<uint64_t>(b); }
 
   std::optional<int64_t> id_of(std::string_view token) const override {
-    const auto found = vocabulary.find(std::string(token));
+    const auto found = vocabulary.find(token);
     return found == vocabulary.end() ? std::nullopt : std::optional(found->second);
   }
 
@@ -129,52 +129,64 @@ class Bpe final : public Tokenizer {
   }
 };
 
-Status read_vocabulary(const std::filesystem::path& file, Bpe& bpe) {
+Result<Vocabulary> read_vocabulary(const std::filesystem::path& file) {
   TENON_ASSIGN_OR_RETURN(const frontend::Bytes bytes, frontend::map_file(file));
   const auto wrong = [&](std::string what) { return Status(Code::kInvalidArgument, std::move(what), file.string(), "give the vocab.json of a byte-level BPE"); };
   if (bytes.span.size() > kMaxVocabularyBytes) return wrong(fmt::format("the vocabulary is larger than {} bytes", kMaxVocabularyBytes));
   const Result<nlohmann::json> root = parse_json(text_of(bytes.span));
   if (!root.ok()) return root.status().at(file.string());
   if (!root->is_object()) return wrong("the vocabulary is no JSON object");
+  Vocabulary out;
   for (const auto& [token, id] : root->items()) {
     if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() > INT32_MAX) return wrong(fmt::format("the id of '{}' is no id", token));
-    bpe.vocabulary.emplace(token, id.get<int64_t>());
+    out.emplace(token, id.get<int64_t>());
   }
-  const auto characters = byte_characters();
-  for (size_t b = 0; b < 256; ++b) {
-    std::string token;
-    append_utf8(characters[b], token);
-    const auto found = bpe.vocabulary.find(token);
-    if (found == bpe.vocabulary.end()) return wrong(fmt::format("the vocabulary has no token for the byte {}", b));
-    bpe.bytes[b] = found->second;
-  }
-  return {};
+  return out;
 }
 
-Status read_merges(const std::filesystem::path& file, Bpe& bpe) {
+Result<std::vector<std::pair<std::string, std::string>>> read_merges(const std::filesystem::path& file) {
   TENON_ASSIGN_OR_RETURN(const std::vector<std::string> lines, read_lines(file));
+  std::vector<std::pair<std::string, std::string>> out;
   for (size_t i = 0; i < lines.size(); ++i) {
     const std::string& line = lines[i];
     if (line.empty() || line.starts_with("#version")) continue;
-    const auto wrong = [&](std::string_view what) {
-      return Status(Code::kInvalidArgument, std::string(what), fmt::format("{}:{}", file.string(), i + 1), "give the merges.txt of the same vocabulary");
-    };
     const size_t space = line.find(' ');
-    if (space == line.npos || line.find(' ', space + 1) != line.npos) return wrong("the line is no pair of tokens");
-    const std::string left = line.substr(0, space), right = line.substr(space + 1);
-    const auto a = bpe.id_of(left), b = bpe.id_of(right), merged = bpe.id_of(left + right);
-    if (!a || !b || !merged) return wrong("a token of the merge is not in the vocabulary");
-    bpe.merges.try_emplace(Bpe::pair_of(*a, *b), Merge{static_cast<int64_t>(i), *merged});
+    if (space == line.npos || line.find(' ', space + 1) != line.npos)
+      return Status(Code::kInvalidArgument, "the line is no pair of tokens", fmt::format("{}:{}", file.string(), i + 1), "give a merges.txt");
+    out.emplace_back(line.substr(0, space), line.substr(space + 1));
   }
-  return {};
+  return out;
 }
 
 }  // namespace
 
 Result<std::shared_ptr<const Tokenizer>> make_bpe(const std::filesystem::path& vocab, const std::filesystem::path& merges, const BpeOptions& options) {
+  TENON_ASSIGN_OR_RETURN(Vocabulary vocabulary, read_vocabulary(vocab));
+  TENON_ASSIGN_OR_RETURN(const auto pairs, read_merges(merges));
+  return make_bpe(std::move(vocabulary), pairs, options, fmt::format("{}, {}", vocab.string(), merges.string()));
+}
+
+Result<std::shared_ptr<const Tokenizer>> make_bpe(Vocabulary vocabulary, const std::vector<std::pair<std::string, std::string>>& merges,
+                                                  const BpeOptions& options, const std::string& where) {
+  const auto wrong = [&](std::string what) {
+    return Status(Code::kInvalidArgument, std::move(what), where, "give vocabulary and merges of one byte-level BPE");
+  };
   auto bpe = std::make_shared<Bpe>();
-  TENON_RETURN_IF_ERROR(read_vocabulary(vocab, *bpe));
-  TENON_RETURN_IF_ERROR(read_merges(merges, *bpe));
+  bpe->vocabulary = std::move(vocabulary);
+  const auto characters = byte_characters();
+  for (size_t b = 0; b < 256; ++b) {
+    std::string token;
+    append_utf8(characters[b], token);
+    const auto id = bpe->id_of(token);
+    if (!id) return wrong(fmt::format("the vocabulary has no token for the byte {}", b));
+    bpe->bytes[b] = *id;
+  }
+  for (size_t i = 0; i < merges.size(); ++i) {
+    const auto& [left, right] = merges[i];
+    const auto a = bpe->id_of(left), b = bpe->id_of(right), merged = bpe->id_of(left + right);
+    if (!a || !b || !merged) return wrong(fmt::format("a token of merge {} is not in the vocabulary", i + 1));
+    bpe->merges.try_emplace(Bpe::pair_of(*a, *b), Merge{static_cast<int64_t>(i), *merged});
+  }
   bpe->prefix_space = options.prefix_space;
   for (const std::string& token : options.specials)
     if (const auto id = bpe->id_of(token)) bpe->specials.emplace_back(token, *id);

@@ -228,7 +228,8 @@ Result<StepFunction> make_layout(const StepArguments& a) {
       TENON_ASSIGN_OR_RETURN(image, image.reshaped({image.dim(0), image.dim(1), 1}));
     }
     if (image.rank() != 3 || image.dtype() == DType::kString || is_packed(image.dtype()))
-      return error(Code::kInvalidArgument, "the field '{}' is {} of shape {}, not [height, width, channels]", input, name(image.dtype()), to_string(image.shape()));
+      return error(Code::kInvalidArgument, "the field '{}' is {} of shape {}, not [height, width, channels]", input,
+                   name(image.dtype()), to_string(image.shape()));
     if (to == "hwc") {
       fields[output] = std::move(image);
       return {};

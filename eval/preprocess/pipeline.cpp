@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "eval/preprocess/arguments.h"
 
@@ -94,6 +95,23 @@ Result<StepArguments> complete(const StepInfo& info, const json& step, const std
   return out;
 }
 
+/// Which fields have their channels first, so that a step which wants them last is not given a wrong image without a word.
+class Layouts {
+ public:
+  Status follow(const StepInfo& info, const StepArguments& a) {
+    const bool lays_out = info.name == "layout";
+    if (info.group == "image" && first_.contains(a.input))
+      return error(Code::kInvalidArgument, "the field '{}' has its channels first by now", a.input).with_hint("put layout after the other steps of images");
+    const bool first = lays_out ? a.values["to"] == "chw" : first_.contains(a.input) && info.group == "tensor" && info.name != "transpose" && info.name != "reshape";
+    if (first) first_.insert(a.output);
+    else first_.erase(a.output);
+    return {};
+  }
+
+ private:
+  std::set<std::string> first_;
+};
+
 }  // namespace
 
 std::span<const StepInfo> preprocess_steps() {
@@ -117,6 +135,7 @@ Result<Pipeline> parse_pipeline(const json& steps, const std::filesystem::path& 
   if (!steps.is_array()) return error(Code::kInvalidArgument, "preprocessing is no list of steps").with_hint("write [{\"step\": …}, …]");
   if (steps.size() > kMaxSteps) return error(Code::kResourceExhausted, "more than {} preprocessing steps", kMaxSteps);
   std::string previous = "image";
+  Layouts layouts;
   for (size_t i = 0; i < steps.size(); ++i) {
     const json& step = steps[i];
     std::string place = fmt::format("step {}", i + 1);
@@ -134,6 +153,7 @@ Result<Pipeline> parse_pipeline(const json& steps, const std::filesystem::path& 
     if (!arguments.ok()) return std::move(arguments).status().at(place);
     Result<StepFunction> made = info->make(*arguments);
     if (!made.ok()) return std::move(made).status().at(place);
+    if (Status s = layouts.follow(*info, *arguments); !s.ok()) return std::move(s).at(place);
     previous = arguments->output;
     out.steps_.push_back({std::move(place), std::move(made).value()});
   }

@@ -53,6 +53,10 @@ constexpr auto kBpe = with_length({
     {"eos", Kind::kText, "", "the token after the text, if any"},
     {"pad", Kind::kText, "\"<|endoftext|>\"", "the token that pads"}});
 
+constexpr auto kTokenizer = with_length({
+    {"file", Kind::kText, "", "the tokenizer.json"},
+    {"special_tokens", Kind::kBoolean, "true", "whether the file's tokens go around a text"}});
+
 constexpr auto kBytes = with_length({
     {"offset", Kind::kInteger, "0", "added to each byte (ByT5: 3)", 0, 1 << 20},
     {"eos_id", Kind::kInteger, "", "the id after the text, if any (ByT5: 1)", 0, 1 << 20},
@@ -180,6 +184,20 @@ Result<StepFunction> make_bpe_step(const StepArguments& a) {
   return tokenizing(a, std::move(framing), [tokenizer](const std::string& s) { return tokenizer->encode(s); });
 }
 
+Result<StepFunction> make_tokenizer_step(const StepArguments& a) {
+  if (!a.has("file")) return wrong_parameter("file", "is missing");
+  TENON_ASSIGN_OR_RETURN(TokenizerFile file, read_tokenizer(a.folder / text(a, "file")));
+  Framing framing = framing_of(a);
+  if (boolean(a, "special_tokens")) {
+    framing.before = std::move(file.before);
+    framing.between = std::move(file.between);
+    framing.after = std::move(file.after);
+  }
+  if (framing.pad && !file.pad_id) return wrong_parameter("padding", "is max_length, and the file has no token that pads");
+  framing.pad_id = file.pad_id.value_or(0);
+  return tokenizing(a, std::move(framing), [tokenizer = file.tokenizer](const std::string& s) { return tokenizer->encode(s); });
+}
+
 Result<StepFunction> make_bytes_step(const StepArguments& a) {
   Framing framing = framing_of(a);
   if (a.has("eos_id")) framing.after = framing.between = {integer(a, "eos_id")};
@@ -251,8 +269,11 @@ Result<StepFunction> make_template(const StepArguments& a) {
 constexpr StepInfo kSteps[] = {
     {"template", "text", "", "text", "fields of one text or number each", kText, "Writes a text with fields in it.", kTemplate, make_template},
     {"lowercase", "text", "text", "", kText, kText, "Maps each character to lower case (Unicode's simple mapping).", {}, make_lowercase},
-    {"wordpiece", "text", "text", "input_ids", kText, kTokens, "BERT's tokenizer: its basic tokenizer, then the longest pieces of the vocabulary.", kWordPiece, make_wordpiece_step},
+    {"wordpiece", "text", "text", "input_ids", kText, kTokens, "BERT's tokenizer: its basic tokenizer, then the longest pieces of the vocabulary.",
+     kWordPiece, make_wordpiece_step},
     {"bpe", "text", "text", "input_ids", kText, kTokens, "GPT-2's byte-level pair encoding.", kBpe, make_bpe_step},
+    {"tokenizer", "text", "text", "input_ids", kText, kTokens, "What Hugging Face's tokenizer.json says: a WordPiece of BERT, or a byte-level BPE.",
+     kTokenizer, make_tokenizer_step},
     {"bytes", "text", "text", "input_ids", kText, kTokens, "A token a byte of UTF-8.", kBytes, make_bytes_step},
 };
 

@@ -1,10 +1,13 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "support/status.h"
@@ -20,6 +23,14 @@ class Tokenizer {
   virtual std::optional<int64_t> id_of(std::string_view token) const = 0;
 };
 
+struct TextHash {
+  using is_transparent = void;
+  size_t operator()(std::string_view s) const { return std::hash<std::string_view>()(s); }
+};
+/// Tokens and their ids, which are not negative.
+using Vocabulary = std::unordered_map<std::string, int64_t, TextHash, std::equal_to<>>;
+inline constexpr size_t kMaxVocabulary = 10'000'000;
+
 /// BERT's (https://github.com/google-research/bert, tokenization.py): the basic tokenizer cleans, splits at white space and punctuation,
 /// and around Chinese characters; each word then becomes the longest pieces that the vocabulary has, from the left, those after the first
 /// written ##piece; a word that does not, or is longer than max_word code points, is unknown.
@@ -33,6 +44,8 @@ struct WordPieceOptions {
 };
 /// `vocab`: a token a line; its number is its id. kInvalidArgument when the unknown token is not in it.
 Result<std::shared_ptr<const Tokenizer>> make_wordpiece(const std::filesystem::path& vocab, const WordPieceOptions& options);
+/// `where` names it in errors.
+Result<std::shared_ptr<const Tokenizer>> make_wordpiece(Vocabulary vocabulary, const WordPieceOptions& options, const std::string& where);
 
 /// GPT-2's byte-level BPE (https://github.com/openai/gpt-2, src/encoder.py): words by its expression, their bytes as printable characters,
 /// then the merge of lowest rank, over and over. Any bytes have an encoding.
@@ -42,6 +55,18 @@ struct BpeOptions {
 };
 /// `vocab`: JSON of token → id; `merges`: two tokens a line, best first, comment lines begin with #version.
 Result<std::shared_ptr<const Tokenizer>> make_bpe(const std::filesystem::path& vocab, const std::filesystem::path& merges, const BpeOptions& options);
+
+/// kInvalidArgument when a byte or a merge's token is not in the vocabulary; the merge by its number, from 1.
+Result<std::shared_ptr<const Tokenizer>> make_bpe(Vocabulary vocabulary, const std::vector<std::pair<std::string, std::string>>& merges,
+                                                  const BpeOptions& options, const std::string& where);
+
+/// What Hugging Face's tokenizer.json says, for tokenizers of the two kinds above. kUnsupported names a part of another kind.
+struct TokenizerFile {
+  std::shared_ptr<const Tokenizer> tokenizer;
+  std::vector<int64_t> before, between, after;  // the ids around a text and its pair
+  std::optional<int64_t> pad_id;
+};
+Result<TokenizerFile> read_tokenizer(const std::filesystem::path& file);
 
 /// Cuts `text` where a special token stands; calls `plain` or `special` for each part in turn.
 template <class Plain, class Special>

@@ -1,19 +1,9 @@
-#include <unordered_map>
-
 #include "eval/datasets/files.h"
 #include "eval/preprocess/tokenizers.h"
 #include "eval/preprocess/unicode.h"
 
 namespace tenon::eval {
 namespace {
-
-constexpr size_t kMaxVocabulary = 10'000'000;
-
-struct TextHash {
-  using is_transparent = void;
-  size_t operator()(std::string_view s) const { return std::hash<std::string_view>()(s); }
-};
-using Vocabulary = std::unordered_map<std::string, int64_t, TextHash, std::equal_to<>>;
 
 bool is_chinese(char32_t c) {
   constexpr std::pair<char32_t, char32_t> kBlocks[] = {{0x4e00, 0x9fff},   {0x3400, 0x4dbf},   {0x20000, 0x2a6df}, {0x2a700, 0x2b73f},
@@ -128,9 +118,13 @@ Result<std::shared_ptr<const Tokenizer>> make_wordpiece(const std::filesystem::p
     return Status(Code::kResourceExhausted, fmt::format("more than {} tokens", kMaxVocabulary), vocab.string());
   Vocabulary vocabulary;
   for (size_t i = 0; i < lines.size(); ++i) vocabulary[lines[i]] = static_cast<int64_t>(i);
+  return make_wordpiece(std::move(vocabulary), options, vocab.string());
+}
+
+Result<std::shared_ptr<const Tokenizer>> make_wordpiece(Vocabulary vocabulary, const WordPieceOptions& options, const std::string& where) {
   const auto unknown = vocabulary.find(options.unknown);
   if (unknown == vocabulary.end())
-    return Status(Code::kInvalidArgument, fmt::format("the vocabulary has no '{}'", options.unknown), vocab.string(), "give the vocab.txt of a BERT");
+    return Status(Code::kInvalidArgument, fmt::format("the vocabulary has no '{}'", options.unknown), where, "give the vocab.txt of a BERT");
   const int64_t id = unknown->second;
   return std::shared_ptr<const Tokenizer>(std::make_shared<WordPiece>(std::move(vocabulary), id, options));
 }

@@ -91,7 +91,7 @@ class Cli : public ::testing::Test {
 TEST_F(Cli, VersionAndHelp) {
   EXPECT_EQ(tenon("--version"), 0);
   EXPECT_THAT(out_, StartsWith("tenon "));
-  for (const char* command : {"inspect", "check", "optimize", "compile", "run", "verify", "bench", "eval", "ops"}) {
+  for (const char* command : {"inspect", "check", "optimize", "compile", "run", "verify", "bench", "eval", "data", "ops"}) {
     EXPECT_EQ(tenon(fmt::format("{} --help", command)), 0) << command;
     EXPECT_THAT(out_, HasSubstr("Examples:")) << command;
   }

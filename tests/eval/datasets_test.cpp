@@ -327,7 +327,7 @@ TEST(JsonLines, BoundsNesting) {
 std::string npz(const std::vector<std::pair<std::string, std::string>>& members) {
   std::string out, directory;
   const auto number = [](std::string& to, uint64_t value, int bytes) {
-    for (int i = 0; i < bytes; ++i) to += static_cast<char>(value >> (8 * i) & 0xff);
+    for (int i = 0; i < bytes; ++i) to += static_cast<char>(i < 8 ? value >> (8 * i) & 0xff : 0);
   };
   for (const auto& [name, data] : members) {
     const auto crc = crc32(0, reinterpret_cast<const Bytef*>(data.data()), static_cast<uInt>(data.size()));

@@ -157,8 +157,58 @@ TEST(Bpe, NamesWhatIsWrong) {
   EXPECT_THAT(make("{\"a\": 1}", ""), HasSubstr("no token for the byte 0"));
   EXPECT_THAT(make("[1]", ""), HasSubstr("no JSON object"));
   EXPECT_THAT(make("{\"a\": -1}", ""), HasSubstr("the id of 'a' is no id"));
-  EXPECT_THAT(make(byte_vocabulary({}), "a b\n"), HasSubstr("m.txt:1"));
+  EXPECT_THAT(make(byte_vocabulary({}), "a b\n"), HasSubstr("a token of merge 1 is not in the vocabulary"));
   EXPECT_THAT(make(byte_vocabulary({"ab"}), "#version\na b c\n"), HasSubstr("no pair of tokens"));
+  EXPECT_THAT(make(byte_vocabulary({"ab"}), "#version\na b c\n"), HasSubstr("m.txt:2"));
+}
+
+TEST(TokenizerFile, IsItsVocabularyAndFrame) {
+  const std::filesystem::path folder = shared_data() / "tokenizers";
+  if (!std::filesystem::exists(folder)) GTEST_SKIP() << folder << " is not there";
+  const auto file = read_tokenizer(folder / "bert-base-uncased-tokenizer.json");
+  ASSERT_TRUE(file.ok()) << file.status().to_string();
+  expect_ids(*file->tokenizer, folder / "ggml-vocab-bert-bge.gguf");
+  EXPECT_THAT(file->before, ElementsAre(101));
+  EXPECT_THAT(file->between, ElementsAre(102));
+  EXPECT_THAT(file->after, ElementsAre(102));
+  EXPECT_EQ(file->pad_id, 0);
+  EXPECT_THAT(file->tokenizer->encode("[MASK]"), ElementsAre(103));
+}
+
+TEST(TokenizerFile, ReadsByteLevelBpe) {
+  TempFolder folder;
+  json root{{"model", {{"type", "BPE"}, {"vocab", json::parse(byte_vocabulary({"ab", "<s>", "</s>"}))}, {"merges", json::array({"a b"})}}},
+            {"pre_tokenizer", {{"type", "ByteLevel"}, {"add_prefix_space", false}}},
+            {"post_processor", {{"type", "RobertaProcessing"}, {"sep", {"</s>", 258}}, {"cls", {"<s>", 257}}}},
+            {"added_tokens", {{{"id", 259}, {"content", "<mask>"}}}}};
+  folder.write("tokenizer.json", root.dump());
+  const json step{{"step", "tokenizer"}, {"file", "tokenizer.json"}};
+  const Fields out = run(step, {{"text", text("aba<mask>")}, {"text_pair", text("b")}}, folder);
+  EXPECT_EQ(list(out, "input_ids"), (std::vector<int64_t>{257, 256, 'a', 259, 258, 258, 'b', 258}));
+  root["model"]["merges"] = json::array({json::array({"a", "b"})});
+  folder.write("tokenizer.json", root.dump());
+  EXPECT_EQ(list(run(step, {{"text", text("ab")}}, folder), "input_ids"), (std::vector<int64_t>{257, 256, 258}));
+  root["post_processor"]["cls"] = {{"a", 1}, {"b", 2}};
+  folder.write("tokenizer.json", root.dump());
+  EXPECT_THAT(parse_pipeline(json::array({step}), folder.path).status().to_string(), HasSubstr("no cls or sep"));
+  root["pre_tokenizer"]["type"] = "Metaspace";
+  folder.write("tokenizer.json", root.dump());
+  EXPECT_THAT(parse_pipeline(json::array({step}), folder.path).status().to_string(), HasSubstr("a pre-tokenizer of type 'Metaspace'"));
+}
+
+TEST(TokenizerFile, DamagedFilesGiveErrors) {
+  TempFolder folder;
+  const std::string good = R"({"model":{"type":"WordPiece","vocab":{"[UNK]":0,"[CLS]":1,"a":2}},"normalizer":{"type":"BertNormalizer"},"pre_tokenizer":{"type":"BertPreTokenizer"},"post_processor":{"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"[CLS]"}},{"Sequence":{"id":"A"}}],"pair":[{"SpecialToken":{"id":"[CLS]"}},{"Sequence":{"id":"A"}},{"Sequence":{"id":"B"}}],"special_tokens":{"[CLS]":{"ids":[1]}}},"added_tokens":[{"id":1,"content":"[CLS]"}]})";
+  const auto read = [&](const std::string& bytes) { return read_tokenizer(folder.write("t.json", bytes)); };
+  ASSERT_TRUE(read(good).ok()) << read(good).status().to_string();
+  for (size_t i = 0; i < good.size(); ++i) {
+    EXPECT_FALSE(read(good.substr(0, i)).ok());
+    for (const char other : {'0', '"', '['}) {
+      std::string changed = good;
+      changed[i] = other;
+      if (const auto made = read(changed); made.ok()) (void)made->tokenizer->encode("a [CLS] b");
+    }
+  }
 }
 
 TEST(TextSteps, BytesLowercaseAndTemplates) {
