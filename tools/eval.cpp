@@ -289,11 +289,21 @@ Result<int> evaluate(Options& o) {
   catch_interrupts();
   options.stop = &interrupted;
   Progress progress;
-  const auto start = std::chrono::steady_clock::now();
+  // What is left is judged by what this process has done since its first batch.
+  std::chrono::steady_clock::time_point start, shown;
+  int64_t first = 0;
   options.say = [&](const std::string& what) { progress.show(what); };
   options.progress = [&](int64_t done, int64_t total) {
-    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    progress.show(fmt::format("{} of {} examples, about {} left", done, total, duration(seconds / static_cast<double>(done) * static_cast<double>(total - done))));
+    const auto now = std::chrono::steady_clock::now();
+    if (now - shown < std::chrono::milliseconds(100)) return;
+    shown = now;
+    if (first == 0) {
+      first = done;
+      start = now;
+    }
+    const double seconds = std::chrono::duration<double>(now - start).count();
+    const std::string left = done > first ? fmt::format(", about {} left", duration(seconds / static_cast<double>(done - first) * static_cast<double>(total - done))) : "";
+    progress.show(fmt::format("{} of {} examples{}", done, total, left));
   };
   TENON_ASSIGN_OR_RETURN(const eval::Evaluation evaluation, eval::evaluate(*graph, *dataset, options));
   progress.clear();

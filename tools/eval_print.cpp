@@ -17,6 +17,7 @@ constexpr size_t kShownProblems = 5;
 
 std::string number(double value) {
   if (!std::isfinite(value)) return "-";
+  if (value != 0 && std::abs(value) < 1e-3) return fmt::format("{:.2e}", value);
   return fmt::format("{:.{}f}", value, std::abs(value) < 10 ? 4 : 2);
 }
 std::string times(double ms) { return ms > 0 ? fmt::format("{:.{}f}", ms, ms < 100 ? 3 : 1) : "-"; }

@@ -27,7 +27,7 @@ Status read_file(const std::filesystem::path& file, std::vector<Record>& out) {
   const auto end_line = [&]() -> Status {
     ++number;
     if (!line.empty() && line.back() == '\r') line.pop_back();
-    if (!line.empty()) {
+    if (!line.empty() && !line.starts_with("{\"#\":")) {
       Result<Record> record = record_from_line(line);
       if (!record.ok()) return std::move(record).status().at(fmt::format("{}:{}", file.string(), number));
       out.push_back(std::move(record).value());

@@ -235,7 +235,7 @@ Result<Binding> Binding::make(const ir::Graph& graph, const TaskInfo& task, Reci
     out.fixed_ = 0;
     out.whole_ = true;
   }
-  out.batch_ = out.fixed_ > 0 ? out.fixed_ : recipe.batch > 0 ? recipe.batch : kDefaultBatch;
+  out.batch_ = out.whole_ ? 1 : out.fixed_ > 0 ? out.fixed_ : recipe.batch > 0 ? recipe.batch : kDefaultBatch;
   constexpr int64_t kMost = int64_t{1} << 20;
   if (out.batch_ > kMost) return error(Code::kInvalidArgument, "the model takes {} examples a run; {} are possible", out.batch_, kMost);
   recipe.batch = out.batch_;

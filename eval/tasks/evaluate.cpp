@@ -175,6 +175,7 @@ class Evaluator {
     out_.examples = out_.recipe.limit > 0 ? std::min(out_.recipe.limit, dataset_.size()) : dataset_.size();
     if (out_.examples == 0) return error(Code::kInvalidArgument, "the data set has no examples");
     total_batches_ = (out_.examples + binding_->batch() - 1) / binding_->batch();
+    for (int64_t b = options_.shard; b < total_batches_; b += options_.shards) shard_examples_ += examples_of(b);
     out_.batches = total_batches_ > options_.shard ? (total_batches_ - options_.shard + options_.shards - 1) / options_.shards : 0;
     return {};
   }
@@ -268,15 +269,8 @@ class Evaluator {
     for (Problem& p : problems) out_.problems.push_back(std::move(p));
     ++out_.batches_done;
     out_.done += examples_of(batch);
-    if (options_.progress) options_.progress(out_.done, shard_examples());
+    if (options_.progress) options_.progress(out_.done, shard_examples_);
     return {};
-  }
-
-  int64_t shard_examples() const {
-    int64_t total = 0;
-    if (options_.shards == 1) return out_.examples;
-    for (int64_t b = options_.shard; b < total_batches_; b += options_.shards) total += examples_of(b);
-    return total;
   }
 
   /// Every candidate on the same inputs, one after another.
@@ -383,7 +377,7 @@ class Evaluator {
   std::unique_ptr<StateFolder> state_;
   std::vector<Runner> runners_;
   std::vector<int64_t> finished_;
-  int64_t total_batches_ = 0;
+  int64_t total_batches_ = 0, shard_examples_ = 0;
 };
 
 }  // namespace

@@ -25,6 +25,19 @@ std::vector<std::string> known_metrics() {
 
 constexpr std::string_view kAverages[] = {"micro", "macro", "weighted", "binary"};
 
+/// The name, or an object of it with the options that are not those by default.
+json to_json(const MetricChoice& metric) {
+  const MetricOptions plain;
+  json entry = {{"name", metric.name}};
+  if (metric.options.average != plain.average) entry["average"] = metric.options.average;
+  if (metric.options.classes != plain.classes) entry["classes"] = metric.options.classes;
+  if (metric.options.k != plain.k) entry["k"] = metric.options.k;
+  if (metric.options.bins != plain.bins) entry["bins"] = metric.options.bins;
+  if (metric.options.stemmer) entry["stemmer"] = true;
+  if (!metric.options.names.empty()) entry["names"] = metric.options.names;
+  return entry.size() == 1 ? json(metric.name) : entry;
+}
+
 Result<MetricChoice> read_metric(const json& given, const std::string& where) {
   json object = given.is_string() ? json{{"name", given}} : given;
   MetricChoice out;
@@ -41,9 +54,12 @@ Result<MetricChoice> read_metric(const json& given, const std::string& where) {
     return Status(Code::kInvalidArgument, fmt::format("there is no metric '{}'", out.name), where, suggest(out.name, known_metrics()));
   if (std::find(std::begin(kAverages), std::end(kAverages), out.options.average) == std::end(kAverages))
     return Status(Code::kInvalidArgument, fmt::format("'{}' is no average", out.options.average), where, fmt::format("choose from {}", fmt::join(kAverages, ", ")));
+  // Only what is not so by default, however it was said.
   std::vector<std::string> parts;
-  for (const auto& [key, value] : object.items())
-    if (key != "name" && key != "names") parts.push_back(value.is_string() ? value.get<std::string>() : fmt::format("{} {}", key, value.dump()));
+  const json entry = to_json(out);
+  if (entry.is_object())
+    for (const auto& [key, value] : entry.items())
+      if (key != "name" && key != "names") parts.push_back(value.is_string() ? value.get<std::string>() : fmt::format("{} {}", key, value.dump()));
   out.title = parts.empty() ? out.name : fmt::format("{} ({})", out.name, fmt::join(parts, ", "));
   return out;
 }
@@ -250,17 +266,7 @@ json to_json(const Recipe& recipe) {
   if (!recipe.labels.map.empty()) labels["map"] = recipe.labels.map;
   if (!recipe.labels.names.empty()) labels["names"] = recipe.labels.names;
   out["metrics"] = json::array();
-  const MetricOptions plain;
-  for (const MetricChoice& metric : recipe.metrics) {
-    json entry = {{"name", metric.name}};
-    if (metric.options.average != plain.average) entry["average"] = metric.options.average;
-    if (metric.options.classes != plain.classes) entry["classes"] = metric.options.classes;
-    if (metric.options.k != plain.k) entry["k"] = metric.options.k;
-    if (metric.options.bins != plain.bins) entry["bins"] = metric.options.bins;
-    if (metric.options.stemmer) entry["stemmer"] = true;
-    if (!metric.options.names.empty()) entry["names"] = metric.options.names;
-    out["metrics"].push_back(entry.size() == 1 ? json(metric.name) : entry);
-  }
+  for (const MetricChoice& metric : recipe.metrics) out["metrics"].push_back(to_json(metric));
   out["options"] = recipe.options;
   return out;
 }

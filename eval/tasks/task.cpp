@@ -209,7 +209,11 @@ Result<std::map<std::string, size_t, std::less<>>> assign_roles(const TaskInfo& 
 std::string tasks_markdown() {
   const auto joined = [](const auto& rows, auto text) {
     std::vector<std::string> parts;
-    for (const auto& row : rows) parts.push_back(text(row));
+    for (const auto& row : rows) {
+      std::string part = text(row);
+      for (size_t at = 0; (at = part.find('|', at)) != std::string::npos; at += 2) part.insert(at, 1, '\\');
+      parts.push_back(std::move(part));
+    }
     return fmt::format("{}", fmt::join(parts, "<br>"));
   };
   std::string out = "| task | truth | outputs | options | metrics |\n| --- | --- | --- | --- | --- |\n";
