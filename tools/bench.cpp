@@ -3,14 +3,17 @@
 #include <cmath>
 
 #include "eval/bench/baseline.h"
+#include "eval/bench/child.h"
 #include "eval/bench/document.h"
 #include "eval/bench/machine.h"
 #include "eval/bench/sweep.h"
 #include "eval/bench/trust.h"
 #include "eval/model.h"
+#include "eval/report/report.h"
 #include "support/cpu_count.h"
 #include "tools/bench_output.h"
 #include "tools/common.h"
+#include "tools/profile.h"
 
 namespace tenon::tools {
 namespace {
@@ -33,11 +36,11 @@ constexpr const char* kNotes =
 
 struct Options {
   std::vector<std::string> models, dims, shapes, custom_ops;
-  std::string backend = "cpu", threads = "1", batch, json, target, format = "table", baseline;
+  std::string backend = "cpu", threads = "1", batch, json, target, format = "table", baseline, report;
   int rounds = 20, launches = 5, warmup = 2, opt_level = 3, streams = 0;
   double round_ms = 100, duration = 0, warmup_ms = 1000, tolerance = 3;
   uint64_t seed = 0;
-  bool test_data = false;
+  bool test_data = false, profile = false;
   LimitOptions limits;
 };
 
@@ -129,6 +132,7 @@ class Bench {
     const json document = {{"kind", "bench"}, {"context", context_}, {"warnings", warnings()}, {"results", results_}};
     print(document);
     if (!o_.json.empty()) TENON_RETURN_IF_ERROR(write_json(document, o_.json));
+    if (!o_.report.empty()) TENON_RETURN_IF_ERROR(write_report(document));
     int status = failed_ ? kFailure : kSuccess;
     if (!baseline.is_null()) {
       TENON_ASSIGN_OR_RETURN(const bool slower, compare(baseline, document));
@@ -162,10 +166,61 @@ class Bench {
       eval::Measurement& m = measured.subjects[i];
       if (!file.ok()) m.status = file.status();
       results_.push_back(eval::bench_row(subjects[i], m, subjects[0], measured.subjects[0], options_));
+      if (o_.profile && m.status.ok() && !subjects[i].backend->external()) add_profile(subjects[i], m, turn);
       absent_.push_back(m.status.ok() ? m.absent : std::vector<std::string>());
       if (m.status.ok()) continue;
       failed_ = true;
       if (file.ok() || i == 0) report_failure(subjects[i], m.status);
+    }
+  }
+
+  /// Where the time of the last row goes. In a process of its own, as the threads of a profile must not be there when others are started.
+  void add_profile(const eval::Subject& subject, const eval::Measurement& m, const std::string& turn) {
+    ProfileRequest request;
+    request.model.path = subject.model.string();
+    for (const auto& [name, size] : m.dims) request.model.dims.push_back(fmt::format("{}={}", name, size));
+    request.model.shapes = o_.shapes;
+    request.model.custom_ops = o_.custom_ops;
+    request.model.limits = o_.limits;
+    request.backend = subject.backend->name();
+    request.target = o_.target;
+    request.threads = subject.threads;
+    request.opt_level = o_.opt_level;
+    request.seed = o_.seed;
+    request.test_data = o_.test_data;
+    request.quiet = true;
+    Progress progress;
+    progress.show(fmt::format("{}{} profile", turn, subject.model.string()));
+    Result<eval::Child> child = eval::Child::start({}, [&](eval::Lines& lines) {
+      const Result<eval::Profile> profile = profile_model(request);
+      lines.write((profile.ok() ? eval::to_json(*profile) : json(profile.status().to_string())).dump(-1, ' ', false, json::error_handler_t::replace));
+    });
+    Result<std::string> line = child.ok() ? child->receive(o_.limits.timeout_s + 1) : child.status();
+    progress.clear();
+    const json profile = line.ok() ? json::parse(*line, nullptr, false) : json(line.status().to_string());
+    if (profile.is_object()) results_.back()["profile"] = profile;
+    else doubts_.push_back({subject.model.string() + ": ", {"profile", 0, fmt::format("there is no profile on {}: {}", subject.backend->name(), profile.is_string() ? profile.get<std::string>() : "")}});
+  }
+
+  Status write_report(const json& document) const {
+    json report = {{"title", "Benchmark"}, {"context", context_}};
+    TENON_RETURN_IF_ERROR(eval::add_to_report(report, document, "bench"));
+    for (const json& row : results_)
+      if (row.contains("profile")) TENON_RETURN_IF_ERROR(eval::add_to_report(report, row["profile"], "bench"));
+    TENON_ASSIGN_OR_RETURN(const std::string html, eval::render_report(report));
+    TENON_RETURN_IF_ERROR(write_file(o_.report, html));
+    if (o_.json != "-" && o_.format == "table") fmt::print("report: {}\n", o_.report);
+    return {};
+  }
+
+  /// The kernels of each row that take most.
+  void print_profiles() const {
+    for (const json& row : results_) {
+      if (!row.contains("profile")) continue;
+      const Result<eval::Profile> profile = eval::parse_profile(row["profile"]);
+      if (!profile.ok()) continue;
+      fmt::print("\n");
+      print_profile(*profile, kProfileRows);
     }
   }
 
@@ -205,25 +260,38 @@ class Bench {
     if (o_.format == "markdown") return print_bench_markdown(document);
     print_bench_table(document);
     print_warnings();
+    print_profiles();
   }
 
   /// Whether something became slower.
   Result<bool> compare(const json& baseline, const json& document) const {
-    Result<eval::Comparison> comparison = eval::compare_with_baseline(baseline, document, o_.tolerance / 100);
+    Result<eval::BaselineComparison> comparison = eval::compare_with_baseline(baseline, document, o_.tolerance / 100);
     if (!comparison.ok()) return std::move(comparison).status().at(o_.baseline);
     std::FILE* out = o_.json == "-" || o_.format != "table" ? stderr : stdout;
     fmt::print(out, "\nagainst {}\n", o_.baseline);
     Table table({"model", "backend", "threads", "before ms", "now ms", "now/before [95 %]", ""});
-    for (const eval::Change& c : comparison->changes)
+    for (const eval::LatencyChange& c : comparison->changes)
       table.add({c.model, c.backend, std::to_string(c.threads), format_ms(c.old_ms), format_ms(c.new_ms), fmt::format("{:.3f} [{:.3f}, {:.3f}]", c.ratio, c.low, c.high),
                  c.slower ? "slower" : c.faster ? "faster" : "the same"});
     if (!comparison->changes.empty()) table.print(out);
+    for (const eval::LatencyChange& c : comparison->changes)
+      if ((c.slower || c.faster) && out == stdout) attribute(c);
     for (const std::string& row : comparison->unmatched) fmt::print(out, "not in the baseline: {}\n", row);
     for (const std::string& warning : comparison->warnings) fmt::print(out, "warning: {}\n", warning);
     if (comparison->changes.empty())
       return Status(Code::kInvalidArgument, "the baseline has none of these models, backends, threads and dims", o_.baseline, "measure the same as the baseline does");
-    return std::any_of(comparison->changes.begin(), comparison->changes.end(), [](const eval::Change& c) { return c.slower; });
+    return std::any_of(comparison->changes.begin(), comparison->changes.end(), [](const eval::LatencyChange& c) { return c.slower; });
   }
+
+  /// To ops and nodes, where both documents have a profile.
+  static void attribute(const eval::LatencyChange& c) {
+    const Result<eval::Profile> before = eval::parse_profile(c.old_profile), now = eval::parse_profile(c.new_profile);
+    if (!before.ok() || !now.ok()) return;
+    fmt::print("\n{} on {}, {} thread{}:", c.model, c.backend, c.threads, c.threads == 1 ? "" : "s");
+    print_attribution(eval::attribute(*before, *now), kProfileRows);
+  }
+
+  static constexpr int kProfileRows = 5;
 
   const Options& o_;
   const std::vector<const backends::Backend*> backends_;
@@ -268,6 +336,8 @@ void add_bench(CLI::App& app, int& status) {
   add_limit_options(*sub, o->limits, "preparing a model, and then each round,");
   sub->add_option("--format", o->format, "What to print")->check(CLI::IsMember({"table", "markdown", "csv"}))->type_name("table|markdown|csv");
   sub->add_option("--json", o->json, "Write results to a file, or - for stdout")->type_name("PATH");
+  sub->add_flag("--profile", o->profile, "Also show where the time goes: kernels, ops, nodes (tenon profile has more)");
+  sub->add_option("--report", o->report, "Write results as one HTML file")->type_name("FILE");
   sub->add_option("--baseline", o->baseline, "Compare with what --json wrote before; status 1 when something became slower")->type_name("PATH");
   sub->add_option("--tolerance", o->tolerance, "Percent that a median may grow without being called slower")->check(non_negative())->type_name("PERCENT");
   sub->footer(kNotes);

@@ -73,7 +73,7 @@ void print_comparisons(const eval::Evaluation& evaluation, const std::vector<eva
   for (size_t i = 1; i < scores.size(); ++i) {
     const std::string &first = evaluation.results.front().name, &own = evaluation.results[i].name;
     std::vector<std::string> lines;
-    for (const eval::Comparison& c : scores[i].comparisons)
+    for (const eval::PairComparison& c : scores[i].comparisons)
       if (const auto& d = c.difference; std::abs(d.difference) >= kShown)
         lines.push_back(fmt::format("  {}: {:+.4f} [{:+.4f}, {:+.4f}], p {:.3g} (paired bootstrap)", c.metric, d.difference, d.low, d.high, d.p));
     if (const auto& m = scores[i].mcnemar; m && m->only_first + m->only_second > 0)

@@ -36,8 +36,8 @@ Launches launches_of(const json& row) {
   return out;
 }
 
-Change change_of(const json& old_row, const json& new_row, double tolerance) {
-  Change out{.model = new_row.at("model"), .backend = new_row.at("backend"), .threads = new_row.at("threads"), .dims = new_row.value("dims", json::object())};
+LatencyChange change_of(const json& old_row, const json& new_row, double tolerance) {
+  LatencyChange out{.model = new_row.at("model"), .backend = new_row.at("backend"), .threads = new_row.at("threads"), .dims = new_row.value("dims", json::object())};
   out.old_ms = old_row.at("latency_ms").at("p50");
   out.new_ms = new_row.at("latency_ms").at("p50");
   const Ratio a = median_interval(launches_of(old_row)), b = median_interval(launches_of(new_row));
@@ -79,8 +79,8 @@ Result<json> read_bench_document(const std::filesystem::path& file) {
   return document;
 }
 
-Result<Comparison> compare_with_baseline(const json& old_document, const json& new_document, double tolerance) {
-  Comparison out;
+Result<BaselineComparison> compare_with_baseline(const json& old_document, const json& new_document, double tolerance) {
+  BaselineComparison out;
   try {
     warn_of_context(old_document.value("context", json::object()), new_document.value("context", json::object()), out.warnings);
     for (const json& row : new_document.at("results")) {

@@ -11,7 +11,7 @@
 namespace tenon::eval {
 
 /// One row of a bench document against the row of an older one with the same model, backend, threads and dims.
-struct Change {
+struct LatencyChange {
   std::string model, backend;
   int threads = 1;
   nlohmann::json dims;
@@ -21,8 +21,8 @@ struct Change {
   nlohmann::json old_profile, new_profile;  // where both rows have one
 };
 
-struct Comparison {
-  std::vector<Change> changes;
+struct BaselineComparison {
+  std::vector<LatencyChange> changes;
   std::vector<std::string> unmatched;       // rows that the old document does not have
   std::vector<std::string> warnings;        // another processor, another version …
 };
@@ -32,6 +32,6 @@ Result<nlohmann::json> read_bench_document(const std::filesystem::path& file);
 
 /// Slower and faster mean: the interval of the ratio excludes 1, and the change is more than `tolerance` (0.03: 3 %). The two intervals
 /// of the medians are independent, so their logarithms add in squares.
-Result<Comparison> compare_with_baseline(const nlohmann::json& old_document, const nlohmann::json& new_document, double tolerance);
+Result<BaselineComparison> compare_with_baseline(const nlohmann::json& old_document, const nlohmann::json& new_document, double tolerance);
 
 }  // namespace tenon::eval

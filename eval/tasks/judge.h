@@ -55,10 +55,10 @@ double log_sum_exp(std::span<const double> values);
 std::vector<double> row_of(const Tensor& matrix, int64_t i);
 
 /// Tokens by number, from a JSON object of token → number, a JSON list, or a text file of one token a line.
-class Vocabulary {
+class TokenTable {
  public:
-  static Result<Vocabulary> read(const std::filesystem::path& file);
-  explicit Vocabulary(std::vector<std::string> tokens) : tokens_(std::move(tokens)) {}
+  static Result<TokenTable> read(const std::filesystem::path& file);
+  explicit TokenTable(std::vector<std::string> tokens) : tokens_(std::move(tokens)) {}
   int64_t size() const { return static_cast<int64_t>(tokens_.size()); }
   Result<std::string_view> token(int64_t id) const;
   /// Text of tokens. `scheme`: wordpiece ("##" joins), bpe (bytes as GPT-2 writes them), sentencepiece ("▁" is a space), words

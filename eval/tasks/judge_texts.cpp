@@ -12,7 +12,7 @@ namespace {
 
 constexpr int64_t kMostTokens = int64_t{1} << 22;  // of a vocabulary
 
-Result<Vocabulary> from_json(const std::string& text) {
+Result<TokenTable> from_json(const std::string& text) {
   const json parsed = json::parse(text, nullptr, false);
   std::vector<std::string> tokens;
   if (parsed.is_array()) {
@@ -20,7 +20,7 @@ Result<Vocabulary> from_json(const std::string& text) {
       if (!token.is_string()) return error(Code::kInvalidArgument, "a list of tokens has something else in it");
       tokens.push_back(token.get<std::string>());
     }
-    return Vocabulary(std::move(tokens));
+    return TokenTable(std::move(tokens));
   }
   if (!parsed.is_object()) return error(Code::kInvalidArgument, "no JSON object of numbers by token, and no list of tokens");
   for (const auto& [token, number] : parsed.items()) {
@@ -30,10 +30,10 @@ Result<Vocabulary> from_json(const std::string& text) {
     if (id >= tokens.size()) tokens.resize(id + 1);
     tokens[id] = token;
   }
-  return Vocabulary(std::move(tokens));
+  return TokenTable(std::move(tokens));
 }
 
-Vocabulary from_lines(const std::string& text) {
+TokenTable from_lines(const std::string& text) {
   std::vector<std::string> tokens;
   for (size_t start = 0; start < text.size();) {
     const size_t end = std::min(text.find('\n', start), text.size());
@@ -41,7 +41,7 @@ Vocabulary from_lines(const std::string& text) {
     if (!tokens.back().empty() && tokens.back().back() == '\r') tokens.back().pop_back();
     start = end + 1;
   }
-  return Vocabulary(std::move(tokens));
+  return TokenTable(std::move(tokens));
 }
 
 /// The byte for each code point that GPT-2 writes it as: printable bytes of Latin-1 stand for themselves, the others, in order, for 256
@@ -96,7 +96,7 @@ constexpr std::string_view kSchemes[] = {"wordpiece", "bpe", "sentencepiece", "w
 
 /// The options that turn tokens into text.
 struct Decoder {
-  Vocabulary vocabulary{std::vector<std::string>()};
+  TokenTable vocabulary{std::vector<std::string>()};
   std::string scheme;
   std::vector<int64_t> skip;
 
@@ -107,7 +107,7 @@ Result<Decoder> make_decoder(const TaskContext& context) {
   Decoder out;
   const std::string file = context.options.value("vocabulary", "");
   if (file.empty()) return Status(Code::kInvalidArgument, "the task needs a vocabulary", "options.vocabulary", "name vocab.txt or vocab.json");
-  TENON_ASSIGN_OR_RETURN(out.vocabulary, Vocabulary::read(context.folder / file));
+  TENON_ASSIGN_OR_RETURN(out.vocabulary, TokenTable::read(context.folder / file));
   out.scheme = context.options.value("tokens", "wordpiece");
   if (std::find(std::begin(kSchemes), std::end(kSchemes), out.scheme) == std::end(kSchemes))
     return Status(Code::kInvalidArgument, fmt::format("'{}' is no way to join tokens", out.scheme), "options.tokens",
@@ -311,7 +311,7 @@ Result<std::optional<Decoder>> make_optional_decoder(const TaskContext& context)
 
 }  // namespace
 
-Result<Vocabulary> Vocabulary::read(const std::filesystem::path& file) {
+Result<TokenTable> TokenTable::read(const std::filesystem::path& file) {
   constexpr uintmax_t kMostBytes = uintmax_t{1} << 28;
   std::error_code ec;
   const uintmax_t bytes = std::filesystem::file_size(file, ec);
@@ -319,18 +319,18 @@ Result<Vocabulary> Vocabulary::read(const std::filesystem::path& file) {
   if (bytes > kMostBytes) return Status(Code::kResourceExhausted, "the vocabulary is larger than 256 MiB", file.string());
   std::ifstream in(file, std::ios::binary);
   const std::string text((std::istreambuf_iterator<char>(in)), {});
-  Result<Vocabulary> out = file.extension() == ".json" ? from_json(text) : Result<Vocabulary>(from_lines(text));
+  Result<TokenTable> out = file.extension() == ".json" ? from_json(text) : Result<TokenTable>(from_lines(text));
   if (!out.ok()) return std::move(out).status().at(file.string());
   if (out->size() == 0) return Status(Code::kInvalidArgument, "the vocabulary is empty", file.string());
   return out;
 }
 
-Result<std::string_view> Vocabulary::token(int64_t id) const {
+Result<std::string_view> TokenTable::token(int64_t id) const {
   if (id < 0 || id >= size()) return error(Code::kInvalidArgument, "token {} is outside the vocabulary of {}", id, size());
   return std::string_view(tokens_[static_cast<size_t>(id)]);
 }
 
-Result<std::string> Vocabulary::decode(std::span<const int64_t> ids, std::string_view scheme, std::span<const int64_t> skip) const {
+Result<std::string> TokenTable::decode(std::span<const int64_t> ids, std::string_view scheme, std::span<const int64_t> skip) const {
   std::string out;
   for (int64_t id : ids) {
     if (std::find(skip.begin(), skip.end(), id) != skip.end()) continue;

@@ -156,7 +156,7 @@ json to_json(const Evaluation& evaluation, const std::vector<ScoredCandidate>& s
     entry["other_predictions"] = s.compared && s.other_predictions >= 0 ? json(s.other_predictions) : json(nullptr);
     out["results"].push_back(std::move(entry));
     const std::string& first = evaluation.results.front().name;
-    for (const Comparison& c : s.comparisons)
+    for (const PairComparison& c : s.comparisons)
       out["comparisons"].push_back({{"first", first}, {"second", r.name}, {"metric", c.metric}, {"difference", finite(c.difference.difference)},
                                     {"ci95", {finite(c.difference.low), finite(c.difference.high)}}, {"p", finite(c.difference.p)}});
     if (s.mcnemar)

@@ -12,7 +12,7 @@ struct ScoredMetric {
   Status status;                             // why there is no score
   Score score;
 };
-struct Comparison {
+struct PairComparison {
   std::string metric;
   PairedDifference difference;
 };
@@ -28,7 +28,7 @@ struct ScoredCandidate {
   double max_abs = 0;
   bool comparable = true;                    // false: shapes differ, or a NaN or infinity is one's alone
   int64_t other_predictions = -1;            // -1: the outcome has no such thing
-  std::vector<Comparison> comparisons;
+  std::vector<PairComparison> comparisons;
   std::optional<McNemar> mcnemar;            // of classes
 };
 

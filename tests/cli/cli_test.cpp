@@ -112,6 +112,7 @@ TEST_F(Cli, UsageErrorsExitWith2) {
 }
 
 TEST_F(Cli, FoldersStandForTheirModel) {
+  for (const char* command : {"inspect", "check", "optimize", "compile", "run", "bench --rounds 1 --round-ms 1"})
     EXPECT_EQ(tenon(fmt::format("{} {}", command, folder_.string())), 0) << command << err_;
   EXPECT_EQ(tenon(fmt::format("verify {}", model().string())), 0) << err_;
   fs::create_directories(folder_ / "other");
@@ -342,6 +343,7 @@ TEST_F(Cli, LimitsOfTimeAndMemoryHold) {
     EXPECT_THAT(err_, HasSubstr("limit of 1073741824")) << backend;
   }
   EXPECT_EQ(tenon(fmt::format("bench {} --backend cpu --timeout 0.5", endless.string())), 2);
+  for (const char* command : {"inspect", "check", "optimize", "compile", "run", "bench --rounds 1 --round-ms 1"})
     EXPECT_EQ(tenon(fmt::format("{} {} --timeout 600 --memory-limit 50%", command, model().string())), 0) << command << err_;
   for (const char* size : {"", "x", "-1G", "0", "5Q", "1GB1", "nan", "1e40"}) {
     EXPECT_EQ(tenon(fmt::format("run {} --memory-limit '{}'", model().string(), size)), *size == 0 ? 0 : 2) << size;

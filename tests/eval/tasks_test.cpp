@@ -218,27 +218,27 @@ TEST_F(Files, SpeechIsTranscribed) {
 
 TEST_F(Files, TokensJoinAsTheirVocabularySays) {
   write("v.txt", "play\n##ing\nchess\n[PAD]\n");
-  const auto wordpiece = Vocabulary::read(folder_ / "v.txt");
+  const auto wordpiece = TokenTable::read(folder_ / "v.txt");
   ASSERT_TRUE(wordpiece.ok());
   const int64_t ids[] = {0, 1, 2, 3, 3}, skip[] = {3};
   EXPECT_EQ(*wordpiece->decode(ids, "wordpiece", skip), "playing chess");
   const int64_t beyond[] = {4};
   EXPECT_FALSE(wordpiece->decode(beyond, "wordpiece", {}).ok());
   // GPT-2 writes a space as U+0120 and the two bytes of é, C3 A9, as U+00C3 and U+00A9.
-  EXPECT_EQ(*Vocabulary({"caf", "\u00c3\u00a9", "\u0120au", "\u0120lait"}).decode(std::vector<int64_t>{0, 1, 2, 3}, "bpe", {}), "café au lait");
-  EXPECT_EQ(*Vocabulary({"▁he", "llo", "▁you"}).decode(std::vector<int64_t>{0, 1, 2}, "sentencepiece", {}), "hello you");
-  EXPECT_EQ(*Vocabulary({"a", "b"}).decode(std::vector<int64_t>{0, 1}, "words", {}), "a b");
-  EXPECT_EQ(*Vocabulary({"a", "b"}).decode(std::vector<int64_t>{0, 1}, "characters", {}), "ab");
+  EXPECT_EQ(*TokenTable({"caf", "\u00c3\u00a9", "\u0120au", "\u0120lait"}).decode(std::vector<int64_t>{0, 1, 2, 3}, "bpe", {}), "café au lait");
+  EXPECT_EQ(*TokenTable({"▁he", "llo", "▁you"}).decode(std::vector<int64_t>{0, 1, 2}, "sentencepiece", {}), "hello you");
+  EXPECT_EQ(*TokenTable({"a", "b"}).decode(std::vector<int64_t>{0, 1}, "words", {}), "a b");
+  EXPECT_EQ(*TokenTable({"a", "b"}).decode(std::vector<int64_t>{0, 1}, "characters", {}), "ab");
 }
 
 TEST_F(Files, VocabulariesAreChecked) {
-  EXPECT_EQ(Vocabulary::read(folder_ / "none.txt").status().code(), Code::kNotFound);
+  EXPECT_EQ(TokenTable::read(folder_ / "none.txt").status().code(), Code::kNotFound);
   for (const char* text : {"", "{}", "[]", "[1]", "{\"a\": -1}", "{\"a\": 1e9}", "{\"a\": 99999999999}", "{\"a\": \"b\"}", "{", "3", "\xff\xfe"}) {
     write("v.json", text);
-    EXPECT_FALSE(Vocabulary::read(folder_ / "v.json").ok()) << text;
+    EXPECT_FALSE(TokenTable::read(folder_ / "v.json").ok()) << text;
   }
   write("v.json", R"(["a", "b"])");
-  EXPECT_EQ(Vocabulary::read(folder_ / "v.json")->size(), 2);
+  EXPECT_EQ(TokenTable::read(folder_ / "v.json")->size(), 2);
 }
 
 TEST_F(Files, GeneratedTextIsTokensScoresOrStrings) {
