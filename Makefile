@@ -1,4 +1,4 @@
-# make demo   build the tool and show it on the small model in models/digits
+# make demo   build the tool and show it on the small model in models/digits, beside ONNX Runtime where npm can install it
 # make test   build everything and run the tests
 # make test-asan, make test-tsan   the same under address and undefined-behaviour sanitizers, under the thread sanitizer
 # make deps   install the Debian packages that are missing
@@ -7,8 +7,9 @@
 JOBS ?= $(shell nproc)
 PRESET ?= release
 TENON = build/$(PRESET)/bin/tenon
-DIGITS = models/digits/data
 ORT_RUNNER = runners/onnxruntime-node
+
+try-runners = if command -v npm >/dev/null; then timeout 300 $(MAKE) --no-print-directory runners || echo "make: ONNX Runtime is not installed: it is left out"; fi
 
 .PHONY: all demo test test-asan test-tsan deps configure runners
 
@@ -18,11 +19,13 @@ all: configure
 demo: configure
 	cmake --build --preset $(PRESET) -j $(JOBS) --target tenon
 	$(TENON) verify models/digits --backend reference,cpu
-	$(TENON) eval models/digits/model.onnx --dataset $(DIGITS)/test-images.idx3-ubyte,$(DIGITS)/test-labels.idx1-ubyte --show 3
+	@$(try-runners)
+	backends=reference,cpu; if [ -d $(ORT_RUNNER)/node_modules ]; then backends=$$backends,onnxruntime; fi; \
+	$(TENON) eval models/digits --recipe models/digits/recipe.json --backend $$backends --show 3 --report build/digits.html
 
 # Where npm and its registry are in reach, ONNX Runtime's tests run too; else they are skipped and say so.
 test: all
-	@if command -v npm >/dev/null; then timeout 300 $(MAKE) --no-print-directory runners || echo "make: ONNX Runtime is not installed: its tests are skipped"; fi
+	@$(try-runners)
 	ctest --preset $(PRESET) -j $(JOBS)
 
 test-asan:
