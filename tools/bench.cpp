@@ -161,7 +161,7 @@ class Bench {
     if (file.ok())
       measured = eval::measure(subjects, options_, [&](const std::string& what) { progress.show(fmt::format("{}{} threads={} {}", turn, one.model, one.threads, what)); });
     progress.clear();
-    for (const eval::Doubt& doubt : eval::doubts(subjects, measured, available_cores())) doubts_.push_back({name_of(one), doubt});
+    for (const eval::Doubt& doubt : eval::doubts(subjects, measured, available_cores())) doubts_.push_back({name_of(one, measured.subjects[0].absent), doubt});
     for (size_t i = 0; i < subjects.size(); ++i) {
       eval::Measurement& m = measured.subjects[i];
       if (!file.ok()) m.status = file.status();
@@ -213,20 +213,10 @@ class Bench {
     return {};
   }
 
-  /// The kernels of each row that take most.
-  void print_profiles() const {
-    for (const json& row : results_) {
-      if (!row.contains("profile")) continue;
-      const Result<eval::Profile> profile = eval::parse_profile(row["profile"]);
-      if (!profile.ok()) continue;
-      fmt::print("\n");
-      print_profile(*profile, kProfileRows);
-    }
-  }
-
-  static std::string name_of(const Case& one) {
+  static std::string name_of(const Case& one, const std::vector<std::string>& absent) {
     std::string name = one.model;
-    for (const auto& [dim, size] : one.dims) name += fmt::format(" {}={}", dim, size);
+    for (const auto& [dim, size] : one.dims)
+      if (std::find(absent.begin(), absent.end(), dim) == absent.end()) name += fmt::format(" {}={}", dim, size);
     if (one.batch) name += fmt::format(" batch={}", *one.batch);
     return name + fmt::format(", {} thread{}: ", one.threads, one.threads == 1 ? "" : "s");
   }
@@ -260,7 +250,7 @@ class Bench {
     if (o_.format == "markdown") return print_bench_markdown(document);
     print_bench_table(document);
     print_warnings();
-    print_profiles();
+    print_bench_profiles(document);
   }
 
   /// Whether something became slower.

@@ -119,6 +119,28 @@ void print_bench_table(const json& document) {
   print_means(results, "");
 }
 
+void print_bench_profiles(const json& document) {
+  constexpr size_t kShown = 5;
+  const auto share = [](const json& value) { return value.is_number() ? fmt::format("{:.1f} %", 100 * value.get<double>()) : "-"; };
+  const auto rate = [](const json& value) { return value.is_number() && value > 0 ? fmt::format("{:.1f}", value.get<double>()) : "-"; };
+  for (const json& row : document.at("results")) {
+    if (!row.contains("profile")) continue;
+    const json& profile = row["profile"];
+    fmt::print("\n{} on {}, {} thread{}: where {} ms go\n", row["model"].get<std::string>(), row["backend"].get<std::string>(), row["threads"].get<int>(),
+               row["threads"] == 1 ? "" : "s", ms_of(profile, "total_ms"));
+    Table kernels({"kernel", "implementation", "calls", "ms", "share", "GFLOP/s", "GB/s", "of roof", "bound", "first node"});
+    for (size_t i = 0; i < std::min(kShown, profile["kernels"].size()); ++i) {
+      const json& k = profile["kernels"][i];
+      kernels.add({k["name"], k["implementation"], std::to_string(k["calls"].get<int64_t>()), ms_of(k, "ms"), share(k["share"]), rate(k["gflops"]), rate(k["gbps"]),
+                   share(at(k, "fraction")), k["bound"].is_string() && k["bound"] != "" ? k["bound"].get<std::string>() : "-", k["nodes"].empty() ? "" : k["nodes"][0].get<std::string>()});
+    }
+    kernels.print();
+    Table ops({"op", "ms", "share"});
+    for (size_t i = 0; i < std::min(kShown, profile["ops"].size()); ++i) ops.add({profile["ops"][i]["op"], ms_of(profile["ops"][i], "ms"), share(profile["ops"][i]["share"])});
+    ops.print();
+  }
+}
+
 void print_bench_markdown(const json& document) {
   const json& results = document.at("results");
   const std::vector<Column> shown = columns(results);

@@ -11,6 +11,9 @@ void print_bench_table(const nlohmann::json& document);
 void print_bench_markdown(const nlohmann::json& document);
 void print_bench_csv(const nlohmann::json& document);
 
+/// The kernels and ops of each row with a profile that take most.
+void print_bench_profiles(const nlohmann::json& document);
+
 /// "0.0134", "2.541", "151.7": four digits or so.
 std::string format_ms(double ms);
 

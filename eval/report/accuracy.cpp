@@ -45,8 +45,7 @@ bool higher_is_better(const json& metric, const std::string& title) {
 std::string scores_table(const json& document, const std::vector<std::string>& metrics) {
   std::vector<std::string> columns = {"Backend", "Threads"};
   for (const std::string& title : metrics) columns.push_back(name(title, 32));
-  columns.insert(columns.end(), {"Median", "Examples/s", "Compile", "First run", "Arena", "Model", "Largest difference", "Other predictions"});
-  HtmlTable table("Scores with 95 % intervals, and timings", columns);
+  HtmlTable table("Scores with 95 % intervals", columns);
   const json& results = list(document, "results");
   for (const json& result : results) {
     if (table.rows() >= kMostRows) break;
@@ -56,17 +55,24 @@ std::string scores_table(const json& document, const std::vector<std::string>& m
       const auto value = number(metric, "value");
       cells.push_back(Cell::figure(with_interval(value, interval(metric, "ci95"), score), value));
     }
-    const auto figure_of = [&](const char* key, Formatter format) {
-      const auto value = number(result, key);
-      cells.push_back(Cell::figure(optional(value, format), value));
-    };
-    const auto median = number(member(result, "latency_ms"), "p50");
-    cells.push_back(Cell::figure(optional(median, duration), median));
-    figure_of("throughput", count);
-    figure_of("compile_ms", duration);
-    figure_of("first_run_ms", duration);
-    figure_of("arena_bytes", bytes);
-    figure_of("model_bytes", bytes);
+    table.add(std::move(cells), failed(result) ? "failed" : "");
+  }
+  return table.str() + left_out(results.size(), table.rows(), "results");
+}
+
+std::string costs_table(const json& document) {
+  HtmlTable table("Times, memory, and how outputs differ from the first backend's", {"Backend", "Threads", "Median", "Examples/s", "Compile", "First run", "Arena", "Model", "Largest difference", "Other predictions"});
+  const json& results = list(document, "results");
+  for (const json& result : results) {
+    if (table.rows() >= kMostRows) break;
+    std::vector<Cell> cells = {Cell::text(name(text(result, "backend"), 32)), threads_cell(result)};
+    const auto figure_of = [&](const json& value, Formatter format) { cells.push_back(Cell::figure(optional(number(value), format), number(value))); };
+    figure_of(member(member(result, "latency_ms"), "p50"), duration);
+    figure_of(member(result, "throughput"), count);
+    figure_of(member(result, "compile_ms"), duration);
+    figure_of(member(result, "first_run_ms"), duration);
+    figure_of(member(result, "arena_bytes"), bytes);
+    figure_of(member(result, "model_bytes"), bytes);
     const auto difference = number(result, "max_abs");
     cells.push_back(Cell::figure(difference ? figure(*difference, 2) : "", difference));
     cells.push_back(Cell::figure(escape(text(result, "other_predictions")), number(result, "other_predictions")));
@@ -282,7 +288,7 @@ std::string evaluation(const json& document, const Names& names) {
   if (const size_t n = list(document, "problems").size()) facts.push_back(fmt::format("{} with problems", n));
   std::string html = facts.empty() ? "" : fmt::format("<p class=\"lead\">{}</p>\n", fmt::join(facts, " · "));
   const std::vector<std::string> metrics = metric_names_of(list(document, "results"));
-  html += scores_table(document, metrics) + score_charts(document, names, metrics);
+  html += scores_table(document, metrics) + costs_table(document) + score_charts(document, names, metrics);
   if (!metrics.empty()) {
     html += trade_off(document, names, metrics[0], duration, "median time", [](const json& r) { return positive(member(r, "latency_ms"), "p50"); });
     html += trade_off(document, names, metrics[0], bytes, "size of the model", [](const json& r) { return positive(r, "model_bytes"); });

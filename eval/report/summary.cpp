@@ -183,9 +183,17 @@ std::string summary_table(const json& document, const Names& names) {
 }
 
 std::string messages(const std::vector<std::string>& lines, std::string_view what) {
+  constexpr size_t kOpen = 6;  // the rest is behind a click, lest it hide the summary
+  const size_t shown = std::min(lines.size(), kMostMessages);
   std::string out = "<ul>";
-  for (size_t i = 0; i < lines.size() && i < kMostMessages; ++i) out += fmt::format("<li>{}</li>", lines[i]);
-  return out + "</ul>" + left_out(lines.size(), std::min(lines.size(), kMostMessages), what);
+  for (size_t i = 0; i < std::min(shown, kOpen); ++i) out += fmt::format("<li>{}</li>", lines[i]);
+  out += "</ul>";
+  if (shown > kOpen) {
+    out += fmt::format("<details><summary>{} more {}</summary><ul>", shown - kOpen, what);
+    for (size_t i = kOpen; i < shown; ++i) out += fmt::format("<li>{}</li>", lines[i]);
+    out += "</ul></details>";
+  }
+  return out + left_out(lines.size(), shown, what);
 }
 
 }  // namespace
