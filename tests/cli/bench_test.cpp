@@ -1,0 +1,145 @@
+// tenon bench: formats, sweeps, baselines, profiles and reports.
+
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <set>
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <nlohmann/json.hpp>
+
+namespace tenon {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using ::testing::StartsWith;
+
+class CliBench : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::string pattern = (fs::temp_directory_path() / "tenon-bench-XXXXXX").string();
+    folder_ = ::mkdtemp(pattern.data());
+    std::ofstream(folder_ / "m.tir") << R"(graph "g" {
+  input %x: f32[N, 64]
+  input %w: f32[64, 32]
+  %p: f32[N, 32] = MatMul(%x, %w) "product"
+  %y: f32[N, 32] = Relu(%p) "relu"
+  output %y
+})";
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  static std::string slurp(const fs::path& file) {
+    std::ifstream in(file, std::ios::binary);
+    return {std::istreambuf_iterator<char>(in), {}};
+  }
+
+  /// Short rounds.
+  int bench(const std::string& arguments) {
+    const fs::path out = folder_ / "stdout", err = folder_ / "stderr";
+    const std::string common = "--rounds 6 --launches 2 --round-ms 1 --warmup-ms 1";
+    const int status = std::system(fmt::format("cd '{}' && '{}/bin/tenon' bench {} {} >'{}' 2>'{}'", folder_.string(), TENON_BINARY_DIR, common, arguments,
+                                               out.string(), err.string()).c_str());
+    out_ = slurp(out);
+    err_ = slurp(err);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  }
+
+  static std::string digits() { return (fs::path(TENON_SOURCE_DIR) / "models/digits").string(); }
+
+  fs::path folder_;
+  std::string out_, err_;
+};
+
+TEST_F(CliBench, SweepsThreadsAndBatch) {
+  ASSERT_EQ(bench(digits() + " --threads 1-2 --batch 1-4*2 --json -"), 0) << err_;
+  const json document = json::parse(out_);
+  EXPECT_EQ(document["kind"], "bench");
+  EXPECT_TRUE(document["context"].contains("cpu"));
+  std::set<std::pair<int, int>> cases;
+  for (const json& row : document["results"]) cases.emplace(row["threads"].get<int>(), row["dims"]["batch"].get<int>());
+  EXPECT_EQ(cases, (std::set<std::pair<int, int>>{{1, 1}, {1, 2}, {1, 4}, {2, 1}, {2, 2}, {2, 4}}));
+  for (const json& row : document["results"]) {
+    const json& l = row["latency_ms"];
+    EXPECT_LE(l["min"], l["p10"]);
+    EXPECT_LE(l["p10"], l["p50"]);
+    EXPECT_LE(l["p50"], l["p90"]);
+    EXPECT_LE(l["p90"], l["p99"]);
+    EXPECT_EQ(row["launches_ms"].size(), 2u);
+    EXPECT_EQ(row["round_p50_ms"].size(), 6u);
+    EXPECT_EQ(row["quantiles_ms"].size(), 101u);
+    EXPECT_DOUBLE_EQ(row["ready_ms"].get<double>(), row["load_ms"].get<double>() + row["compile_ms"].get<double>() + row["first_run_ms"].get<double>());
+  }
+}
+
+TEST_F(CliBench, PrintsMarkdownAndCsv) {
+  ASSERT_EQ(bench("m.tir --backend reference,cpu --format markdown"), 0) << err_;
+  EXPECT_THAT(out_, StartsWith("| model | backend | threads |"));
+  EXPECT_THAT(out_, HasSubstr("| m.tir | cpu | 1 |"));
+  ASSERT_EQ(bench("m.tir --backend reference,cpu --format csv --streams 2"), 0) << err_;
+  std::istringstream lines(out_);
+  std::string header, first, second;
+  std::getline(lines, header);
+  std::getline(lines, first);
+  std::getline(lines, second);
+  const auto cells = [](const std::string& line) { return std::count(line.begin(), line.end(), ','); };
+  EXPECT_EQ(cells(header), cells(first));
+  EXPECT_EQ(cells(header), cells(second));
+  EXPECT_THAT(second, StartsWith("m.tir,N=1,cpu,1,"));
+  EXPECT_EQ(bench("m.tir --format yaml"), 2);
+}
+
+TEST_F(CliBench, ABaselineTellsWhatBecameSlower) {
+  ASSERT_EQ(bench("m.tir --profile --json now.json"), 0) << err_;
+  json before = json::parse(slurp(folder_ / "now.json"));
+  // A machine that was ten times as fast.
+  json& row = before["results"][0];
+  row["latency_ms"]["p50"] = row["latency_ms"]["p50"].get<double>() / 10;
+  for (json& launch : row["launches_ms"])
+    for (json& round : launch) round = row["latency_ms"]["p50"];
+  std::ofstream(folder_ / "fast.json") << before;
+  EXPECT_EQ(bench("m.tir --profile --baseline fast.json"), 1) << err_;
+  EXPECT_THAT(out_, HasSubstr("slower"));
+  EXPECT_THAT(out_, HasSubstr("of the change"));
+  // And one that was ten times as slow.
+  row["latency_ms"]["p50"] = row["latency_ms"]["p50"].get<double>() * 100;
+  for (json& launch : row["launches_ms"])
+    for (json& round : launch) round = row["latency_ms"]["p50"];
+  std::ofstream(folder_ / "slow.json") << before;
+  EXPECT_EQ(bench("m.tir --baseline slow.json"), 0) << err_;
+  EXPECT_THAT(out_, HasSubstr("faster"));
+  EXPECT_EQ(bench("m.tir --baseline m.tir"), 2);
+  EXPECT_THAT(err_, HasSubstr("is not what bench --json writes"));
+  EXPECT_EQ(bench("m.tir --threads 2 --baseline slow.json"), 2);
+  EXPECT_THAT(err_, HasSubstr("has none of these"));
+}
+
+TEST_F(CliBench, ProfilesAndReports) {
+  ASSERT_EQ(bench("m.tir --backend reference,cpu --profile --report r.html --json b.json"), 0) << err_;
+  EXPECT_THAT(out_, HasSubstr("where "));
+  EXPECT_THAT(out_, HasSubstr("MatMul"));
+  const json document = json::parse(slurp(folder_ / "b.json"));
+  EXPECT_EQ(document["results"][1]["profile"]["kind"], "profile");
+  const std::string html = slurp(folder_ / "r.html");
+  EXPECT_THAT(html, HasSubstr("m.tir"));
+  EXPECT_THAT(html, HasSubstr("Roofline"));
+  EXPECT_EQ(bench("m.tir --report /nonexistent/r.html"), 2);
+}
+
+TEST_F(CliBench, RefusesWhatIsNoSweep) {
+  for (const char* wrong : {"--threads 4-1", "--threads 1-", "--batch 0", "--batch 1-8*1", "--dim N", "--dim N=a", "--round-ms 0", "--duration -1"}) {
+    EXPECT_EQ(bench(fmt::format("m.tir {}", wrong)), 2) << wrong;
+    EXPECT_THAT(err_, StartsWith("error: ")) << wrong;
+  }
+}
+
+}  // namespace
+}  // namespace tenon
