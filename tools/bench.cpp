@@ -178,7 +178,8 @@ class Bench {
   void add_profile(const eval::Subject& subject, const eval::Measurement& m, const std::string& turn) {
     ProfileRequest request;
     request.model.path = subject.model.string();
-    for (const auto& [name, size] : m.dims) request.model.dims.push_back(fmt::format("{}={}", name, size));
+    if (subject.model.extension() != ".tir")  // whose symbols cannot be bound
+      for (const auto& [name, size] : m.dims) request.model.dims.push_back(fmt::format("{}={}", name, size));
     request.model.shapes = o_.shapes;
     request.model.custom_ops = o_.custom_ops;
     request.model.limits = o_.limits;
@@ -193,13 +194,16 @@ class Bench {
     progress.show(fmt::format("{}{} profile", turn, subject.model.string()));
     Result<eval::Child> child = eval::Child::start({}, [&](eval::Lines& lines) {
       const Result<eval::Profile> profile = profile_model(request);
-      lines.write((profile.ok() ? eval::to_json(*profile) : json(profile.status().to_string())).dump(-1, ' ', false, json::error_handler_t::replace));
+      const bool without_plan = !profile.ok() && profile.status().code() == Code::kUnsupported;
+      const json answer = profile.ok() ? eval::to_json(*profile) : without_plan ? json() : json(profile.status().to_string());
+      lines.write(answer.dump(-1, ' ', false, json::error_handler_t::replace));
     });
     Result<std::string> line = child.ok() ? child->receive(o_.limits.timeout_s + 1) : child.status();
     progress.clear();
     const json profile = line.ok() ? json::parse(*line, nullptr, false) : json(line.status().to_string());
     if (profile.is_object()) results_.back()["profile"] = profile;
-    else doubts_.push_back({subject.model.string() + ": ", {"profile", 0, fmt::format("there is no profile on {}: {}", subject.backend->name(), profile.is_string() ? profile.get<std::string>() : "")}});
+    if (profile.is_string())
+      doubts_.push_back({subject.model.string() + ": ", {"profile", 0, fmt::format("there is no profile on {}: {}", subject.backend->name(), profile.get<std::string>())}});
   }
 
   Status write_report(const json& document) const {
