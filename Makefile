@@ -20,7 +20,7 @@ demo: configure
 	cmake --build --preset $(PRESET) -j $(JOBS) --target tenon
 	$(TENON) verify models/digits --backend reference,cpu
 	@$(try-runners)
-	backends=reference,cpu; if [ -d $(ORT_RUNNER)/node_modules ]; then backends=$$backends,onnxruntime; fi; \
+	@backends=reference,cpu; if [ -d $(ORT_RUNNER)/node_modules ]; then backends=$$backends,onnxruntime; fi; \
 	$(TENON) eval models/digits --recipe models/digits/recipe.json --backend $$backends --show 3 --report build/digits.html
 
 # Where npm and its registry are in reach, ONNX Runtime's tests run too; else they are skipped and say so.

@@ -213,7 +213,7 @@ class Bench {
       if (row.contains("profile")) TENON_RETURN_IF_ERROR(eval::add_to_report(report, row["profile"], "bench"));
     TENON_ASSIGN_OR_RETURN(const std::string html, eval::render_report(report));
     TENON_RETURN_IF_ERROR(write_file(o_.report, html));
-    if (o_.json != "-" && o_.format == "table") fmt::print("report: {}\n", o_.report);
+    if (o_.json != "-" && o_.format == "table") fmt::print("\nreport: {}\n", o_.report);
     return {};
   }
 

@@ -233,6 +233,7 @@ Result<int> show(const Options& o, const eval::Evaluation& evaluation, const eva
       TENON_RETURN_IF_ERROR(eval::add_to_report(whole, document, o.report));
       TENON_ASSIGN_OR_RETURN(const std::string html, eval::render_report(whole));
       TENON_RETURN_IF_ERROR(write_file(o.report, html));
+      if (o.json != "-") fmt::print("\nreport: {}\n", o.report);
     }
   }
   const bool failed = std::any_of(evaluation.results.begin(), evaluation.results.end(), [](const auto& r) { return !r.status.ok() && r.available; });
