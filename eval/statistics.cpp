@@ -43,14 +43,36 @@ double median_of(const std::vector<std::vector<double>>& medians, const Draw& dr
   return median(std::move(values));
 }
 
+constexpr size_t kFewUnits = 5;  // from here on, percentiles cover as often as they should
+
+/// Half of Student's interval of the mean of logarithms.
+double student_half(std::span<const double> logs) {
+  const double n = static_cast<double>(logs.size());
+  const double mean = std::accumulate(logs.begin(), logs.end(), 0.0) / n;
+  double squares = 0;
+  for (double v : logs) squares += (v - mean) * (v - mean);
+  return student_t_975(logs.size() - 1) * std::sqrt(squares / (n - 1) / n);
+}
+
+/// The statistic of each launch, or, when there is only one, of each of its rounds: what varies independently.
+std::vector<double> unit_logs(const std::vector<std::vector<double>>& shape, const std::function<double(const Draw&)>& statistic) {
+  std::vector<double> out;
+  for (size_t l = 0; l < shape.size(); ++l) {
+    std::vector<size_t> rounds(shape[l].size());
+    std::iota(rounds.begin(), rounds.end(), size_t{0});
+    if (shape.size() > 1) out.push_back(std::log(statistic({{l}, {rounds}})));
+    else
+      for (size_t r : rounds) out.push_back(std::log(statistic({{l}, {{r}}})));
+  }
+  return out;
+}
+
 /// `point` times the quantiles of statistic(draw) / statistic(everything).
 Ratio bootstrap(double point, const std::vector<std::vector<double>>& shape, const std::function<double(const Draw&)>& statistic) {
-  Ratio out{point, point, point};
-  size_t rounds = 0;
-  for (const auto& launch : shape) rounds += launch.size();
-  const double whole = statistic(everything(shape));
-  if (rounds < 2 || !(whole > 0)) return out;
   const bool several = shape.size() > 1;
+  const size_t units = several ? shape.size() : shape.empty() ? 0 : shape[0].size();
+  const double whole = statistic(everything(shape));
+  if (units < 2 || !(whole > 0)) return {.median = point};
   constexpr int kResamples = 4000;
   std::mt19937_64 random(1);
   std::vector<double> relative;
@@ -65,9 +87,13 @@ Ratio bootstrap(double point, const std::vector<std::vector<double>>& shape, con
     relative.push_back(statistic(draw) / whole);
   }
   std::sort(relative.begin(), relative.end());
-  const double tail = expanded_tail(several ? shape.size() : rounds);
-  out.low = point * std::min(1.0, sorted_quantile(relative, tail));
-  out.high = point * std::max(1.0, sorted_quantile(relative, 1 - tail));
+  const double tail = expanded_tail(units);
+  Ratio out{point, point * std::min(1.0, sorted_quantile(relative, tail)), point * std::max(1.0, sorted_quantile(relative, 1 - tail))};
+  if (units < kFewUnits) {
+    const double half = student_half(unit_logs(shape, statistic));
+    out.low = std::min(out.low, point * std::exp(-half));
+    out.high = std::max(out.high, point * std::exp(half));
+  }
   return out;
 }
 
@@ -161,6 +187,12 @@ double student_t_975(size_t degrees) {
 }
 
 Trend trend(std::span<const double> values) {
+  constexpr size_t kMost = 2000;  // pairs grow with the square
+  if (values.size() > kMost) {
+    std::vector<double> thinned;
+    for (size_t i = 0; i < kMost; ++i) thinned.push_back(values[i * values.size() / kMost]);
+    return trend(thinned);
+  }
   const size_t n = values.size();
   if (n < 4) return {};
   int64_t sum = 0;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -22,14 +23,17 @@ std::vector<double> all_samples(const Launches& launches);
 /// A median each.
 std::vector<std::vector<double>> round_medians(const Launches& launches);
 
+/// NaN for low and high: there is no interval, for want of rounds.
 struct Ratio {
-  double median = 1, low = 1, high = 1;
+  double median = 1, low = std::numeric_limits<double>::quiet_NaN(), high = std::numeric_limits<double>::quiet_NaN();
+  bool has_interval() const { return low == low; }
 };
 /// Median of `base` over median of `other`, two subjects that were launched together and took turns. Above 1, `other` is faster.
 ///
 /// The 95 % interval is a bootstrap over launches, and within them over rounds, of the medians of rounds: pairs are drawn, so that
 /// what slowed a whole round or launch slows both. Percentiles are those of the expanded percentile interval (Hesterberg 2015, What
-/// Teachers Should Know About the Bootstrap, section 5.3), which is as wide as Student's t for that few launches.
+/// Teachers Should Know About the Bootstrap, section 5.3). No percentile of two, three or four launches (or rounds of a single one) is
+/// wide enough; there the interval is at least Student's t of their logarithms.
 Ratio ratio_of_medians(const Launches& base, const Launches& other);
 
 /// The median itself with its interval by the same bootstrap.

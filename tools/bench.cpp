@@ -1,6 +1,11 @@
+#include <unistd.h>
+
 #include <algorithm>
-#include <array>
+#include <atomic>
+#include <cerrno>
 #include <cmath>
+#include <csignal>
+#include <cstring>
 
 #include "eval/bench/baseline.h"
 #include "eval/bench/child.h"
@@ -65,6 +70,8 @@ Result<eval::MeasureOptions> measure_options(const Options& o) {
   TENON_RETURN_IF_ERROR(check_positive(o.round_ms, "--round-ms", "milliseconds"));
   TENON_RETURN_IF_ERROR(check_positive(o.warmup_ms, "--warmup-ms", "milliseconds", true));
   TENON_RETURN_IF_ERROR(check_positive(o.duration, "--duration", "seconds", true));
+  constexpr double kMostSeconds = 7 * 86400;
+  if (o.duration > kMostSeconds) return Status(Code::kInvalidArgument, fmt::format("{} seconds are more than a week", o.duration), "--duration", "give fewer");
   eval::MeasureOptions options;
   options.launches = o.launches;
   options.rounds = o.rounds;
@@ -112,12 +119,32 @@ void report_failure(const eval::Subject& subject, const Status& status) {
   report(named ? status : Status(status).at(fmt::format("{} on {}", subject.model.string(), subject.backend->name())));
 }
 
+std::atomic<bool> interrupted{false};
+
+/// The first interruption ends the round and shows what there is; the second ends the command.
+void catch_interrupts() {
+  struct sigaction action {};
+  action.sa_handler = [](int) { interrupted = true; };
+  action.sa_flags = static_cast<int>(SA_RESETHAND);
+  ::sigaction(SIGINT, &action, nullptr);
+}
+
+/// Before anything is measured for it.
+Status check_writable(const std::string& path) {
+  if (path.empty() || path == "-") return {};
+  const std::filesystem::path folder = std::filesystem::path(path).parent_path();
+  if (::access(folder.empty() ? "." : folder.c_str(), W_OK) == 0 && !std::filesystem::is_directory(path)) return {};
+  return Status(Code::kIo, fmt::format("cannot write there: {}", std::strerror(errno)), path, "name a file in a folder that you may write to");
+}
+
 class Bench {
  public:
   Bench(const Options& o, std::vector<const backends::Backend*> backends, eval::MeasureOptions options, frontend::ImportOptions import)
       : o_(o), backends_(std::move(backends)), options_(std::move(options)), import_(std::move(import)) {
     context_ = eval::machine_context();
-    context_.update({{"version", TENON_VERSION}, {"rounds", o.rounds}, {"launches", o.launches}, {"round_ms", o.round_ms}, {"seed", o.seed}, {"opt_level", o.opt_level}});
+    context_.update({{"version", TENON_VERSION}, {"rounds", o.rounds}, {"launches", o.launches}, {"round_ms", o.round_ms}, {"seed", o.seed}, {"opt_level", o.opt_level},
+                     {"target", o.target.empty() ? "host" : o.target}, {"test_data", o.test_data}});
+    options_.stop = &interrupted;
     for (const eval::Doubt& doubt : eval::machine_doubts(context_)) doubts_.push_back({"", doubt});
   }
 
@@ -127,18 +154,30 @@ class Bench {
     if (!o_.baseline.empty()) {
       TENON_ASSIGN_OR_RETURN(baseline, eval::read_bench_document(o_.baseline));
     }
-    for (size_t i = 0; i < cases.size(); ++i) measure(cases[i], fmt::format("[{}/{}] ", i + 1, cases.size()));
-    if (o_.models.size() > 1) TENON_RETURN_IF_ERROR(check_absent(o_, absent_));
-    const json document = {{"kind", "bench"}, {"context", context_}, {"warnings", warnings()}, {"results", results_}};
+    if (!o_.json.empty() && o_.json == o_.report) return Status(Code::kInvalidArgument, "both would be written to one file", "--json, --report", "name two files");
+    for (const std::string& path : {o_.json, o_.report}) TENON_RETURN_IF_ERROR(check_writable(path));
+    catch_interrupts();
+    size_t done = 0;
+    for (; done < cases.size() && !interrupted; ++done) measure(cases[done], fmt::format("[{}/{}] ", done + 1, cases.size()));
+    if (interrupted) doubts_.push_back({"", {"interrupted", 0, fmt::format("interrupted: {} of {} cases were begun, the last one has fewer rounds", done, cases.size())}});
+    else if (o_.models.size() > 1) TENON_RETURN_IF_ERROR(check_absent(o_, absent_));
+    json document = {{"kind", "bench"}, {"context", context_}, {"warnings", warnings()}, {"results", results_}};
+    int status = failed_ || interrupted ? kFailure : kSuccess;
+    if (!baseline.is_null()) {
+      Result<eval::BaselineComparison> comparison = eval::compare_with_baseline(baseline, document, o_.tolerance / 100);
+      if (!comparison.ok()) return std::move(comparison).status().at(o_.baseline);
+      document["baseline"] = eval::to_json(*comparison);
+      document["baseline"].update({{"file", o_.baseline}, {"tolerance", o_.tolerance / 100}});
+    }
     print(document);
     if (!o_.json.empty()) TENON_RETURN_IF_ERROR(write_json(document, o_.json));
     if (!o_.report.empty()) TENON_RETURN_IF_ERROR(write_report(document));
-    int status = failed_ ? kFailure : kSuccess;
-    if (!baseline.is_null()) {
-      TENON_ASSIGN_OR_RETURN(const bool slower, compare(baseline, document));
-      if (slower && status == kSuccess) status = kDoesNotHold;
-    }
-    return status;
+    if (baseline.is_null()) return status;
+    const json& changes = document["baseline"]["changes"];
+    if (changes.empty())
+      return Status(Code::kInvalidArgument, "the baseline has none of these models, backends, threads and dims", o_.baseline, "measure the same as the baseline does");
+    const bool slower = std::any_of(changes.begin(), changes.end(), [](const json& c) { return c["verdict"] == "slower"; });
+    return slower && status == kSuccess ? kDoesNotHold : status;
   }
 
  private:
@@ -161,10 +200,14 @@ class Bench {
     if (file.ok())
       measured = eval::measure(subjects, options_, [&](const std::string& what) { progress.show(fmt::format("{}{} threads={} {}", turn, one.model, one.threads, what)); });
     progress.clear();
+    for (eval::Measurement& m : measured.subjects) {
+      if (!file.ok()) m.status = file.status();
+      // An interruption may come before the first round.
+      else if (m.status.ok() && eval::all_samples(m.samples).empty()) m.status = Status(Code::kCancelled, "interrupted before the first round");
+    }
     for (const eval::Doubt& doubt : eval::doubts(subjects, measured, available_cores())) doubts_.push_back({name_of(one, measured.subjects[0].absent), doubt});
     for (size_t i = 0; i < subjects.size(); ++i) {
-      eval::Measurement& m = measured.subjects[i];
-      if (!file.ok()) m.status = file.status();
+      const eval::Measurement& m = measured.subjects[i];
       results_.push_back(eval::bench_row(subjects[i], m, subjects[0], measured.subjects[0], options_));
       if (o_.profile && m.status.ok() && !subjects[i].backend->external()) add_profile(subjects[i], m, turn);
       absent_.push_back(m.status.ok() ? m.absent : std::vector<std::string>());
@@ -180,7 +223,8 @@ class Bench {
     request.model.path = subject.model.string();
     if (subject.model.extension() != ".tir")  // whose symbols cannot be bound
       for (const auto& [name, size] : m.dims) request.model.dims.push_back(fmt::format("{}={}", name, size));
-    request.model.shapes = o_.shapes;
+    for (const std::string& shape : o_.shapes)
+      if (std::find(m.absent.begin(), m.absent.end(), shape.substr(0, shape.rfind('='))) == m.absent.end()) request.model.shapes.push_back(shape);
     request.model.custom_ops = o_.custom_ops;
     request.model.limits = o_.limits;
     request.backend = subject.backend->name();
@@ -209,8 +253,6 @@ class Bench {
   Status write_report(const json& document) const {
     json report = {{"title", "Benchmark"}, {"context", context_}};
     TENON_RETURN_IF_ERROR(eval::add_to_report(report, document, "bench"));
-    for (const json& row : results_)
-      if (row.contains("profile")) TENON_RETURN_IF_ERROR(eval::add_to_report(report, row["profile"], "bench"));
     TENON_ASSIGN_OR_RETURN(const std::string html, eval::render_report(report));
     TENON_RETURN_IF_ERROR(write_file(o_.report, html));
     if (o_.json != "-" && o_.format == "table") fmt::print("\nreport: {}\n", o_.report);
@@ -255,41 +297,12 @@ class Bench {
     print_bench_table(document);
     print_warnings();
     print_bench_profiles(document);
+    if (document.contains("baseline")) print_bench_changes(document["baseline"]);
   }
-
-  /// Whether something became slower.
-  Result<bool> compare(const json& baseline, const json& document) const {
-    Result<eval::BaselineComparison> comparison = eval::compare_with_baseline(baseline, document, o_.tolerance / 100);
-    if (!comparison.ok()) return std::move(comparison).status().at(o_.baseline);
-    std::FILE* out = o_.json == "-" || o_.format != "table" ? stderr : stdout;
-    fmt::print(out, "\nagainst {}\n", o_.baseline);
-    Table table({"model", "backend", "threads", "before ms", "now ms", "now/before [95 %]", ""});
-    for (const eval::LatencyChange& c : comparison->changes)
-      table.add({c.model, c.backend, std::to_string(c.threads), format_ms(c.old_ms), format_ms(c.new_ms), fmt::format("{:.3f} [{:.3f}, {:.3f}]", c.ratio, c.low, c.high),
-                 c.slower ? "slower" : c.faster ? "faster" : "the same"});
-    if (!comparison->changes.empty()) table.print(out);
-    for (const eval::LatencyChange& c : comparison->changes)
-      if ((c.slower || c.faster) && out == stdout) attribute(c);
-    for (const std::string& row : comparison->unmatched) fmt::print(out, "not in the baseline: {}\n", row);
-    for (const std::string& warning : comparison->warnings) fmt::print(out, "warning: {}\n", warning);
-    if (comparison->changes.empty())
-      return Status(Code::kInvalidArgument, "the baseline has none of these models, backends, threads and dims", o_.baseline, "measure the same as the baseline does");
-    return std::any_of(comparison->changes.begin(), comparison->changes.end(), [](const eval::LatencyChange& c) { return c.slower; });
-  }
-
-  /// To ops and nodes, where both documents have a profile.
-  static void attribute(const eval::LatencyChange& c) {
-    const Result<eval::Profile> before = eval::parse_profile(c.old_profile), now = eval::parse_profile(c.new_profile);
-    if (!before.ok() || !now.ok()) return;
-    fmt::print("\n{} on {}, {} thread{}:", c.model, c.backend, c.threads, c.threads == 1 ? "" : "s");
-    print_attribution(eval::attribute(*before, *now), kProfileRows);
-  }
-
-  static constexpr int kProfileRows = 5;
 
   const Options& o_;
   const std::vector<const backends::Backend*> backends_;
-  const eval::MeasureOptions options_;
+  eval::MeasureOptions options_;
   const frontend::ImportOptions import_;
   json context_, results_ = json::array();
   std::vector<std::pair<std::string, eval::Doubt>> doubts_;  // with the case that they are of

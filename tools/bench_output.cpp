@@ -29,10 +29,14 @@ std::string ms_of(const json& row, const char* first, const char* second = nullp
 
 std::string megabytes(const json& value) { return value.is_number() ? fmt::format("{:.1f}", value.get<double>()) : "-"; }
 
+/// Three digits or so, also of small ratios.
+std::string short_ratio(double value) { return value >= 0.1 || value == 0 ? fmt::format("{:.2f}", value) : fmt::format("{:.2g}", value); }
+
 std::string ratio_of(const json& row) {
   if (!row.contains("ratio")) return "-";
   const json& r = row["ratio"];
-  return fmt::format("{:.2f} [{:.2f}, {:.2f}]", r["median"].get<double>(), r["ci95"][0].get<double>(), r["ci95"][1].get<double>());
+  const std::string middle = short_ratio(r["median"]);
+  return r["ci95"].is_array() ? fmt::format("{} [{}, {}]", middle, short_ratio(r["ci95"][0]), short_ratio(r["ci95"][1])) : middle;
 }
 
 std::string dims_of(const json& row, char between = ' ') {
@@ -80,13 +84,13 @@ void print_means(const json& results, const char* line_end) {
   for (const json& mean : means) {
     const double ratio = mean["ratio"];
     const std::string backend = mean["backend"], base = mean["vs"];
-    fmt::print("geometric mean of {} ratios, {} thread{}: {} {:.3f}, so {} is {:.2f} times as fast{}\n", mean["models"].get<int>(), mean["threads"].get<int>(),
+    fmt::print("geometric mean of {} models, {} thread{}: {} {:.3f}, so {} is {:.2f} times as fast{}\n", mean["models"].get<int>(), mean["threads"].get<int>(),
                mean["threads"] == 1 ? "" : "s", backend, ratio, ratio < 1 ? base : backend, ratio < 1 ? 1 / ratio : ratio, line_end);
   }
 }
 
 std::string quoted(const std::string& text) {
-  if (text.find_first_of(",\"\n") == std::string::npos) return text;
+  if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
   std::string out = "\"";
   for (char c : text) {
     if (c == '"') out += '"';
@@ -141,6 +145,32 @@ void print_bench_profiles(const json& document) {
   }
 }
 
+void print_bench_changes(const json& baseline) {
+  constexpr size_t kShown = 5;
+  fmt::print("\nagainst {}\n", baseline["file"].get<std::string>());
+  Table table({"model", "dims", "backend", "threads", "before ms", "now ms", "now/before [95 %]", ""});
+  for (const json& c : baseline["changes"])
+    table.add({c["model"], dims_of(c), c["backend"], std::to_string(c["threads"].get<int>()), ms_of(c, "old_ms"), ms_of(c, "new_ms"),
+               c["ci95"].is_array() ? fmt::format("{:.3f} [{:.3f}, {:.3f}]", c["ratio"].get<double>(), c["ci95"][0].get<double>(), c["ci95"][1].get<double>())
+                                    : fmt::format("{:.3f} (no interval: too few rounds)", c["ratio"].get<double>()),
+               c["verdict"] == "same" ? "the same" : c["verdict"].get<std::string>()});
+  if (!baseline["changes"].empty()) table.print();
+  for (const json& row : baseline["unmatched"]) fmt::print("not in the baseline: {}\n", row.get<std::string>());
+  for (const json& warning : baseline["warnings"]) fmt::print("warning: {}\n", warning.get<std::string>());
+  for (const json& c : baseline["changes"]) {
+    if (!c.contains("attribution") || c["verdict"] == "same") continue;
+    fmt::print("\nwhere the change of {} on {} comes from\n", c["model"].get<std::string>(), c["backend"].get<std::string>());
+    for (const char* kind : {"ops", "nodes"}) {
+      Table rows({kind[0] == 'o' ? "op" : "node", "before ms", "now ms", "change ms", "of the change"});
+      const json& list = c["attribution"][kind];
+      for (size_t i = 0; i < std::min(kShown, list.size()); ++i)
+        rows.add({list[i]["name"], ms_of(list[i], "old_ms"), ms_of(list[i], "new_ms"), fmt::format("{:.4f}", list[i]["delta_ms"].get<double>()),
+                  list[i]["share"].is_number() ? fmt::format("{:.1f} %", 100 * list[i]["share"].get<double>()) : "-"});
+      rows.print();
+    }
+  }
+}
+
 void print_bench_markdown(const json& document) {
   const json& results = document.at("results");
   const std::vector<Column> shown = columns(results);
@@ -170,10 +200,10 @@ void print_bench_csv(const json& document) {
   const auto cell = [](const json& value) { return value.is_number() ? number(value) : std::string(); };
   for (const json& row : document.at("results")) {
     std::string line = fmt::format("{},{},{},{}", quoted(row.at("model")), row.contains("dims") && !row["dims"].empty() ? quoted(dims_of(row, ';')) : "",
-                                   row.at("backend").get<std::string>(), row.at("threads").get<int>());
+                                   quoted(row.at("backend")), row.at("threads").get<int>());
     for (const char* key : kTimes) line += "," + cell(at(row, "latency_ms", key));
     for (const char* key : kFigures) line += "," + cell(at(row, key));
-    const json ratio = row.value("ratio", json::object()), interval = ratio.value("ci95", json::array({nullptr, nullptr}));
+    const json ratio = row.value("ratio", json::object()), interval = ratio.contains("ci95") && ratio["ci95"].is_array() ? ratio["ci95"] : json::array({nullptr, nullptr});
     line += fmt::format(",{},{},{},{}", cell(at(ratio, "median")), cell(interval[0]), cell(interval[1]), quoted(row.value("error", "")));
     fmt::print("{}\n", line);
   }

@@ -14,6 +14,9 @@ void print_bench_csv(const nlohmann::json& document);
 /// The kernels and ops of each row with a profile that take most.
 void print_bench_profiles(const nlohmann::json& document);
 
+/// "baseline" of a document: what became slower or faster, and which ops that comes from.
+void print_bench_changes(const nlohmann::json& baseline);
+
 /// "0.0134", "2.541", "151.7": four digits or so.
 std::string format_ms(double ms);
 

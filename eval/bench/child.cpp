@@ -1,6 +1,7 @@
 #include "eval/bench/child.h"
 
 #include <poll.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -90,8 +91,12 @@ Result<Child> Child::start(std::span<const Child> others, const std::function<vo
   }
   std::fflush(nullptr);
   Child child;
+  const pid_t parent = ::getpid();
   child.pid_ = ::fork();
   if (child.pid_ == 0) {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // nothing measures on when nobody waits for it
+    if (::getppid() != parent) ::_exit(1);
+    ::signal(SIGINT, SIG_IGN);  // the parent decides what an interruption ends
     ::close(down[1]);
     ::close(up[0]);
     for (const Child& other : others) {

@@ -1,11 +1,13 @@
 #include "eval/bench/machine.h"
 
+#include <sched.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <cstdlib>
 #include <ctime>
 #include <filesystem>
 #include <fstream>
@@ -116,14 +118,24 @@ json machine_context() {
 }
 
 CpuTimes cpu_times() {
-  std::ifstream in("/proc/stat");
-  std::string word;
-  std::array<double, 8> t{};  // user, nice, system, idle, iowait, irq, softirq, steal
-  in >> word;
-  for (double& v : t)
-    if (!(in >> v)) return {};
+  cpu_set_t usable;
+  if (::sched_getaffinity(0, sizeof usable, &usable) != 0) return {};
   const double tick = static_cast<double>(::sysconf(_SC_CLK_TCK));
-  return {(t[0] + t[1] + t[2] + t[5] + t[6]) / tick, t[7] / tick};
+  CpuTimes out;
+  std::ifstream in("/proc/stat");
+  for (std::string line; std::getline(in, line);) {
+    std::istringstream words(line);
+    std::string name;
+    std::array<double, 8> t{};  // user, nice, system, idle, iowait, irq, softirq, steal
+    words >> name;
+    if (name.size() < 4 || !name.starts_with("cpu")) continue;
+    const auto number = static_cast<size_t>(std::strtoul(name.c_str() + 3, nullptr, 10));
+    for (double& v : t) words >> v;
+    if (!words || number >= CPU_SETSIZE || !CPU_ISSET(number, &usable)) continue;
+    out.busy += (t[0] + t[1] + t[2] + t[5] + t[6]) / tick;
+    out.stolen += t[7] / tick;
+  }
+  return out;
 }
 
 double tree_cpu_seconds(pid_t pid) {

@@ -12,7 +12,8 @@ namespace tenon::eval {
 ///  "kernel", "virtual", "version", "compiler", "date"}. usable_cores is what affinity and cgroup leave.
 nlohmann::json machine_context();
 
-/// Seconds that processors spent since the start of the machine: for anyone, and taken by the hypervisor for others.
+/// Seconds that the processors which this process may use spent since the start of the machine: for anyone, and taken by the
+/// hypervisor for others.
 struct CpuTimes {
   double busy = 0, stolen = 0;
 };

@@ -25,6 +25,31 @@ double seconds_since(Clock::time_point start) { return std::chrono::duration<dou
 /// A child says itself that its time is over; one that cannot is ended this much later.
 constexpr double kGraceSeconds = 1;
 
+/// A file in memory that a child inherits.
+class MemoryFile {
+ public:
+  explicit MemoryFile(bool wanted) : fd_(wanted ? ::memfd_create("tenon-outputs", MFD_CLOEXEC) : -1) {}
+  ~MemoryFile() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  MemoryFile(const MemoryFile&) = delete;
+  MemoryFile& operator=(const MemoryFile&) = delete;
+  int fd() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
+/// At most so many quantiles of the samples of a round, so that memory does not grow with their number.
+std::vector<double> thinned(std::vector<double> samples) {
+  constexpr size_t kMost = 1000;
+  if (samples.size() <= kMost) return samples;
+  std::sort(samples.begin(), samples.end());
+  std::vector<double> out;
+  for (size_t i = 0; i < kMost; ++i) out.push_back(samples[(2 * i + 1) * samples.size() / (2 * kMost)]);
+  return out;
+}
+
 /// Figures of each launch; what is reported is the median.
 struct Launched {
   std::vector<double> load_ms, compile_ms, first_run_ms, throughput;
@@ -59,10 +84,13 @@ class Group {
     return std::any_of(out_.subjects.begin(), out_.subjects.end(), [](const Measurement& m) { return m.status.ok(); });
   }
 
+  bool stopped() const { return options_.stop != nullptr && options_.stop->load(); }
+
   void run_launch(int launch, int launches) {
-    if (!any_ok()) return;
+    if (!any_ok() || stopped()) return;
     // One at a time: preparing is measured too.
-    for (size_t i = 0; i < subjects_.size(); ++i) {
+    for (size_t k = 0; k < subjects_.size(); ++k) {
+      const size_t i = launch % 2 == 0 || launch == 0 ? k : subjects_.size() - 1 - k;
       if (!subject(i).status.ok()) continue;
       progress_(fmt::format("{}: launch {}/{}", subjects_[i].backend->name(), launch + 1, launches));
       subject(i).status = start(i, launch == 0);
@@ -76,22 +104,24 @@ class Group {
       progress_(options_.duration_s > 0 ? fmt::format("launch {}/{}, round {}", launch + 1, launches, round + 1)
                                         : fmt::format("round {}/{}", first + round + 1, options_.rounds));
       for (size_t k = 0; k < subjects_.size(); ++k) {
-        const size_t i = round % 2 == 0 ? k : subjects_.size() - 1 - k;
+        const size_t i = turn_ % 2 == 0 ? k : subjects_.size() - 1 - k;
         if (subject(i).status.ok()) subject(i).status = run_round(i);
       }
+      ++turn_;
     }
     const CpuTimes cpu_after = cpu_times();
     out_.conditions.seconds += seconds_since(begin);
     out_.conditions.other_cores += cpu_after.busy - cpu_before.busy - (tree_cpu_seconds(::getpid()) - own_before);
     out_.conditions.stolen_cores += cpu_after.stolen - cpu_before.stolen;
+    for (size_t i = 0; i < subjects_.size(); ++i) read_figures(i);
     for (size_t i = 0; i < subjects_.size(); ++i)
-      if (subject(i).status.ok() && options_.streams > 0) subject(i).status = run_throughput(i);
-    for (size_t i = 0; i < subjects_.size(); ++i) finish(i);
+      if (subject(i).status.ok() && options_.streams > 0 && !stopped()) subject(i).status = run_throughput(i);
+    for (Child& child : children_) child.finish();
   }
 
   bool more_rounds(int round, int first, int last, Clock::time_point begin, int launches) const {
     if (round == 0) return true;
-    if (!any_ok()) return false;
+    if (!any_ok() || stopped()) return false;
     return options_.duration_s > 0 ? seconds_since(begin) < options_.duration_s / launches : first + round < last;
   }
 
@@ -113,8 +143,8 @@ class Group {
   }
 
   Status start(size_t i, bool first_launch) {
-    const int outputs = first_launch ? ::memfd_create("tenon-outputs", MFD_CLOEXEC) : -1;
-    Result<Child> child = Child::start(children_, [&](Lines& lines) { serve_subject(subjects_[i], options_, outputs, lines); });
+    const MemoryFile outputs(first_launch);
+    Result<Child> child = Child::start(children_, [&](Lines& lines) { serve_subject(subjects_[i], options_, outputs.fd(), lines); });
     if (!child.ok()) return child.status();
     children_[i] = std::move(*child);
     TENON_ASSIGN_OR_RETURN(const json report, answer(i));
@@ -130,10 +160,7 @@ class Group {
     m.dims.clear();
     const json dims = report.value("dims", json::object());
     for (const auto& [name, size] : dims.items()) m.dims.emplace_back(name, size.get<int64_t>());
-    if (outputs >= 0) {
-      compare_outputs(i, outputs);
-      ::close(outputs);
-    }
+    if (outputs.fd() >= 0) compare_outputs(i, outputs.fd());
     return {};
   }
 
@@ -165,8 +192,8 @@ class Group {
     const double idle_before = idle_seconds(i);
     TENON_ASSIGN_OR_RETURN(const json samples, ask(i, "run"));
     out_.conditions.idle_cores += idle_seconds(i) - idle_before;
-    subject(i).samples.back().emplace_back();
-    for (const json& sample : samples) subject(i).samples.back().back().push_back(sample.get<double>());
+    subject(i).runs += static_cast<int64_t>(samples.size());
+    subject(i).samples.back().push_back(thinned(samples.get<std::vector<double>>()));
     return {};
   }
 
@@ -177,20 +204,17 @@ class Group {
     return {};
   }
 
-  void finish(size_t i) {
+  /// Before the throughput, whose sessions would count.
+  void read_figures(size_t i) {
     Measurement& m = subject(i);
-    double peak_mb = 0;
-    if (m.status.ok() && children_[i].running()) {
-      const Result<json> figures = ask(i, "figures");
-      if (!figures.ok()) m.status = figures.status();
-      if (figures.ok()) {
-        m.arena_mb = figures->value("arena_mb", 0.0);
-        peak_mb = figures->value("peak_rss_mb", 0.0);
-      }
+    if (!m.status.ok() || !children_[i].running()) return;
+    const Result<json> figures = ask(i, "figures");
+    if (!figures.ok()) {
+      m.status = figures.status();
+      return;
     }
-    const size_t own = children_[i].finish();
-    // Where the model runs in yet another process, that is the one that counts.
-    m.peak_rss_mb = std::max(m.peak_rss_mb, peak_mb > 0 ? peak_mb : static_cast<double>(own) / (1 << 20));
+    m.arena_mb = figures->value("arena_mb", 0.0);
+    m.peak_rss_mb = std::max(m.peak_rss_mb, figures->value("peak_rss_mb", 0.0));
   }
 
   static void conclude(Measurement& m, const Launched& l) {
@@ -206,6 +230,7 @@ class Group {
   GroupMeasurement out_;
   std::vector<Launched> launched_;
   std::vector<Child> children_;
+  int turn_ = 0;  // rounds so far, of all launches: who begins alternates
   std::optional<std::vector<HostValue>> expected_;  // of the first subject
 };
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <filesystem>
 #include <functional>
 #include <optional>
@@ -26,6 +27,7 @@ struct MeasureOptions {
   int launches = 5;           // processes that share the rounds of a subject, one after the other
   int rounds = 20;            // of all launches together; at least one each
   double round_ms = 100;      // each round runs for about this long, at least once
+  const std::atomic<bool>* stop = nullptr;  // ends early, after a round; what was measured so far counts
   double duration_s = 0;      // of all rounds of all subjects together, at least one a launch; 0: as many as `rounds`
   int warmup = 2;             // runs before the first round, at least
   double warmup_ms = 1000;    // how long to wait, at most, until runs do not get faster any more
@@ -46,8 +48,9 @@ struct Measurement {
   double arena_mb = 0;                      // intermediate results of a session; 0: unknown
   double throughput = 0;                    // runs a second of `streams` sessions; 0: not measured
   int warmup_runs = 0;
+  int64_t runs = 0;                         // in all rounds
   bool settled = true;                      // runs had stopped getting faster when the rounds began
-  Launches samples;                         // ms
+  Launches samples;                         // ms; of a round with many, quantiles that stand for them
   std::string runtime;                      // name and version, of another process's runtime
   std::vector<std::pair<std::string, int64_t>> dims;  // what the symbols of the inputs are
   std::vector<std::string> absent;          // dims and shapes that the model does not have

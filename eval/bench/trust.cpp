@@ -8,6 +8,7 @@ namespace tenon::eval {
 namespace {
 
 // From where on a cause is worth a warning.
+constexpr double kShortest = 0.5;       // seconds: processor times come in ticks of 10 ms
 constexpr double kOtherCores = 0.1;     // busy with something else
 constexpr double kStolenCores = 0.02;
 constexpr double kIdleCores = 0.05;
@@ -27,7 +28,7 @@ std::vector<double> in_order(const Launches& launches) {
 }
 
 void doubt_conditions(const Conditions& c, int cores, std::vector<Doubt>& out) {
-  if (c.seconds <= 0) return;
+  if (c.seconds < kShortest) return;
   if (c.other_cores > kOtherCores)
     out.push_back({"load", c.other_cores, fmt::format("other processes kept {:.2f} of {} cores busy: end them, or measure when the machine is quiet", c.other_cores, cores)});
   if (c.stolen_cores > kStolenCores)
@@ -35,7 +36,7 @@ void doubt_conditions(const Conditions& c, int cores, std::vector<Doubt>& out) {
   if (c.idle_cores > kIdleCores)
     out.push_back({"spinning", c.idle_cores, fmt::format("backends whose turn it was not kept {:.2f} cores busy: their threads spin, measure them one by one", c.idle_cores)});
   if (c.throttles > 0) out.push_back({"heat", static_cast<double>(c.throttles), fmt::format("heat slowed the processors down {} times: cool them, or measure for a shorter time", c.throttles)});
-  else if (c.mhz_before > 0 && c.mhz_after < kSlowerClock * c.mhz_before)
+  else if (c.mhz_before > 0 && c.mhz_after > 0 && c.mhz_after < kSlowerClock * c.mhz_before)
     out.push_back({"clock", c.mhz_before - c.mhz_after, fmt::format("the clock fell from {:.0f} to {:.0f} MHz: fix it, or warm the machine up first", c.mhz_before, c.mhz_after)});
 }
 
@@ -45,7 +46,7 @@ void doubt_subject(const std::string& name, const Measurement& m, std::vector<Do
     out.push_back({"rounds", -static_cast<double>(rounds.size()), fmt::format("{} has {} rounds: too few to say how much it varies, raise --rounds", name, rounds.size())});
   if (!m.settled) out.push_back({"warm-up", 1, fmt::format("{} still got faster when its warm-up ended: raise --warmup-ms", name)});
   const Ratio interval = median_interval(m.samples);
-  const double half = interval.median > 0 ? (interval.high - interval.low) / 2 / interval.median : 0;
+  const double half = interval.median > 0 && interval.has_interval() ? (interval.high - interval.low) / 2 / interval.median : 0;
   std::vector<double> launches;
   for (const auto& launch : m.samples) {
     std::vector<double> all;

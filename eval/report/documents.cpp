@@ -76,6 +76,14 @@ Status add_to_report(json& report, json document, const std::string& source) {
   const std::string kind = report::text(document, "kind");
   for (const char* known : kKinds)
     if (kind == known) {
+      // Rows of bench carry their profiles.
+      if (const auto rows = document.find("results"); kind == "bench" && rows != document.end() && rows->is_array())
+        for (json& row : *rows) {
+          const auto profile = row.is_object() ? row.find("profile") : row.end();
+          if (profile == row.end() || !profile->is_object()) continue;
+          append("profile", std::move(*profile));
+          row.erase(profile);
+        }
       append(known, std::move(document));
       return {};
     }

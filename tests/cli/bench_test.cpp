@@ -117,7 +117,15 @@ TEST_F(CliBench, ABaselineTellsWhatBecameSlower) {
   EXPECT_EQ(bench("m.tir --baseline slow.json"), 0) << err_;
   EXPECT_THAT(out_, HasSubstr("faster"));
   EXPECT_EQ(bench("m.tir --baseline m.tir"), 2);
+  EXPECT_THAT(err_, HasSubstr("is no JSON"));
+  std::ofstream(folder_ / "other.json") << R"({"results": [[1]]})";
+  EXPECT_EQ(bench("m.tir --baseline other.json"), 2);
   EXPECT_THAT(err_, HasSubstr("is not what bench --json writes"));
+  EXPECT_EQ(bench("m.tir --baseline /dev/zero"), 2);
+  ASSERT_EQ(bench("m.tir -O 1 --baseline slow.json --json -"), 0) << err_;
+  const json compared = json::parse(out_)["baseline"];
+  EXPECT_EQ(compared["changes"][0]["verdict"], "faster");
+  EXPECT_THAT(compared["warnings"].dump(), HasSubstr("another optimisation level"));
   EXPECT_EQ(bench("m.tir --threads 2 --baseline slow.json"), 2);
   EXPECT_THAT(err_, HasSubstr("has none of these"));
 }
@@ -132,6 +140,18 @@ TEST_F(CliBench, ProfilesAndReports) {
   EXPECT_THAT(html, HasSubstr("m.tir"));
   EXPECT_THAT(html, HasSubstr("Roofline"));
   EXPECT_EQ(bench("m.tir --report /nonexistent/r.html"), 2);
+  EXPECT_THAT(err_, HasSubstr("cannot write there"));
+  EXPECT_EQ(bench("m.tir --report x --json x"), 2);
+}
+
+TEST_F(CliBench, AnInterruptionShowsWhatThereIs) {
+  const std::string command = fmt::format("cd '{}' && timeout -s INT 1.5 '{}/bin/tenon' bench m.tir --duration 60 --launches 1 --json i.json >out 2>err; echo $? >rc",
+                                          folder_.string(), TENON_BINARY_DIR);
+  ASSERT_EQ(std::system(command.c_str()), 0);
+  const json document = json::parse(slurp(folder_ / "i.json"), nullptr, false);
+  ASSERT_TRUE(document.is_object()) << slurp(folder_ / "err");
+  EXPECT_GT(document["results"][0]["runs"].get<int>(), 0);
+  EXPECT_THAT(slurp(folder_ / "out"), HasSubstr("interrupted: 1 of 1 cases"));
 }
 
 TEST_F(CliBench, RefusesWhatIsNoSweep) {

@@ -58,21 +58,25 @@ Launches simulate(std::mt19937_64& random, double center, double launch_sigma, d
   return out;
 }
 
-TEST(BenchStatistics, IntervalsCoverTheTruthAlsoWhenLaunchesDiffer) {
-  std::mt19937_64 random(3);
-  int ratio_covered = 0, median_covered = 0;
+TEST(BenchStatistics, IntervalsCoverTheTruthWhateverTheNumberOfLaunches) {
   constexpr int kTries = 100;
-  for (int i = 0; i < kTries; ++i) {
-    const Launches a = simulate(random, 3, 0.03, 0.02, 5, 4), b = simulate(random, 2, 0.03, 0.02, 5, 4);
-    const Ratio ratio = ratio_of_medians(a, b), own = median_interval(a);
-    EXPECT_LE(ratio.low, ratio.median);
-    EXPECT_GE(ratio.high, ratio.median);
-    ratio_covered += ratio.low <= 1.5 && 1.5 <= ratio.high;
-    median_covered += own.low <= 3 && 3 <= own.high;
+  for (int launches = 1; launches <= 6; ++launches) {
+    std::mt19937_64 random(3);
+    int ratio_covered = 0, median_covered = 0;
+    // What differs between launches cannot be seen in one.
+    const double launch_sigma = launches == 1 ? 0 : 0.03;
+    for (int i = 0; i < kTries; ++i) {
+      const Launches a = simulate(random, 3, launch_sigma, 0.02, launches, 4), b = simulate(random, 2, launch_sigma, 0.02, launches, 4);
+      const Ratio ratio = ratio_of_medians(a, b), own = median_interval(a);
+      EXPECT_LE(ratio.low, ratio.median);
+      EXPECT_GE(ratio.high, ratio.median);
+      ratio_covered += ratio.low <= 1.5 && 1.5 <= ratio.high;
+      median_covered += own.low <= 3 && 3 <= own.high;
+    }
+    // Of 100 tries at 95 %, fewer than 87 happen about once in 1,000.
+    EXPECT_GE(ratio_covered, 87) << launches;
+    EXPECT_GE(median_covered, 87) << launches;
   }
-  // Of 100 tries at 95 %, fewer than 87 happen once in 3,000 runs.
-  EXPECT_GE(ratio_covered, 87);
-  EXPECT_GE(median_covered, 87);
 }
 
 TEST(BenchStatistics, WhatSlowsARoundOfBothLeavesTheRatio) {
@@ -93,7 +97,7 @@ TEST(BenchStatistics, NothingToCompareIsOne) {
   EXPECT_EQ(ratio_of_medians({{{1.0}}}, {}).median, 1);
   const Ratio single = ratio_of_medians({{{4.0}}}, {{{2.0}}});
   EXPECT_EQ(single.median, 2);
-  EXPECT_EQ(single.low, 2);
+  EXPECT_FALSE(single.has_interval());
 }
 
 TEST(BenchStatistics, TrendIsKendallsTau) {

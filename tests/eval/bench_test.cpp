@@ -231,6 +231,28 @@ TEST(Baseline, MatchesTheSameCaseOnly) {
   EXPECT_THAT(compare_with_baseline(before, now, 0.03)->changes, IsEmpty());
 }
 
+TEST(Baseline, TellsModelsOfOneNameApart) {
+  json before = document_of(2, steady(2));
+  before["results"].push_back(document_of(1, steady(1))["results"][0]);
+  before["results"][0]["model"] = "a/net/model.onnx";
+  before["results"][1]["model"] = "b/net/model.onnx";
+  json now = document_of(1, steady(1));
+  now["results"][0]["model"] = "b/net/model.onnx";
+  EXPECT_DOUBLE_EQ(compare_with_baseline(before, now, 0.03)->changes.at(0).ratio, 1);
+  now["results"][0]["model"] = "moved/b/net/model.onnx";
+  EXPECT_DOUBLE_EQ(compare_with_baseline(before, now, 0.03)->changes.at(0).ratio, 1);
+  now["results"][0]["model"] = "c/net/model.onnx";  // either
+  EXPECT_THAT(compare_with_baseline(before, now, 0.03)->unmatched, ElementsAre(HasSubstr("c/net/model.onnx")));
+}
+
+TEST(Baseline, WithoutAnIntervalNothingIsSlower) {
+  const json before = document_of(2, steady(2, 1, 1)), now = document_of(4, steady(4, 1, 1));
+  EXPECT_TRUE(before["results"][0]["p50_ci95"].is_null());
+  const auto compared = compare_with_baseline(before, now, 0);
+  EXPECT_FALSE(compared->changes.at(0).slower);
+  EXPECT_TRUE(to_json(*compared)["changes"][0]["ci95"].is_null());
+}
+
 TEST(Baseline, RefusesDamagedDocuments) {
   const fs::path file = fs::temp_directory_path() / fmt::format("tenon-baseline-{}.json", ::getpid());
   const json good = document_of(2, steady(2));
