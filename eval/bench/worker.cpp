@@ -41,6 +41,18 @@ Result<std::vector<std::string>> leading_symbols(const ir::Graph& graph) {
   return out;
 }
 
+/// The same inputs by their shapes.
+std::vector<std::pair<std::string, std::vector<int64_t>>> leading_shapes(const ir::Graph& graph, int64_t batch) {
+  std::vector<std::pair<std::string, std::vector<int64_t>>> out;
+  for (const ir::Value* input : graph.inputs()) {
+    if (!input->type().is_ranked_tensor() || input->tensor().rank() == 0 || !input->tensor().dim(0).is_symbol()) continue;
+    std::vector<int64_t> shape(static_cast<size_t>(input->tensor().rank()), -1);
+    shape[0] = batch;
+    out.emplace_back(input->name(), std::move(shape));
+  }
+  return out;
+}
+
 class Worker {
  public:
   Worker(const Subject& subject, const MeasureOptions& options, int outputs) : subject_(subject), options_(options), outputs_(outputs) {}
@@ -84,9 +96,18 @@ class Worker {
     report["load_ms"] = ms_since(start);
     if (subject_.batch) {
       TENON_ASSIGN_OR_RETURN(const std::vector<std::string> symbols, leading_symbols(*graph_));
-      for (const std::string& symbol : symbols) import.dims.emplace_back(symbol, *subject_.batch);
+      frontend::ImportOptions named = import;
+      for (const std::string& symbol : symbols) named.dims.emplace_back(symbol, *subject_.batch);
       absent.clear();
-      TENON_ASSIGN_OR_RETURN(graph_, load_model(subject_.model, import));
+      Result<std::unique_ptr<ir::Graph>> bound = load_model(subject_.model, named);
+      if (bound.ok()) {
+        import = std::move(named);
+      } else {  // a dim that the model gives no name cannot be bound by one
+        for (auto& shape : leading_shapes(*graph_, *subject_.batch)) import.shapes.push_back(std::move(shape));
+        bound = load_model(subject_.model, import);
+      }
+      if (!bound.ok()) return bound.status();
+      graph_ = std::move(*bound);
     }
     report["absent"] = absent;
     import_ = std::move(import);
