@@ -148,6 +148,7 @@ class Worker {
         if (const ir::Dim dim = input.tensor().dim(axis); dim.is_symbol()) dims[graph_->dims().symbol_name(dim.symbol_id())] = tensor->dim(axis);
     }
     for (const auto& [name, size] : import_.dims) dims[name] = size;
+    if (subject_.batch && dims.empty()) dims["batch"] = *subject_.batch;
     report["dims"] = dims;
   }
 
