@@ -248,7 +248,7 @@ Result<int> merge(const Options& o) {
   std::vector<fs::path> folders(o.merge.begin(), o.merge.end());
   TENON_ASSIGN_OR_RETURN(const eval::Evaluation evaluation, eval::merge_evaluations(folders));
   Progress progress;
-  return show(o, evaluation, nullptr, {{"version", TENON_VERSION}, {"model", evaluation.manifest["identity"].value("path", "")}, {"resamples", o.resamples}}, progress);
+  return show(o, evaluation, nullptr, {{"version", TENON_VERSION}, {"model", evaluation.model}, {"resamples", o.resamples}}, progress);
 }
 
 Status interruption(const Options& o, const eval::Evaluation& evaluation) {

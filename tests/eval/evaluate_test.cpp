@@ -378,6 +378,62 @@ TEST_F(State, ShardsMergeToTheWhole) {
   EXPECT_EQ(merge_evaluations({folder_}).status().code(), Code::kNotFound);
 }
 
+TEST_F(State, ShardsMergeWithoutABackendThatIsNotThere) {
+  const auto missing = [] { return FakeBackend("missing", 0, Status(Code::kNotFound, "no device")); };
+  std::vector<fs::path> folders;
+  for (int64_t i = 0; i < 2; ++i) {
+    const FakeBackend a("a", 0), m = missing(), b("b", 0.5);
+    folders.push_back(folder_ / fmt::format("{}", i));
+    EvaluateOptions one = options({&a, &m, &b}, folders.back());
+    one.shard = i;
+    one.shards = 2;
+    ASSERT_TRUE(evaluate(*classifier(0), twenty(), one).ok());
+    const FakeBackend a2("a", 0), m2 = missing(), b2("b", 0.5);
+    one.candidates = options({&a2, &m2, &b2}, folders.back()).candidates;
+    const auto again = evaluate(*classifier(0), twenty(), one);
+    ASSERT_TRUE(again.ok()) << again.status().to_string();
+    EXPECT_TRUE(a2.runs.empty()) << "all is done already";
+    EXPECT_FALSE(again->results[1].available);
+  }
+  const auto merged = merge_evaluations(folders);
+  ASSERT_TRUE(merged.ok()) << merged.status().to_string();
+  EXPECT_EQ(merged->results[0].state.records.size(), 19u);
+  EXPECT_EQ(merged->results[2].state.records.size(), 19u);
+  EXPECT_EQ(merged->results[1].status.code(), Code::kNotFound);
+  EXPECT_FALSE(merged->results[1].available);
+}
+
+TEST_F(State, AManifestThatIsAnotherIsAnErrorOfItsOwn) {
+  const FakeBackend a("a", 0);
+  EvaluateOptions made = options({&a}, folder_);
+  made.identity = {{"path", "m.onnx"}};
+  ASSERT_TRUE(evaluate(*classifier(0), twenty(), made).ok());
+  const json manifest = json::parse(slurp(folder_ / "manifest.json"));
+  const auto merged_with = [&](const char* pointer, const json& value) {
+    json changed = manifest;
+    changed[json::json_pointer(pointer)] = value;
+    { std::ofstream(folder_ / "manifest.json", std::ios::trunc) << changed; }
+    return merge_evaluations({folder_});
+  };
+  EXPECT_EQ(merged_with("/identity/hash", "x")->model, "m.onnx");
+  for (const json& odd : {json(nullptr), json(7), json("x"), json::array({1})}) {
+    EXPECT_TRUE(merged_with("/identity", odd).ok());
+    for (const char* key : {"/shard", "/dataset", "/recipe", "/backends", "/version"}) {
+      const auto merged = merged_with(key, odd);
+      EXPECT_EQ(merged.status().code(), Code::kInvalidArgument) << key << " " << odd;
+      EXPECT_THAT(merged.status().to_string(), HasSubstr("manifest.json")) << key << " " << odd;
+    }
+  }
+  EXPECT_THAT(merged_with("/dataset/examples", 6).status().to_string(), HasSubstr("beyond the 2"));
+  EXPECT_THAT(merged_with("/dataset/examples", 19).status().to_string(), HasSubstr("example 19, but there are 19"));
+  EXPECT_FALSE(merged_with("/backends", json::array()).ok());
+  EXPECT_FALSE(merged_with("/backends", {"a", "a"}).ok());
+  json none = manifest;
+  none.erase("identity");
+  { std::ofstream(folder_ / "manifest.json", std::ios::trunc) << none; }
+  EXPECT_TRUE(merge_evaluations({folder_}).ok());
+}
+
 TEST(Binding, FitsStacksAndSplits) {
   auto graph = std::make_unique<ir::Graph>();
   const ir::Dim n = graph->dims().symbol("N"), t = graph->dims().symbol("T");
