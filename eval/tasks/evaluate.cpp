@@ -245,14 +245,15 @@ class Evaluator {
     const std::vector<Group> groups = binding_->group(rows);
     std::vector<BatchFigures> figures(runners_.size());
     std::vector<std::vector<std::optional<Outcome>>> outcomes(runners_.size(), std::vector<std::optional<Outcome>>(rows.size()));
-    std::vector<std::string> wrong(rows.size());
+    std::vector<std::vector<Status>> wrong(runners_.size(), std::vector<Status>(rows.size()));
     for (BatchFigures& f : figures) f.batch = batch;
     for (const Group& group : groups) {
       TENON_RETURN_IF_ERROR(options_.interrupt.check());
       TENON_RETURN_IF_ERROR(run_group(rows, group, figures, outcomes, wrong));
     }
     for (size_t i = 0; i < rows.size(); ++i)
-      if (!wrong[i].empty()) problems.push_back({rows[i].example.index, dataset_.source(rows[i].example.index), wrong[i]});
+      if (std::string problem = blame(rows[i], i, wrong); !problem.empty())
+        problems.push_back({rows[i].example.index, dataset_.source(rows[i].example.index), std::move(problem)});
     std::sort(problems.begin(), problems.end(), [](const Problem& a, const Problem& b) { return a.index < b.index; });
     for (size_t c = 0; c < runners_.size(); ++c) {
       CandidateResult& result = runners_[c].result;
@@ -264,7 +265,7 @@ class Evaluator {
       }
       std::vector<Record> records;
       for (size_t i = 0; i < rows.size(); ++i)
-        if (wrong[i].empty() && outcomes[c][i]) records.push_back({rows[i].example.index, rows[i].example.source, std::move(*outcomes[c][i])});
+        if (outcomes[c][i]) records.push_back({rows[i].example.index, rows[i].example.source, std::move(*outcomes[c][i])});
       if (state_ != nullptr) TENON_RETURN_IF_ERROR(state_->append(c, records, figures[c]));
       for (Record& record : records) result.state.records.push_back(std::move(record));
       result.state.batches.push_back(std::move(figures[c]));
@@ -277,9 +278,30 @@ class Evaluator {
     return {};
   }
 
+  /// What could not be judged for any backend is a problem of the example, which is returned. What could be for some fails the others:
+  /// left out of them alone, it would make them look better.
+  std::string blame(const Row& row, size_t i, const std::vector<std::vector<Status>>& wrong) {
+    size_t working = 0, failed = 0;
+    bool unusable = false;
+    std::string problem;
+    for (size_t c = 0; c < runners_.size(); ++c) {
+      if (!runners_[c].ok()) continue;
+      ++working;
+      if (wrong[c][i].ok()) continue;
+      ++failed;
+      unusable = unusable || wrong[c][i].code() == kUnusableOutput;
+      if (problem.empty()) problem = wrong[c][i].to_string();
+    }
+    if (failed == working && !unusable) return problem;
+    for (size_t c = 0; c < runners_.size(); ++c)
+      if (CandidateResult& r = runners_[c].result; r.status.ok() && !wrong[c][i].ok())
+        r.status = Status(Code::kInvalidArgument, fmt::format("its outputs cannot be judged: {}", wrong[c][i].what()), dataset_.source(row.example.index), wrong[c][i].hint());
+    return {};
+  }
+
   /// Every candidate on the same inputs, one after another.
   Status run_group(const std::vector<Row>& rows, const Group& group, std::vector<BatchFigures>& figures,
-                   std::vector<std::vector<std::optional<Outcome>>>& outcomes, std::vector<std::string>& wrong) {
+                   std::vector<std::vector<std::optional<Outcome>>>& outcomes, std::vector<std::vector<Status>>& wrong) {
     TENON_ASSIGN_OR_RETURN(const std::vector<HostValue> inputs, binding_->stack(rows, group, false));
     std::vector<HostValue> pair_inputs;
     if (out_.task->pairs) {
@@ -309,13 +331,13 @@ class Evaluator {
         expected = outputs;
         expected_pair = pair;
       }
-      r.result.status = judge_group(rows, group, std::move(outputs), std::move(pair), outcomes[c], wrong);
+      r.result.status = judge_group(rows, group, std::move(outputs), std::move(pair), outcomes[c], wrong[c]);
     }
     return {};
   }
 
   Status judge_group(const std::vector<Row>& rows, const Group& group, std::vector<HostValue> outputs, std::vector<HostValue> pair,
-                     std::vector<std::optional<Outcome>>& outcomes, std::vector<std::string>& wrong) const {
+                     std::vector<std::optional<Outcome>>& outcomes, std::vector<Status>& wrong) const {
     TENON_ASSIGN_OR_RETURN(const auto parts, binding_->split(std::move(outputs), rows, group));
     std::vector<std::vector<HostValue>> pair_parts(parts.size());
     if (out_.task->pairs) {
@@ -325,7 +347,7 @@ class Evaluator {
       const size_t row = group.rows[i];
       Result<Outcome> outcome = judge_->judge({rows[row].example, rows[row].prepared, parts[i], pair_parts[i]});
       if (outcome.ok()) outcomes[row] = std::move(*outcome);
-      else if (wrong[row].empty()) wrong[row] = std::move(outcome).status().to_string();
+      else wrong[row] = std::move(outcome).status();
     }
     return {};
   }

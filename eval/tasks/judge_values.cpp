@@ -36,8 +36,8 @@ Result<std::vector<double>> numbers(const Item& item, const std::string& name) {
 
 Result<std::vector<double>> role_numbers(const TaskContext& context, const Item& item, std::string_view role) {
   TENON_ASSIGN_OR_RETURN(const Tensor t, role_tensor(context, item, role));
-  if (!is_number(t.dtype())) return error(Code::kInvalidArgument, "the output for {} holds no numbers", role);
-  if (t.size() > kMostValues) return error(Code::kResourceExhausted, "the output for {} has {} values an example; a record holds {}", role, t.size(), kMostValues);
+  if (!is_number(t.dtype())) return error(kUnusableOutput, "the output for {} holds no numbers", role);
+  if (t.size() > kMostValues) return error(kUnusableOutput, "the output for {} has {} values an example; a record holds {}", role, t.size(), kMostValues);
   std::vector<double> out;
   append(t, out);
   return out;
@@ -88,7 +88,7 @@ Result<std::vector<double>> embedding(const TaskContext& context, const Item& it
   }
   if (shape.size() == 1) shape.insert(shape.begin(), 1);
   if (shape.size() != 2 || !is_number(raw.dtype()))
-    return error(Code::kInvalidArgument, "the output for embedding has shape {} for an example, not [tokens, width]", to_string(raw.shape()));
+    return error(kUnusableOutput, "the output for embedding has shape {} for an example, not [tokens, width]", to_string(raw.shape()));
   TENON_ASSIGN_OR_RETURN(const Tensor rows, raw.reshaped(shape));
   if (shape[1] > kMostValues) return error(Code::kResourceExhausted, "the embedding has {} values; a record holds {}", shape[1], kMostValues);
   if (pooling == "first") return row_of(rows, 0);
@@ -155,7 +155,7 @@ class SimilarityJudge final : public Judge {
       aa += a[i] * a[i];
       bb += b[i] * b[i];
     }
-    out.predicted = {aa > 0 && bb > 0 ? dot / std::sqrt(aa * bb) : 0};
+    out.predicted = {aa == 0 || bb == 0 ? 0 : dot / (std::sqrt(aa) * std::sqrt(bb))};
     TENON_ASSIGN_OR_RETURN(out.target, numbers(item, context_.labels.field));
     if (out.target.size() != 1) return error(Code::kInvalidArgument, "field '{}' has {} values, not one", context_.labels.field, out.target.size());
     return Outcome(std::move(out));
@@ -178,7 +178,7 @@ class OutputsJudge final : public Judge {
       if (item_value(item, name) == nullptr) continue;
       TENON_ASSIGN_OR_RETURN(const Tensor expected, item_tensor(item, name));
       const auto* made = std::get_if<Tensor>(&item.outputs[k]);
-      if (made == nullptr) return error(Code::kInvalidArgument, "output {} is no tensor", k);
+      if (made == nullptr) return error(kUnusableOutput, "output {} is no tensor", k);
       if (made->size() != expected.size())
         return error(Code::kInvalidArgument, "output {} has shape {}, but {} is expected", k, to_string(made->shape()), to_string(expected.shape()));
       if (!is_number(expected.dtype()) || !is_number(made->dtype())) continue;

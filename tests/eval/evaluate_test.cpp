@@ -30,6 +30,7 @@ class FakeBackend final : public backends::Backend {
   }
 
   mutable std::vector<Shape> runs;
+  int64_t classes = 3;
   int64_t fails_at = -1;                // the run that is an error
   std::atomic<bool>* stops = nullptr;   // set by the third run
 
@@ -53,10 +54,10 @@ class FakeBackend final : public backends::Backend {
       backend.runs.push_back(values.shape());
       if (backend.stops != nullptr && backend.runs.size() == 3) backend.stops->store(true);
       const int64_t batch = values.dim(0), width = values.size() / batch;
-      TENON_ASSIGN_OR_RETURN(Tensor scores, Tensor::zeros(DType::kF32, {batch, 3}));
+      TENON_ASSIGN_OR_RETURN(Tensor scores, Tensor::zeros(DType::kF32, {batch, backend.classes}));
       for (int64_t i = 0; i < batch; ++i)
-        for (int64_t c = 0; c < 3; ++c)
-          scores.set_double(i * 3 + c, -std::abs(values.at_double(i * width) - static_cast<double>(c)) + (c == 0 ? backend.error_ : 0));
+        for (int64_t c = 0; c < backend.classes; ++c)
+          scores.set_double(i * backend.classes + c, -std::abs(values.at_double(i * width) - static_cast<double>(c)) + (c == 0 ? backend.error_ : 0));
       return std::vector<HostValue>{scores};
     }
     size_t arena_bytes() const override { return 4096; }
@@ -201,6 +202,17 @@ TEST(Evaluate, WhatCannotBeEvaluatedIsNamedAndLeftOut) {
   const Status nothing = evaluate(*classifier(0), none, options_for({&backend}, 2)).status();
   EXPECT_EQ(nothing.code(), Code::kInvalidArgument);
   EXPECT_THAT(nothing.to_string(), HasSubstr("none of 2 examples"));
+}
+
+TEST(Evaluate, ABackendWhoseOutputCannotBeJudgedFailsAndOthersKeepTheExample) {
+  const FakeBackend good("good", 0);
+  FakeBackend odd("odd", 0);
+  odd.classes = 2;  // label 2 is beyond them
+  const auto e = evaluate(*classifier(0), five(), options_for({&good, &odd}, 2));
+  ASSERT_TRUE(e.ok()) << e.status().to_string();
+  EXPECT_TRUE(e->problems.empty());
+  EXPECT_EQ(e->results[0].state.records.size(), 5u);
+  EXPECT_THAT(e->results[1].status.to_string(), HasSubstr("label 2 is beyond the model's 2 classes (rows:3)"));
 }
 
 TEST(Evaluate, NamesWhatDoesNotFit) {
@@ -476,6 +488,30 @@ TEST(Binding, FitsStacksAndSplits) {
   Example text{9, "", {}};
   text.fields["x"] = *Tensor::strings({2}, {"a", "b"});
   EXPECT_THAT(binding->prepare(std::move(text)).status().to_string(), HasSubstr("input x takes f32, but its field holds string"));
+}
+
+TEST(Binding, IntegersThatAnInputDoesNotHaveAreErrors) {
+  auto graph = std::make_unique<ir::Graph>();
+  ir::Value* x = graph->add_input("x", ir::TensorType(DType::kU8, {graph->dims().symbol("N"), 1}));
+  graph->add_input("fill", ir::TensorType(DType::kI8, {1}));
+  ir::Node* node = graph->create(*ir::find_op("Identity"), std::vector<ir::Value*>{x}, 1);
+  node->output()->set_type(x->type());
+  graph->add_output(node->output(), "y");
+  const auto made = [&](double fill, const Tensor& value) -> Status {
+    Recipe recipe;
+    recipe.inputs["fill"].value = fill;
+    recipe.outputs["values"] = "y";
+    TENON_ASSIGN_OR_RETURN(const Binding binding, Binding::make(*graph, **find_task("tabular-regression"), recipe));
+    Example example{0, "", {}};
+    example.fields["x"] = value;
+    return binding.prepare(std::move(example)).status();
+  };
+  EXPECT_TRUE(made(-128, Tensor::from<int64_t>({1}, {255})).ok());
+  EXPECT_THAT(made(0, Tensor::from<int64_t>({1}, {256})).to_string(), HasSubstr("input x takes u8, which does not have 256"));
+  EXPECT_FALSE(made(0, Tensor::from<int64_t>({1}, {-1})).ok());
+  EXPECT_FALSE(made(0, Tensor::from<float>({1}, {300})).ok());
+  EXPECT_FALSE(made(0, Tensor::from<uint64_t>({1}, {UINT64_MAX})).ok());
+  EXPECT_FALSE(made(128, Tensor::from<int64_t>({1}, {1})).ok());
 }
 
 }  // namespace

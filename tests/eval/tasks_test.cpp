@@ -221,14 +221,14 @@ TEST_F(Files, TokensJoinAsTheirVocabularySays) {
   const auto wordpiece = TokenTable::read(folder_ / "v.txt");
   ASSERT_TRUE(wordpiece.ok());
   const int64_t ids[] = {0, 1, 2, 3, 3}, skip[] = {3};
-  EXPECT_EQ(*wordpiece->decode(ids, "wordpiece", skip), "playing chess");
+  EXPECT_EQ(wordpiece->decode(ids, "wordpiece", skip), "playing chess");
   const int64_t beyond[] = {4};
-  EXPECT_FALSE(wordpiece->decode(beyond, "wordpiece", {}).ok());
+  EXPECT_EQ(wordpiece->decode(beyond, "characters", {}), "\uFFFD") << "one that the model made up is wrong, not left out";
   // GPT-2 writes a space as U+0120 and the two bytes of é, C3 A9, as U+00C3 and U+00A9.
-  EXPECT_EQ(*TokenTable({"caf", "\u00c3\u00a9", "\u0120au", "\u0120lait"}).decode(std::vector<int64_t>{0, 1, 2, 3}, "bpe", {}), "café au lait");
-  EXPECT_EQ(*TokenTable({"▁he", "llo", "▁you"}).decode(std::vector<int64_t>{0, 1, 2}, "sentencepiece", {}), "hello you");
-  EXPECT_EQ(*TokenTable({"a", "b"}).decode(std::vector<int64_t>{0, 1}, "words", {}), "a b");
-  EXPECT_EQ(*TokenTable({"a", "b"}).decode(std::vector<int64_t>{0, 1}, "characters", {}), "ab");
+  EXPECT_EQ(TokenTable({"caf", "\u00c3\u00a9", "\u0120au", "\u0120lait"}).decode(std::vector<int64_t>{0, 1, 2, 3}, "bpe", {}), "café au lait");
+  EXPECT_EQ(TokenTable({"▁he", "llo", "▁you"}).decode(std::vector<int64_t>{0, 1, 2}, "sentencepiece", {}), "hello you");
+  EXPECT_EQ(TokenTable({"a", "b"}).decode(std::vector<int64_t>{0, 1}, "words", {}), "a b");
+  EXPECT_EQ(TokenTable({"a", "b"}).decode(std::vector<int64_t>{0, 1}, "characters", {}), "ab");
 }
 
 TEST_F(Files, VocabulariesAreChecked) {
@@ -286,6 +286,23 @@ TEST(LikelihoodTask, SumsOverNextTokens) {
   EXPECT_THAT(Judging("text-generation").output("scores", Tensor::from<float>({2, 2}, {0, 0, 0, 0})).field("input_ids", Tensor::from<int64_t>({2}, {0, 2})).error(),
               HasSubstr("outside the model's 2 tokens"));
   EXPECT_THAT(Judging("text-generation").output("scores", Tensor::from<float>({1, 2}, {0, 0})).field("input_ids", label(0)).error(), HasSubstr("no token to predict"));
+}
+
+TEST(ClassTasks, ScoresThatAreNoNumbersGiveNoProbabilities) {
+  const float nan = NAN, inf = INFINITY;
+  const auto judged = [](std::vector<float> scores) {
+    const auto count = static_cast<int64_t>(scores.size());
+    return Judging("tabular-classification").output("scores", Tensor::from<float>({count}, scores)).field("label", label(1)).get<ClassOutcome>();
+  };
+  EXPECT_TRUE(std::isnan(judged({nan, nan, nan}).probability));
+  EXPECT_TRUE(std::isnan(judged({-inf, -inf, -inf}).probability));
+  EXPECT_DOUBLE_EQ(judged({inf, inf, 0}).probability, 0.5);
+  EXPECT_DOUBLE_EQ(judged({inf, 5, 0}).probability, 0);
+  const auto one = Judging("tabular-classification", {{"activation", "sigmoid"}}).output("scores", Tensor::from<float>({1}, {nan})).field("label", label(0)).get<ClassOutcome>();
+  EXPECT_TRUE(std::isnan(one.probability));
+  const auto alike = Judging("sentence-similarity").output("embedding", Tensor::from<float>({2}, {nan, 1})).pair_output(Tensor::from<float>({2}, {1, 1}))
+                         .field("score", Tensor::scalar<double>(1)).get<ValueOutcome>();
+  EXPECT_TRUE(std::isnan(alike.predicted[0]));
 }
 
 TEST(ValueTasks, CompareNumbers) {
