@@ -494,6 +494,7 @@ Result<Evaluation> merge_evaluations(const std::vector<std::filesystem::path>& f
     }
     shards_seen.push_back(parsed->shard);
     manifest["shard"]["number"] = 0;
+    if (manifest.contains("identity") && manifest["identity"].is_object()) manifest["identity"].erase("path");  // its hash says which model it is
     if (states.empty()) {
       first = std::move(*parsed);
       out.manifest = manifest;

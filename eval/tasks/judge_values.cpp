@@ -9,6 +9,15 @@ namespace {
 
 /// Numbers that one record may hold.
 constexpr int64_t kMostValues = int64_t{1} << 16;
+constexpr int64_t kMostOutputValues = int64_t{1} << 18;  // of the task that compares all outputs
+
+/// Whether shapes are one, but for axes of size 1: transposed values are others.
+bool same_but_for_ones(Shape a, Shape b) {
+  const auto is_one = [](int64_t d) { return d == 1; };
+  std::erase_if(a, is_one);
+  std::erase_if(b, is_one);
+  return a == b;
+}
 
 bool is_number(DType dtype) { return is_float(dtype) || is_int(dtype) || dtype == DType::kBool; }
 
@@ -165,7 +174,7 @@ class SimilarityJudge final : public Judge {
   TaskContext context_;
 };
 
-/// Every output against output_K of the example. Where all of them have more numbers than a record holds, every n-th is taken.
+/// Every output against output_K of the example.
 class OutputsJudge final : public Judge {
  public:
   explicit OutputsJudge(const TaskContext& context) : context_(context), prefix_(context.labels.field) {}
@@ -179,7 +188,7 @@ class OutputsJudge final : public Judge {
       TENON_ASSIGN_OR_RETURN(const Tensor expected, item_tensor(item, name));
       const auto* made = std::get_if<Tensor>(&item.outputs[k]);
       if (made == nullptr) return error(kUnusableOutput, "output {} is no tensor", k);
-      if (made->size() != expected.size())
+      if (!same_but_for_ones(made->shape(), expected.shape()))
         return error(Code::kInvalidArgument, "output {} has shape {}, but {} is expected", k, to_string(made->shape()), to_string(expected.shape()));
       if (!is_number(expected.dtype()) || !is_number(made->dtype())) continue;
       pairs.emplace_back(*made, expected);
@@ -188,15 +197,15 @@ class OutputsJudge final : public Judge {
       total = *sum;
     }
     if (total == 0) return error(Code::kInvalidArgument, "there are no numbers of {}N to compare with", prefix_);
-    const int64_t stride = (total + kMostValues - 1) / kMostValues;
+    // A part of them would hide what is wrong with the others.
+    if (total > kMostOutputValues)
+      return error(kUnusableOutput, "the outputs have {} values an example; a record holds {}", total, kMostOutputValues)
+          .with_hint("compare them with `tenon compare`, or evaluate a task of fewer values");
     ValueOutcome out;
-    int64_t position = 0;
-    for (const auto& [made, expected] : pairs)
-      for (int64_t i = 0; i < made.size(); ++i, ++position)
-        if (position % stride == 0) {
-          out.predicted.push_back(made.at_double(i));
-          out.target.push_back(expected.at_double(i));
-        }
+    for (const auto& [made, expected] : pairs) {
+      append(made, out.predicted);
+      append(expected, out.target);
+    }
     return Outcome(std::move(out));
   }
 

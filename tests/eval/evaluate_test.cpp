@@ -258,7 +258,7 @@ class State : public ::testing::Test {
       for (const BatchFigures& b : r.state.batches) out.push_back({b.batch, b.max_abs, b.comparable, b.runs.size()});
     }
     for (const Problem& p : e.problems) out.push_back({p.index, p.source, p.message});
-    const auto scores = score_all(e, 50);
+    const auto scores = score_all(e, 100);
     EXPECT_TRUE(scores.ok());
     for (const ScoredCandidate& s : *scores)
       for (const ScoredMetric& m : s.metrics) out.push_back({m.score.value, m.score.low, m.score.high});

@@ -319,6 +319,17 @@ TEST(ValueTasks, CompareNumbers) {
   EXPECT_THAT(Judging("outputs").output("any", label(1)).error(), HasSubstr("no numbers of output_N"));
 }
 
+TEST(ValueTasks, OutputsAreComparedWholeAndByShape) {
+  const int64_t count = 100'000;
+  const Tensor expected = *Tensor::zeros(DType::kF32, {count});
+  Tensor made = *Tensor::zeros(DType::kF32, {count});
+  for (int64_t i = 1; i < count; i += 2) made.set_double(i, 1);
+  const auto all = Judging("outputs").output("any", made).field("output_0", expected).get<ValueOutcome>();
+  EXPECT_EQ(std::count(all.predicted.begin(), all.predicted.end(), 1.0), count / 2);
+  const Tensor tall = *Tensor::zeros(DType::kF32, {3, 2}), wide = *Tensor::zeros(DType::kF32, {2, 3});
+  EXPECT_THAT(Judging("outputs").output("any", tall).field("output_0", wide).error(), HasSubstr("is expected"));
+}
+
 TEST(ValueTasks, PoolTokensAndCompareHalves) {
   const Tensor tokens = Tensor::from<float>({3, 2}, {1, 0, 3, 4, 100, 100});
   const auto mean = Judging("feature-extraction").output("embedding", tokens).field("attention_mask", Tensor::from<int64_t>({3}, {1, 1, 0}))
