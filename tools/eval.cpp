@@ -54,6 +54,12 @@ void catch_interrupts() {
   ::sigaction(SIGTERM, &action, nullptr);
 }
 
+/// After the last batch there is nothing to keep: a signal ends the process.
+void release_interrupts() {
+  ::signal(SIGINT, SIG_DFL);
+  ::signal(SIGTERM, SIG_DFL);
+}
+
 std::string cpu_name() {
   std::ifstream file("/proc/cpuinfo");
   for (std::string line; std::getline(file, line);)
@@ -219,10 +225,10 @@ json context_of(const Options& o) {
 /// Tables, pictures, JSON; the exit status.
 Result<int> show(const Options& o, const eval::Evaluation& evaluation, const eval::Dataset* dataset, json context, Progress& progress) {
   TENON_ASSIGN_OR_RETURN(const std::vector<eval::ScoredCandidate> scores,
-                         eval::score_all(evaluation, o.resamples, [&](const std::string& what) { progress.show("scoring: " + what); }));
+                         eval::score_all(evaluation, o.resamples, [&](const std::string& what) { progress.show("scoring: " + what); }, o.model.interrupt));
   progress.clear();
   if (o.json != "-") {
-    print_evaluation(evaluation, scores);
+    print_evaluation(evaluation, scores, o.resamples);
     if (o.show > 0 && dataset != nullptr) print_pictures(evaluation, *dataset, o.show);
   }
   if (!o.json.empty() || !o.report.empty()) {
@@ -248,7 +254,7 @@ Result<int> merge(const Options& o) {
   std::vector<fs::path> folders(o.merge.begin(), o.merge.end());
   TENON_ASSIGN_OR_RETURN(const eval::Evaluation evaluation, eval::merge_evaluations(folders));
   Progress progress;
-  return show(o, evaluation, nullptr, {{"version", TENON_VERSION}, {"model", evaluation.manifest["identity"].value("path", "")}, {"resamples", o.resamples}}, progress);
+  return show(o, evaluation, nullptr, {{"version", TENON_VERSION}, {"model", evaluation.model}, {"resamples", o.resamples}}, progress);
 }
 
 Status interruption(const Options& o, const eval::Evaluation& evaluation) {
@@ -258,6 +264,9 @@ Status interruption(const Options& o, const eval::Evaluation& evaluation) {
 }
 
 Result<int> evaluate(Options& o) {
+  constexpr int kFewest = 100;
+  if (o.resamples > 0 && o.resamples < kFewest)
+    return Status(Code::kInvalidArgument, fmt::format("{} resamples are too few for an interval", o.resamples), "--resamples", fmt::format("give {} or more, or 0 for no intervals", kFewest));
   if (!o.merge.empty()) return merge(o);
   if (o.model.path.empty()) return Status(Code::kInvalidArgument, "there is no model", "MODEL", "name one, or folders with --merge");
   TENON_ASSIGN_OR_RETURN(eval::Recipe recipe, read_recipe(o));
@@ -285,7 +294,12 @@ Result<int> evaluate(Options& o) {
   options.interrupt = o.model.interrupt;
   if (!o.state.empty()) {
     TENON_ASSIGN_OR_RETURN(const std::string hash, hash_of(o.model.path));
-    options.identity = {{"path", o.model.path}, {"hash", hash}, {"dims", o.model.dims}, {"shapes", o.model.shapes}, {"target", o.target}};
+    json libraries = json::array();
+    for (const std::string& library : o.model.custom_ops) {
+      TENON_ASSIGN_OR_RETURN(std::string digest, hash_of(library));
+      libraries.push_back(std::move(digest));
+    }
+    options.identity = {{"version", TENON_VERSION}, {"custom_ops", std::move(libraries)}, {"path", o.model.path}, {"hash", hash}, {"dims", o.model.dims}, {"shapes", o.model.shapes}, {"target", o.target}};
   }
   catch_interrupts();
   options.stop = &interrupted;
@@ -308,6 +322,7 @@ Result<int> evaluate(Options& o) {
   };
   TENON_ASSIGN_OR_RETURN(const eval::Evaluation evaluation, eval::evaluate(*graph, *dataset, options));
   progress.clear();
+  release_interrupts();
   if (!evaluation.stopped.ok()) return interruption(o, evaluation);
   json context = context_of(o);
   return show(o, evaluation, dataset.get(), std::move(context), progress);
@@ -341,7 +356,7 @@ void add_eval(CLI::App& app, int& status) {
   sub->add_option("--batch", o->batch, "Examples a run, unless the model fixes it; 32 by default")->check(CLI::Range(1, 1 << 20).description(""))->type_name("N")->default_str("");
   sub->add_option("--limit", o->limit, "Examples used, from the start; 0: all")->check(CLI::NonNegativeNumber.description(""))->type_name("N")->default_str("");
   sub->add_option("--singles", o->singles, "Examples run once more alone, for their time")->check(CLI::NonNegativeNumber.description(""))->type_name("N");
-  sub->add_option("--resamples", o->resamples, "Samples of the bootstrap; 0: no intervals")->check(CLI::Range(0, 1'000'000).description(""))->type_name("N");
+  sub->add_option("--resamples", o->resamples, "Samples of the bootstrap, 100 or more; 0: no intervals")->check(CLI::Range(0, 1'000'000).description(""))->type_name("N");
   sub->add_option("--state", o->state, "Keep what is done in a folder: after an interruption, the same command goes on")->type_name("DIR");
   sub->add_option("--shard", o->shard, "Evaluate the I-th of N parts, counted from 1")->type_name("I/N");
   sub->add_option("--merge", o->merge, "Results of the shards in these folders, without running anything")->type_name("DIR...")->default_str("");

@@ -23,21 +23,31 @@ std::string number(double value) {
 std::string times(double ms) { return ms > 0 ? fmt::format("{:.{}f}", ms, ms < 100 ? 3 : 1) : "-"; }
 std::string ratio(double first, double own) { return own > 0 && first > 0 ? fmt::format("{:.2f}", first / own) : "-"; }
 
-void print_metrics(const eval::Evaluation& evaluation, const std::vector<eval::ScoredCandidate>& scores) {
+/// "0.9 [0.85, 0.94]"; without an interval where there is none.
+std::string with_interval(const eval::Score& s) {
+  return s.resamples > 0 ? fmt::format("{} [{}, {}]", number(s.value), number(s.low), number(s.high)) : number(s.value);
+}
+
+void print_metrics(const eval::Evaluation& evaluation, const std::vector<eval::ScoredCandidate>& scores, int resamples) {
   std::vector<std::string> header = {"backend"};
-  for (const eval::MetricChoice& metric : evaluation.recipe.metrics) header.push_back(metric.title + " [95 %]");
+  bool intervals = false;
+  for (const eval::ScoredCandidate& s : scores)
+    for (const eval::ScoredMetric& m : s.metrics) intervals = intervals || m.score.resamples > 0;
+  for (const eval::MetricChoice& metric : evaluation.recipe.metrics) header.push_back(metric.title + (intervals ? " [95 %]" : ""));
   Table table(header);
   for (size_t i = 0; i < scores.size(); ++i) {
     if (!evaluation.results[i].status.ok()) continue;
     std::vector<std::string> row = {evaluation.results[i].name};
     for (const eval::ScoredMetric& m : scores[i].metrics)
-      row.push_back(m.status.ok() ? fmt::format("{} [{}, {}]", number(m.score.value), number(m.score.low), number(m.score.high)) : "failed");
+      row.push_back(m.status.ok() ? with_interval(m.score) : "failed");
     table.add(std::move(row));
   }
   table.print();
   for (size_t i = 0; i < scores.size(); ++i)
     for (const eval::ScoredMetric& m : scores[i].metrics)
       if (!m.status.ok()) fmt::print("{} of {}: {}\n", m.title, evaluation.results[i].name, m.status.to_string());
+      else if (m.score.resamples > 0 && m.score.resamples < resamples)
+        fmt::print("{} of {}: an interval from {} samples, as {} would take long\n", m.title, evaluation.results[i].name, m.score.resamples, resamples);
 }
 
 void print_times(const eval::Evaluation& evaluation, const std::vector<eval::ScoredCandidate>& scores) {
@@ -58,7 +68,8 @@ void print_times(const eval::Evaluation& evaluation, const std::vector<eval::Sco
     if (!r.status.ok()) continue;
     std::vector<std::string> row = {r.name, fmt::format("{:.1f}", r.state.compile_ms)};
     if (singles) row.insert(row.end(), {times(s.single_ms), ratio(first_ok ? first.single_ms : 0, s.single_ms)});
-    row.insert(row.end(), {times(s.p50), times(s.p90), ratio(first_ok ? first.p50 : 0, s.p50), fmt::format("{:.1f}", s.throughput),
+    constexpr int64_t kFewest = 5;  // runs that tell what nine of ten stay below
+    row.insert(row.end(), {times(s.runs > 0 ? s.p50 : 0), times(s.runs >= kFewest ? s.p90 : 0), ratio(first_ok ? first.p50 : 0, s.p50), fmt::format("{:.1f}", s.throughput),
                            s.arena_bytes > 0 ? human_bytes(static_cast<double>(s.arena_bytes)) : "-",
                            !s.compared ? "-" : s.comparable ? fmt::format("{:.2g}", s.max_abs) : "not comparable"});
     if (predictions) row.push_back(s.other_predictions >= 0 ? fmt::format("{}", s.other_predictions) : "-");
@@ -75,7 +86,7 @@ void print_comparisons(const eval::Evaluation& evaluation, const std::vector<eva
     std::vector<std::string> lines;
     for (const eval::PairComparison& c : scores[i].comparisons)
       if (const auto& d = c.difference; std::abs(d.difference) >= kShown)
-        lines.push_back(fmt::format("  {}: {:+.4f} [{:+.4f}, {:+.4f}], p {:.3g} (paired bootstrap)", c.metric, d.difference, d.low, d.high, d.p));
+        lines.push_back(d.resamples == 0 ? fmt::format("  {}: {:+.4f}", c.metric, d.difference) : fmt::format("  {}: {:+.4f} [{:+.4f}, {:+.4f}], p {:.3g} (paired bootstrap)", c.metric, d.difference, d.low, d.high, d.p));
     if (const auto& m = scores[i].mcnemar; m && m->only_first + m->only_second > 0)
       lines.push_back(fmt::format("  right by {} alone: {}; by {} alone: {}; p {:.3g} (McNemar)", first, m->only_first, own, m->only_second, m->p));
     if (!lines.empty()) fmt::print("\n{} less {}:\n{}\n", own, first, fmt::join(lines, "\n"));
@@ -132,13 +143,13 @@ Result<Tensor> planar(const eval::Example& example) {
 
 }  // namespace
 
-void print_evaluation(const eval::Evaluation& evaluation, const std::vector<eval::ScoredCandidate>& scores) {
+void print_evaluation(const eval::Evaluation& evaluation, const std::vector<eval::ScoredCandidate>& scores, int resamples) {
   const std::string batch = evaluation.recipe.batch == 1 ? "one by one" : fmt::format("batches of {}", evaluation.recipe.batch);
   std::vector<std::string> outputs;
   for (const auto& [role, name] : evaluation.recipe.outputs) outputs.push_back(fmt::format("{}: output {}", role, name));
   fmt::print("{} examples, {}; {}{}{}\n\n", evaluation.done, batch, evaluation.recipe.task, outputs.empty() ? "" : "; ", fmt::join(outputs, ", "));
   if (std::any_of(evaluation.results.begin(), evaluation.results.end(), [](const auto& r) { return r.status.ok(); })) {
-    print_metrics(evaluation, scores);
+    print_metrics(evaluation, scores, resamples);
     fmt::print("\n");
     print_times(evaluation, scores);
     print_comparisons(evaluation, scores);

@@ -103,7 +103,7 @@ Status score(Options& o, const std::vector<const eval::MetricInfo*>& metrics) {
   for (const eval::MetricInfo* metric : metrics) {
     progress.show(fmt::format("{}: {} records", metric->name, records.size()));
     TENON_ASSIGN_OR_RETURN(const eval::Score value, eval::score(*metric, records, o.score));
-    nlohmann::json row{{"metric", metric->name}, {"value", value.value}, {"ci95", {value.low, value.high}}, {"resamples", value.resamples}};
+    nlohmann::json row{{"metric", metric->name}, {"value", value.value}, {"ci95", value.resamples > 0 ? nlohmann::json{value.low, value.high} : nlohmann::json(nullptr)}, {"resamples", value.resamples}};
     if (!value.details.is_null()) row["details"] = value.details;
     if (value.resamples > 0 && value.resamples < o.score.resamples)
       notes.push_back(
@@ -116,7 +116,7 @@ Status score(Options& o, const std::vector<const eval::MetricInfo*>& metrics) {
       table.add({std::string(metric->name), figure(value.value), figure(other.value), figure(d.difference), interval(d.low, d.high),
                  figure(d.p)});
       row["against"] = {
-          {"value", other.value}, {"difference", d.difference}, {"ci95", {d.low, d.high}}, {"p", d.p}, {"resamples", d.resamples}};
+          {"value", other.value}, {"difference", d.difference}, {"ci95", d.resamples > 0 ? nlohmann::json{d.low, d.high} : nlohmann::json(nullptr)}, {"p", d.p}, {"resamples", d.resamples}};
     } else {
       table.add({std::string(metric->name), figure(value.value), interval(value.low, value.high)});
     }

@@ -1,5 +1,7 @@
 #include <algorithm>
+#include <chrono>
 #include <cmath>
+#include <functional>
 #include <numeric>
 #include <random>
 
@@ -9,6 +11,19 @@ namespace tenon::eval {
 namespace {
 
 constexpr int kFewestResamples = 20;
+constexpr int kFewestAsked = 100;                       // 2.5 % of fewer are hardly a sample
+constexpr std::chrono::seconds kLongest{30};            // of one interval, where the estimate of its cost was too low
+
+/// Calls `sample` as often as that, but no longer than kLongest once there are a few; how often it was called.
+int repeat(int times, const std::function<void()>& sample) {
+  const auto end = std::chrono::steady_clock::now() + kLongest;
+  int done = 0;
+  while (done < times && (done < kFewestResamples || std::chrono::steady_clock::now() < end)) {
+    sample();
+    ++done;
+  }
+  return done;
+}
 
 /// As many samples as were asked for and can be paid for.
 int affordable(const Scorer& scorer, size_t records, const ScoreOptions& options) {
@@ -30,8 +45,9 @@ std::vector<size_t> everything(size_t records) {
 
 Status check(std::span<const Record> records, const ScoreOptions& options) {
   constexpr int kMaxResamples = 1'000'000;
-  if (options.resamples < 0 || options.resamples > kMaxResamples)
-    return Status(Code::kInvalidArgument, fmt::format("{} resamples", options.resamples), {}, fmt::format("give 0 to {}", kMaxResamples));
+  if (options.resamples != 0 && (options.resamples < kFewestAsked || options.resamples > kMaxResamples))
+    return Status(Code::kInvalidArgument, fmt::format("{} resamples", options.resamples), {},
+                  fmt::format("give {} to {}, or 0 for no intervals", kFewestAsked, kMaxResamples));
   if (records.size() > UINT32_MAX)
     return Status(Code::kResourceExhausted, fmt::format("{} records", records.size()), {}, "evaluate at most 2^32 - 1");
   return {};
@@ -74,16 +90,17 @@ Result<Score> score(const MetricInfo& metric, std::span<const Record> records, c
   TENON_ASSIGN_OR_RETURN(const std::unique_ptr<Scorer> scorer, metric.make(records, options.metric));
   Score out;
   std::vector<size_t> sample = everything(records.size());
-  out.value = out.low = out.high = scorer->value(sample);
+  out.value = scorer->value(sample);
+  out.low = out.high = kUndefined;
   out.details = scorer->details();
-  if (options.resamples == 0 || std::isnan(out.value)) return out;
+  if (options.resamples == 0 || std::isnan(out.value) || records.size() < 2) return out;
   out.resamples = affordable(*scorer, records.size(), options);
   std::mt19937_64 random(options.seed);
   std::vector<double> values;
-  for (int i = 0; i < out.resamples; ++i) {
+  out.resamples = repeat(out.resamples, [&] {
     draw(random, sample);
     values.push_back(scorer->value(sample));
-  }
+  });
   std::tie(out.low, out.high) = middle(std::move(values));
   return out;
 }
@@ -96,16 +113,17 @@ Result<PairedDifference> paired_bootstrap(const MetricInfo& metric, std::span<co
   TENON_ASSIGN_OR_RETURN(const std::unique_ptr<Scorer> b, metric.make(second, options.metric));
   std::vector<size_t> sample = everything(first.size());
   PairedDifference out;
-  out.difference = out.low = out.high = b->value(sample) - a->value(sample);
+  out.difference = b->value(sample) - a->value(sample);
+  out.low = out.high = kUndefined;
   if (std::isnan(out.difference)) out.p = kUndefined;
-  if (options.resamples == 0 || std::isnan(out.difference)) return out;
+  if (options.resamples == 0 || std::isnan(out.difference) || first.size() < 2) return out;
   out.resamples = std::min(affordable(*a, first.size(), options), affordable(*b, first.size(), options));
   std::mt19937_64 random(options.seed);
   std::vector<double> differences;
-  for (int i = 0; i < out.resamples; ++i) {
+  out.resamples = repeat(out.resamples, [&] {
     draw(random, sample);
     differences.push_back(b->value(sample) - a->value(sample));
-  }
+  });
   const auto at_most = std::count_if(differences.begin(), differences.end(), [](double d) { return !(d > 0); });
   const auto at_least = std::count_if(differences.begin(), differences.end(), [](double d) { return !(d < 0); });
   out.p = std::min(1.0, 2.0 * static_cast<double>(std::min(at_most, at_least) + 1) / (out.resamples + 1));

@@ -24,7 +24,7 @@ std::string field_names(const Fields& fields) {
 
 bool numeric(DType dtype) { return is_float(dtype) || is_int(dtype) || dtype == DType::kBool; }
 
-/// The same numbers in another dtype; a float that no integer is, is an error.
+/// The same numbers in another dtype; one that an integer dtype does not have is an error.
 Result<Tensor> converted(const Tensor& t, DType dtype, const std::string& input) {
   if (t.dtype() == dtype) return t;
   if (!numeric(t.dtype()) || !numeric(dtype))
@@ -35,14 +35,21 @@ Result<Tensor> converted(const Tensor& t, DType dtype, const std::string& input)
     return out;
   }
   for (int64_t i = 0; i < t.size(); ++i) {
+    const auto set = [&](int64_t v) {
+      out.set_int(i, v);
+      const bool beyond = t.dtype() == DType::kU64 && v < 0;  // of what an int64_t holds
+      return out.at_int(i) == v && (v >= 0 || dtype != DType::kU64) && !beyond;
+    };
+    const auto out_of_range = [&](auto v) { return error(Code::kInvalidArgument, "input {} takes {}, which does not have {}", input, name(dtype), v); };
     if (!is_float(t.dtype())) {
-      out.set_int(i, t.at_int(i));
+      const int64_t v = t.at_int(i);
+      if (!set(v)) return t.dtype() == DType::kU64 ? out_of_range(static_cast<uint64_t>(v)) : out_of_range(v);
       continue;
     }
     const double v = t.at_double(i);
     if (v != std::floor(v) || std::abs(v) > 0x1p53)
       return error(Code::kInvalidArgument, "input {} takes {}, but its field has the value {}", input, name(dtype), v).with_hint("add a step that rounds");
-    out.set_int(i, static_cast<int64_t>(v));
+    if (!set(static_cast<int64_t>(v))) return out_of_range(v);
   }
   return out;
 }
@@ -221,6 +228,7 @@ Result<Binding> Binding::make(const ir::Graph& graph, const TaskInfo& task, Reci
       input.value = chosen->second.value.value_or(0);
       if (input.field.empty() && !(value.type().is_ranked_tensor() && numeric(value.dtype())))
         return Status(Code::kInvalidArgument, fmt::format("{} cannot be filled with a number", ir::to_string(value.type())), fmt::format("inputs.{}", value.name()));
+      if (input.field.empty()) TENON_RETURN_IF_ERROR(converted(Tensor::scalar<double>(input.value), value.dtype(), value.name()).status());
     } else {
       recipe.inputs[value.name()].field = input.field;
     }

@@ -196,6 +196,7 @@ class Evaluator {
     for (size_t i = 0; i < runners_.size(); ++i) {
       runners_[i].result.state = std::move(contents.subjects[i]);
       runners_[i].result.status = runners_[i].result.state.failure;
+      runners_[i].result.available = runners_[i].result.state.available;
     }
     for (int64_t b : finished_) out_.done += examples_of(b);
     return {};
@@ -244,25 +245,27 @@ class Evaluator {
     const std::vector<Group> groups = binding_->group(rows);
     std::vector<BatchFigures> figures(runners_.size());
     std::vector<std::vector<std::optional<Outcome>>> outcomes(runners_.size(), std::vector<std::optional<Outcome>>(rows.size()));
-    std::vector<std::string> wrong(rows.size());
+    std::vector<std::vector<Status>> wrong(runners_.size(), std::vector<Status>(rows.size()));
     for (BatchFigures& f : figures) f.batch = batch;
     for (const Group& group : groups) {
       TENON_RETURN_IF_ERROR(options_.interrupt.check());
       TENON_RETURN_IF_ERROR(run_group(rows, group, figures, outcomes, wrong));
     }
     for (size_t i = 0; i < rows.size(); ++i)
-      if (!wrong[i].empty()) problems.push_back({rows[i].example.index, dataset_.source(rows[i].example.index), wrong[i]});
+      if (std::string problem = blame(rows[i], i, wrong); !problem.empty())
+        problems.push_back({rows[i].example.index, dataset_.source(rows[i].example.index), std::move(problem)});
     std::sort(problems.begin(), problems.end(), [](const Problem& a, const Problem& b) { return a.index < b.index; });
     for (size_t c = 0; c < runners_.size(); ++c) {
       CandidateResult& result = runners_[c].result;
       if (!result.status.ok()) {
-        if (state_ != nullptr && result.available && result.state.failure.ok()) TENON_RETURN_IF_ERROR(state_->append_failure(c, result.status));
+        if (state_ != nullptr && result.state.failure.ok()) TENON_RETURN_IF_ERROR(state_->append_failure(c, result.status, result.available));
         result.state.failure = result.status;
+        result.state.available = result.available;
         continue;
       }
       std::vector<Record> records;
       for (size_t i = 0; i < rows.size(); ++i)
-        if (wrong[i].empty() && outcomes[c][i]) records.push_back({rows[i].example.index, rows[i].example.source, std::move(*outcomes[c][i])});
+        if (outcomes[c][i]) records.push_back({rows[i].example.index, rows[i].example.source, std::move(*outcomes[c][i])});
       if (state_ != nullptr) TENON_RETURN_IF_ERROR(state_->append(c, records, figures[c]));
       for (Record& record : records) result.state.records.push_back(std::move(record));
       result.state.batches.push_back(std::move(figures[c]));
@@ -275,9 +278,30 @@ class Evaluator {
     return {};
   }
 
+  /// What could not be judged for any backend is a problem of the example, which is returned. What could be for some fails the others:
+  /// left out of them alone, it would make them look better.
+  std::string blame(const Row& row, size_t i, const std::vector<std::vector<Status>>& wrong) {
+    size_t working = 0, failed = 0;
+    bool unusable = false;
+    std::string problem;
+    for (size_t c = 0; c < runners_.size(); ++c) {
+      if (!runners_[c].ok()) continue;
+      ++working;
+      if (wrong[c][i].ok()) continue;
+      ++failed;
+      unusable = unusable || wrong[c][i].code() == kUnusableOutput;
+      if (problem.empty()) problem = wrong[c][i].to_string();
+    }
+    if (failed == working && !unusable) return problem;
+    for (size_t c = 0; c < runners_.size(); ++c)
+      if (CandidateResult& r = runners_[c].result; r.status.ok() && !wrong[c][i].ok())
+        r.status = Status(Code::kInvalidArgument, fmt::format("its outputs cannot be judged: {}", wrong[c][i].what()), dataset_.source(row.example.index), wrong[c][i].hint());
+    return {};
+  }
+
   /// Every candidate on the same inputs, one after another.
   Status run_group(const std::vector<Row>& rows, const Group& group, std::vector<BatchFigures>& figures,
-                   std::vector<std::vector<std::optional<Outcome>>>& outcomes, std::vector<std::string>& wrong) {
+                   std::vector<std::vector<std::optional<Outcome>>>& outcomes, std::vector<std::vector<Status>>& wrong) {
     TENON_ASSIGN_OR_RETURN(const std::vector<HostValue> inputs, binding_->stack(rows, group, false));
     std::vector<HostValue> pair_inputs;
     if (out_.task->pairs) {
@@ -307,13 +331,13 @@ class Evaluator {
         expected = outputs;
         expected_pair = pair;
       }
-      r.result.status = judge_group(rows, group, std::move(outputs), std::move(pair), outcomes[c], wrong);
+      r.result.status = judge_group(rows, group, std::move(outputs), std::move(pair), outcomes[c], wrong[c]);
     }
     return {};
   }
 
   Status judge_group(const std::vector<Row>& rows, const Group& group, std::vector<HostValue> outputs, std::vector<HostValue> pair,
-                     std::vector<std::optional<Outcome>>& outcomes, std::vector<std::string>& wrong) const {
+                     std::vector<std::optional<Outcome>>& outcomes, std::vector<Status>& wrong) const {
     TENON_ASSIGN_OR_RETURN(const auto parts, binding_->split(std::move(outputs), rows, group));
     std::vector<std::vector<HostValue>> pair_parts(parts.size());
     if (out_.task->pairs) {
@@ -323,7 +347,7 @@ class Evaluator {
       const size_t row = group.rows[i];
       Result<Outcome> outcome = judge_->judge({rows[row].example, rows[row].prepared, parts[i], pair_parts[i]});
       if (outcome.ok()) outcomes[row] = std::move(*outcome);
-      else if (wrong[row].empty()) wrong[row] = std::move(outcome).status().to_string();
+      else wrong[row] = std::move(outcome).status();
     }
     return {};
   }
@@ -382,6 +406,63 @@ class Evaluator {
   int64_t total_batches_ = 0, shard_examples_ = 0;
 };
 
+/// What the manifest of a shard says, checked.
+struct Manifest {
+  int64_t shard = -1, shards = 0, threads = 0, examples = 0;
+  std::vector<std::string> names;            // of the backends
+  std::string model;
+};
+
+Result<Manifest> parse_manifest(const json& manifest) {
+  constexpr int64_t kMost = INT64_MAX / 2, kMostShards = int64_t{1} << 20, kMostThreads = int64_t{1} << 20;
+  static const json kNothing = json::object();
+  const auto object = [](const json* value) -> const json& { return value != nullptr ? *value : kNothing; };
+  Manifest out;
+  int64_t version = 0;
+  ObjectReader reader(manifest, {});
+  reader.integer("version", version, 0, kMost);
+  reader.integer("threads", out.threads, 0, kMostThreads);
+  reader.strings("backends", out.names);
+  const json *recipe = reader.any("recipe"), *dataset = reader.any("dataset"), *shard = reader.any("shard"), *identity = reader.any("identity");
+  TENON_RETURN_IF_ERROR(reader.finish());
+  if (version != kStateVersion) return error(Code::kInvalidArgument, "the folder is of another version of this program");
+  if (recipe == nullptr) return Status(Code::kInvalidArgument, "there is no recipe", "recipe");
+  std::string fingerprint;
+  ObjectReader of_dataset(object(dataset), "dataset");
+  of_dataset.text("fingerprint", fingerprint);
+  of_dataset.integer("examples", out.examples, 1, kMost);
+  TENON_RETURN_IF_ERROR(of_dataset.finish());
+  ObjectReader of_shard(object(shard), "shard");
+  of_shard.integer("of", out.shards, 1, kMostShards);
+  of_shard.integer("number", out.shard, 0, kMostShards - 1);
+  TENON_RETURN_IF_ERROR(of_shard.finish());
+  if (out.examples < 1) return Status(Code::kInvalidArgument, "there are no examples", "dataset.examples");
+  if (out.shard < 0 || out.shard >= out.shards) return Status(Code::kInvalidArgument, fmt::format("shard {} of {} does not exist", out.shard + 1, out.shards), "shard");
+  if (identity != nullptr && identity->is_object() && identity->contains("path") && (*identity)["path"].is_string()) out.model = (*identity)["path"].get<std::string>();
+  if (out.names.empty()) return Status(Code::kInvalidArgument, "there is no backend", "backends");
+  std::vector<std::string> sorted;
+  for (const std::string& name : out.names) sorted.push_back(state_file_name(name));
+  std::sort(sorted.begin(), sorted.end());
+  if (std::find(out.names.begin(), out.names.end(), "") != out.names.end() || std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end())
+    return Status(Code::kInvalidArgument, "backends have no names, or share one", "backends");
+  return out;
+}
+
+/// kInvalidArgument unless what shards hold is of the examples that there are.
+Status check_range(const StateContents& contents, int64_t examples, int64_t batches) {
+  const auto inside = [&](int64_t index) { return index >= 0 && index < examples; };
+  if (!contents.batches.empty() && contents.batches.back() >= batches)
+    return error(Code::kInvalidArgument, "batch {} is beyond the {} of the evaluation", contents.batches.back(), batches);
+  for (const Problem& p : contents.problems)
+    if (!inside(p.index)) return error(Code::kInvalidArgument, "a problem is of example {}, but there are {}", p.index, examples);
+  for (const SubjectState& s : contents.subjects)
+    for (size_t i = 0; i < s.records.size(); ++i) {
+      if (!inside(s.records[i].index)) return error(Code::kInvalidArgument, "a record is of example {}, but there are {}", s.records[i].index, examples);
+      if (i > 0 && s.records[i].index == s.records[i - 1].index) return error(Code::kInvalidArgument, "there are two records of example {}", s.records[i].index);
+    }
+  return {};
+}
+
 }  // namespace
 
 Result<Recipe> complete_recipe(const ir::Graph& graph, const std::vector<std::string>& classes, Recipe recipe) {
@@ -400,38 +481,39 @@ Result<Evaluation> evaluate(const ir::Graph& graph, const Dataset& dataset, cons
 
 Result<Evaluation> merge_evaluations(const std::vector<std::filesystem::path>& folders) {
   Evaluation out;
+  Manifest first;
   std::vector<StateContents> states;
-  std::vector<std::string> names;
   std::vector<int64_t> shards_seen;
-  int64_t of = 0, threads = 0, dataset_size = 0;
   for (const std::filesystem::path& folder : folders) {
     TENON_ASSIGN_OR_RETURN(json manifest, read_manifest(folder));
-    try {
-      if (manifest.at("version").get<int>() != kStateVersion)
-        return Status(Code::kInvalidArgument, "the folder is of another version of this program", folder.string());
-      shards_seen.push_back(manifest.at("shard").at("number").get<int64_t>());
-      of = manifest.at("shard").at("of").get<int64_t>();
-      manifest["shard"]["number"] = 0;
-      if (states.empty()) {
-        names = manifest.at("backends").get<std::vector<std::string>>();
-        threads = manifest.at("threads").get<int64_t>();
-        dataset_size = manifest.at("dataset").at("examples").get<int64_t>();
-        out.manifest = manifest;
-      }
-    } catch (const json::exception&) {
-      return Status(Code::kInvalidArgument, "the manifest is not what this program writes", folder.string());
+    Result<Manifest> parsed = parse_manifest(manifest);
+    if (!parsed.ok()) {
+      const Status& s = parsed.status();
+      const std::string file = (folder / "manifest.json").string();
+      return Status(s.code(), s.what(), s.where().empty() ? file : fmt::format("{}: {}", file, s.where()), "name folders that --state has made");
     }
-    if (manifest != out.manifest) return Status(Code::kInvalidArgument, "the folders hold different evaluations", folder.string(), "merge shards of one");
-    TENON_ASSIGN_OR_RETURN(StateContents contents, read_state(folder, names));
+    shards_seen.push_back(parsed->shard);
+    manifest["shard"]["number"] = 0;
+    if (manifest.contains("identity") && manifest["identity"].is_object()) manifest["identity"].erase("path");  // its hash says which model it is
+    if (states.empty()) {
+      first = std::move(*parsed);
+      out.manifest = manifest;
+    }
+    if (const std::string where = manifest_difference(out.manifest, manifest); !where.empty())
+      return Status(Code::kInvalidArgument, fmt::format("the folders hold different evaluations: {} differs", where), folder.string(), "merge shards of one");
+    TENON_ASSIGN_OR_RETURN(StateContents contents, read_state(folder, first.names));
     states.push_back(std::move(contents));
   }
   if (states.empty()) return error(Code::kInvalidArgument, "there is no folder to merge");
   TENON_ASSIGN_OR_RETURN(out.recipe, parse_recipe(out.manifest["recipe"], {}, "manifest.json: recipe"));
   TENON_ASSIGN_OR_RETURN(out.task, find_task(out.recipe.task));
   TENON_ASSIGN_OR_RETURN(StateContents merged, merge_states(std::move(states)));
-  out.examples = out.recipe.limit > 0 ? std::min(out.recipe.limit, dataset_size) : dataset_size;
-  if (out.recipe.batch < 1 || out.examples < 1 || of < 1) return error(Code::kInvalidArgument, "the manifest is not what this program writes");
-  out.batches = (out.examples + out.recipe.batch - 1) / out.recipe.batch;
+  out.model = first.model;
+  out.examples = out.recipe.limit > 0 ? std::min(out.recipe.limit, first.examples) : first.examples;
+  if (out.recipe.batch < 1) return Status(Code::kInvalidArgument, "the size of a batch is not there", "manifest.json: recipe.batch");
+  out.batches = (out.examples - 1) / out.recipe.batch + 1;
+  const int64_t of = first.shards;
+  TENON_RETURN_IF_ERROR(check_range(merged, out.examples, out.batches));
   for (size_t i = 0; i < merged.batches.size(); ++i)
     if (merged.batches[i] != static_cast<int64_t>(i)) {
       const int64_t shard = static_cast<int64_t>(i) % of;
@@ -439,18 +521,19 @@ Result<Evaluation> merge_evaluations(const std::vector<std::filesystem::path>& f
       return Status(Code::kInvalidArgument, fmt::format("batch {} is missing", i), {},
                     there ? fmt::format("finish shard {}/{} first", shard + 1, of) : fmt::format("name the folder of shard {}/{}, too", shard + 1, of));
     }
-  if (static_cast<int64_t>(merged.batches.size()) < out.batches)
+  if (static_cast<int64_t>(merged.batches.size()) != out.batches)
     return Status(Code::kInvalidArgument, fmt::format("batch {} is missing", merged.batches.size()), {},
                   fmt::format("finish shard {}/{}, or name its folder, too", static_cast<int64_t>(merged.batches.size()) % of + 1, of));
   out.batches_done = out.batches;
   out.done = out.examples;
   out.problems = std::move(merged.problems);
-  for (size_t s = 0; s < names.size(); ++s) {
+  for (size_t s = 0; s < first.names.size(); ++s) {
     CandidateResult result;
-    result.name = names[s];
-    result.threads = static_cast<int>(threads);
+    result.name = first.names[s];
+    result.threads = static_cast<int>(first.threads);
     result.state = std::move(merged.subjects[s]);
     result.status = result.state.failure;
+    result.available = result.state.available;
     out.results.push_back(std::move(result));
   }
   return out;

@@ -59,6 +59,7 @@ struct Evaluation {
   std::vector<CandidateResult> results;      // in the order of the candidates; records by index
   Status stopped;                            // why it ended before the end: kCancelled, kDeadlineExceeded
   nlohmann::json manifest;
+  std::string model;                         // path of merged shards' model; empty where they do not say it
 };
 
 /// The recipe with everything that it leaves open filled in by the model and the data set's names of classes.

@@ -37,7 +37,7 @@ Result<Tensor> role_tensor(const TaskContext& context, const Item& item, std::st
   const HostValue* value = role_value(context, item, role, pair);
   if (value == nullptr) return error(Code::kInvalidArgument, "no output is the task's {}", role);
   if (const auto* tensor = std::get_if<Tensor>(value); tensor != nullptr && tensor->defined()) return *tensor;
-  return error(Code::kInvalidArgument, "the output for {} is no tensor", role);
+  return error(kUnusableOutput, "the output for {} is no tensor", role);
 }
 
 Result<Tensor> role_tensor(const TaskContext& context, const Item& item, std::string_view role, int rank, bool pair) {
@@ -45,7 +45,7 @@ Result<Tensor> role_tensor(const TaskContext& context, const Item& item, std::st
   Shape shape = t.shape();
   while (static_cast<int>(shape.size()) > rank && shape[0] == 1) shape.erase(shape.begin());
   if (static_cast<int>(shape.size()) != rank || (is_float(t.dtype()) || is_int(t.dtype())) == false)
-    return error(Code::kInvalidArgument, "the output for {} has shape {} for an example, not numbers of rank {}", role, to_string(t.shape()), rank);
+    return error(kUnusableOutput, "the output for {} has shape {} for an example, not numbers of rank {}", role, to_string(t.shape()), rank);
   return t.reshaped(std::move(shape));
 }
 
@@ -109,7 +109,9 @@ Result<Scores> map_scores(const std::map<Key, Tensor>& entries) {
   for (const auto& [key, tensor] : entries) {
     if (tensor.size() != 1 || !(is_float(tensor.dtype()) || is_int(tensor.dtype())))
       return error(Code::kInvalidArgument, "the map of scores has {} values for '{}', not one number", tensor.size(), key);
-    out.values.push_back(lowest_for_nan(tensor.at_double(0)));
+    const double v = tensor.at_double(0);
+    out.any_number = out.any_number || !std::isnan(v);
+    out.values.push_back(lowest_for_nan(v));
     out.keys.push_back(fmt::format("{}", key));
   }
   return out;
@@ -124,10 +126,14 @@ Result<Scores> read_scores(const HostValue& value) {
     return read_scores((*list)->items[0]);
   const auto* tensor = std::get_if<Tensor>(&value);
   if (tensor == nullptr || !tensor->defined() || !(is_float(tensor->dtype()) || is_int(tensor->dtype())))
-    return error(Code::kInvalidArgument, "the output for scores holds no numbers");
+    return error(kUnusableOutput, "the output for scores holds no numbers");
   Scores out;
   out.values.resize(static_cast<size_t>(tensor->size()));
-  for (int64_t i = 0; i < tensor->size(); ++i) out.values[static_cast<size_t>(i)] = lowest_for_nan(tensor->at_double(i));
+  for (int64_t i = 0; i < tensor->size(); ++i) {
+    const double v = tensor->at_double(i);
+    out.any_number = out.any_number || !std::isnan(v);
+    out.values[static_cast<size_t>(i)] = lowest_for_nan(v);
+  }
   return out;
 }
 
@@ -149,7 +155,12 @@ double log_sum_exp(std::span<const double> values) {
 std::vector<double> softmax(std::span<const double> values) {
   const double total = log_sum_exp(values);
   std::vector<double> out(values.size());
-  for (size_t i = 0; i < values.size(); ++i) out[i] = std::isfinite(total) ? std::exp(values[i] - total) : values[i] == total ? 1 : 0;
+  if (std::isfinite(total)) {
+    for (size_t i = 0; i < values.size(); ++i) out[i] = std::exp(values[i] - total);
+    return out;
+  }
+  const auto tops = static_cast<double>(std::count(values.begin(), values.end(), total));
+  for (size_t i = 0; i < values.size(); ++i) out[i] = !(total > 0) ? std::numeric_limits<double>::quiet_NaN() : values[i] == total ? 1 / tops : 0;
   return out;
 }
 

@@ -39,13 +39,14 @@ class LabelReader {
 
 /// Scores of classes: a tensor's elements, or the entries of a map in the order of their keys.
 struct Scores {
-  std::vector<double> values;                // NaN counts as the lowest
+  std::vector<double> values;                // NaN counts as the lowest, -inf
+  bool any_number = false;                   // one at least is not NaN
   std::vector<std::string> keys;             // of a map
 };
 Result<Scores> read_scores(const HostValue& value);
 
 size_t argmax(std::span<const double> values);
-/// Stable softmax.
+/// Stable softmax. Infinities share 1 where there are some; without a number above -inf, all are NaN.
 std::vector<double> softmax(std::span<const double> values);
 double sigmoid(double x);
 /// log Σ exp(values).
@@ -60,10 +61,11 @@ class TokenTable {
   static Result<TokenTable> read(const std::filesystem::path& file);
   explicit TokenTable(std::vector<std::string> tokens) : tokens_(std::move(tokens)) {}
   int64_t size() const { return static_cast<int64_t>(tokens_.size()); }
-  Result<std::string_view> token(int64_t id) const;
+  /// U+FFFD where there is no such token.
+  std::string_view token(int64_t id) const;
   /// Text of tokens. `scheme`: wordpiece ("##" joins), bpe (bytes as GPT-2 writes them), sentencepiece ("▁" is a space), words
   /// (spaces between), characters. `skip`: numbers to leave out.
-  Result<std::string> decode(std::span<const int64_t> ids, std::string_view scheme, std::span<const int64_t> skip) const;
+  std::string decode(std::span<const int64_t> ids, std::string_view scheme, std::span<const int64_t> skip) const;
 
  private:
   std::vector<std::string> tokens_;

@@ -74,7 +74,7 @@ class BoxJudge final : public Judge {
       Table labels;
       if (context_.roles.contains("labels")) {
         TENON_ASSIGN_OR_RETURN(labels, read_columns(item, "labels", boxes.rows));
-        if (labels.columns != 1) return error(Code::kInvalidArgument, "the output for labels has {} values a box, not one", labels.columns);
+        if (labels.columns != 1) return error(kUnusableOutput, "the output for labels has {} values a box, not one", labels.columns);
       }
       TENON_RETURN_IF_ERROR(detect(boxes, form_, &scores, labels.rows > 0 ? &labels : nullptr, frame, found));
     }
@@ -145,15 +145,15 @@ class BoxJudge final : public Judge {
   Result<Table> read_table(const Item& item, std::string_view role, int64_t columns) const {
     TENON_ASSIGN_OR_RETURN(const Tensor t, role_tensor(context_, item, role));
     if (!(is_float(t.dtype()) || is_int(t.dtype())) || t.rank() < 1)
-      return error(Code::kInvalidArgument, "the output for {} holds no rows of numbers", role);
+      return error(kUnusableOutput, "the output for {} holds no rows of numbers", role);
     Shape shape = t.shape();
     while (shape.size() > 2 && shape[0] == 1) shape.erase(shape.begin());
     const bool swap = transposed_ && shape.size() == 2;
     Table out;
     out.columns = swap ? shape[0] : shape.back();
-    if (out.columns < columns) return error(Code::kInvalidArgument, "the output for {} has shape {} for an example: {} columns are wanted", role, to_string(t.shape()), columns);
+    if (out.columns < columns) return error(kUnusableOutput, "the output for {} has shape {} for an example: {} columns are wanted", role, to_string(t.shape()), columns);
     out.rows = t.size() / out.columns;
-    if (t.size() > kMostCandidates * 4) return error(Code::kResourceExhausted, "the output for {} has {} values an image", role, t.size());
+    if (t.size() > kMostCandidates * 4) return error(kUnusableOutput, "the output for {} has {} values an image", role, t.size());
     out.values.resize(static_cast<size_t>(t.size()));
     for (int64_t r = 0; r < out.rows; ++r)
       for (int64_t c = 0; c < out.columns; ++c)
@@ -165,8 +165,8 @@ class BoxJudge final : public Judge {
   Result<Table> read_columns(const Item& item, std::string_view role, int64_t rows) const {
     TENON_ASSIGN_OR_RETURN(const Tensor t, role_tensor(context_, item, role));
     if (!(is_float(t.dtype()) || is_int(t.dtype())) || (rows > 0 ? t.size() % rows != 0 : t.size() != 0))
-      return error(Code::kInvalidArgument, "the output for {} has {} values for {} boxes", role, t.size(), rows);
-    if (t.size() > kMostCandidates) return error(Code::kResourceExhausted, "the output for {} has {} values an image", role, t.size());
+      return error(kUnusableOutput, "the output for {} has {} values for {} boxes", role, t.size(), rows);
+    if (t.size() > kMostCandidates) return error(kUnusableOutput, "the output for {} has {} values an image", role, t.size());
     Table out{rows, rows > 0 ? t.size() / rows : 1, {}};
     const bool swap = transposed_ && t.rank() >= 2 && t.dim(t.rank() - 1) == rows && out.columns > 1;
     for (int64_t r = 0; r < rows; ++r)

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 #include "eval/tasks/judge.h"
@@ -38,15 +39,16 @@ class ClassJudge final : public Judge {
   Result<Outcome> by_scores(const HostValue& value, const Tensor& field) const {
     TENON_ASSIGN_OR_RETURN(Scores scores, read_scores(value));
     std::vector<double>& s = scores.values;
-    if (s.empty()) return error(Code::kInvalidArgument, "the output for scores is empty");
+    if (s.empty()) return error(kUnusableOutput, "the output for scores is empty");
     ClassOutcome out;
     TENON_ASSIGN_OR_RETURN(out.label, labels_.read(field, 0, scores.keys));
     if (s.size() == 1) {
       if (activation_ == Activation::kAuto)
-        return error(Code::kInvalidArgument, "the model gives one score").with_hint("set options.activation: sigmoid for a logit, none for a probability");
+        return error(kUnusableOutput, "the model gives one score").with_hint("set options.activation: sigmoid for a logit, none for a probability");
       const double p = activation_ == Activation::kSigmoid ? sigmoid(s[0]) : s[0];
       s = {1 - p, p};
-      out.predicted = p >= threshold_;
+      if (!scores.any_number) s.assign(2, -std::numeric_limits<double>::infinity());
+      out.predicted = scores.any_number && p >= threshold_;
     } else {
       out.predicted = static_cast<int64_t>(argmax(s));
     }
@@ -55,6 +57,7 @@ class ClassJudge final : public Judge {
     const double own = s[static_cast<size_t>(out.label)];
     for (int64_t c = 0; c < classes; ++c) out.rank += c != out.label && s[static_cast<size_t>(c)] >= own;
     std::vector<double> p = probabilities(std::move(s), scores.keys.empty());
+    if (!scores.any_number) std::fill(p.begin(), p.end(), std::numeric_limits<double>::quiet_NaN());
     out.probability = p[static_cast<size_t>(out.label)];
     out.confidence = p[static_cast<size_t>(out.predicted)];
     if (context_.probabilities) out.probabilities.assign(p.begin(), p.end());
@@ -75,9 +78,11 @@ class ClassJudge final : public Judge {
     TENON_ASSIGN_OR_RETURN(const Tensor predicted, role_tensor(context_, item, "predicted"));
     ClassOutcome out;
     TENON_ASSIGN_OR_RETURN(out.label, labels_.read(field, 0));
-    if (predicted.size() != 1) return error(Code::kInvalidArgument, "the output for predicted has {} values for an example, not one", predicted.size());
+    if (predicted.size() != 1) return error(kUnusableOutput, "the output for predicted has {} values for an example, not one", predicted.size());
     if (predicted.dtype() == DType::kString) {
-      TENON_ASSIGN_OR_RETURN(out.predicted, labels_.read(predicted, 0));
+      const Result<int64_t> number = labels_.read(predicted, 0);
+      if (!number.ok()) return Status(kUnusableOutput, number.status().what(), {}, number.status().hint());
+      out.predicted = *number;
     } else {
       out.predicted = predicted.at_int(0);
     }

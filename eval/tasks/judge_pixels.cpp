@@ -73,7 +73,7 @@ class PixelJudge final : public Judge {
     if (flat) {
       TENON_ASSIGN_OR_RETURN(scores, scores.reshaped(channels_last_ ? Shape{scores.dim(0), scores.dim(1), 1} : Shape{1, scores.dim(0), scores.dim(1)}));
     }
-    if (scores.size() == 0) return error(Code::kInvalidArgument, "the output for scores is empty");
+    if (scores.size() == 0) return error(kUnusableOutput, "the output for scores is empty");
     const ScoreMap map(scores, channels_last_);
     TENON_ASSIGN_OR_RETURN(PixelOutcome out, start(map.channels() == 1 ? 2 : map.channels()));
     const int64_t rows = mask.dim(0), columns = mask.dim(1);
@@ -98,7 +98,7 @@ class PixelJudge final : public Judge {
 
   Result<Outcome> by_classes(const Item& item, const Tensor& mask) const {
     TENON_ASSIGN_OR_RETURN(const Tensor made, role_tensor(context_, item, "scores", 2));
-    if (made.size() == 0) return error(Code::kInvalidArgument, "the output for scores is empty");
+    if (made.size() == 0) return error(kUnusableOutput, "the output for scores is empty");
     if (classes_ < 1) return error(Code::kInvalidArgument, "the model gives classes, but not how many there are").with_hint("set options.classes");
     TENON_ASSIGN_OR_RETURN(PixelOutcome out, start(classes_));
     const int64_t rows = mask.dim(0), columns = mask.dim(1);
@@ -107,7 +107,7 @@ class PixelJudge final : public Judge {
         const int64_t from = y * made.dim(0) / rows * made.dim(1) + x * made.dim(1) / columns;
         const int64_t predicted = made.at_int(from);
         if (predicted < 0 || predicted >= classes_)
-          return error(Code::kInvalidArgument, "the model gives class {}, beyond options.classes {}", predicted, classes_);
+          return error(kUnusableOutput, "the model gives class {}, beyond options.classes {}", predicted, classes_);
         TENON_RETURN_IF_ERROR(count(mask.at_int(y * columns + x), predicted, out));
       }
     return Outcome(std::move(out));

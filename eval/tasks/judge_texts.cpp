@@ -10,6 +10,7 @@ using nlohmann::json;
 
 namespace {
 
+constexpr std::string_view kNoToken = "\uFFFD";
 constexpr int64_t kMostTokens = int64_t{1} << 22;  // of a vocabulary
 
 Result<TokenTable> from_json(const std::string& text) {
@@ -100,7 +101,7 @@ struct Decoder {
   std::string scheme;
   std::vector<int64_t> skip;
 
-  Result<std::string> text(std::span<const int64_t> ids) const { return vocabulary.decode(ids, scheme, skip); }
+  std::string text(std::span<const int64_t> ids) const { return vocabulary.decode(ids, scheme, skip); }
 };
 
 Result<Decoder> make_decoder(const TaskContext& context) {
@@ -144,7 +145,7 @@ class GeneratedJudge final : public Judge {
       out.predicted = fmt::format("{}", fmt::join(made.string_values(), " "));
       return Outcome(std::move(out));
     }
-    if (!decoder_) return error(Code::kInvalidArgument, "the model gives tokens, but there is no vocabulary").with_hint("set options.vocabulary");
+    if (!decoder_) return error(kUnusableOutput, "the model gives tokens, but there is no vocabulary").with_hint("set options.vocabulary");
     std::vector<int64_t> ids;
     if (is_float(made.dtype())) {
       TENON_ASSIGN_OR_RETURN(const Tensor scores, role_tensor(context_, item, "sequences", 2));
@@ -153,7 +154,7 @@ class GeneratedJudge final : public Judge {
       ids = integers(made);
     }
     if (end_ >= 0) ids.erase(std::find(ids.begin(), ids.end(), end_), ids.end());
-    TENON_ASSIGN_OR_RETURN(out.predicted, decoder_->text(ids));
+    out.predicted = decoder_->text(ids);
     return Outcome(std::move(out));
   }
 
@@ -177,7 +178,7 @@ class SpanJudge final : public Judge {
     TENON_ASSIGN_OR_RETURN(const Tensor start, role_tensor(context_, item, "start", 1));
     TENON_ASSIGN_OR_RETURN(const Tensor end, role_tensor(context_, item, "end", 1));
     if (start.size() != end.size() || start.size() == 0)
-      return error(Code::kInvalidArgument, "{} scores of starts, {} of ends", start.size(), end.size());
+      return error(kUnusableOutput, "{} scores of starts, {} of ends", start.size(), end.size());
     TENON_ASSIGN_OR_RETURN(const std::vector<bool> allowed, allowed_tokens(item, start.size()));
     int64_t first = -1, last = -1;
     double best = 0;
@@ -246,7 +247,7 @@ class CtcJudge final : public Judge {
     TextOutcome out;
     TENON_ASSIGN_OR_RETURN(out.references, references(context_, item));
     TENON_ASSIGN_OR_RETURN(const Tensor scores, role_tensor(context_, item, "scores", 2));
-    TENON_ASSIGN_OR_RETURN(out.predicted, decoder_.text(ctc_greedy(scores, blank_)));
+    out.predicted = decoder_.text(ctc_greedy(scores, blank_));
     if (!space_.empty()) replace_all(out.predicted, space_, " ");
     out.predicted = trimmed(out.predicted);
     if (lower_) {
@@ -325,16 +326,16 @@ Result<TokenTable> TokenTable::read(const std::filesystem::path& file) {
   return out;
 }
 
-Result<std::string_view> TokenTable::token(int64_t id) const {
-  if (id < 0 || id >= size()) return error(Code::kInvalidArgument, "token {} is outside the vocabulary of {}", id, size());
-  return std::string_view(tokens_[static_cast<size_t>(id)]);
+std::string_view TokenTable::token(int64_t id) const {
+  if (id < 0 || id >= size()) return kNoToken;
+  return tokens_[static_cast<size_t>(id)];
 }
 
-Result<std::string> TokenTable::decode(std::span<const int64_t> ids, std::string_view scheme, std::span<const int64_t> skip) const {
+std::string TokenTable::decode(std::span<const int64_t> ids, std::string_view scheme, std::span<const int64_t> skip) const {
   std::string out;
   for (int64_t id : ids) {
     if (std::find(skip.begin(), skip.end(), id) != skip.end()) continue;
-    TENON_ASSIGN_OR_RETURN(const std::string_view piece, token(id));
+    const std::string_view piece = token(id);
     if (scheme == "wordpiece" && piece.starts_with("##")) {
       out += piece.substr(2);
     } else {

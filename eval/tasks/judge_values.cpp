@@ -9,6 +9,15 @@ namespace {
 
 /// Numbers that one record may hold.
 constexpr int64_t kMostValues = int64_t{1} << 16;
+constexpr int64_t kMostOutputValues = int64_t{1} << 18;  // of the task that compares all outputs
+
+/// Whether shapes are one, but for axes of size 1: transposed values are others.
+bool same_but_for_ones(Shape a, Shape b) {
+  const auto is_one = [](int64_t d) { return d == 1; };
+  std::erase_if(a, is_one);
+  std::erase_if(b, is_one);
+  return a == b;
+}
 
 bool is_number(DType dtype) { return is_float(dtype) || is_int(dtype) || dtype == DType::kBool; }
 
@@ -36,8 +45,8 @@ Result<std::vector<double>> numbers(const Item& item, const std::string& name) {
 
 Result<std::vector<double>> role_numbers(const TaskContext& context, const Item& item, std::string_view role) {
   TENON_ASSIGN_OR_RETURN(const Tensor t, role_tensor(context, item, role));
-  if (!is_number(t.dtype())) return error(Code::kInvalidArgument, "the output for {} holds no numbers", role);
-  if (t.size() > kMostValues) return error(Code::kResourceExhausted, "the output for {} has {} values an example; a record holds {}", role, t.size(), kMostValues);
+  if (!is_number(t.dtype())) return error(kUnusableOutput, "the output for {} holds no numbers", role);
+  if (t.size() > kMostValues) return error(kUnusableOutput, "the output for {} has {} values an example; a record holds {}", role, t.size(), kMostValues);
   std::vector<double> out;
   append(t, out);
   return out;
@@ -88,7 +97,7 @@ Result<std::vector<double>> embedding(const TaskContext& context, const Item& it
   }
   if (shape.size() == 1) shape.insert(shape.begin(), 1);
   if (shape.size() != 2 || !is_number(raw.dtype()))
-    return error(Code::kInvalidArgument, "the output for embedding has shape {} for an example, not [tokens, width]", to_string(raw.shape()));
+    return error(kUnusableOutput, "the output for embedding has shape {} for an example, not [tokens, width]", to_string(raw.shape()));
   TENON_ASSIGN_OR_RETURN(const Tensor rows, raw.reshaped(shape));
   if (shape[1] > kMostValues) return error(Code::kResourceExhausted, "the embedding has {} values; a record holds {}", shape[1], kMostValues);
   if (pooling == "first") return row_of(rows, 0);
@@ -155,7 +164,7 @@ class SimilarityJudge final : public Judge {
       aa += a[i] * a[i];
       bb += b[i] * b[i];
     }
-    out.predicted = {aa > 0 && bb > 0 ? dot / std::sqrt(aa * bb) : 0};
+    out.predicted = {aa == 0 || bb == 0 ? 0 : dot / (std::sqrt(aa) * std::sqrt(bb))};
     TENON_ASSIGN_OR_RETURN(out.target, numbers(item, context_.labels.field));
     if (out.target.size() != 1) return error(Code::kInvalidArgument, "field '{}' has {} values, not one", context_.labels.field, out.target.size());
     return Outcome(std::move(out));
@@ -165,7 +174,7 @@ class SimilarityJudge final : public Judge {
   TaskContext context_;
 };
 
-/// Every output against output_K of the example. Where all of them have more numbers than a record holds, every n-th is taken.
+/// Every output against output_K of the example.
 class OutputsJudge final : public Judge {
  public:
   explicit OutputsJudge(const TaskContext& context) : context_(context), prefix_(context.labels.field) {}
@@ -178,8 +187,8 @@ class OutputsJudge final : public Judge {
       if (item_value(item, name) == nullptr) continue;
       TENON_ASSIGN_OR_RETURN(const Tensor expected, item_tensor(item, name));
       const auto* made = std::get_if<Tensor>(&item.outputs[k]);
-      if (made == nullptr) return error(Code::kInvalidArgument, "output {} is no tensor", k);
-      if (made->size() != expected.size())
+      if (made == nullptr) return error(kUnusableOutput, "output {} is no tensor", k);
+      if (!same_but_for_ones(made->shape(), expected.shape()))
         return error(Code::kInvalidArgument, "output {} has shape {}, but {} is expected", k, to_string(made->shape()), to_string(expected.shape()));
       if (!is_number(expected.dtype()) || !is_number(made->dtype())) continue;
       pairs.emplace_back(*made, expected);
@@ -188,15 +197,15 @@ class OutputsJudge final : public Judge {
       total = *sum;
     }
     if (total == 0) return error(Code::kInvalidArgument, "there are no numbers of {}N to compare with", prefix_);
-    const int64_t stride = (total + kMostValues - 1) / kMostValues;
+    // A part of them would hide what is wrong with the others.
+    if (total > kMostOutputValues)
+      return error(kUnusableOutput, "the outputs have {} values an example; a record holds {}", total, kMostOutputValues)
+          .with_hint("compare them with `tenon compare`, or evaluate a task of fewer values");
     ValueOutcome out;
-    int64_t position = 0;
-    for (const auto& [made, expected] : pairs)
-      for (int64_t i = 0; i < made.size(); ++i, ++position)
-        if (position % stride == 0) {
-          out.predicted.push_back(made.at_double(i));
-          out.target.push_back(expected.at_double(i));
-        }
+    for (const auto& [made, expected] : pairs) {
+      append(made, out.predicted);
+      append(expected, out.target);
+    }
     return Outcome(std::move(out));
   }
 

@@ -32,6 +32,7 @@ void summarize_times(const CandidateResult& result, int64_t batch, ScoredCandida
     }
   }
   std::vector<double> times = full.empty() ? rest : full;
+  out.runs = static_cast<int64_t>(times.size());
   out.full_batches = !full.empty() || (rest.empty() && first_examples == batch);
   if (times.empty() && out.first_run_ms > 0) {  // one run is all there is
     times.push_back(out.first_run_ms);
@@ -69,7 +70,7 @@ std::string_view kind_of(const Status& status, bool available) { return status.o
 
 json metric_json(const ScoredMetric& m) {
   json out = {{"name", m.title}, {"value", m.status.ok() ? finite(m.score.value) : json(nullptr)}};
-  out["ci95"] = m.status.ok() ? json::array({finite(m.score.low), finite(m.score.high)}) : json(nullptr);
+  out["ci95"] = m.status.ok() && m.score.resamples > 0 ? json::array({finite(m.score.low), finite(m.score.high)}) : json(nullptr);
   out["resamples"] = m.score.resamples;
   out["details"] = m.score.details;
   if (!m.status.ok()) out["message"] = m.status.to_string();
@@ -92,7 +93,8 @@ std::optional<bool> same_prediction(const Outcome& a, const Outcome& b) {
   return std::nullopt;
 }
 
-Result<std::vector<ScoredCandidate>> score_all(const Evaluation& evaluation, int resamples, const std::function<void(const std::string&)>& say) {
+Result<std::vector<ScoredCandidate>> score_all(const Evaluation& evaluation, int resamples, const std::function<void(const std::string&)>& say,
+                                               const Interrupt& interrupt) {
   std::vector<ScoredCandidate> out(evaluation.results.size());
   for (size_t i = 0; i < out.size(); ++i) {
     const CandidateResult& result = evaluation.results[i];
@@ -104,6 +106,7 @@ Result<std::vector<ScoredCandidate>> score_all(const Evaluation& evaluation, int
     for (const MetricChoice& choice : evaluation.recipe.metrics) {
       const MetricInfo* info = find_metric(choice.name);
       if (info == nullptr) return error(Code::kInvalidArgument, "there is no metric '{}'", choice.name);
+      TENON_RETURN_IF_ERROR(interrupt.check());
       if (say) say(fmt::format("{} of {}", choice.title, result.name));
       ScoreOptions options;
       options.metric = choice.options;
@@ -158,7 +161,7 @@ json to_json(const Evaluation& evaluation, const std::vector<ScoredCandidate>& s
     const std::string& first = evaluation.results.front().name;
     for (const PairComparison& c : s.comparisons)
       out["comparisons"].push_back({{"first", first}, {"second", r.name}, {"metric", c.metric}, {"difference", finite(c.difference.difference)},
-                                    {"ci95", {finite(c.difference.low), finite(c.difference.high)}}, {"p", finite(c.difference.p)}});
+                                    {"ci95", c.difference.resamples > 0 ? json::array({finite(c.difference.low), finite(c.difference.high)}) : json(nullptr)}, {"p", c.difference.resamples > 0 ? finite(c.difference.p) : json(nullptr)}});
     if (s.mcnemar)
       out["comparisons"].push_back({{"first", first}, {"second", r.name}, {"test", "mcnemar"}, {"only_first", s.mcnemar->only_first},
                                     {"only_second", s.mcnemar->only_second}, {"statistic", finite(s.mcnemar->statistic)}, {"p", finite(s.mcnemar->p)}});

@@ -20,6 +20,7 @@ struct ScoredCandidate {
   std::vector<ScoredMetric> metrics;
   double p10 = 0, p50 = 0, p90 = 0, mean = 0;// ms of runs: those of a full batch where there is one, without the first of a session
   bool full_batches = true;                  // whether they are of that
+  int64_t runs = 0;                          // that they are of; 0: of the first of a session, which is all there is
   double single_ms = 0;                      // median of examples that ran alone; 0: none did
   double first_run_ms = 0, throughput = 0;   // examples a second of all runs but first ones
   size_t arena_bytes = 0;
@@ -32,8 +33,9 @@ struct ScoredCandidate {
   std::optional<McNemar> mcnemar;            // of classes
 };
 
-/// In the order of the results. `say` is called with what is being done.
-Result<std::vector<ScoredCandidate>> score_all(const Evaluation& evaluation, int resamples, const std::function<void(const std::string&)>& say = {});
+/// In the order of the results. `say` is called with what is being done; `interrupt` is looked at before each metric.
+Result<std::vector<ScoredCandidate>> score_all(const Evaluation& evaluation, int resamples, const std::function<void(const std::string&)>& say = {},
+                                               const Interrupt& interrupt = {});
 
 /// {"kind": "eval", "context", "task", "dataset", "examples", "problems", "results", "comparisons"}; docs/evaluating.md has the keys.
 nlohmann::json to_json(const Evaluation& evaluation, const std::vector<ScoredCandidate>& scores, nlohmann::json context);

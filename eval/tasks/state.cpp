@@ -102,6 +102,7 @@ Result<Contents> read_subject(const fs::path& file) {
       }
       if (parsed->contains("failure") && (*parsed)["failure"].is_string() && parsed->contains("code") && (*parsed)["code"].is_number_integer()) {
         out.state.failure = Status(static_cast<Code>(std::clamp((*parsed)["code"].get<int>(), 1, static_cast<int>(Code::kInternal))), (*parsed)["failure"].get<std::string>());
+        out.state.available = !(parsed->contains("available") && (*parsed)["available"] == false);
         break;
       }
       if (parsed->contains("compile_ms") && (*parsed)["compile_ms"].is_number()) {
@@ -189,7 +190,6 @@ Status cut(const fs::path& file, int64_t bytes) {
   return ec ? Status(Code::kIo, fmt::format("cannot shorten the file: {}", ec.message()), file.string(), "check its permissions") : Status();
 }
 
-/// "recipe.metrics" where two manifests differ first; empty when they do not.
 std::string first_difference(const json& a, const json& b, const std::string& path) {
   if (a == b) return {};
   if (!a.is_object() || !b.is_object()) return path;
@@ -217,6 +217,8 @@ Status write_whole(const fs::path& file, const std::string& text) {
 }
 
 }  // namespace
+
+std::string manifest_difference(const json& a, const json& b) { return first_difference(a, b, {}); }
 
 std::string state_file_name(const std::string& subject) {
   std::string out;
@@ -298,8 +300,8 @@ Status StateFolder::append_problems(int64_t batch, const std::vector<Problem>& p
   return write(files_.size() - 1, json{{"batch", batch}, {"problems", list}}.dump(-1, ' ', false, json::error_handler_t::replace) + "\n");
 }
 
-Status StateFolder::append_failure(size_t subject, const Status& failure) {
-  const json line = {{kControl, "failure"}, {"failure", failure.to_string()}, {"code", static_cast<int>(failure.code())}};
+Status StateFolder::append_failure(size_t subject, const Status& failure, bool available) {
+  const json line = {{kControl, "failure"}, {"failure", failure.to_string()}, {"code", static_cast<int>(failure.code())}, {"available", available}};
   return write(subject, line.dump(-1, ' ', false, json::error_handler_t::replace) + "\n");
 }
 
@@ -318,7 +320,11 @@ Result<StateContents> merge_states(std::vector<StateContents> shards) {
       to.records.insert(to.records.end(), std::make_move_iterator(from.records.begin()), std::make_move_iterator(from.records.end()));
       to.batches.insert(to.batches.end(), from.batches.begin(), from.batches.end());
       if (to.compile_ms == 0) to.compile_ms = from.compile_ms;
-      if (to.failure.ok()) to.failure = from.failure;
+      // What broke somewhere is told rather than that another machine does not have it.
+      if (to.failure.ok() || (!to.available && !from.failure.ok() && from.available)) {
+        to.failure = from.failure;
+        to.available = from.available;
+      }
     }
   }
   std::sort(out.batches.begin(), out.batches.end());

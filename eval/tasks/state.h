@@ -43,6 +43,7 @@ struct SubjectState {
   std::vector<BatchFigures> batches;
   double compile_ms = 0;
   Status failure;                            // from here on it does not take part
+  bool available = true;                     // false: it failed because it cannot run on this machine
 };
 
 struct StateContents {
@@ -61,7 +62,7 @@ class StateFolder {
   /// What belongs to one batch; on return it is on its way to the disk, and survives the end of this process.
   Status append_problems(int64_t batch, const std::vector<Problem>& problems);
   Status append(size_t subject, const std::vector<Record>& records, const BatchFigures& figures);
-  Status append_failure(size_t subject, const Status& failure);
+  Status append_failure(size_t subject, const Status& failure, bool available);
   Status append_compiled(size_t subject, double compile_ms);
 
  private:
@@ -75,6 +76,8 @@ class StateFolder {
 /// The name of a subject's file.
 std::string state_file_name(const std::string& subject);
 
+/// "recipe.metrics" where two manifests differ first; empty when they do not.
+std::string manifest_difference(const nlohmann::json& a, const nlohmann::json& b);
 Result<nlohmann::json> read_manifest(const std::filesystem::path& folder);
 /// Reads without changing anything.
 Result<StateContents> read_state(const std::filesystem::path& folder, const std::vector<std::string>& subjects);

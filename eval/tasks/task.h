@@ -59,10 +59,14 @@ struct Item {
   std::span<const HostValue> pair_outputs;   // for the other half of a pair, of a task with two runs an example
 };
 
+/// Of a judge's error that an output is to blame for, whatever the example says.
+inline constexpr Code kUnusableOutput = Code::kMismatch;
+
 class Judge {
  public:
   virtual ~Judge() = default;
-  /// An error is a problem of this example (no label, a label that the model has no class for); the others can still be judged.
+  /// An error is a problem of this example (no label, a label that the model has no class for); the others can still be judged. With
+  /// kUnusableOutput it is one of the backend: nothing of that form can be judged.
   virtual Result<Outcome> judge(const Item& item) const = 0;
 };
 

@@ -30,6 +30,7 @@ class FakeBackend final : public backends::Backend {
   }
 
   mutable std::vector<Shape> runs;
+  int64_t classes = 3;
   int64_t fails_at = -1;                // the run that is an error
   std::atomic<bool>* stops = nullptr;   // set by the third run
 
@@ -53,10 +54,10 @@ class FakeBackend final : public backends::Backend {
       backend.runs.push_back(values.shape());
       if (backend.stops != nullptr && backend.runs.size() == 3) backend.stops->store(true);
       const int64_t batch = values.dim(0), width = values.size() / batch;
-      TENON_ASSIGN_OR_RETURN(Tensor scores, Tensor::zeros(DType::kF32, {batch, 3}));
+      TENON_ASSIGN_OR_RETURN(Tensor scores, Tensor::zeros(DType::kF32, {batch, backend.classes}));
       for (int64_t i = 0; i < batch; ++i)
-        for (int64_t c = 0; c < 3; ++c)
-          scores.set_double(i * 3 + c, -std::abs(values.at_double(i * width) - static_cast<double>(c)) + (c == 0 ? backend.error_ : 0));
+        for (int64_t c = 0; c < backend.classes; ++c)
+          scores.set_double(i * backend.classes + c, -std::abs(values.at_double(i * width) - static_cast<double>(c)) + (c == 0 ? backend.error_ : 0));
       return std::vector<HostValue>{scores};
     }
     size_t arena_bytes() const override { return 4096; }
@@ -203,6 +204,17 @@ TEST(Evaluate, WhatCannotBeEvaluatedIsNamedAndLeftOut) {
   EXPECT_THAT(nothing.to_string(), HasSubstr("none of 2 examples"));
 }
 
+TEST(Evaluate, ABackendWhoseOutputCannotBeJudgedFailsAndOthersKeepTheExample) {
+  const FakeBackend good("good", 0);
+  FakeBackend odd("odd", 0);
+  odd.classes = 2;  // label 2 is beyond them
+  const auto e = evaluate(*classifier(0), five(), options_for({&good, &odd}, 2));
+  ASSERT_TRUE(e.ok()) << e.status().to_string();
+  EXPECT_TRUE(e->problems.empty());
+  EXPECT_EQ(e->results[0].state.records.size(), 5u);
+  EXPECT_THAT(e->results[1].status.to_string(), HasSubstr("label 2 is beyond the model's 2 classes (rows:3)"));
+}
+
 TEST(Evaluate, NamesWhatDoesNotFit) {
   const FakeBackend backend("fake", 0);
   const auto status_with = [&](auto change) {
@@ -246,7 +258,7 @@ class State : public ::testing::Test {
       for (const BatchFigures& b : r.state.batches) out.push_back({b.batch, b.max_abs, b.comparable, b.runs.size()});
     }
     for (const Problem& p : e.problems) out.push_back({p.index, p.source, p.message});
-    const auto scores = score_all(e, 50);
+    const auto scores = score_all(e, 100);
     EXPECT_TRUE(scores.ok());
     for (const ScoredCandidate& s : *scores)
       for (const ScoredMetric& m : s.metrics) out.push_back({m.score.value, m.score.low, m.score.high});
@@ -378,6 +390,62 @@ TEST_F(State, ShardsMergeToTheWhole) {
   EXPECT_EQ(merge_evaluations({folder_}).status().code(), Code::kNotFound);
 }
 
+TEST_F(State, ShardsMergeWithoutABackendThatIsNotThere) {
+  const auto missing = [] { return FakeBackend("missing", 0, Status(Code::kNotFound, "no device")); };
+  std::vector<fs::path> folders;
+  for (int64_t i = 0; i < 2; ++i) {
+    const FakeBackend a("a", 0), m = missing(), b("b", 0.5);
+    folders.push_back(folder_ / fmt::format("{}", i));
+    EvaluateOptions one = options({&a, &m, &b}, folders.back());
+    one.shard = i;
+    one.shards = 2;
+    ASSERT_TRUE(evaluate(*classifier(0), twenty(), one).ok());
+    const FakeBackend a2("a", 0), m2 = missing(), b2("b", 0.5);
+    one.candidates = options({&a2, &m2, &b2}, folders.back()).candidates;
+    const auto again = evaluate(*classifier(0), twenty(), one);
+    ASSERT_TRUE(again.ok()) << again.status().to_string();
+    EXPECT_TRUE(a2.runs.empty()) << "all is done already";
+    EXPECT_FALSE(again->results[1].available);
+  }
+  const auto merged = merge_evaluations(folders);
+  ASSERT_TRUE(merged.ok()) << merged.status().to_string();
+  EXPECT_EQ(merged->results[0].state.records.size(), 19u);
+  EXPECT_EQ(merged->results[2].state.records.size(), 19u);
+  EXPECT_EQ(merged->results[1].status.code(), Code::kNotFound);
+  EXPECT_FALSE(merged->results[1].available);
+}
+
+TEST_F(State, AManifestThatIsAnotherIsAnErrorOfItsOwn) {
+  const FakeBackend a("a", 0);
+  EvaluateOptions made = options({&a}, folder_);
+  made.identity = {{"path", "m.onnx"}};
+  ASSERT_TRUE(evaluate(*classifier(0), twenty(), made).ok());
+  const json manifest = json::parse(slurp(folder_ / "manifest.json"));
+  const auto merged_with = [&](const char* pointer, const json& value) {
+    json changed = manifest;
+    changed[json::json_pointer(pointer)] = value;
+    { std::ofstream(folder_ / "manifest.json", std::ios::trunc) << changed; }
+    return merge_evaluations({folder_});
+  };
+  EXPECT_EQ(merged_with("/identity/hash", "x")->model, "m.onnx");
+  for (const json& odd : {json(nullptr), json(7), json("x"), json::array({1})}) {
+    EXPECT_TRUE(merged_with("/identity", odd).ok());
+    for (const char* key : {"/shard", "/dataset", "/recipe", "/backends", "/version"}) {
+      const auto merged = merged_with(key, odd);
+      EXPECT_EQ(merged.status().code(), Code::kInvalidArgument) << key << " " << odd;
+      EXPECT_THAT(merged.status().to_string(), HasSubstr("manifest.json")) << key << " " << odd;
+    }
+  }
+  EXPECT_THAT(merged_with("/dataset/examples", 6).status().to_string(), HasSubstr("beyond the 2"));
+  EXPECT_THAT(merged_with("/dataset/examples", 19).status().to_string(), HasSubstr("example 19, but there are 19"));
+  EXPECT_FALSE(merged_with("/backends", json::array()).ok());
+  EXPECT_FALSE(merged_with("/backends", {"a", "a"}).ok());
+  json none = manifest;
+  none.erase("identity");
+  { std::ofstream(folder_ / "manifest.json", std::ios::trunc) << none; }
+  EXPECT_TRUE(merge_evaluations({folder_}).ok());
+}
+
 TEST(Binding, FitsStacksAndSplits) {
   auto graph = std::make_unique<ir::Graph>();
   const ir::Dim n = graph->dims().symbol("N"), t = graph->dims().symbol("T");
@@ -420,6 +488,30 @@ TEST(Binding, FitsStacksAndSplits) {
   Example text{9, "", {}};
   text.fields["x"] = *Tensor::strings({2}, {"a", "b"});
   EXPECT_THAT(binding->prepare(std::move(text)).status().to_string(), HasSubstr("input x takes f32, but its field holds string"));
+}
+
+TEST(Binding, IntegersThatAnInputDoesNotHaveAreErrors) {
+  auto graph = std::make_unique<ir::Graph>();
+  ir::Value* x = graph->add_input("x", ir::TensorType(DType::kU8, {graph->dims().symbol("N"), 1}));
+  graph->add_input("fill", ir::TensorType(DType::kI8, {1}));
+  ir::Node* node = graph->create(*ir::find_op("Identity"), std::vector<ir::Value*>{x}, 1);
+  node->output()->set_type(x->type());
+  graph->add_output(node->output(), "y");
+  const auto made = [&](double fill, const Tensor& value) -> Status {
+    Recipe recipe;
+    recipe.inputs["fill"].value = fill;
+    recipe.outputs["values"] = "y";
+    TENON_ASSIGN_OR_RETURN(const Binding binding, Binding::make(*graph, **find_task("tabular-regression"), recipe));
+    Example example{0, "", {}};
+    example.fields["x"] = value;
+    return binding.prepare(std::move(example)).status();
+  };
+  EXPECT_TRUE(made(-128, Tensor::from<int64_t>({1}, {255})).ok());
+  EXPECT_THAT(made(0, Tensor::from<int64_t>({1}, {256})).to_string(), HasSubstr("input x takes u8, which does not have 256"));
+  EXPECT_FALSE(made(0, Tensor::from<int64_t>({1}, {-1})).ok());
+  EXPECT_FALSE(made(0, Tensor::from<float>({1}, {300})).ok());
+  EXPECT_FALSE(made(0, Tensor::from<uint64_t>({1}, {UINT64_MAX})).ok());
+  EXPECT_FALSE(made(128, Tensor::from<int64_t>({1}, {1})).ok());
 }
 
 }  // namespace

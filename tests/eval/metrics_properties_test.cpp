@@ -372,8 +372,8 @@ TEST(MetricsBootstrap, IsTheSameEveryTimeAndHoldsTheValue) {
     EXPECT_LE(a->low - slack, a->value);
     EXPECT_GE(a->high + slack, a->value);
     const auto none = score(metric, records, {named(), 0});
-    EXPECT_EQ(none->low, none->value);
-    EXPECT_EQ(none->high, none->value);
+    EXPECT_TRUE(std::isnan(none->low) && std::isnan(none->high));
+    EXPECT_EQ(score(metric, records, {named(), 99}).status().code(), Code::kInvalidArgument);
   });
 }
 

@@ -221,14 +221,14 @@ TEST_F(Files, TokensJoinAsTheirVocabularySays) {
   const auto wordpiece = TokenTable::read(folder_ / "v.txt");
   ASSERT_TRUE(wordpiece.ok());
   const int64_t ids[] = {0, 1, 2, 3, 3}, skip[] = {3};
-  EXPECT_EQ(*wordpiece->decode(ids, "wordpiece", skip), "playing chess");
+  EXPECT_EQ(wordpiece->decode(ids, "wordpiece", skip), "playing chess");
   const int64_t beyond[] = {4};
-  EXPECT_FALSE(wordpiece->decode(beyond, "wordpiece", {}).ok());
+  EXPECT_EQ(wordpiece->decode(beyond, "characters", {}), "\uFFFD") << "one that the model made up is wrong, not left out";
   // GPT-2 writes a space as U+0120 and the two bytes of é, C3 A9, as U+00C3 and U+00A9.
-  EXPECT_EQ(*TokenTable({"caf", "\u00c3\u00a9", "\u0120au", "\u0120lait"}).decode(std::vector<int64_t>{0, 1, 2, 3}, "bpe", {}), "café au lait");
-  EXPECT_EQ(*TokenTable({"▁he", "llo", "▁you"}).decode(std::vector<int64_t>{0, 1, 2}, "sentencepiece", {}), "hello you");
-  EXPECT_EQ(*TokenTable({"a", "b"}).decode(std::vector<int64_t>{0, 1}, "words", {}), "a b");
-  EXPECT_EQ(*TokenTable({"a", "b"}).decode(std::vector<int64_t>{0, 1}, "characters", {}), "ab");
+  EXPECT_EQ(TokenTable({"caf", "\u00c3\u00a9", "\u0120au", "\u0120lait"}).decode(std::vector<int64_t>{0, 1, 2, 3}, "bpe", {}), "café au lait");
+  EXPECT_EQ(TokenTable({"▁he", "llo", "▁you"}).decode(std::vector<int64_t>{0, 1, 2}, "sentencepiece", {}), "hello you");
+  EXPECT_EQ(TokenTable({"a", "b"}).decode(std::vector<int64_t>{0, 1}, "words", {}), "a b");
+  EXPECT_EQ(TokenTable({"a", "b"}).decode(std::vector<int64_t>{0, 1}, "characters", {}), "ab");
 }
 
 TEST_F(Files, VocabulariesAreChecked) {
@@ -288,6 +288,23 @@ TEST(LikelihoodTask, SumsOverNextTokens) {
   EXPECT_THAT(Judging("text-generation").output("scores", Tensor::from<float>({1, 2}, {0, 0})).field("input_ids", label(0)).error(), HasSubstr("no token to predict"));
 }
 
+TEST(ClassTasks, ScoresThatAreNoNumbersGiveNoProbabilities) {
+  const float nan = NAN, inf = INFINITY;
+  const auto judged = [](std::vector<float> scores) {
+    const auto count = static_cast<int64_t>(scores.size());
+    return Judging("tabular-classification").output("scores", Tensor::from<float>({count}, scores)).field("label", label(1)).get<ClassOutcome>();
+  };
+  EXPECT_TRUE(std::isnan(judged({nan, nan, nan}).probability));
+  EXPECT_TRUE(std::isnan(judged({-inf, -inf, -inf}).probability));
+  EXPECT_DOUBLE_EQ(judged({inf, inf, 0}).probability, 0.5);
+  EXPECT_DOUBLE_EQ(judged({inf, 5, 0}).probability, 0);
+  const auto one = Judging("tabular-classification", {{"activation", "sigmoid"}}).output("scores", Tensor::from<float>({1}, {nan})).field("label", label(0)).get<ClassOutcome>();
+  EXPECT_TRUE(std::isnan(one.probability));
+  const auto alike = Judging("sentence-similarity").output("embedding", Tensor::from<float>({2}, {nan, 1})).pair_output(Tensor::from<float>({2}, {1, 1}))
+                         .field("score", Tensor::scalar<double>(1)).get<ValueOutcome>();
+  EXPECT_TRUE(std::isnan(alike.predicted[0]));
+}
+
 TEST(ValueTasks, CompareNumbers) {
   const auto one = Judging("tabular-regression", {{"scale", 2.0}, {"offset", 1.0}}).output("values", Tensor::from<float>({1}, {3})).text("target", {"6.5"}).get<ValueOutcome>();
   EXPECT_EQ(one.predicted, (std::vector<double>{7}));
@@ -300,6 +317,17 @@ TEST(ValueTasks, CompareNumbers) {
   EXPECT_EQ(outputs.predicted, (std::vector<double>{1, 2}));
   EXPECT_EQ(outputs.target, (std::vector<double>{1, 3}));
   EXPECT_THAT(Judging("outputs").output("any", label(1)).error(), HasSubstr("no numbers of output_N"));
+}
+
+TEST(ValueTasks, OutputsAreComparedWholeAndByShape) {
+  const int64_t count = 100'000;
+  const Tensor expected = *Tensor::zeros(DType::kF32, {count});
+  Tensor made = *Tensor::zeros(DType::kF32, {count});
+  for (int64_t i = 1; i < count; i += 2) made.set_double(i, 1);
+  const auto all = Judging("outputs").output("any", made).field("output_0", expected).get<ValueOutcome>();
+  EXPECT_EQ(std::count(all.predicted.begin(), all.predicted.end(), 1.0), count / 2);
+  const Tensor tall = *Tensor::zeros(DType::kF32, {3, 2}), wide = *Tensor::zeros(DType::kF32, {2, 3});
+  EXPECT_THAT(Judging("outputs").output("any", tall).field("output_0", wide).error(), HasSubstr("is expected"));
 }
 
 TEST(ValueTasks, PoolTokensAndCompareHalves) {
