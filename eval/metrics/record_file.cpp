@@ -25,7 +25,7 @@ Status read_file(const std::filesystem::path& file, std::vector<Record>& out) {
   std::ifstream in;
   if (regular) in.open(file, std::ios::binary);
   if (!in.is_open()) {
-    const std::string why = ec ? ec.message() : regular ? std::strerror(errno != 0 ? errno : EIO) : "no regular file";
+    const std::string why = ec ? ec.message() : std::filesystem::is_directory(file, ec) ? std::strerror(EISDIR) : regular ? std::strerror(errno != 0 ? errno : EIO) : "no regular file";
     return Status(Code::kNotFound, fmt::format("cannot read: {}", why), file.string(), "name a file of records");
   }
   std::string line;

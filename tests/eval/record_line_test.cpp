@@ -151,7 +151,7 @@ TEST(RecordFile, ReadsNoPipes) {
   const std::filesystem::path pipe = folder.path / "pipe";
   ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
   EXPECT_THAT(read_records({pipe}).status().to_string(), HasSubstr("cannot read: no regular file"));
-  EXPECT_THAT(read_records({folder.path}).status().to_string(), HasSubstr("no regular file"));
+  EXPECT_THAT(read_records({folder.path}).status().to_string(), HasSubstr("Is a directory"));
   EXPECT_THAT(read_records({folder.path / "none"}).status().to_string(), HasSubstr("cannot read"));
 }
 
