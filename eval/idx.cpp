@@ -37,7 +37,7 @@ void to_native(std::byte* data, size_t bytes, size_t width) {
 
 }  // namespace
 
-Result<Tensor> parse_idx(std::span<const std::byte> bytes, std::string_view where) {
+Result<IdxFile> IdxFile::parse(std::span<const std::byte> bytes, std::string_view where) {
   const auto byte = [&](size_t i) { return std::to_integer<uint8_t>(bytes[i]); };
   if (bytes.size() < 4 || byte(0) != 0 || byte(1) != 0) return not_idx("not an IDX file", where);
   const DType dtype = element_type(byte(2));
@@ -56,17 +56,45 @@ Result<Tensor> parse_idx(std::span<const std::byte> bytes, std::string_view wher
   // Compared before allocating: the header alone may ask for anything.
   if (!count.ok() || static_cast<uint64_t>(*count) > rest / width || static_cast<uint64_t>(*count) * width != rest)
     return not_idx(fmt::format("{} bytes follow the IDX header, which says {} elements of {} bytes", rest, to_string(shape), width), where);
-  TENON_ASSIGN_OR_RETURN(Tensor out, Tensor::empty(dtype, std::move(shape)));
-  if (rest > 0) std::memcpy(out.mutable_data(), bytes.data() + header, rest);
-  to_native(out.mutable_data(), rest, width);
+  IdxFile out;
+  out.elements_ = bytes.subspan(header);
+  out.dtype_ = dtype;
+  out.shape_ = std::move(shape);
   return out;
 }
 
-Result<Tensor> read_idx(const std::filesystem::path& file) {
+Result<IdxFile> IdxFile::open(const std::filesystem::path& file) {
   TENON_ASSIGN_OR_RETURN(const frontend::Bytes bytes, frontend::map_file(file));
-  if (!is_gzip(bytes.span)) return parse_idx(bytes.span, file.string());
+  if (!is_gzip(bytes.span)) {
+    TENON_ASSIGN_OR_RETURN(IdxFile out, parse(bytes.span, file.string()));
+    out.owner_ = bytes.owner;
+    return out;
+  }
   TENON_ASSIGN_OR_RETURN(const std::shared_ptr<Buffer> unpacked, gunzip(bytes.span, default_memory_limit() / 4, file.string()));
-  return parse_idx({unpacked->data(), unpacked->size()}, file.string());
+  TENON_ASSIGN_OR_RETURN(IdxFile out, parse({unpacked->data(), unpacked->size()}, file.string()));
+  out.owner_ = unpacked;
+  return out;
+}
+
+Result<Tensor> IdxFile::entry(int64_t index, Shape shape) const {
+  return read(elements_.size() / static_cast<size_t>(shape_[0]) * static_cast<size_t>(index), std::move(shape));
+}
+
+Result<Tensor> IdxFile::read(size_t offset, Shape shape) const {
+  TENON_ASSIGN_OR_RETURN(Tensor out, Tensor::empty(dtype_, std::move(shape)));
+  if (out.bytes() > 0) std::memcpy(out.mutable_data(), elements_.data() + offset, out.bytes());
+  to_native(out.mutable_data(), out.bytes(), static_cast<size_t>(bits(dtype_)) / 8);
+  return out;
+}
+
+Result<Tensor> parse_idx(std::span<const std::byte> bytes, std::string_view where) {
+  TENON_ASSIGN_OR_RETURN(const IdxFile file, IdxFile::parse(bytes, where));
+  return file.all();
+}
+
+Result<Tensor> read_idx(const std::filesystem::path& file) {
+  TENON_ASSIGN_OR_RETURN(const IdxFile opened, IdxFile::open(file));
+  return opened.all();
 }
 
 }  // namespace tenon::eval

@@ -18,7 +18,7 @@ namespace tenon::tools {
 
 int report(const Status& status) {
   std::fflush(stdout);
-  fmt::print(stderr, "error: {}\n", status.to_string());
+  fmt::print(stderr, "error: {}\n", printable(status.to_string(), "\n\t"));
   return status.code() == Code::kMismatch ? kDoesNotHold : kFailure;
 }
 
@@ -219,21 +219,40 @@ bool looks_numeric(const std::string& cell) {
 
 }  // namespace
 
+std::string printable(std::string_view text, std::string_view kept) {
+  std::string out;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const auto c = static_cast<unsigned char>(text[i]);
+    const auto next = i + 1 < text.size() ? static_cast<unsigned char>(text[i + 1]) : 0u;
+    if (kept.find(text[i]) == kept.npos && (c < 0x20 || c == 0x7f)) {
+      out += fmt::format("\\x{:02x}", c);
+    } else if (c == 0xc2 && next >= 0x80 && next <= 0x9f) {
+      out += fmt::format("\\u{:04x}", next);
+      ++i;
+    } else {
+      out += text[i];
+    }
+  }
+  return out;
+}
+
 std::string human_bytes(double bytes) { return scaled(bytes, 1024, {" B", " KiB", " MiB", " GiB", " TiB"}); }
 std::string human_count(double count) { return scaled(count, 1000, {"", " k", " M", " G", " T"}); }
 
 void Table::print(std::FILE* out) const {
+  std::vector<std::vector<std::string>> rows = rows_;
   std::vector<size_t> widths;
   std::vector<bool> right;
-  for (size_t r = 0; r < rows_.size(); ++r) {
-    widths.resize(std::max(widths.size(), rows_[r].size()), 0);
-    right.resize(widths.size(), rows_.size() > 1);
-    for (size_t c = 0; c < rows_[r].size(); ++c) {
-      widths[c] = std::max(widths[c], width_of(rows_[r][c]));
-      if (r > 0 && !looks_numeric(rows_[r][c])) right[c] = false;
+  for (size_t r = 0; r < rows.size(); ++r) {
+    widths.resize(std::max(widths.size(), rows[r].size()), 0);
+    right.resize(widths.size(), rows.size() > 1);
+    for (size_t c = 0; c < rows[r].size(); ++c) {
+      rows[r][c] = printable(rows[r][c]);
+      widths[c] = std::max(widths[c], width_of(rows[r][c]));
+      if (r > 0 && !looks_numeric(rows[r][c])) right[c] = false;
     }
   }
-  for (const auto& row : rows_) {
+  for (const auto& row : rows) {
     std::string line;
     for (size_t c = 0; c < row.size(); ++c) {
       const std::string pad(widths[c] - width_of(row[c]), ' ');

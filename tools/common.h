@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <CLI/CLI.hpp>
@@ -66,6 +67,8 @@ Status write_file(const std::filesystem::path& path, std::string_view bytes);
 Status write_json(const nlohmann::json& json, const std::string& path);
 std::vector<std::string> split(const std::string& text, char separator);
 Result<std::vector<int>> parse_ints(const std::string& text, const char* option, int low, int high);
+/// Text of files for a terminal: control characters, which may be commands to it, are written as \x1b and \u009b, except those `kept`.
+std::string printable(std::string_view text, std::string_view kept = {});
 std::string human_bytes(double bytes);
 std::string human_count(double count);
 

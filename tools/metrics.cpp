@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "eval/metrics/metric.h"
 #include "eval/metrics/record_file.h"
@@ -77,6 +78,8 @@ Status list(const Options& o, std::vector<const eval::MetricInfo*> metrics) {
 std::string figure(double value) { return std::isnan(value) ? "-" : fmt::format("{:.6g}", value); }
 std::string interval(double low, double high) { return std::isnan(low) ? "-" : fmt::format("[{:.6g}, {:.6g}]", low, high); }
 
+CLI::Validator at_least(int64_t low) { return CLI::Range(low, std::numeric_limits<int64_t>::max()).description(""); }
+
 std::vector<std::filesystem::path> paths(const std::vector<std::string>& names) { return {names.begin(), names.end()}; }
 
 /// Of classifiers, whether they err equally often.
@@ -150,13 +153,13 @@ void add_metrics(CLI::App& app, int& status) {
            "Records to compute the metrics from, a line of JSON each; repeatable for the parts of one result");
   add_list(*sub, "--against", o->against, "FILE", "Records of another result on the same examples: is the difference more than chance?");
   sub->add_option("--average", o->score.metric.average, "Of precision, recall and F1: micro, macro, weighted, binary")->type_name("HOW");
-  sub->add_option("--k", o->score.metric.k, "Of top-k accuracy")->type_name("N");
-  sub->add_option("--bins", o->score.metric.bins, "Of the expected calibration error")->type_name("N");
-  sub->add_option("--classes", o->score.metric.classes, "Number of classes; 0: those that occur")->type_name("N");
+  sub->add_option("--k", o->score.metric.k, "Of top-k accuracy")->check(at_least(1))->type_name("N");
+  sub->add_option("--bins", o->score.metric.bins, "Of the expected calibration error")->check(at_least(1))->type_name("N");
+  sub->add_option("--classes", o->score.metric.classes, "Number of classes; 0: those that occur")->check(at_least(0))->type_name("N");
   sub->add_option("--class-names", o->class_names, "Of the classes, by number: O,B-PER,I-PER")->type_name("NAME,...");
   sub->add_flag("--stemmer", o->score.metric.stemmer, "ROUGE compares stems");
-  sub->add_option("--resamples", o->score.resamples, "Bootstrap samples of an interval; 0: none")->type_name("N");
-  sub->add_option("--seed", o->score.seed, "Of the bootstrap")->type_name("N");
+  sub->add_option("--resamples", o->score.resamples, "Bootstrap samples of an interval; 0: none")->check(at_least(0))->type_name("N");
+  sub->add_option("--seed", o->score.seed, "Of the bootstrap")->check(at_least(0))->type_name("N");
   sub->add_flag("--markdown", o->markdown, "The table as a section of docs/metrics.md");
   sub->add_option("--json", o->json, "Write results to a file, or - for stdout")->type_name("PATH");
   sub->footer(kExamples);

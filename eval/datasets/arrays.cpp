@@ -49,12 +49,12 @@ class Arrays final : public DatasetBase {
 
 class Idx final : public DatasetBase {
  public:
-  Idx(Tensor images, Tensor labels, std::vector<std::string> classes, std::string name, uint64_t fingerprint)
+  Idx(IdxFile images, Tensor labels, std::vector<std::string> classes, std::string name, uint64_t fingerprint)
       : images_(std::move(images)), labels_(std::move(labels)), name_(std::move(name)) {
     classes_ = std::move(classes);
     fingerprint_ = fingerprint;
   }
-  int64_t size() const override { return images_.dim(0); }
+  int64_t size() const override { return images_.shape()[0]; }
   std::string source(int64_t index) const override { return fmt::format("{}:{}", name_, index); }
   Result<Example> read(int64_t index) const override {
     TENON_RETURN_IF_ERROR(check_index(index));
@@ -63,7 +63,7 @@ class Idx final : public DatasetBase {
     const bool planar = shape.size() == 3 && (shape[0] == 1 || shape[0] == 3);
     const bool picture = images_.dtype() == DType::kU8 && (shape.size() == 2 || planar);
     if (shape.size() == 2 && picture) shape.push_back(1);
-    TENON_ASSIGN_OR_RETURN(Tensor pixels, entry(images_, index, shape));
+    TENON_ASSIGN_OR_RETURN(Tensor pixels, images_.entry(index, shape));
     if (planar && picture) {
       TENON_ASSIGN_OR_RETURN(pixels, interleaved(pixels));
     }
@@ -89,7 +89,8 @@ class Idx final : public DatasetBase {
     return out;
   }
 
-  Tensor images_, labels_;
+  IdxFile images_;
+  Tensor labels_;
   std::string name_;
 };
 
@@ -99,7 +100,10 @@ class TestSets final : public DatasetBase {
       : folders_(std::move(folders)), files_(std::move(files)) {
     Hasher hasher;
     for (size_t i = 0; i < folders_.size(); ++i)
-      for (const std::string& file : files_[i]) add_file(hasher, source(static_cast<int64_t>(i)) + "/" + file, folders_[i] / file);
+      for (const std::string& file : files_[i]) {
+        hasher.add(source(static_cast<int64_t>(i)));
+        add_content(hasher, folders_[i] / file);
+      }
     fingerprint_ = hasher.digest64();
   }
   int64_t size() const override { return static_cast<int64_t>(folders_.size()); }
@@ -135,23 +139,23 @@ class TestSets final : public DatasetBase {
 uint64_t fingerprint_of(std::initializer_list<paths::path> files) {
   Hasher hasher;
   for (const paths::path& file : files)
-    if (!file.empty()) add_file(hasher, file.filename().string(), file);
+    if (!file.empty()) add_content(hasher, file);
   return hasher.digest64();
 }
 
 }  // namespace
 
 DatasetResult open_idx(const paths::path& images, const paths::path& labels, const DatasetOptions& options) {
-  TENON_ASSIGN_OR_RETURN(Tensor pixels, read_idx(images));
-  if (pixels.rank() < 1 || pixels.dim(0) == 0) return Status(Code::kInvalidArgument, "the file holds no examples", images.string());
+  TENON_ASSIGN_OR_RETURN(IdxFile pixels, IdxFile::open(images));
+  if (pixels.shape().empty() || pixels.shape()[0] == 0) return Status(Code::kInvalidArgument, "the file holds no examples", images.string());
   Tensor numbers;
   if (!labels.empty()) {
     TENON_ASSIGN_OR_RETURN(numbers, read_idx(labels));
     if (numbers.rank() != 1 || is_float(numbers.dtype()))
       return Status(Code::kInvalidArgument, fmt::format("labels are {} {}, not a list of whole numbers", to_string(numbers.shape()), name(numbers.dtype())),
                     labels.string(), "give IMAGES,LABELS in this order");
-    if (numbers.dim(0) != pixels.dim(0))
-      return Status(Code::kInvalidArgument, fmt::format("there are {} labels for {} images", numbers.dim(0), pixels.dim(0)), labels.string(),
+    if (numbers.dim(0) != pixels.shape()[0])
+      return Status(Code::kInvalidArgument, fmt::format("there are {} labels for {} images", numbers.dim(0), pixels.shape()[0]), labels.string(),
                     "give files that belong together");
   }
   TENON_ASSIGN_OR_RETURN(std::vector<std::string> classes, read_classes(options, images.parent_path()));

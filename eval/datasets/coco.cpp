@@ -187,8 +187,11 @@ DatasetResult open_coco(const paths::path& images, const paths::path& instances,
   TENON_RETURN_IF_ERROR(reader.read(*root));
   if (reader.pictures.empty()) return Status(Code::kInvalidArgument, "there are no images in it", instances.string());
   Hasher hasher;
-  add_file(hasher, instances.filename().string(), instances);
-  for (const Picture& picture : reader.pictures) add_file(hasher, picture.file, images / picture.file);
+  add_content(hasher, instances.filename().string(), bytes.span);
+  for (const Picture& picture : reader.pictures) {
+    const Result<paths::path> file = resolve_beneath(images, picture.file);
+    add_file(hasher, picture.file, file.ok() ? *file : paths::path());
+  }
   return DatasetResult(std::make_unique<Coco>(images, instances.filename().string(), std::move(reader.pictures), std::move(reader.classes),
                                               hasher.digest64()));
 }

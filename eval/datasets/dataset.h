@@ -43,7 +43,7 @@ class Dataset {
   virtual std::string source(int64_t index) const = 0;
   /// Names of the classes, by number; empty when the data set has none.
   virtual const std::vector<std::string>& classes() const = 0;
-  /// A hash of what determines the examples (paths, sizes, times of files): a resumed evaluation wants the same one.
+  /// A hash of what determines the examples (names and sizes of files, what tables hold): a resumed evaluation wants the same one.
   virtual uint64_t fingerprint() const = 0;
 };
 

@@ -13,6 +13,13 @@ namespace {
 
 enum class Column : uint8_t { kInteger, kNumber, kText };
 
+constexpr double kMaxExact = 9007199254740992.0;  // 2^53: from it on, a whole number may have been rounded
+
+bool is_whole(std::string_view text) {
+  if (text.starts_with('+') || text.starts_with('-')) text.remove_prefix(1);
+  return !text.empty() && text.find_first_not_of("0123456789") == text.npos;
+}
+
 struct Place {
   size_t begin = 0, end = 0;  // without the line end
   int64_t line = 0;
@@ -59,6 +66,8 @@ class Delimited final : public Rows {
     Fields out;
     for (size_t c = 0; c < fields.size(); ++c) {
       if (types_[c] == Column::kInteger) out[columns_[c]] = Tensor::scalar<int64_t>(to_integer(fields[c]).value_or(0));
+      else if (types_[c] == Column::kNumber && is_beyond_double(fields[c]))
+        return Status(Code::kOutOfRange, fmt::format("'{}' is {}, which no double holds", columns_[c], fields[c]), source(row), "correct the number");
       else if (types_[c] == Column::kNumber) out[columns_[c]] = Tensor::scalar<double>(to_number(fields[c]).value_or(std::nan("")));
       else out[columns_[c]] = text_tensor(fields[c]);
     }
@@ -86,23 +95,27 @@ class Delimited final : public Rows {
     return {};
   }
 
-  /// The line feed that ends the row beginning at `at`, or the end of the text.
-  size_t row_end(size_t at) const {
+  /// The line feed that ends the row beginning at `begin`, or the end of the text. A row with a quote that is never closed is its first
+  /// line alone, so that it takes no other rows with it.
+  size_t row_end(size_t begin) {
     const std::string_view all = text();
-    if (!quotes_span_lines()) return std::min(all.find('\n', at), all.size());
-    bool quoted = false, field_start = true;
-    for (; at < all.size(); ++at) {
+    const size_t line_end = std::min(all.find('\n', begin), all.size());
+    if (!quotes_span_lines()) return line_end;
+    // Whether a quote here opens: at a field's start, and right after one that closed (a doubled quote).
+    bool quoted = false, opens = true;
+    for (size_t at = begin; at < all.size(); ++at) {
       const char c = all[at];
+      if (c == '\n' && (!quoted || unclosed_)) return at;
       if (quoted) {
-        if (c == '"') quoted = false;  // a doubled one opens again
-      } else if (c == '"' && (field_start || (at > 0 && all[at - 1] == '"'))) {
-        quoted = true;
-      } else if (c == '\n') {
-        return at;
+        opens = c == '"';
+        quoted = !opens;
+      } else {
+        quoted = opens && c == '"';
+        opens = !quoted && c == delimiter_;
       }
-      field_start = !quoted && c == delimiter_;
     }
-    return all.size();
+    unclosed_ = unclosed_ || quoted;
+    return quoted ? line_end : all.size();
   }
 
   Result<std::vector<std::string>> split(const Place& row) const {
@@ -150,6 +163,8 @@ class Delimited final : public Rows {
     return line.npos;
   }
 
+  static bool is_numeral(const std::string& field) { return to_number(field) || is_beyond_double(field); }
+
   bool looks_like_header(const std::vector<std::string>& first) const {
     std::set<std::string_view> seen;
     const auto word = [](const std::string& s) {
@@ -158,21 +173,21 @@ class Delimited final : public Rows {
       });
     };
     for (const std::string& field : first)
-      if (field.empty() || to_number(field) || !seen.insert(field).second) return false;
+      if (field.empty() || is_numeral(field) || !seen.insert(field).second) return false;
     if (first.size() >= 2 && std::all_of(first.begin(), first.end(), word)) return true;
     constexpr size_t kLooked = 100;
     std::vector<bool> numbers(first.size(), rows_.size() > 1);
     for (size_t r = 1; r < std::min(rows_.size(), kLooked); ++r) {
       const auto fields = split(rows_[r]);
       for (size_t c = 0; c < numbers.size(); ++c)
-        if (!fields.ok() || c >= fields->size() || !to_number((*fields)[c])) numbers[c] = false;
+        if (!fields.ok() || c >= fields->size() || !is_numeral((*fields)[c])) numbers[c] = false;
     }
     return std::find(numbers.begin(), numbers.end(), true) != numbers.end();
   }
 
   void infer_types() {
     types_.assign(columns_.size(), Column::kInteger);
-    std::vector<bool> any(columns_.size(), false);
+    std::vector<bool> any(columns_.size(), false), inexact(columns_.size(), false);
     size_t left = columns_.size();
     for (const Place& row : rows_) {
       if (left == 0) break;
@@ -182,18 +197,20 @@ class Delimited final : public Rows {
         const std::string& field = (*fields)[c];
         if (types_[c] == Column::kText) continue;
         if (field.empty()) types_[c] = Column::kNumber;
-        else if (!to_number(field) || (field.size() > 1 && field[0] == '0' && field[1] >= '0' && field[1] <= '9')) types_[c] = Column::kText, --left;
+        else if (!is_numeral(field) || (field.size() > 1 && field[0] == '0' && field[1] >= '0' && field[1] <= '9')) types_[c] = Column::kText, --left;
         else if (!to_integer(field)) types_[c] = Column::kNumber;
         any[c] = any[c] || !field.empty();
+        inexact[c] = inexact[c] || (is_whole(field) && std::abs(to_number(field).value_or(0)) >= kMaxExact);
       }
     }
     for (size_t c = 0; c < columns_.size(); ++c)
-      if (!any[c]) types_[c] = Column::kText;
+      if (!any[c] || (types_[c] == Column::kNumber && inexact[c])) types_[c] = Column::kText;
   }
 
   frontend::Bytes bytes_;
   std::string name_;
   char delimiter_;
+  bool unclosed_ = false;  // a quote was found that is open at the end; one that is open at a later line's end is then, too
   std::vector<Place> rows_;
   std::vector<std::string> columns_;
   std::vector<Column> types_;

@@ -169,8 +169,15 @@ void add_file(Hasher& hasher, std::string_view name, const fs::path& file) {
   std::error_code ec;
   const uintmax_t size = fs::file_size(file, ec);
   hasher.add(name).add(ec ? uint64_t{0} : static_cast<uint64_t>(size));
-  const auto time = fs::last_write_time(file, ec);
-  hasher.add(ec ? int64_t{0} : static_cast<int64_t>(time.time_since_epoch().count()));
+}
+
+void add_content(Hasher& hasher, std::string_view name, std::span<const std::byte> bytes) {
+  hasher.add(name).add(static_cast<uint64_t>(bytes.size())).bytes(bytes.first(std::min(bytes.size(), kMaxHashed)));
+}
+
+void add_content(Hasher& hasher, const fs::path& file) {
+  const Result<frontend::Bytes> bytes = frontend::map_file(file);
+  add_content(hasher, file.filename().string(), bytes.ok() ? bytes->span : std::span<const std::byte>());
 }
 
 Tensor text_tensor(std::string_view text) { return std::move(Tensor::strings({}, {std::string(text)})).value(); }
@@ -188,6 +195,13 @@ std::optional<double> to_number(std::string_view text) {
   const auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (ec != std::errc() || end != text.data() + text.size()) return std::nullopt;
   return value;
+}
+
+bool is_beyond_double(std::string_view text) {
+  double value = 0;
+  if (text.starts_with('+')) text.remove_prefix(1);
+  const auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return ec == std::errc::result_out_of_range && end == text.data() + text.size();
 }
 
 Status DatasetBase::check_index(int64_t index) const {

@@ -45,8 +45,12 @@ Result<std::vector<std::string>> read_lines(const std::filesystem::path& file);
 /// Names of the classes: the option's file, else classes.txt or labels.txt in the folder when `optional_in` has one.
 Result<std::vector<std::string>> read_classes(const DatasetOptions& options, const std::filesystem::path& optional_in);
 
-/// Adds a file's name, size and time of change.
+/// What fingerprints are made of; copies of a data set have the same one, wherever they are. Of files that are examples, name and size
+/// (0 where there is no file); of tables, indices and arrays, the name and up to kMaxHashed bytes as well.
+inline constexpr size_t kMaxHashed = size_t{1} << 30;
 void add_file(Hasher& hasher, std::string_view name, const std::filesystem::path& file);
+void add_content(Hasher& hasher, std::string_view name, std::span<const std::byte> bytes);
+void add_content(Hasher& hasher, const std::filesystem::path& file);
 
 inline std::string_view text_of(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
@@ -55,6 +59,8 @@ Tensor text_tensor(std::string_view text);
 /// A number in decimal, all of `text`.
 std::optional<int64_t> to_integer(std::string_view text);
 std::optional<double> to_number(std::string_view text);
+/// Whether all of `text` is a number in decimal that is too large or too near to 0 for a double.
+bool is_beyond_double(std::string_view text);
 
 /// What all data sets keep.
 class DatasetBase : public Dataset {

@@ -10,7 +10,7 @@ namespace {
 
 constexpr size_t kStep = size_t{1} << 20;
 
-/// The members one after the other; false when they are damaged or end early.
+/// The members one after the other, and zero bytes behind them (as tapes and blocks pad); false when they are damaged or end early.
 bool inflate_members(z_stream& stream, std::span<const std::byte> bytes, size_t max_bytes, std::vector<std::byte>& out, bool& too_large) {
   size_t read = 0;
   bool inside = false;
@@ -37,6 +37,8 @@ bool inflate_members(z_stream& stream, std::span<const std::byte> bytes, size_t 
     out.resize(old + made);
     if (state == Z_STREAM_END) {
       inside = false;
+      const auto rest = bytes.subspan(read);
+      if (std::all_of(rest.begin(), rest.end(), [](std::byte b) { return b == std::byte{0}; })) break;
     } else if (state != Z_OK || (taken == 0 && made == 0)) {
       return false;
     }

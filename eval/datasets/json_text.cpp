@@ -1,5 +1,11 @@
 #include "eval/datasets/json_text.h"
 
+#include <algorithm>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
 namespace tenon::eval {
 namespace {
 
@@ -26,12 +32,24 @@ int nesting(std::string_view text) {
 }  // namespace
 
 Result<nlohmann::json> parse_json(std::string_view text) {
+  using nlohmann::json;
   if (nesting(text) > kMaxJsonDepth) return error(Code::kResourceExhausted, "JSON is nested more than {} deep", kMaxJsonDepth);
+  // The names of the objects that are open, and one that occurred twice in its object.
+  std::vector<std::set<std::string, std::less<>>> open;
+  std::optional<std::string> twice;
+  const auto watch = [&](int, json::parse_event_t event, json& value) {
+    if (event == json::parse_event_t::object_start) open.emplace_back();
+    if (event == json::parse_event_t::object_end) open.pop_back();
+    if (event == json::parse_event_t::key && !open.back().insert(value.get<std::string>()).second && !twice) twice = value.get<std::string>();
+    return true;
+  };
   try {
-    return nlohmann::json::parse(text.begin(), text.end());
-  } catch (const nlohmann::json::parse_error& e) {
+    json out = json::parse(text.begin(), text.end(), watch);
+    if (twice) return error(Code::kInvalidArgument, "'{}' occurs twice in a JSON object", *twice);
+    return out;
+  } catch (const json::parse_error& e) {
     return error(Code::kInvalidArgument, "malformed JSON at byte {}", e.byte);
-  } catch (const nlohmann::json::exception&) {
+  } catch (const json::exception&) {
     return error(Code::kInvalidArgument, "malformed JSON: a number is out of range");
   }
 }

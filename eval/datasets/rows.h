@@ -31,7 +31,8 @@ class Rows {
 
 /// Comma- or tab-separated text, UTF-8, lines ending in LF or CRLF, blank lines left out. Commas: quotes as RFC 4180 has them. Tabs: a
 /// field that is quoted as a whole within its line loses its quotes, other quotes are text. Without a header the columns are c0, c1, …
-/// A column's type is that of all its fields: i64, f64 (empty fields are NaN), else strings. The header, when not told: the first row,
+/// A column's type is that of all its fields: i64, f64 (empty fields are NaN), else strings; strings also where an f64 would lose digits of
+/// a whole number. Numbers beyond f64, and quotes that are never closed, are their rows' errors. The header, when not told: the first row,
 /// when it has no numbers and either stands above a column of numbers or consists of two or more different single words.
 Result<std::unique_ptr<Rows>> open_delimited(const std::filesystem::path& file, char delimiter, std::optional<bool> header);
 

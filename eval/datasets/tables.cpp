@@ -16,7 +16,7 @@ class Table final : public DatasetBase {
   Table(std::unique_ptr<Rows> rows, const paths::path& file, std::vector<std::string> classes) : rows_(std::move(rows)) {
     classes_ = std::move(classes);
     Hasher hasher;
-    add_file(hasher, file.filename().string(), file);
+    add_content(hasher, file);
     fingerprint_ = hasher.digest64();
   }
   int64_t size() const override { return rows_->size(); }
@@ -76,13 +76,16 @@ class LabelledByTable final : public DatasetBase {
     fixed_classes_ = !classes.empty();
     classes_ = std::move(classes);
     Hasher hasher;
-    add_file(hasher, table.filename().string(), table);
+    add_content(hasher, table);
     const int64_t n = rows_->size();
     std::set<std::string> names;
     for (int64_t i = 0; i < n; ++i) {
       const auto fields = rows_->read(i);
       if (!fields.ok()) continue;
-      if (const std::string* file = text_in(*fields, roles_.file)) add_file(hasher, *file, folder_ / *file);
+      if (const std::string* file = text_in(*fields, roles_.file)) {
+        const Result<paths::path> path = resolve_beneath(folder_, *file);
+        add_file(hasher, *file, path.ok() ? *path : paths::path());
+      }
       learn_class(*fields, names);
     }
     fingerprint_ = hasher.digest64();

@@ -14,23 +14,42 @@ namespace {
 
 constexpr size_t kMaxLine = size_t{64} << 20;
 
+/// Lines that an evaluation writes between records begin so; those of finished batches with kBatch.
+constexpr std::string_view kControl = "{\"#\":", kBatch = "{\"#\":\"batch\"";
+
+/// All records of a file, or, where an evaluation wrote it, those of its finished batches: what is behind the last one may be torn.
 Status read_file(const std::filesystem::path& file, std::vector<Record>& out) {
+  std::error_code ec;
+  const bool regular = std::filesystem::is_regular_file(file, ec);  // others may have no end, or nobody who writes
   errno = 0;
-  std::ifstream in(file, std::ios::binary);
-  std::error_code ignored;
-  if (!in || std::filesystem::is_directory(file, ignored))
-    return Status(Code::kNotFound, fmt::format("cannot read: {}", std::strerror(errno != 0 ? errno : EISDIR)), file.string(),
-                  "name a file of records");
+  std::ifstream in;
+  if (regular) in.open(file, std::ios::binary);
+  if (!in.is_open()) {
+    const std::string why = ec ? ec.message() : std::filesystem::is_directory(file, ec) ? std::strerror(EISDIR) : regular ? std::strerror(errno != 0 ? errno : EIO) : "no regular file";
+    return Status(Code::kNotFound, fmt::format("cannot read: {}", why), file.string(), "name a file of records");
+  }
   std::string line;
   std::vector<char> chunk(size_t{1} << 16);
   int64_t number = 0;
+  bool evaluation = false;
+  size_t finished = out.size();
+  Status torn;  // the first wrong line behind the last finished batch
   const auto end_line = [&]() -> Status {
     ++number;
     if (!line.empty() && line.back() == '\r') line.pop_back();
-    if (!line.empty() && !line.starts_with("{\"#\":")) {
+    if (line.starts_with(kControl)) {
+      evaluation = true;
+      if (line.starts_with(kBatch)) {
+        TENON_RETURN_IF_ERROR(std::move(torn));
+        torn = {};
+        finished = out.size();
+      }
+    } else if (!line.empty() && torn.ok()) {
       Result<Record> record = record_from_line(line);
-      if (!record.ok()) return std::move(record).status().at(fmt::format("{}:{}", file.string(), number));
-      out.push_back(std::move(record).value());
+      if (record.ok())
+        out.push_back(std::move(record).value());
+      else
+        torn = std::move(record).status().at(fmt::format("{}:{}", file.string(), number));
     }
     line.clear();
     return {};
@@ -47,7 +66,10 @@ Status read_file(const std::filesystem::path& file, std::vector<Record>& out) {
                     fmt::format("{}:{}", file.string(), number + 1), "name a file of records");
   }
   if (in.bad()) return Status(Code::kIo, "cannot read on", file.string(), "check the disk");
-  return end_line();
+  TENON_RETURN_IF_ERROR(end_line());
+  if (!evaluation) return torn;
+  out.erase(out.begin() + static_cast<std::ptrdiff_t>(finished), out.end());
+  return {};
 }
 
 }  // namespace

@@ -13,17 +13,6 @@ namespace {
 
 constexpr size_t kMaxVocabularyBytes = size_t{256} << 20;
 
-/// The printable character that stands for each byte: itself for visible Latin-1, U+0100 on for the others, in order.
-std::array<char32_t, 256> byte_characters() {
-  std::array<char32_t, 256> out{};
-  char32_t next = 256;
-  for (char32_t b = 0; b < 256; ++b) {
-    const bool visible = (b >= '!' && b <= '~') || (b >= 0xa1 && b <= 0xac) || b >= 0xae;
-    out[b] = visible ? b : next++;
-  }
-  return out;
-}
-
 struct Merge {
   int64_t rank, id;
 };
@@ -159,6 +148,16 @@ Result<std::vector<std::pair<std::string, std::string>>> read_merges(const std::
 }
 
 }  // namespace
+
+std::array<char32_t, 256> byte_characters() {
+  std::array<char32_t, 256> out{};
+  char32_t next = 256;
+  for (char32_t b = 0; b < 256; ++b) {
+    const bool visible = (b >= '!' && b <= '~') || (b >= 0xa1 && b <= 0xac) || b >= 0xae;
+    out[b] = visible ? b : next++;
+  }
+  return out;
+}
 
 Result<std::shared_ptr<const Tokenizer>> make_bpe(const std::filesystem::path& vocab, const std::filesystem::path& merges, const BpeOptions& options) {
   TENON_ASSIGN_OR_RETURN(Vocabulary vocabulary, read_vocabulary(vocab));

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -53,6 +54,8 @@ struct BpeOptions {
   bool prefix_space = false;           // a space before the text, unless there is one
   std::vector<std::string> specials;   // kept whole in a text, where the vocabulary has them
 };
+/// The printable character that stands for each byte: itself for visible Latin-1, U+0100 on for the others, in order.
+std::array<char32_t, 256> byte_characters();
 /// `vocab`: JSON of token → id; `merges`: two tokens a line, best first, comment lines begin with #version.
 Result<std::shared_ptr<const Tokenizer>> make_bpe(const std::filesystem::path& vocab, const std::filesystem::path& merges, const BpeOptions& options);
 

@@ -2,7 +2,11 @@
 #include <cmath>
 #include <fstream>
 #include <iterator>
+#include <map>
 
+#include "eval/datasets/json_text.h"
+#include "eval/preprocess/tokenizers.h"
+#include "eval/preprocess/unicode.h"
 #include "eval/tasks/judge.h"
 
 namespace tenon::eval {
@@ -14,7 +18,7 @@ constexpr std::string_view kNoToken = "\uFFFD";
 constexpr int64_t kMostTokens = int64_t{1} << 22;  // of a vocabulary
 
 Result<TokenTable> from_json(const std::string& text) {
-  const json parsed = json::parse(text, nullptr, false);
+  TENON_ASSIGN_OR_RETURN(const json parsed, parse_json(text));
   std::vector<std::string> tokens;
   if (parsed.is_array()) {
     for (const json& token : parsed) {
@@ -45,41 +49,21 @@ TokenTable from_lines(const std::string& text) {
   return TokenTable(std::move(tokens));
 }
 
-/// The byte for each code point that GPT-2 writes it as: printable bytes of Latin-1 stand for themselves, the others, in order, for 256
-/// and up (Radford et al. 2019, bytes_to_unicode of the published encoder).
-std::map<uint32_t, char> bytes_by_code_point() {
-  std::map<uint32_t, char> out;
-  uint32_t next = 256;
-  for (uint32_t byte = 0; byte < 256; ++byte) {
-    const bool printable = (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174;
-    out[printable ? byte : next++] = static_cast<char>(byte);
-  }
-  return out;
-}
-
-/// The code point at `at`, which moves behind it; malformed bytes stand for themselves.
-uint32_t next_code_point(std::string_view text, size_t& at) {
-  const auto byte = [&](size_t i) { return static_cast<uint32_t>(static_cast<unsigned char>(text[i])); };
-  const uint32_t first = byte(at);
-  const size_t length = first < 0x80 ? 1 : first >> 5 == 6 ? 2 : first >> 4 == 14 ? 3 : first >> 3 == 30 ? 4 : 1;
-  if (length == 1 || at + length > text.size()) {
-    ++at;
-    return first;
-  }
-  uint32_t code = first & (0xffu >> (length + 1));
-  for (size_t i = 1; i < length; ++i) code = code << 6 | (byte(at + i) & 0x3f);
-  at += length;
-  return code;
-}
-
+/// The bytes that byte-level tokens stand for; what stands for none stays.
 std::string from_byte_level(std::string_view text) {
-  static const std::map<uint32_t, char> kBytes = bytes_by_code_point();
+  static const std::map<char32_t, char> kBytes = [] {
+    const auto characters = byte_characters();
+    std::map<char32_t, char> out;
+    for (size_t byte = 0; byte < characters.size(); ++byte) out.emplace(characters[byte], static_cast<char>(byte));
+    return out;
+  }();
   std::string out;
-  for (size_t at = 0; at < text.size();) {
-    const size_t start = at;
-    const auto found = kBytes.find(next_code_point(text, at));
+  while (!text.empty()) {
+    const CodePoint c = first_code_point(text);
+    const auto found = kBytes.find(c.value);
     if (found != kBytes.end()) out += found->second;
-    else out += text.substr(start, at - start);
+    else out += text.substr(0, c.bytes);
+    text.remove_prefix(c.bytes);
   }
   return out;
 }
@@ -259,8 +243,9 @@ class CtcJudge final : public Judge {
 
  private:
   static void lower(std::string& text) {
-    for (char& c : text)
-      if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+    std::string out;
+    for (char32_t c : to_code_points(text)) append_utf8(to_lower(c), out);
+    text = std::move(out);
   }
 
   TaskContext context_;

@@ -5,6 +5,7 @@
 #include <fstream>
 #include <iterator>
 
+#include "eval/datasets/json_text.h"
 #include "eval/tasks/object_reader.h"
 
 namespace tenon::eval {
@@ -14,7 +15,6 @@ using nlohmann::json;
 namespace {
 
 constexpr uintmax_t kMostBytes = uintmax_t{1} << 20;
-constexpr int kDeepest = 32;
 constexpr int64_t kMostExamples = int64_t{1} << 40, kLargestBatch = int64_t{1} << 20;
 
 std::vector<std::string> known_metrics() {
@@ -161,21 +161,9 @@ std::string inline_text(const json& value) {
 }  // namespace
 
 Result<json> parse_json_text(const std::string& text, const std::string& where) {
-  bool too_deep = false;
-  const auto callback = [&](int depth, json::parse_event_t, json&) {
-    too_deep = too_deep || depth > kDeepest;
-    return !too_deep;
-  };
-  try {
-    json out = json::parse(text, callback);
-    if (too_deep) return Status(Code::kResourceExhausted, fmt::format("nested more than {} deep", kDeepest), where);
-    return out;
-  } catch (const json::exception& e) {
-    if (too_deep) return Status(Code::kResourceExhausted, fmt::format("nested more than {} deep", kDeepest), where);
-    std::string what = e.what();
-    if (const size_t at = what.find("] "); at != std::string::npos) what = what.substr(at + 2);
-    return Status(Code::kInvalidArgument, fmt::format("no JSON: {}", what), where);
-  }
+  Result<json> out = parse_json(text);
+  if (!out.ok()) return std::move(out).status().at(where);
+  return out;
 }
 
 Result<MetricChoice> parse_metric(const std::string& text) {

@@ -24,6 +24,7 @@ constexpr const char* kManifest = "manifest.json";
 constexpr const char* kProblems = "problems.jsonl";
 // The key of lines that are no records. It sorts before all others, so such lines begin with it.
 constexpr const char* kControl = "#";
+constexpr size_t kMaxLine = (size_t{64} << 20) + 1;  // a byte more than records have
 constexpr std::string_view kControlStart = "{\"#\":";
 
 Status io_error(const fs::path& file, const char* what) {
@@ -33,18 +34,34 @@ Status io_error(const fs::path& file, const char* what) {
 /// One line after another; what is behind the last newline is no line.
 class Lines {
  public:
-  explicit Lines(const fs::path& file) : in_(file, std::ios::binary) {}
+  explicit Lines(const fs::path& file) {
+    std::error_code ec;
+    const fs::file_status found = fs::status(file, ec);
+    if (fs::is_regular_file(found)) in_.open(file, std::ios::binary);
+    else if (fs::exists(found)) status_ = Status(Code::kInvalidArgument, "no regular file", file.string(), "give another --state folder");
+  }
+  /// What there is may be something else, that has no end.
+  const Status& status() const { return status_; }
   bool there() const { return in_.is_open(); }
+  /// A line that is longer than any record may be is cut after kMaxLine bytes: it is none that can be read.
   bool next(std::string& line) {
-    if (!std::getline(in_, line) || in_.eof()) return false;
-    offset_ += static_cast<int64_t>(line.size()) + 1;
-    return true;
+    line.clear();
+    std::streambuf& bytes = *in_.rdbuf();
+    for (int c; (c = bytes.sbumpc()) != std::char_traits<char>::eof();) {
+      if (c == '\n' || line.size() >= kMaxLine) {
+        offset_ += static_cast<int64_t>(line.size()) + 1;
+        return true;
+      }
+      line += static_cast<char>(c);
+    }
+    return false;
   }
   /// Where the next line begins.
   int64_t offset() const { return offset_; }
 
  private:
   std::ifstream in_;
+  Status status_;
   int64_t offset_ = 0;
 };
 
@@ -80,6 +97,7 @@ struct Contents {
 Result<Contents> read_subject(const fs::path& file) {
   Contents out;
   Lines lines(file);
+  if (!lines.status().ok()) return Status(lines.status());
   if (!lines.there()) return out;
   std::vector<Record> pending;
   std::string line;
@@ -127,6 +145,7 @@ struct Problems {
 Result<Problems> read_problems(const fs::path& file) {
   Problems out;
   Lines lines(file);
+  if (!lines.status().ok()) return Status(lines.status());
   if (!lines.there()) return out;
   std::string line;
   for (int64_t number = 1; lines.next(line); ++number) {
@@ -230,8 +249,8 @@ Result<json> read_manifest(const fs::path& folder) {
   std::error_code ec;
   const fs::path file = folder / kManifest;
   constexpr uintmax_t kMostBytes = uintmax_t{1} << 24;
-  const uintmax_t bytes = fs::file_size(file, ec);
-  if (ec) return Status(Code::kNotFound, "there is no evaluation in the folder", folder.string(), "name a folder that --state has made");
+  const uintmax_t bytes = fs::is_regular_file(file, ec) ? fs::file_size(file, ec) : 0;
+  if (ec || bytes == 0) return Status(Code::kNotFound, "there is no evaluation in the folder", folder.string(), "name a folder that --state has made");
   if (bytes > kMostBytes) return Status(Code::kResourceExhausted, "larger than 16 MiB", file.string());
   std::ifstream in(file, std::ios::binary);
   const std::string text((std::istreambuf_iterator<char>(in)), {});

@@ -110,6 +110,11 @@ TEST_F(MetricsCommand, FaultsOfFilesAreErrorsWithFileAndLine) {
   EXPECT_EQ(status_, 2);
   EXPECT_THAT(run("accuracy --records none"), HasSubstr("(none): name a file of records"));
   EXPECT_THAT(run("accuracy --records ."), HasSubstr("error: cannot read: Is a directory"));
+  for (const char* wrong : {"--seed -1", "--k 0", "--bins 0", "--classes -1", "--resamples -1"}) {
+    EXPECT_THAT(run(fmt::format("accuracy --records a {}", wrong)), HasSubstr("not in range")) << wrong;
+    EXPECT_EQ(status_, 2) << wrong;
+  }
+  EXPECT_THAT(run("\"$(printf 'x\\033[31m\\302\\233')\""), HasSubstr("no metric 'x\\x1b[31m\\u009b'")) << "no commands to a terminal";
   EXPECT_THAT(run("--against a"), HasSubstr("error: nothing to compare with (--against)"));
   EXPECT_THAT(run("--records a"), HasSubstr("error: no metric"));
   EXPECT_EQ(status_, 2);

@@ -227,6 +227,8 @@ TEST(IdxPairs, RefusesDamagedGzip) {
   ASSERT_TRUE(open_dataset(folder.write("a.idx.gz", packed)).ok());
   for (size_t n = 2; n < packed.size(); ++n) EXPECT_FALSE(open_dataset(folder.write("a.idx.gz", packed.substr(0, n)), "idx").ok()) << n;
   std::string wrong_sum = packed;
+  EXPECT_TRUE(open_dataset(folder.write("padded.idx.gz", packed + std::string(512, '\0')), "idx").ok()) << "zero bytes behind the last member";
+  EXPECT_FALSE(open_dataset(folder.write("padded.idx.gz", packed + std::string(512, '\0') + "x"), "idx").ok());
   wrong_sum[packed.size() - 6] ^= 1;
   EXPECT_FALSE(open_dataset(folder.write("a.idx.gz", wrong_sum), "idx").ok());
 }
@@ -256,6 +258,69 @@ TEST(Csv, BrokenRowsAreTheirOwnErrors) {
   EXPECT_THAT(failure(*data, 3), HasSubstr("t.csv:5"));
   EXPECT_EQ(integer(read(*data, 4), "a"), 5);
   EXPECT_THAT(failure(*data, 5), HasSubstr("field 2 has a quote that is not closed"));
+}
+
+TEST(Csv, QuotesWithinUnquotedFieldsAreText) {
+  TempFolder folder;
+  const auto data = open(folder.write("t.csv", "size,label\n5\"\" pipe,0\n3\" pipe,1\nx,2\n"));
+  ASSERT_EQ(data->size(), 3);
+  EXPECT_EQ(text(read(*data, 0), "size"), "5\"\" pipe");
+  EXPECT_EQ(text(read(*data, 1), "size"), "3\" pipe");
+  EXPECT_EQ(integer(read(*data, 2), "label"), 2);
+}
+
+TEST(Csv, AnUnclosedQuoteTakesNoOtherRows) {
+  TempFolder folder;
+  const auto data = open(folder.write("t.csv", "a,b\n1,\"open\n2,x\n3,y\n"));
+  ASSERT_EQ(data->size(), 3);
+  EXPECT_THAT(failure(*data, 0), HasSubstr("field 2 has a quote that is not closed, or text after it (t.csv:2)"));
+  EXPECT_EQ(integer(read(*data, 1), "a"), 2);
+  EXPECT_EQ(text(read(*data, 2), "b"), "y");
+  // From each line on, quotes are open to the end.
+  std::string open_quotes = "a,b\n";
+  for (int i = 0; i < 200'000; ++i) open_quotes += "\"x\"y,\"\n";
+  EXPECT_EQ(open(folder.write("u.csv", open_quotes))->size(), 200'000);
+}
+
+TEST(Csv, KeepsDigitsOfLongNumbers) {
+  TempFolder folder;
+  const auto data = open(folder.write("t.csv", "id,n,wide\n9007199254740993,1,18446744073709551615\n,2,7\n"));
+  EXPECT_EQ(text(read(*data, 0), "id"), "9007199254740993");
+  EXPECT_EQ(text(read(*data, 1), "id"), "");
+  EXPECT_EQ(text(read(*data, 0), "wide"), "18446744073709551615");
+  EXPECT_EQ(integer(read(*data, 1), "n"), 2);
+  const auto whole = open(folder.write("u.csv", "id,n\n9007199254740993,1\n"));
+  EXPECT_EQ(integer(read(*whole, 0), "id"), 9007199254740993) << "without an empty field";
+}
+
+TEST(Csv, NumbersBeyondDoublesAreTheirRowsErrors) {
+  TempFolder folder;
+  const auto data = open(folder.write("t.csv", "v,n\n0.5,1\n1e999,2\n0.25,3\n"));
+  EXPECT_EQ(field(read(*data, 0), "v").at_double(0), 0.5);
+  EXPECT_THAT(failure(*data, 1), HasSubstr("'v' is 1e999, which no double holds (t.csv:3)"));
+  EXPECT_EQ(field(read(*data, 2), "v").at_double(0), 0.25);
+}
+
+TEST(Table, FingerprintsFollowTheContentNotTheTime) {
+  TempFolder folder;
+  const std::string file = folder.write("t.csv", "a,b\n1,2\n");
+  const uint64_t first = open(file)->fingerprint();
+  std::filesystem::last_write_time(file, std::filesystem::file_time_type::clock::now() - std::chrono::hours(30));
+  EXPECT_EQ(open(file)->fingerprint(), first);
+  std::filesystem::create_directories(folder.path / "copy");
+  std::filesystem::copy_file(file, folder.path / "copy/t.csv");
+  EXPECT_EQ(open((folder.path / "copy/t.csv").string())->fingerprint(), first);
+  folder.write("t.csv", "a,b\n1,3\n");
+  EXPECT_NE(open(file)->fingerprint(), first) << "of the same size";
+}
+
+TEST(JsonLines, NamesThatOccurTwiceAreErrors) {
+  TempFolder folder;
+  const auto data = open(folder.write("t.jsonl", "{\"a\": 1, \"b\": {\"a\": 2}}\n{\"a\": 1, \"a\": 2}\n{\"b\": [{\"c\": 1, \"c\": 1}]}\n{\"a\": 4}\n"));
+  EXPECT_EQ(integer(read(*data, 0), "b.a"), 2);
+  EXPECT_THAT(failure(*data, 1), HasSubstr("'a' occurs twice in a JSON object (t.jsonl:2)"));
+  EXPECT_THAT(failure(*data, 2), HasSubstr("'c' occurs twice"));
+  EXPECT_EQ(integer(read(*data, 3), "a"), 4);
 }
 
 TEST(Csv, TellsHeaders) {

@@ -1,3 +1,5 @@
+#include <sys/stat.h>
+
 #include <climits>
 #include <cmath>
 #include <cstring>
@@ -5,6 +7,8 @@
 
 #include <gmock/gmock.h>
 
+#include "eval/metrics/record_file.h"
+#include "tests/eval/data_files.h"
 #include "tests/eval/metric_records.h"
 
 namespace tenon::eval {
@@ -124,6 +128,31 @@ TEST(RecordLine, HostileLinesAreErrors) {
   EXPECT_THAT(failure(std::string(1'000'000, '[')), HasSubstr("nested too deeply"));
   EXPECT_THAT(failure(R"({"index":"\)" + std::string(100, '[')), HasSubstr("no JSON"));
   EXPECT_THAT(failure(std::string((size_t{64} << 20) + 1, ' ')), HasSubstr("a line of"));
+}
+
+TEST(RecordFile, OfEvaluationsTakesFinishedBatches) {
+  TempFolder folder;
+  const std::string compiled = R"({"#":"compiled","compile_ms":1})" "\n", batch = R"({"#":"batch","batch":0})" "\n";
+  const auto line = [](int64_t index) { return to_line({index, "", TextOutcome{"a", {"b"}}}) + "\n"; };
+  const auto count = [&](const std::string& bytes) -> int64_t {
+    const auto records = read_records({folder.write("r.jsonl", bytes)});
+    return records.ok() ? static_cast<int64_t>(records->size()) : -1;
+  };
+  EXPECT_EQ(count(line(0) + line(1)), 2) << "of no evaluation";
+  EXPECT_EQ(count(compiled + line(0) + line(1) + batch + line(2)), 2);
+  EXPECT_EQ(count(compiled + line(0) + batch + line(1).substr(0, 9)), 1) << "a torn line";
+  EXPECT_EQ(count(compiled + line(0)), 0);
+  EXPECT_EQ(count(compiled + line(0).substr(0, 9) + "\n" + batch), -1) << "a wrong line of a finished batch";
+  EXPECT_EQ(count(line(0) + line(1).substr(0, 9)), -1);
+}
+
+TEST(RecordFile, ReadsNoPipes) {
+  TempFolder folder;
+  const std::filesystem::path pipe = folder.path / "pipe";
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  EXPECT_THAT(read_records({pipe}).status().to_string(), HasSubstr("cannot read: no regular file"));
+  EXPECT_THAT(read_records({folder.path}).status().to_string(), HasSubstr("Is a directory"));
+  EXPECT_THAT(read_records({folder.path / "none"}).status().to_string(), HasSubstr("cannot read"));
 }
 
 TEST(RecordLine, DamagedLinesAreErrorsOrRecords) {

@@ -212,6 +212,8 @@ TEST_F(Files, SpeechIsTranscribed) {
   const auto out = j.get<TextOutcome>();
   EXPECT_EQ(out.predicted, "hi hi");
   EXPECT_EQ(out.references, (std::vector<std::string>{"hi hi"}));
+  j.text("text", {"ÉTÉ À Ἀθήνα"});
+  EXPECT_EQ(j.get<TextOutcome>().references, (std::vector<std::string>{"été à ἀθήνα"})) << "letters beyond ASCII";
   Judging none("automatic-speech-recognition");
   EXPECT_THAT(none.error(), HasSubstr("the task needs a vocabulary (options.vocabulary)"));
 }
