@@ -60,6 +60,7 @@ struct Repeat {
 struct ProcessFigures {
   std::string runtime;              // "ONNX Runtime 1.30.0"
   double load_ms = 0;               // making the session there
+  double last_run_ms = 0;           // of the last Session::run by that process's clock, without transfers; 0: none, or it does not say
   size_t peak_rss_bytes = 0;        // of that process so far
 };
 

@@ -104,6 +104,9 @@ Status run_pipeline(ir::Graph& graph, const PipelineOptions& options, std::vecto
     if (!context.wrong.ok()) status = context.wrong;
     if (!status.ok()) break;
   }
+  if (status.ok() && options.max_rewrites < 0 && options.fault.rewrite > context.log.taken)
+    status = Status(Code::kNotFound, fmt::format("there is no rewrite {}: the passes make {} at -O{}", options.fault.rewrite, context.log.taken, options.level),
+                    "planting a fault", "give a smaller number");
   if (options.log != nullptr) *options.log = std::move(context.log);
   if (!status.ok() || options.fault.node.empty()) return status;
   return spoil_node(graph, options.fault.node, places);

@@ -229,7 +229,7 @@ void add_compare(CLI::App& app, int& status) {
   sub->add_option("--top", o->top, "Rows of the table: the largest own errors, as shares of what is allowed")->check(CLI::Range(0, 1000000).description(""))->type_name("N");
   sub->add_flag("--tap-outputs", o->tap_outputs,
                 "Look into backends that show nothing but outputs by making values outputs, some at a time; they may fuse less then than without");
-  sub->add_option("--spill-limit", o->spill_limit, "Disk space for values, in a temporary file that ends with the command")->type_name("SIZE");
+  sub->add_option("--spill-limit", o->spill_limit, "Disk space for values, in equal shares for the variants, in temporary files that end with the command")->type_name("SIZE");
   sub->add_option("--reproduce", o->reproduce, "Cut out the first wrong node, reduce it and write model.onnx, model.tir and test_data_set_0 to this folder")->type_name("DIR");
   sub->add_option("--json", o->json, "Write all values to a file, or - for stdout")->type_name("PATH");
   sub->add_option("--plant-fault", o->fault, "For testing this command: kernel:NODE or rewrite:N makes that wrong in every variant but the reference")->type_name("FAULT");

@@ -67,6 +67,9 @@ Result<int> debug(Options& o) {
   if (!o.bisect) return Status(Code::kInvalidArgument, "there is nothing to do", "tenon debug", "give --bisect-passes");
   TENON_ASSIGN_OR_RETURN(const auto chosen, backends_of(o.backend));
   if (chosen.size() != 1) return Status(Code::kInvalidArgument, "one backend, please", "--backend", "tenon compare compares several");
+  if (chosen[0]->external())
+    return Status(Code::kUnsupported, fmt::format("{} runs its own passes, which cannot be stopped at a rewrite", chosen[0]->name()), "--backend",
+                  "name a backend of Tenon: reference, cpu or vulkan");
   eval::Variant variant{std::string(chosen[0]->name()), chosen[0], {}};
   variant.compile.opt_level = o.level;
   variant.compile.target = o.target;

@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "eval/inputs.h"
+#include "eval/report/report.h"
 
 namespace tenon::tools {
 namespace {
@@ -20,9 +21,6 @@ constexpr const char* kNotes =
     "  tenon profile model.onnx --threads 2 --dim batch=8\n"
     "  tenon profile model.onnx --trace model.trace.json      for chrome://tracing or ui.perfetto.dev\n"
     "  tenon profile model.onnx --json new.json --baseline old.json";
-
-/// Files of profiles that are read back; a large model's takes a few megabytes.
-constexpr std::uintmax_t kMaxBaselineBytes = std::uintmax_t{256} << 20;
 
 Result<std::vector<HostValue>> inputs_of(const ProfileRequest& request, const ir::Graph& graph) {
   if (!request.test_data) return eval::random_inputs(graph, request.seed);
@@ -123,16 +121,9 @@ void print_memory(const eval::Profile& p) {
 }
 
 Result<eval::Profile> read_baseline(const std::string& path) {
-  std::error_code ec;
-  const std::uintmax_t size = fs::file_size(path, ec);
-  if (ec) return Status(Code::kNotFound, "there is no such file", path, "check the path of --baseline");
-  if (size > kMaxBaselineBytes)
-    return Status(Code::kResourceExhausted, fmt::format("{} bytes are more than the limit of {}", size, kMaxBaselineBytes), path, "check the path of --baseline");
-  std::ifstream in(path, std::ios::binary);
-  std::string text(static_cast<size_t>(size), '\0');
-  in.read(text.data(), static_cast<std::streamsize>(size));
-  text.resize(static_cast<size_t>(std::max<std::streamsize>(in.gcount(), 0)));
-  Result<eval::Profile> parsed = eval::parse_profile(nlohmann::json::parse(text, nullptr, false));
+  Result<nlohmann::json> document = eval::read_report_document(path);
+  if (!document.ok()) return Status(document.status().code(), document.status().what(), path, "give --baseline a file that tenon profile --json wrote");
+  Result<eval::Profile> parsed = eval::parse_profile(*document);
   return parsed.ok() ? std::move(parsed) : std::move(parsed).status().at(path);
 }
 

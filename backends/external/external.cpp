@@ -21,10 +21,13 @@ namespace fs = std::filesystem;
 namespace external {
 namespace {
 
-/// A model file that is removed at the end, with its folder.
+/// A model file that is removed with this object, with its folder.
 class TemporaryModel {
  public:
   static Result<std::unique_ptr<TemporaryModel>> write(const ir::Graph& graph) {
+    // Sessions of one executable may start in several threads, and an export asks the graph's dims.
+    static std::mutex mutex;
+    const std::lock_guard lock(mutex);
     std::error_code ec;
     std::string pattern = (fs::temp_directory_path(ec) / "tenon-model-XXXXXX").string();
     if (ec || ::mkdtemp(pattern.data()) == nullptr)
@@ -59,7 +62,7 @@ struct Source {
   std::vector<std::string> command;
   LoadOptions load;
   Interface interface;
-  std::unique_ptr<TemporaryModel> temporary;
+  std::unique_ptr<const ir::Graph> graph;  // where there is no file: written for each load, which is all that needs it
 };
 
 class ExternalSession final : public Session {
@@ -73,6 +76,12 @@ class ExternalSession final : public Session {
     runner_.reset();
     auto runner = Runner::start(source_->command, max_bytes_, interrupt);
     if (!runner.ok()) return std::move(runner).status().at(source_->backend);
+    std::unique_ptr<TemporaryModel> written;
+    if (source_->graph) {
+      TENON_ASSIGN_OR_RETURN(written, TemporaryModel::write(*source_->graph));
+      load_.model = written->file();
+      load_.temporary = true;
+    }
     if (Status status = (*runner)->load(load_, interrupt); !status.ok()) return std::move(status).at(source_->backend);
     runner_ = std::move(*runner);
     return {};
@@ -98,7 +107,7 @@ class ExternalSession final : public Session {
     TENON_RETURN_IF_ERROR(start({}));
     Result<size_t> peak = runner_->peak_resident_bytes(Interrupt::after(std::chrono::minutes(1)));
     if (!peak.ok()) return std::move(peak).status().at(source_->backend);
-    return std::optional(ProcessFigures{.runtime = runner_->runtime(), .load_ms = runner_->load_ms(), .peak_rss_bytes = *peak});
+    return std::optional(ProcessFigures{.runtime = runner_->runtime(), .load_ms = runner_->load_ms(), .last_run_ms = runner_->last_run_ms(), .peak_rss_bytes = *peak});
   }
 
  private:
@@ -163,11 +172,10 @@ class ExternalBackend : public Backend {
   Result<std::shared_ptr<const Executable>> compile_typed(const ir::Graph& graph, const CompileOptions& options) const {
     TENON_RETURN_IF_ERROR(options.interrupt.check());
     TENON_ASSIGN_OR_RETURN(std::vector<std::string> command, this->command());
-    Source source{.backend = name_, .command = std::move(command), .load = {.opt_level = options.opt_level}, .interface = Interface(graph), .temporary = nullptr};
+    Source source{.backend = name_, .command = std::move(command), .load = {.opt_level = options.opt_level}, .interface = Interface(graph), .graph = nullptr};
     source.load.shapes = source.interface.input_shapes();
     if (options.model.empty()) {
-      TENON_ASSIGN_OR_RETURN(source.temporary, TemporaryModel::write(graph));
-      source.load.model = source.temporary->file();
+      source.graph = graph.clone();
     } else {
       std::error_code ec;
       source.load.model = fs::absolute(options.model, ec);

@@ -30,14 +30,7 @@ Result<Tensor> converted(const Tensor& from, DType to) {
   return out;
 }
 
-Result<HostValue> checked_output(const ir::Type& type, const HostValue& value) {
-  if (!type.is_tensor()) {
-    const bool kind = type.as_sequence() != nullptr ? std::holds_alternative<std::shared_ptr<Sequence>>(value)
-                      : type.as_map() != nullptr    ? std::holds_alternative<std::shared_ptr<MapValue>>(value)
-                                                    : true;
-    if (!kind) return error(Code::kInternal, "the runner gives another kind of value where {} is due", ir::to_string(type));
-    return value;
-  }
+Result<HostValue> checked_tensor(const ir::Type& type, const HostValue& value) {
   const auto* tensor = std::get_if<Tensor>(&value);
   if (tensor == nullptr) return error(Code::kInternal, "the runner gives no tensor where {} is due", ir::to_string(type));
   std::map<int, int64_t> symbols;
@@ -48,6 +41,62 @@ Result<HostValue> checked_output(const ir::Type& type, const HostValue& value) {
     return error(Code::kInternal, "the runner gives {} where {} is due", name(tensor->dtype()), name(type.dtype()));
   TENON_ASSIGN_OR_RETURN(Tensor out, converted(*tensor, type.dtype()));
   return HostValue(std::move(out));
+}
+
+Status another_kind(const ir::Type& type) { return error(Code::kInternal, "the runner gives another kind of value where {} is due", ir::to_string(type)); }
+
+Result<HostValue> checked_output(const ir::Type& type, const HostValue& value);
+
+Result<HostValue> checked_sequence(const ir::Type& type, const HostValue& value) {
+  const auto* given = std::get_if<std::shared_ptr<Sequence>>(&value);
+  if (given == nullptr) return another_kind(type);
+  const ir::Type& elem = *type.as_sequence()->elem;
+  auto out = std::make_shared<Sequence>();
+  out->elem = (*given)->elem;
+  if (const DType due = elem.dtype(); due != DType::kInvalid && due != out->elem) {
+    // A runtime may not know what an empty sequence is of.
+    if (!(*given)->items.empty() && (!is_number(due) || !is_number(out->elem)))
+      return error(Code::kInternal, "the runner gives a sequence of {} where {} is due", name(out->elem), ir::to_string(type));
+    out->elem = due;
+  }
+  for (size_t i = 0; i < (*given)->items.size(); ++i) {
+    Result<HostValue> item = checked_output(elem, (*given)->items[i]);
+    if (!item.ok()) return std::move(item).status().at(fmt::format("element {}", i));
+    out->items.push_back(std::move(*item));
+  }
+  return HostValue(std::move(out));
+}
+
+template <class Key>
+Result<HostValue> checked_entries(const ir::Type& type, const MapValue& given) {
+  // A map without entries does not show the type of its keys.
+  std::map<Key, Tensor> out;
+  const bool empty = std::visit([](const auto& entries) { return entries.empty(); }, given.entries);
+  const auto* entries = std::get_if<std::map<Key, Tensor>>(&given.entries);
+  if (entries == nullptr && !empty) return error(Code::kInternal, "the runner gives a map with other keys where {} is due", ir::to_string(type));
+  if (entries != nullptr)
+    for (const auto& [key, tensor] : *entries) {
+      Result<HostValue> one = checked_output(*type.as_map()->value, tensor);
+      if (!one.ok()) return std::move(one).status().at(fmt::format("key {}", key));
+      out.emplace(key, std::get<Tensor>(std::move(*one)));
+    }
+  auto map = std::make_shared<MapValue>();
+  map->entries = std::move(out);
+  return HostValue(std::move(map));
+}
+
+Result<HostValue> checked_map(const ir::Type& type, const HostValue& value) {
+  const auto* given = std::get_if<std::shared_ptr<MapValue>>(&value);
+  if (given == nullptr) return another_kind(type);
+  return type.as_map()->key == DType::kString ? checked_entries<std::string>(type, **given) : checked_entries<int64_t>(type, **given);
+}
+
+Result<HostValue> checked_output(const ir::Type& type, const HostValue& value) {
+  if (type.is_tensor()) return checked_tensor(type, value);
+  if (type.as_sequence() != nullptr) return checked_sequence(type, value);
+  if (type.as_map() != nullptr) return checked_map(type, value);
+  if (type.as_optional() != nullptr && !std::holds_alternative<std::monostate>(value)) return checked_output(*type.as_optional()->elem, value);
+  return value;
 }
 
 }  // namespace

@@ -138,6 +138,8 @@ Result<Tensor> decode_tensor(const json& object, Message& message) {
   if (!bytes || *bytes != payload->size())
     return error(Code::kInternal, "the runner gives {} bytes for {}[{}]", payload->size(), name(dtype), fmt::join(shape, ", "));
   if (*bytes == 0) return Tensor::zeros(dtype, std::move(shape));
+  if (dtype == DType::kBool && std::any_of(payload->data(), payload->data() + *bytes, [](std::byte b) { return b > std::byte{1}; }))
+    return error(Code::kInternal, "the runner gives a bool that is neither 0 nor 1");
   return Tensor::view(dtype, std::move(shape), payload);
 }
 
@@ -185,6 +187,8 @@ Result<HostValue> decode_sequence(const json& object, const json& items, Message
   TENON_ASSIGN_OR_RETURN(out->elem, decode_dtype(object));
   for (const json& item : items) {
     TENON_ASSIGN_OR_RETURN(HostValue one, decode(item, message, depth + 1));
+    if (const auto* tensor = std::get_if<Tensor>(&one); tensor != nullptr && tensor->dtype() != out->elem)
+      return error(Code::kInternal, "the runner gives {} in a sequence of {}", name(tensor->dtype()), name(out->elem));
     out->items.push_back(std::move(one));
   }
   return HostValue(std::move(out));

@@ -77,7 +77,8 @@ Status Runner::load(const LoadOptions& options, const Interrupt& interrupt) {
                                                            {"threads", options.threads},
                                                            {"optimization", options.opt_level},
                                                            {"dims", std::move(dims)},
-                                                           {"shapes", options.shapes}}),
+                                                           {"shapes", options.shapes},
+                                                           {"temporary", options.temporary}}),
                                                   interrupt));
   const auto ms = reply.header.find("load_ms");
   if (ms == reply.header.end() || !ms->is_number() || !std::isfinite(ms->get<double>()) || ms->get<double>() < 0)
@@ -106,6 +107,12 @@ Status Runner::bind(const std::vector<std::pair<std::string, HostValue>>& inputs
 
 Result<std::map<std::string, HostValue>> Runner::run(const Interrupt& interrupt) {
   TENON_ASSIGN_OR_RETURN(Message reply, ask(request({{"op", "run"}}), interrupt));
+  last_run_ms_ = 0;
+  if (const auto ms = reply.header.find("ms"); ms != reply.header.end()) {
+    if (!ms->is_number() || !std::isfinite(ms->get<double>()) || ms->get<double>() < 0)
+      return process_->fail(error(Code::kInternal, "the answer to run has an ms that is no time"));
+    last_run_ms_ = ms->get<double>();
+  }
   const auto list = reply.header.find("outputs");
   if (list == reply.header.end() || !list->is_array()) return process_->fail(error(Code::kInternal, "the answer to run has no list of outputs"));
   std::map<std::string, HostValue> outputs;
@@ -136,7 +143,10 @@ Result<size_t> Runner::peak_resident_bytes(const Interrupt& interrupt) {
   TENON_ASSIGN_OR_RETURN(const Message reply, ask(request({{"op", "figures"}}), interrupt));
   const auto bytes = reply.header.find("peak_rss_bytes");
   if (bytes == reply.header.end() || !bytes->is_number_unsigned()) return process_->fail(error(Code::kInternal, "the answer to figures has no peak_rss_bytes"));
-  return bytes->get<size_t>();
+  const size_t peak = bytes->get<size_t>();
+  if (peak > physical_memory())
+    return process_->fail(error(Code::kInternal, "the answer to figures has a peak_rss_bytes of {}, more than the memory there is", peak));
+  return peak;
 }
 
 Result<Message> Runner::ask(const Message& message, const Interrupt& given) {

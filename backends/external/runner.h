@@ -16,6 +16,7 @@ namespace tenon::backends::external {
 
 struct LoadOptions {
   std::filesystem::path model;
+  bool temporary = false;  // the model's file goes when it is loaded
   int threads = 1;
   int opt_level = 3;  // 0: every node as it stands … 3: all that the runtime has
   std::vector<std::pair<std::string, int64_t>> dims;
@@ -38,6 +39,7 @@ class Runner {
   bool alive() const { return process_->alive(); }
   const std::string& runtime() const { return runtime_; }  // "ONNX Runtime 1.30.0"
   double load_ms() const { return load_ms_; }
+  double last_run_ms() const { return last_run_ms_; }  // of the last run() by the runner's clock; 0: it did not say
   /// Names of the model's inputs and outputs as the runtime has them.
   const std::vector<std::string>& inputs() const { return inputs_; }
   const std::vector<std::string>& outputs() const { return outputs_; }
@@ -49,7 +51,7 @@ class Runner {
   std::unique_ptr<Process> process_;
   size_t max_bytes_ = 0;  // of what the process holds beside what it held after loading, and of an answer
   std::string runtime_;
-  double load_ms_ = 0;
+  double load_ms_ = 0, last_run_ms_ = 0;
   std::vector<std::string> inputs_, outputs_;
 };
 

@@ -62,8 +62,8 @@ Status Spill::put(const std::string& name, const Tensor& tensor) {
     return Status(Code::kUnsupported, "only tensors of numbers can be kept", fmt::format("value {}", name));
   const uint64_t bytes = tensor.bytes();
   if (bytes > max_bytes_ || end_ > max_bytes_ - bytes)
-    return Status(Code::kResourceExhausted, fmt::format("the values take more than {} bytes on disk", max_bytes_), fmt::format("value {}", name),
-                  "give a larger --spill-limit");
+    return Status(Code::kResourceExhausted, fmt::format("the values of one variant take more than its share, {} bytes on disk", max_bytes_), fmt::format("value {}", name),
+                  "give a larger --spill-limit, of which every variant has an equal share");
   TENON_RETURN_IF_ERROR(transfer([this](const std::byte* d, size_t n, off_t at) { return ::pwrite(fd_, d, n, at); }, tensor.data(), bytes, end_, "write"));
   places_.insert_or_assign(name, Place{end_, tensor.dtype(), tensor.shape()});
   end_ += bytes;

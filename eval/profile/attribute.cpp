@@ -9,10 +9,11 @@ namespace {
 
 class Changes {
  public:
-  void add(const std::string& name, const std::string& op, double ms, double Change::* side) {
+  /// `node`: what it is about, another than `name` in a group.
+  void add(const std::string& name, const std::string& node, const std::string& op, double ms, double Change::* side) {
     Change& change = rows_[name];
     change.name = name;
-    change.op = op;
+    if (change.op.empty() || name == node) change.op = op;
     change.*side += ms;
   }
 
@@ -32,19 +33,44 @@ class Changes {
   std::map<std::string, Change> rows_;
 };
 
-void add(const Profile& profile, double Change::* side, Changes& nodes, Changes& ops) {
+/// Nodes that are folded in one profile or the other stand for one another: each group goes by the name of one of them.
+class Groups {
+ public:
+  void join(const Profile& profile) {
+    for (const SilentNode& node : profile.silent)
+      if (node.why == "folded" && !node.into.empty()) {
+        const std::string from = root(node.node), to = root(node.into);
+        if (from != to) parent_[from] = to;
+      }
+  }
+  std::string root(std::string name) {
+    for (auto at = parent_.find(name); at != parent_.end(); at = parent_.find(name)) {
+      // Shorter for who comes next.
+      if (const auto above = parent_.find(at->second); above != parent_.end()) at->second = above->second;
+      name = at->second;
+    }
+    return name;
+  }
+
+ private:
+  std::map<std::string, std::string> parent_;  // a forest: roots alone are joined
+};
+
+void add(const Profile& profile, Groups& groups, double Change::* side, Changes& nodes, Changes& ops) {
   for (const NodeProfile& node : profile.nodes)
-    if (node.parent.empty()) nodes.add(node.node, node.op, node.ms, side);
-  for (const OpProfile& op : profile.ops) ops.add(op.op, op.op, op.ms, side);
-  for (Changes* list : {&nodes, &ops}) list->add(kBetweenSteps, "", profile.total_ms - profile.steps_ms, side);
+    if (node.parent.empty()) nodes.add(groups.root(node.node), node.node, node.op, node.ms, side);
+  for (const OpProfile& op : profile.ops) ops.add(op.op, op.op, op.op, op.ms, side);
+  for (Changes* list : {&nodes, &ops}) list->add(kBetweenSteps, kBetweenSteps, "", profile.total_ms - profile.steps_ms, side);
 }
 
 }  // namespace
 
 Attribution attribute(const Profile& old_profile, const Profile& new_profile) {
   Changes nodes, ops;
-  add(old_profile, &Change::old_ms, nodes, ops);
-  add(new_profile, &Change::new_ms, nodes, ops);
+  Groups groups;
+  for (const Profile* one : {&old_profile, &new_profile}) groups.join(*one);
+  add(old_profile, groups, &Change::old_ms, nodes, ops);
+  add(new_profile, groups, &Change::new_ms, nodes, ops);
   Attribution out{old_profile.total_ms, new_profile.total_ms, new_profile.total_ms - old_profile.total_ms};
   out.nodes = nodes.sorted(out.delta_ms);
   out.ops = ops.sorted(out.delta_ms);

@@ -24,7 +24,8 @@ struct Attribution {
 };
 
 /// By names of nodes and of ops; nodes of bodies count in the node around them. A node that was computed alone in one profile and
-/// fused in the other is compared all the same, by its part of the kernel.
+/// fused in the other is compared all the same, by its part of the kernel. What is folded in
+/// either profile counts in both with the node that it is folded into.
 Attribution attribute(const Profile& old_profile, const Profile& new_profile);
 
 /// {"old_ms", "new_ms", "delta_ms", "nodes": [{"name", "op", "old_ms", "new_ms", "delta_ms", "share"}], "ops": [the same]}.

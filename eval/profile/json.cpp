@@ -102,6 +102,7 @@ Result<Profile> parse_profile(const json& object) {
     node.parent = text(row, "parent");
     out.nodes.push_back(std::move(node));
   }
+  for (const json& row : list(object, "silent")) out.silent.push_back({text(row, "node"), text(row, "op"), text(row, "why"), text(row, "into")});
   for (const json& row : list(object, "ops")) {
     OpProfile op;
     TENON_ASSIGN_OR_RETURN(op.ms, number(row, "ms"));

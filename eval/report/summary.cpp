@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <numeric>
 #include <set>
 
 #include <fmt/format.h>
@@ -41,10 +42,24 @@ std::string extent(const json& document) {
 }
 
 struct RatioSummary {
+  struct Model {
+    double log_sum = 0;
+    size_t rows = 0;  // one for each size, say
+    double mean() const { return log_sum / static_cast<double>(rows); }
+  };
   std::string run, vs;
-  double log_sum = 0, least = 0, most = 0;
-  size_t models = 0;
-  double geometric_mean() const { return std::exp(log_sum / static_cast<double>(models)); }
+  std::map<std::string, Model> models;
+  bool told = false;  // a row shows a difference, or has no interval to tell
+
+  double log_mean() const {
+    double sum = 0;
+    for (const auto& [name, model] : models) sum += model.mean();
+    return sum / static_cast<double>(models.size());
+  }
+  std::pair<double, double> range() const {
+    const auto [least, most] = std::minmax_element(models.begin(), models.end(), [](const auto& a, const auto& b) { return a.second.mean() < b.second.mean(); });
+    return {std::exp(least->second.mean()), std::exp(most->second.mean())};
+  }
 };
 
 std::vector<RatioSummary> ratios_of(const json& document, const Names& names) {
@@ -57,14 +72,23 @@ std::vector<RatioSummary> ratios_of(const json& document, const Names& names) {
       if (!median) continue;
       const std::string run = names.run(result), vs = text(ratio, "vs");
       const auto [at, fresh] = index.try_emplace({run, vs}, out.size());
-      if (fresh) out.push_back({run, vs, 0, *median, *median, 0});
+      if (fresh) out.push_back({run, vs, {}, false});
       RatioSummary& row = out[at->second];
-      row.log_sum += std::log(*median);
-      row.least = std::min(row.least, *median);
-      row.most = std::max(row.most, *median);
-      ++row.models;
+      const std::string model = text(result, "model");
+      RatioSummary::Model& sum = row.models[model.empty() ? Names::model_of(one) : model];
+      sum.log_sum += std::log(*median);
+      ++sum.rows;
+      const auto ci = interval(ratio, "ci95");
+      row.told = row.told || !ci || ci->low > 1 || ci->high < 1;
     }
   return out;
+}
+
+/// A comparison that says so of itself or of one of its outputs.
+bool disagrees(const json& comparison) {
+  if (member(comparison, "ok") == json(false)) return true;
+  const json& outputs = list(comparison, "outputs");
+  return std::any_of(outputs.begin(), outputs.end(), [](const json& output) { return member(output, "ok") == json(false); });
 }
 
 struct Failure {
@@ -202,20 +226,31 @@ std::vector<std::string> headlines(const json& document, const Names& names) {
   std::vector<std::string> out;
   for (const RatioSummary& r : ratios_of(document, names)) {
     if (out.size() >= 8) break;
-    const double mean = r.geometric_mean();
+    const double mean = std::exp(r.log_mean());
     const std::string speed = mean >= 1 ? fmt::format("{} times as fast as", figure(mean)) : fmt::format("{} times as slow as", figure(1 / mean));
-    out.push_back(r.models == 1 ? fmt::format("{} is {} {}.", r.run, speed, r.vs)
-                                : fmt::format("{} is {} {} in the geometric mean of {} models, from {} to {}.", r.run, speed, r.vs, r.models,
-                                              report::ratio(r.least), report::ratio(r.most)));
+    if (!r.told) {
+      out.push_back(fmt::format("{} and {}: no difference shown, every interval includes 1.", r.run, r.vs));
+      continue;
+    }
+    const auto [least, most] = r.range();
+    const size_t rows = std::accumulate(r.models.begin(), r.models.end(), size_t{0}, [](size_t n, const auto& model) { return n + model.second.rows; });
+    const std::string mean_of = r.models.size() > 1 ? fmt::format(" in the geometric mean of {} models, from {} to {}", r.models.size(), report::ratio(least), report::ratio(most))
+                                : rows > 1          ? fmt::format(" in the geometric mean of {} results of one model", rows)
+                                                    : std::string();
+    out.push_back(fmt::format("{} is {} {}{}.", r.run, speed, r.vs, mean_of));
   }
-  size_t rows = 0, parted = 0;
+  size_t rows = 0, parted = 0, outputs_only = 0;
   for (const json& one : list(document, "compare")) {
     rows += list(one, "values").size();
     if (member(one, "first").is_object()) ++parted;
+    else if (disagrees(one)) ++outputs_only;
   }
-  if (rows > 0)
-    out.push_back(parted == 0 ? fmt::format("All {} compared values agree.", rows)
-                              : parted == 1 ? std::string("A comparison found a value that differs.") : fmt::format("{} comparisons found values that differ.", parted));
+  if (parted > 0)
+    out.push_back(parted == 1 ? std::string("A comparison found a value that differs.") : fmt::format("{} comparisons found values that differ.", parted));
+  if (outputs_only > 0)
+    out.push_back(fmt::format("{} found outputs that differ, though no node is wrong by itself.",
+                              outputs_only == 1 ? std::string("A comparison") : fmt::format("{} comparisons", outputs_only)));
+  if (rows > 0 && parted + outputs_only == 0) out.push_back(fmt::format("All {} compared values agree.", rows));
   if (const size_t n = failures_of(document, names).size()) out.push_back(fmt::format("{} failed.", plural(n, "result")));
   return out;
 }

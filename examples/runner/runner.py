@@ -3,7 +3,7 @@
     tenon run model.onnx --backend "exec:python3 examples/runner/runner.py build/release/bin/tenon"
 
 docs/runners.md explains the protocol. Everything that knows the runtime is in load and run_once."""
-import glob, json, os, struct, subprocess, sys, tempfile
+import glob, json, os, shutil, struct, subprocess, sys, tempfile
 
 requests, answers = os.fdopen(3, "rb"), os.fdopen(4, "wb")
 NPY = {"f32": "<f4", "f64": "<f8", "f16": "<f2", "i8": "|i1", "i16": "<i2", "i32": "<i4", "i64": "<i8", "u8": "|u1", "bool": "|b1"}
@@ -29,9 +29,12 @@ def tenon(*arguments):
         raise RuntimeError(done.stderr.strip())
     return json.loads(done.stdout)
 
-def load(header):
+def load(header, folder):
     global model, threads
     model, threads = header["model"], header["threads"]
+    if header["temporary"]:  # it goes after this, and every run reads it
+        copy = shutil.copytree(os.path.dirname(model), f"{folder}/model", dirs_exist_ok=True)
+        model = os.path.join(copy, os.path.basename(model))
     report = tenon("inspect", model, "--json", "-")
     return {"load_ms": 0, "inputs": report["inputs"], "outputs": report["outputs"]}
 
@@ -47,7 +50,7 @@ with tempfile.TemporaryDirectory() as folder:
             if op == "hello":
                 reply = {"runtime": "tenon run", "version": "0.1.0"}
             elif op == "load":
-                reply = load(header)
+                reply = load(header, folder)
             elif op == "bind":
                 for i, one in enumerate(header["inputs"]):
                     value = one["value"]
@@ -56,7 +59,8 @@ with tempfile.TemporaryDirectory() as folder:
                     with open(inputs[one["name"]], "wb") as file:
                         file.write(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + payloads[value["payload"]])
             elif op == "run":
-                report, reply["outputs"] = run_once(folder), []
+                report = run_once(folder)
+                reply["ms"], reply["outputs"] = report["first_run_ms"], []
                 for i, output in enumerate(report["outputs"]):
                     data = open(glob.glob(f"{folder}/{i}_*.npy")[0], "rb").read()
                     blobs.append(data[10 + struct.unpack_from("<H", data, 8)[0]:])

@@ -109,7 +109,7 @@ def serve(runtime):
     def hello():
         return {"runtime": runtime.name, "version": runtime.version}, ()
 
-    def load(model, threads, optimization, dims, shapes):
+    def load(model, threads, optimization, dims, shapes, temporary=False):
         start = time.perf_counter()
         inputs, outputs = runtime.load(model, threads, optimization, dims, shapes)
         return {"load_ms": (time.perf_counter() - start) * 1e3, "inputs": inputs, "outputs": outputs}, ()

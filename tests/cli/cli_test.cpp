@@ -434,6 +434,12 @@ TEST_F(Cli, DebugNamesTheWrongRewrite) {
   EXPECT_EQ(tenon("debug " + m), 2);
   EXPECT_EQ(tenon("debug " + m + " --bisect-passes --disable nothing"), 2);
   EXPECT_EQ(tenon("debug " + m + " --bisect-passes --backend reference,cpu"), 2);
+  for (const char* command : {"debug {} --bisect-passes", "compare {}"}) {
+    EXPECT_EQ(tenon(fmt::format(fmt::runtime(command), m) + " --plant-fault rewrite:999999"), 2) << out_;
+    EXPECT_THAT(err_, HasSubstr("there is no rewrite 999999"));
+  }
+  EXPECT_EQ(tenon("debug " + m + " --bisect-passes --backend exec:cat"), 2) << out_;
+  EXPECT_THAT(err_, HasSubstr("runs its own passes"));
 }
 
 TEST_F(Cli, DigitsModelVerifies) {

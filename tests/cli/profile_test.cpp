@@ -85,9 +85,10 @@ TEST_F(ProfileCommand, ComparesWithABaseline) {
 
 TEST_F(ProfileCommand, ErrorsExitWith2) {
   std::ofstream(folder_ / "text.json") << "no JSON";
+  std::ofstream(folder_ / "deep.json") << std::string(1000, '[') << std::string(1000, ']');
   std::ofstream(folder_ / "other.json") << R"({"kind": "profile", "total_ms": "long"})";
   for (const char* arguments : {"m.tir --backend reference", "m.tir --backend cpu,vulkan", "m.tir --backend abacus", "none.tir", "m.tir --runs 0", "m.tir --warmup 0",
-                                "m.tir --baseline none.json", "m.tir --baseline text.json", "m.tir --baseline other.json", "m.tir --test-data",
+                                "m.tir --baseline none.json", "m.tir --baseline text.json", "m.tir --baseline other.json", "m.tir --baseline deep.json", "m.tir --baseline /dev/zero", "m.tir --test-data",
                                 "m.tir --runs 3 --json no/such/folder.json", "m.tir --target abacus"}) {
     EXPECT_EQ(profile(arguments), 2) << arguments;
     EXPECT_THAT(err_, StartsWith("error: ")) << arguments;

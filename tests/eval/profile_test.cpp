@@ -456,5 +456,21 @@ TEST(Attribution, ComparesFusedNodesWithThoseAlone) {
   }
 }
 
+// A convolution that a BatchNormalization is folded with: one profile has both, the other the second alone, with all of the time.
+TEST(Attribution, ComparesFoldedNodesWithWhatTheyAreFoldedInto) {
+  const Profile apart = simple(5, 5, {{.node = "conv", .op = "Conv", .ms = 3}, {.node = "bn", .op = "BatchNormalization", .ms = 1}, {.node = "r", .op = "Relu", .ms = 1}});
+  Profile folded = simple(4.5, 4.5, {{.node = "bn", .op = "BatchNormalization", .ms = 3.5}, {.node = "r", .op = "Relu", .ms = 1}});
+  folded.silent = {{"conv", "Conv", "folded", "bn"}, {"flat", "Reshape", "view", "r"}};
+  for (const Profile& after : {folded, *parse_profile(to_json(folded))}) {
+    const Attribution a = attribute(apart, after);
+    ASSERT_EQ(a.nodes.size(), 3u);  // bn, r, between steps
+    EXPECT_EQ(a.nodes[0].name, "bn");
+    EXPECT_EQ(a.nodes[0].op, "BatchNormalization");
+    EXPECT_DOUBLE_EQ(a.nodes[0].old_ms, 4);
+    EXPECT_DOUBLE_EQ(a.nodes[0].new_ms, 3.5);
+    EXPECT_DOUBLE_EQ(attribute(after, apart).nodes[0].delta_ms, 0.5);
+  }
+}
+
 }  // namespace
 }  // namespace tenon::eval

@@ -164,6 +164,36 @@ TEST(Report, HeadlinesAreGeometricMeansAndFailures) {
                                                       "A comparison found a value that differs.", "1 result failed."));
 }
 
+TEST(Report, HeadlinesCountModelsNotRowsAndSayWhereNothingIsShown) {
+  json document = {{"bench", {{{"kind", "bench"}, {"results", json::array()}}}}};
+  json& results = document["bench"][0]["results"];
+  const auto add = [&](const char* model, const char* backend, double median, json ci) {
+    json row = bench_result(model, backend, 1);
+    row["ratio"] = {{"vs", "reference"}, {"median", median}, {"ci95", std::move(ci)}};
+    results.push_back(std::move(row));
+  };
+  for (const double median : {2.0, 8.0}) add("a.onnx", "cpu", median, {1.9, 8.1});
+  // sqrt(2 · 8) = 4.
+  EXPECT_THAT(report_headlines(document), ElementsAre("cpu is 4.00 times as fast as reference in the geometric mean of 2 results of one model."));
+  add("b.onnx", "cpu", 1.0, {0.9, 1.1});
+  // sqrt(4 · 1) = 2, where three rows alike would give 2.52.
+  EXPECT_THAT(report_headlines(document), ElementsAre("cpu is 2.00 times as fast as reference in the geometric mean of 2 models, from 1.00× to 4.00×."));
+  results = json::array();
+  for (const char* model : {"a.onnx", "b.onnx"}) add(model, "cpu", 1.03, {0.97, 1.1});
+  EXPECT_THAT(report_headlines(document), ElementsAre("cpu and reference: no difference shown, every interval includes 1."));
+}
+
+TEST(Report, ComparisonsThatDoNotHoldDoNotAgree) {
+  json document = {{"compare", {{{"kind", "compare"}, {"values", {{{"value", "h"}, {"ok", true}}}}, {"first", nullptr}, {"ok", true}}}}};
+  EXPECT_THAT(report_headlines(document), ElementsAre("All 1 compared values agree."));
+  document["compare"][0]["ok"] = false;
+  const char* differs = "A comparison found outputs that differ, though no node is wrong by itself.";
+  EXPECT_THAT(report_headlines(document), ElementsAre(differs));
+  document["compare"][0].erase("ok");
+  document["compare"][0]["outputs"] = {{{"output", "y"}, {"ok", false}}};
+  EXPECT_THAT(report_headlines(document), ElementsAre(differs));
+}
+
 TEST(Report, EscapesWhatIsUntrusted) {
   const std::string evil = "</script><img src=x onerror=alert(1)>\"'&\x01\x7f\xff \xE2\x80\xAEgpj.exe";
   json document = json::parse(whole_document().dump());

@@ -87,6 +87,22 @@ def echo():
 
 
 two = struct.pack("<2f", 1, 2)
+TENSOR = {"dtype": "f32", "shape": [2], "payload": 0}
+CONTAINERS = {
+    "seq_strings": ({"sequence": [{"dtype": "string", "shape": [1], "payload": 0}], "dtype": "string"}, [struct.pack("<I", 3) + b"abc"]),
+    "seq_lie": ({"sequence": [TENSOR], "dtype": "i64"}, [two]),
+    "seq_mixed": ({"sequence": [TENSOR, {"dtype": "i64", "shape": [1], "payload": 0}], "dtype": "f32"}, [two]),
+    "seq_null": ({"sequence": [None], "dtype": "f32"}, []),
+    "seq_nest": ({"sequence": [{"sequence": [TENSOR], "dtype": "f32"}], "dtype": "f32"}, [two]),
+    "seq_map": ({"sequence": [{"keys": ["a"], "values": [TENSOR]}], "dtype": "f32"}, [two]),
+    "seq_shape": ({"sequence": [{**TENSOR, "shape": [2, 1]}], "dtype": "f32"}, [two]),
+    "seq_f64": ({"sequence": [{"dtype": "f64", "shape": [2], "payload": 0}], "dtype": "f64"}, [struct.pack("<2d", 1, 2)]),
+    "seq_empty": ({"sequence": [], "dtype": "string"}, []),
+    "map_text": ({"keys": ["a"], "values": [TENSOR]}, [two]),
+    "map_number": ({"keys": [3], "values": [TENSOR]}, [two]),
+    "map_strings": ({"keys": [3], "values": [{"dtype": "string", "shape": [2], "payload": 0}]}, [struct.pack("<I", 3) + b"abc" + struct.pack("<I", 0)]),
+    "map_empty": ({"keys": [], "values": []}, []),
+}
 AT_RUN = {
     "echo": echo, "die": die, "die_once": die_once, "hang": hang, "grow": grow, "chatter": chatter, "family": family,
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
@@ -125,6 +141,9 @@ AT_RUN = {
     "strings_twice": lambda: send({"outputs": [output(dtype="string")["outputs"][0]] * 2}, [struct.pack("<II", 0, 0)]),
     "sequence": lambda: send({"outputs": [{"name": "y", "value": {"sequence": [], "dtype": "f32"}}]}),
     "nested": lambda: send(nested(100), [two[:4]]),
+    **{name: lambda v=value: send({"outputs": [{"name": "y", "value": v[0]}]}, v[1]) for name, value in CONTAINERS.items()},
+    "bool7": lambda: send(output(dtype="bool"), [b"\x00\x07"]),
+    "odd_ms": lambda: send({"ms": -1, **output()}, [two]),
     "null": lambda: send({"outputs": [{"name": "y", "value": None}]}),
     "doubles": lambda: send(output(dtype="f64"), [struct.pack("<2d", 1, 2)]),
     "refuses": lambda: send({"error": {"kind": "unsupported", "message": "no such op: \x1b[1mAbacus\x07\n"}}),
@@ -161,6 +180,9 @@ while True:
             sys.stderr.write(json.dumps(header))
             die()
         names = [{"name": n} for n in header["shapes"]]
+        if extra == "show_size":
+            send({"load_ms": os.path.getsize(header["model"]) if header["temporary"] else 0, "inputs": names, "outputs": []})
+            continue
         send({"load_ms": "soon" if mode == "odd_load" else 2.5, "inputs": names, "outputs": []})
     elif op == "bind":
         inputs, payloads = header["inputs"], blobs
@@ -170,4 +192,4 @@ while True:
     elif op == "time":
         AT_TIME.get(mode, AT_TIME["echo"])(header)
     elif op == "figures":
-        send({"peak_rss_bytes": -5 if mode == "odd_figures" else 123456789})
+        send({"peak_rss_bytes": {"odd_figures": -5, "huge_figures": 2**64 - 1}.get(mode, 123456789)})

@@ -56,6 +56,8 @@ TEST_F(FakeRunner, BringsBackEveryDtypeBitForBit) {
     }
     Tensor tensor = *Tensor::zeros(dtype, {3, 5});
     for (size_t b = 0; b < tensor.bytes(); ++b) tensor.mutable_data()[b] = static_cast<std::byte>(b * 37 + static_cast<size_t>(i));
+    if (dtype == DType::kBool)
+      for (size_t b = 0; b < tensor.bytes(); ++b) tensor.mutable_data()[b] &= std::byte{1};
     given.emplace_back(std::move(tensor));
   }
   const auto graph = parse("graph \"g\" {\n" + inputs + nodes + outputs + "}");
@@ -139,6 +141,11 @@ TEST_F(FakeRunner, TimesAndFiguresAreTheRunners) {
   EXPECT_EQ((*figures)->runtime, "Fake 7");
   EXPECT_EQ((*figures)->load_ms, 2.5);
   EXPECT_EQ((*figures)->peak_rss_bytes, 123456789u);
+  EXPECT_EQ((*figures)->last_run_ms, 0);
+  ASSERT_TRUE((*session)->run(std::vector<HostValue>{kTwo}).ok());
+  figures = (*session)->process();
+  ASSERT_TRUE(figures.ok() && figures->has_value());
+  EXPECT_EQ((*figures)->last_run_ms, 1);
 }
 
 TEST_F(FakeRunner, ChatterOnStdoutAndStderrDoesNotDisturb) { EXPECT_TRUE(outcome("chatter").ok()); }
@@ -238,7 +245,7 @@ INSTANTIATE_TEST_SUITE_P(
         Misdeed{"payload_text", kInternal, "payload"}, Misdeed{"other_shape", kInternal, "another shape"}, Misdeed{"other_size", kInternal, "another shape"},
         Misdeed{"strings", kInternal, "end early"}, Misdeed{"strings_end", kInternal, "end early"}, Misdeed{"strings_more", kInternal, "4 bytes after"},
         Misdeed{"strings_twice", kInternal, "one payload"}, Misdeed{"many_strings", kInternal, "end early"}, Misdeed{"a_string", kInternal, "gives string where f32 is due"},
-        Misdeed{"sequence", kInternal, "no tensor"}, Misdeed{"nested", kInternal, "in one another"}, Misdeed{"null", kInternal, "no tensor"},
+        Misdeed{"bool7", kInternal, "neither 0 nor 1"}, Misdeed{"odd_ms", kInternal, "no time"}, Misdeed{"sequence", kInternal, "no tensor"}, Misdeed{"nested", kInternal, "in one another"}, Misdeed{"null", kInternal, "no tensor"},
         Misdeed{"refuses", Code::kUnsupported, "no such op: Abacus ("}, Misdeed{"odd_error", kInternal, "without a reason"},
         Misdeed{"long_error", kInternal, "eeee …"}),
     [](const auto& info) { return info.param.mode; });
@@ -249,8 +256,63 @@ TEST_F(FakeRunner, SamplesAreChecked) {
     ASSERT_TRUE(session.ok());
     EXPECT_EQ((*session)->time(std::vector<HostValue>{kTwo}, {.runs = 3, .ms = 0}).status().code(), Code::kInternal) << mode;
   }
-  auto session = fake("odd_figures", *identity());
-  EXPECT_FALSE((*session)->process().ok());
+  for (const char* mode : {"odd_figures", "huge_figures"}) {
+    auto session = fake(mode, *identity());
+    ASSERT_TRUE(session.ok());
+    EXPECT_EQ((*session)->process().status().code(), Code::kInternal) << mode;
+  }
+}
+
+TEST_F(FakeRunner, WhatSequencesAndMapsHoldIsChecked) {
+  const auto outcome_of = [](const std::string& type, const char* mode) -> Result<HostValue> {
+    auto session = fake(mode, *parse("graph \"g\" {\n  input %x: " + type + "\n  %y: " + type + " = Identity(%x)\n  output %y\n}"));
+    if (!session.ok()) return session.status();
+    HostValue x = std::make_shared<Sequence>();
+    if (type.starts_with("map")) x = std::make_shared<MapValue>();
+    if (type.starts_with("opt")) x = HostValue();
+    auto out = (*session)->run(std::vector<HostValue>{x});
+    if (!out.ok()) return out.status();
+    return out->at(0);
+  };
+  struct Case {
+    const char *type, *mode, *message;
+  };
+  for (const auto& [type, mode, message] : std::vector<Case>{
+           {"seq<f32[2]>", "seq_strings", "a sequence of string where seq<f32[2]> is due"},
+           {"seq<f32[2]>", "seq_lie", "f32 in a sequence of i64"},
+           {"seq<f32[2]>", "seq_mixed", "gives"},
+           {"seq<f32[2]>", "seq_null", "no tensor where f32[2] is due"},
+           {"seq<f32[2]>", "seq_nest", "no tensor where f32[2] is due"},
+           {"seq<f32[2]>", "seq_map", "no tensor where f32[2] is due"},
+           {"seq<f32[2]>", "seq_shape", "another shape"},
+           {"seq<f32[2]>", "map_text", "another kind of value"},
+           {"opt<seq<f32[2]>>", "seq_null", "no tensor where f32[2] is due"},
+           {"opt<f32[2]>", "map_text", "no tensor"},
+           {"map<i64, f32[2]>", "map_text", "a map with other keys"},
+           {"map<string, f32[2]>", "map_number", "a map with other keys"},
+           {"map<i64, f32[2]>", "map_strings", "gives string where f32 is due"},
+           {"map<i64, f32[2]>", "seq_empty", "another kind of value"},
+       }) {
+    const auto out = outcome_of(type, mode);
+    EXPECT_EQ(out.status().code(), Code::kInternal) << type << " " << mode;
+    EXPECT_THAT(out.status().to_string(), HasSubstr(message)) << type << " " << mode;
+  }
+  for (const char* type : {"seq<f32[2]>", "opt<seq<f32[2]>>"}) {
+    const auto numbers = outcome_of(type, "seq_f64");
+    ASSERT_TRUE(numbers.ok()) << numbers.status().to_string();
+    const auto& sequence = *std::get<std::shared_ptr<Sequence>>(*numbers);
+    EXPECT_EQ(sequence.elem, DType::kF32);
+    EXPECT_EQ(std::get<Tensor>(sequence.items.at(0)).at_double(1), 2);
+    EXPECT_EQ(std::get<Tensor>(sequence.items.at(0)).dtype(), DType::kF32);
+  }
+  EXPECT_TRUE(outcome_of("opt<f32[2]>", "null").ok());
+  EXPECT_TRUE(outcome_of("map<i64, f32[2]>", "map_number").ok());
+  const auto empty = outcome_of("seq<f32[2]>", "seq_empty");
+  ASSERT_TRUE(empty.ok()) << empty.status().to_string();
+  EXPECT_EQ(std::get<std::shared_ptr<Sequence>>(*empty)->elem, DType::kF32);
+  const auto map = outcome_of("map<string, f32[2]>", "map_empty");
+  ASSERT_TRUE(map.ok()) << map.status().to_string();
+  EXPECT_EQ(std::get<std::shared_ptr<MapValue>>(*map)->entries.index(), 1u);
 }
 
 TEST_F(FakeRunner, ThatHangsIsEndedAtTheDeadline) {
@@ -356,20 +418,30 @@ TEST(Runners, CommandsAreSplitAtSpaces) {
   EXPECT_FALSE(external::split_command("''").ok());
 }
 
-TEST_F(FakeRunner, GetsTheGraphAsAFileThatGoesWithTheExecutable) {
+TEST_F(FakeRunner, GetsTheGraphAsAFileThatGoesOnceItIsLoaded) {
   const Folder folder;
   const char* before = std::getenv("TMPDIR");
   const std::string old = before != nullptr ? before : "";
   ::setenv("TMPDIR", folder.path().c_str(), 1);
-  const Backend* backend = find_backend("exec:python3 '" TENON_SOURCE_DIR "/tests/runners/fake_runner.py'");
+  const auto files = [&] { return std::distance(fs::recursive_directory_iterator(folder.path()), {}); };
+  const Backend* backend = find_backend("exec:python3 '" TENON_SOURCE_DIR "/tests/runners/fake_runner.py' die show_size");
   auto executable = backend->compile(*identity(), {});
-  before != nullptr ? ::setenv("TMPDIR", old.c_str(), 1) : ::unsetenv("TMPDIR");
   ASSERT_TRUE(executable.ok()) << executable.status().to_string();
-  int files = 0;
-  for (const auto& entry : fs::recursive_directory_iterator(folder.path())) files += entry.path().filename() == "model.onnx";
-  EXPECT_EQ(files, 1);
-  executable->reset();
-  EXPECT_TRUE(fs::is_empty(folder.path()));
+  auto session = (*executable)->create_session({});
+  const auto left = files();
+  double sizes[2] = {};
+  for (double& size : sizes) {
+    ASSERT_TRUE(session.ok()) << session.status().to_string();
+    const auto figures = (*session)->process();  // after a run, which ends it, of another process
+    ASSERT_TRUE(figures.ok() && figures->has_value());
+    size = (*figures)->load_ms;
+    EXPECT_FALSE((*session)->run(std::vector<HostValue>{kTwo}).ok());
+  }
+  EXPECT_EQ(left, 0);
+  EXPECT_EQ(files(), 0);
+  before != nullptr ? ::setenv("TMPDIR", old.c_str(), 1) : ::unsetenv("TMPDIR");
+  EXPECT_GT(sizes[0], 0);
+  EXPECT_EQ(sizes[0], sizes[1]);
 }
 
 }  // namespace
