@@ -7,6 +7,7 @@
 #include "eval/compare.h"
 #include "eval/tasks/binding.h"
 #include "eval/tasks/object_reader.h"
+#include "support/cpu_count.h"
 
 namespace tenon::eval {
 using Clock = std::chrono::steady_clock;
@@ -36,7 +37,7 @@ class Runner {
  public:
   Runner(const Candidate& candidate, const EvaluateOptions& options) : candidate_(candidate), options_(options) {
     result.name = candidate.name;
-    result.threads = options.session.num_threads;
+    result.threads = options.session.num_threads > 0 ? options.session.num_threads : available_cores();
   }
 
   bool ok() const { return result.status.ok(); }
