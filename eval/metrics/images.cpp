@@ -1,4 +1,5 @@
 #include <cmath>
+#include <map>
 
 #include "eval/metrics/makers.h"
 #include "eval/metrics/scorers.h"
@@ -49,24 +50,26 @@ Result<std::unique_ptr<Scorer>> make_shares(std::string_view metric, Share share
   size_t classes = 0;
   for (size_t r = 0; r < outcomes.size(); ++r) {
     const int64_t n = outcomes[r]->classes;
-    if (n < 0 || n > kMaxClasses || static_cast<int64_t>(outcomes[r]->confusion.size()) != n * n)
-      return Status(Code::kInvalidArgument, fmt::format("{} counts of pixels for {} classes", outcomes[r]->confusion.size(), n),
-                    place_of(records[r]), fmt::format("give the square of their number, for at most {} classes", kMaxClasses));
+    if (n < 0 || n > kMaxClasses)
+      return Status(Code::kInvalidArgument, fmt::format("counts of pixels for {} classes", n), place_of(records[r]),
+                    fmt::format("there may be {}", kMaxClasses));
+    for (const PixelOutcome::Count& c : outcomes[r]->counts)
+      if (c.label < 0 || c.label >= n || c.predicted < 0 || c.predicted >= n || c.pixels < 0)
+        return Status(Code::kInvalidArgument, fmt::format("{} pixels of class {} predicted as {}, for {} classes", c.pixels, c.label, c.predicted, n),
+                      place_of(records[r]), "give classes from 0 to their number, and how many pixels");
     classes = std::max(classes, static_cast<size_t>(n));
   }
   Sums sums(3 * classes);
   for (const PixelOutcome* outcome : outcomes) {
-    const auto n = static_cast<size_t>(outcome->classes);
-    for (size_t c = 0; c < n; ++c) {
-      double predicted = 0, labelled = 0;
-      for (size_t other = 0; other < n; ++other) {
-        predicted += static_cast<double>(outcome->confusion[other * n + c]);
-        labelled += static_cast<double>(outcome->confusion[c * n + other]);
-      }
-      sums.add(3 * c, static_cast<double>(outcome->confusion[c * n + c]));
-      sums.add(3 * c + 1, predicted);
-      sums.add(3 * c + 2, labelled);
+    std::map<size_t, double> by_sum;
+    for (const PixelOutcome::Count& c : outcome->counts) {
+      const auto label = static_cast<size_t>(c.label), predicted = static_cast<size_t>(c.predicted);
+      const auto pixels = static_cast<double>(c.pixels);
+      if (label == predicted) by_sum[3 * label] += pixels;
+      by_sum[3 * predicted + 1] += pixels;
+      by_sum[3 * label + 2] += pixels;
     }
+    for (const auto& [at, pixels] : by_sum) sums.add(at, pixels);
     sums.end_record();
   }
   return std::make_unique<SumScorer>(

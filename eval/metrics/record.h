@@ -34,10 +34,23 @@ struct LikelihoodOutcome {
 struct ValueOutcome {
   std::vector<double> predicted, target;
 };
-/// A class for each pixel: pixels by label (row) and predicted class (column), row-major; those without a label are not in it.
+/// A class for each pixel: how many pixels of a label were given a class, for the pairs that occur, each once, in ascending order; pixels
+/// without a label are not in it.
 struct PixelOutcome {
+  struct Count {
+    int64_t label = 0, predicted = 0, pixels = 0;
+    bool operator==(const Count&) const = default;
+  };
   int64_t classes = 0;
-  std::vector<int64_t> confusion;
+  std::vector<Count> counts;
+
+  /// From the matrix of all pairs, labels by predictions, row-major.
+  static PixelOutcome of(int64_t classes, const std::vector<int64_t>& confusion) {
+    PixelOutcome out{classes, {}};
+    for (size_t i = 0; i < confusion.size(); ++i)
+      if (const auto at = static_cast<int64_t>(i); confusion[i] != 0) out.counts.push_back({at / classes, at % classes, confusion[i]});
+    return out;
+  }
 };
 /// A restored image against the original.
 struct ImageOutcome {

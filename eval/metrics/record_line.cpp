@@ -54,7 +54,11 @@ json write(const TokenOutcome& o) { return {{"labels", o.labels}, {"predicted", 
 json write(const TextOutcome& o) { return {{"predicted", o.predicted}, {"references", o.references}}; }
 json write(const LikelihoodOutcome& o) { return {{"nll", number(o.nll)}, {"tokens", o.tokens}}; }
 json write(const ValueOutcome& o) { return {{"predicted", numbers(o.predicted)}, {"target", numbers(o.target)}}; }
-json write(const PixelOutcome& o) { return {{"classes", o.classes}, {"confusion", o.confusion}}; }
+json write(const PixelOutcome& o) {
+  json out{{"classes", o.classes}, {"counts", json::array()}};
+  for (const auto& c : o.counts) out["counts"].push_back({c.label, c.predicted, c.pixels});
+  return out;
+}
 json write(const ImageOutcome& o) { return {{"mse", number(o.mse)}, {"ssim", number(o.ssim)}, {"peak", number(o.peak)}}; }
 json write(const BoxOutcome& o) {
   json out{{"detections", json::array()}, {"truths", json::array()}};
@@ -211,11 +215,21 @@ Result<Outcome> read_values(Reader r) {
 Result<Outcome> read_pixels(Reader r) {
   PixelOutcome o;
   o.classes = r.read<int64_t>("classes");
-  o.confusion = r.read<std::vector<int64_t>>("confusion");
+  std::vector<std::vector<int64_t>> counts;
+  std::vector<int64_t> confusion;
+  r.read_optional("counts", counts);
+  r.read_optional("confusion", confusion);
   constexpr int64_t kMaxClasses = 1 << 14;
-  if (o.classes < 0 || o.classes > kMaxClasses || static_cast<int64_t>(o.confusion.size()) != o.classes * o.classes)
+  const auto square = static_cast<uint64_t>(o.classes) * static_cast<uint64_t>(o.classes);
+  if (o.classes < 0 || o.classes > kMaxClasses || (!confusion.empty() && confusion.size() != square))
     r.fail("has a confusion that is not classes x classes");
   TENON_RETURN_IF_ERROR(r.finish());
+  if (!counts.empty() && !confusion.empty()) return broken("'pixels' has counts and a confusion");
+  if (!confusion.empty()) return Outcome(PixelOutcome::of(o.classes, confusion));
+  for (const std::vector<int64_t>& one : counts) {
+    if (one.size() != 3) return broken("'pixels' has counts that are no lists of label, predicted class, pixels");
+    o.counts.push_back({one[0], one[1], one[2]});
+  }
   return Outcome(std::move(o));
 }
 

@@ -1,5 +1,7 @@
 #include <algorithm>
 #include <cmath>
+#include <map>
+#include <unordered_map>
 
 #include "eval/tasks/judge.h"
 #include "support/checked.h"
@@ -75,7 +77,7 @@ class PixelJudge final : public Judge {
     }
     if (scores.size() == 0) return error(kUnusableOutput, "the output for scores is empty");
     const ScoreMap map(scores, channels_last_);
-    TENON_ASSIGN_OR_RETURN(PixelOutcome out, start(map.channels() == 1 ? 2 : map.channels()));
+    TENON_ASSIGN_OR_RETURN(Counts out, start(map.channels() == 1 ? 2 : map.channels()));
     const int64_t rows = mask.dim(0), columns = mask.dim(1);
     std::vector<ScoreMap::Tap> across;
     for (int64_t x = 0; x < columns; ++x) across.push_back(map.column(x, columns));
@@ -93,14 +95,14 @@ class PixelJudge final : public Judge {
         TENON_RETURN_IF_ERROR(count(mask.at_int(y * columns + x), best, out));
       }
     }
-    return Outcome(std::move(out));
+    return Outcome(finish(out));
   }
 
   Result<Outcome> by_classes(const Item& item, const Tensor& mask) const {
     TENON_ASSIGN_OR_RETURN(const Tensor made, role_tensor(context_, item, "scores", 2));
     if (made.size() == 0) return error(kUnusableOutput, "the output for scores is empty");
     if (classes_ < 1) return error(Code::kInvalidArgument, "the model gives classes, but not how many there are").with_hint("set options.classes");
-    TENON_ASSIGN_OR_RETURN(PixelOutcome out, start(classes_));
+    TENON_ASSIGN_OR_RETURN(Counts out, start(classes_));
     const int64_t rows = mask.dim(0), columns = mask.dim(1);
     for (int64_t y = 0; y < rows; ++y)
       for (int64_t x = 0; x < columns; ++x) {
@@ -110,25 +112,35 @@ class PixelJudge final : public Judge {
           return error(kUnusableOutput, "the model gives class {}, beyond options.classes {}", predicted, classes_);
         TENON_RETURN_IF_ERROR(count(mask.at_int(y * columns + x), predicted, out));
       }
-    return Outcome(std::move(out));
+    return Outcome(finish(out));
   }
 
-  static Result<PixelOutcome> start(int64_t classes) {
+  /// Pixels by label * classes + predicted class.
+  struct Counts {
+    int64_t classes = 0;
+    std::unordered_map<int64_t, int64_t> pixels;
+  };
+
+  static Result<Counts> start(int64_t classes) {
     constexpr int64_t kMostClasses = 1024;
     if (classes > kMostClasses) return error(Code::kResourceExhausted, "{} classes of pixels; {} are possible", classes, kMostClasses);
-    PixelOutcome out;
-    out.classes = classes;
-    out.confusion.assign(static_cast<size_t>(classes * classes), 0);
-    return out;
+    return Counts{classes, {}};
   }
 
-  Status count(int64_t label, int64_t predicted, PixelOutcome& out) const {
+  Status count(int64_t label, int64_t predicted, Counts& out) const {
     if (label == ignore_) return {};
     label += context_.labels.offset;
     if (label < 0) return {};
     if (label >= out.classes) return error(Code::kInvalidArgument, "a pixel has class {}, beyond the model's {}", label, out.classes);
-    ++out.confusion[static_cast<size_t>(label * out.classes + predicted)];
+    ++out.pixels[label * out.classes + predicted];
     return {};
+  }
+
+  static PixelOutcome finish(const Counts& counts) {
+    PixelOutcome out{counts.classes, {}};
+    for (const auto& [pair, pixels] : std::map(counts.pixels.begin(), counts.pixels.end()))
+      out.counts.push_back({pair / counts.classes, pair % counts.classes, pixels});
+    return out;
   }
 
   TaskContext context_;

@@ -68,7 +68,7 @@ Outcome random_outcome(std::string_view kind, std::mt19937_64& random) {
   if (kind == "values")
     return ValueOutcome{{uniform(random), static_cast<double>(1 + random() % 3)}, {uniform(random), static_cast<double>(random() % 3)}};
   if (kind == "pixels")
-    return PixelOutcome{2, {static_cast<int64_t>(random() % 9), static_cast<int64_t>(random() % 9), static_cast<int64_t>(random() % 9), 1}};
+    return PixelOutcome::of(2, {static_cast<int64_t>(random() % 9), static_cast<int64_t>(random() % 9), static_cast<int64_t>(random() % 9), 1});
   if (kind == "image") return ImageOutcome{uniform(random), uniform(random), 1};
   return random_boxes(random);
 }
@@ -178,7 +178,7 @@ TEST(MetricsProperties, EmptyOutcomesGiveNaNOrTheWorst) {
   EXPECT_TRUE(std::isnan(value("perplexity", records_of({LikelihoodOutcome{}}))));
   for (const char* metric : {"mse", "rmse", "mae", "r2", "pearsonr", "spearmanr"})
     EXPECT_TRUE(std::isnan(value(metric, records_of({ValueOutcome{}})))) << metric;
-  EXPECT_TRUE(std::isnan(value("mean_iou", records_of({PixelOutcome{}, PixelOutcome{2, {0, 0, 0, 0}}}))));
+  EXPECT_TRUE(std::isnan(value("mean_iou", records_of({PixelOutcome{}, PixelOutcome{2, {}}}))));
   EXPECT_TRUE(std::isnan(value("coco_map", records_of({BoxOutcome{}, BoxOutcome{{{{0, 0, 1, 1}, 0, 1}}, {}}}))));
   EXPECT_EQ(value("coco_map", records_of({BoxOutcome{{}, {{{0, 0, 1, 1}, 0}}}})), 0);
 }
@@ -254,7 +254,7 @@ TEST(MetricsProperties, BrokenOutcomesAreErrors) {
               HasSubstr("3 classes where others have 2"));
   EXPECT_THAT(failure("bleu", records_of({TextOutcome{"a", {}}})), HasSubstr("no reference"));
   EXPECT_THAT(failure("mse", records_of({ValueOutcome{{1}, {}}})), HasSubstr("1 values where 0 are expected"));
-  EXPECT_THAT(failure("dice", records_of({PixelOutcome{3, {1}}})), HasSubstr("1 counts of pixels for 3 classes"));
+  EXPECT_THAT(failure("dice", records_of({PixelOutcome{3, {{0, 3, 1}}}})), HasSubstr("1 pixels of class 0 predicted as 3, for 3 classes"));
   EXPECT_THAT(failure("dice", records_of({PixelOutcome{int64_t{1} << 32, {}}})), HasSubstr("for 4294967296 classes"));
   EXPECT_THAT(failure("perplexity", records_of({LikelihoodOutcome{1, -1}})), HasSubstr("-1 tokens"));
 }

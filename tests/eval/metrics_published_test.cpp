@@ -149,9 +149,9 @@ TEST(MetricsPublished, MeanIouAsInTheDocumentationOfEvaluate) {
       {{1, 2, 2, 8, 2, 1, 3, 1}, {2, 2, 3, 8, 2, 4, 3, 2}}};  // those of 255 left out
   std::vector<Outcome> outcomes;
   for (const auto& [actual, predicted] : maps) {
-    PixelOutcome one{10, std::vector<int64_t>(100)};
-    for (size_t i = 0; i < actual.size(); ++i) ++one.confusion[static_cast<size_t>(actual[i] * 10 + predicted[i])];
-    outcomes.push_back(one);
+    std::vector<int64_t> confusion(100);
+    for (size_t i = 0; i < actual.size(); ++i) ++confusion[static_cast<size_t>(actual[i] * 10 + predicted[i])];
+    outcomes.push_back(PixelOutcome::of(10, confusion));
   }
   const Score got = scored("mean_iou", records_of(outcomes));
   EXPECT_NEAR(got.value, 0.4775, 1e-12);
@@ -212,8 +212,8 @@ TEST(MetricsClosedForm, PsnrByHand) {
 
 TEST(MetricsClosedForm, DiceByHand) {
   // Class 0: 6 of 6 + 8 pixels; class 1: 2 of 2 + 4; class 2 nowhere.
-  EXPECT_NEAR(value("dice", records_of({PixelOutcome{3, {6, 0, 0, 2, 2, 0, 0, 0, 0}}})), (12.0 / 14 + 4.0 / 6) / 2, 1e-15);
-  EXPECT_NEAR(value("mean_iou", records_of({PixelOutcome{3, {6, 0, 0, 2, 2, 0, 0, 0, 0}}})), (6.0 / 8 + 2.0 / 4) / 2, 1e-15);
+  EXPECT_NEAR(value("dice", records_of({PixelOutcome::of(3, {6, 0, 0, 2, 2, 0, 0, 0, 0})})), (12.0 / 14 + 4.0 / 6) / 2, 1e-15);
+  EXPECT_NEAR(value("mean_iou", records_of({PixelOutcome::of(3, {6, 0, 0, 2, 2, 0, 0, 0, 0})})), (6.0 / 8 + 2.0 / 4) / 2, 1e-15);
 }
 
 BoxOutcome::Detection detection(double x, double size, double score, int64_t label = 0) { return {{x, 0, x + size, size}, label, score}; }

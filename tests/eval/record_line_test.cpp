@@ -70,7 +70,7 @@ TEST(RecordLine, EveryOutcomeComesBack) {
     expect_same(boxes.truths[0].area, odd == 0 ? 0 : odd);
     EXPECT_TRUE(boxes.truths[0].crowd);
   }
-  EXPECT_EQ(again(PixelOutcome{2, {1, 2, 3, INT64_MAX}}).confusion, (std::vector<int64_t>{1, 2, 3, INT64_MAX}));
+  EXPECT_EQ(again(PixelOutcome::of(2, {1, 2, 0, INT64_MAX})).counts, (std::vector<PixelOutcome::Count>{{0, 0, 1}, {0, 1, 2}, {1, 1, INT64_MAX}}));
   EXPECT_TRUE(again(BoxOutcome{}).truths.empty());
 }
 
@@ -119,6 +119,8 @@ TEST(RecordLine, HostileLinesAreErrors) {
   EXPECT_THAT(failure(start + R"("likelihood":{"nll":1,"tokens":-2}})"), HasSubstr("fewer than 0 tokens"));
   EXPECT_THAT(failure(start + R"("pixels":{"classes":4294967296,"confusion":[]}})"), HasSubstr("not classes x classes"));
   EXPECT_THAT(failure(start + R"("pixels":{"classes":-1,"confusion":[1]}})"), HasSubstr("not classes x classes"));
+  EXPECT_THAT(failure(start + R"("pixels":{"classes":2,"confusion":[1]}})"), HasSubstr("not classes x classes"));
+  EXPECT_THAT(failure(start + R"("pixels":{"classes":2,"counts":[[1,1]]}})"), HasSubstr("no lists of label, predicted class, pixels"));
   EXPECT_THAT(failure(start + R"("boxes":{"detections":[{"box":[0,0,1],"label":0,"score":1}],"truths":[]}})"),
               HasSubstr("'box' that is no list of 4 numbers"));
   EXPECT_THAT(failure(start + R"("boxes":{"detections":{},"truths":[]}})"), HasSubstr("no list"));
@@ -160,7 +162,7 @@ TEST(RecordLine, DamagedLinesAreErrorsOrRecords) {
                                           to_line({5, "a", TokenOutcome{{1, -100}, {2, 3}}}),
                                           to_line({5, "a", TextOutcome{"x y", {"x", "y"}}}),
                                           to_line({5, "a", ValueOutcome{{1, kNan}, {2, 3}}}),
-                                          to_line({5, "a", PixelOutcome{1, {4}}}),
+                                          to_line({5, "a", PixelOutcome{1, {{0, 0, 4}}}}),
                                           to_line({5, "a", BoxOutcome{{{{0, 1, 2, 3}, 1, 0.5}}, {{{0, 1, 2, 3}, 1, true, 7}}}})};
   std::mt19937 random(2);
   for (const std::string& line : lines) {

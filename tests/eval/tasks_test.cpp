@@ -351,14 +351,14 @@ TEST(PixelTask, CountsPixelsByLabelAndPrediction) {
   const Tensor scores = Tensor::from<float>({2, 1, 2}, {1, 0, 0, 1});
   const auto out = Judging("image-segmentation").output("scores", scores).field("mask", Tensor::from<uint8_t>({1, 4}, {0, 1, 255, 1})).get<PixelOutcome>();
   EXPECT_EQ(out.classes, 2);
-  EXPECT_EQ(out.confusion, (std::vector<int64_t>{1, 0, 1, 1}));
+  EXPECT_EQ(out.counts, PixelOutcome::of(2, {1, 0, 1, 1}).counts);
   EXPECT_THAT(Judging("image-segmentation").output("scores", scores).field("mask", Tensor::from<uint8_t>({1, 2}, {0, 2})).error(), HasSubstr("beyond the model's 2"));
   const auto binary = Judging("image-segmentation").output("scores", Tensor::from<float>({1, 1, 2}, {0.2f, 0.7f})).field("mask", Tensor::from<uint8_t>({1, 2}, {1, 1})).get<PixelOutcome>();
-  EXPECT_EQ(binary.confusion, (std::vector<int64_t>{0, 0, 1, 1}));
+  EXPECT_EQ(binary.counts, PixelOutcome::of(2, {0, 0, 1, 1}).counts);
   const auto classes = Judging("image-segmentation", {{"classes", 3}}).output("scores", Tensor::from<int64_t>({1, 2}, {2, 0})).field("mask", Tensor::from<uint8_t>({1, 2}, {2, 1})).get<PixelOutcome>();
-  EXPECT_EQ(classes.confusion, (std::vector<int64_t>{0, 0, 0, 1, 0, 0, 0, 0, 1}));
+  EXPECT_EQ(classes.counts, PixelOutcome::of(3, {0, 0, 0, 1, 0, 0, 0, 0, 1}).counts);
   const auto last = Judging("image-segmentation", {{"layout", "hwc"}}).output("scores", Tensor::from<float>({1, 2, 2}, {1, 0, 0, 1})).field("mask", Tensor::from<uint8_t>({1, 2}, {0, 1})).get<PixelOutcome>();
-  EXPECT_EQ(last.confusion, (std::vector<int64_t>{1, 0, 0, 1}));
+  EXPECT_EQ(last.counts, PixelOutcome::of(2, {1, 0, 0, 1}).counts);
 }
 
 TEST(ImageTask, ComparesWithTheTarget) {
