@@ -97,7 +97,7 @@ void print_problems(const eval::Evaluation& evaluation) {
   if (evaluation.problems.empty()) return;
   const size_t count = evaluation.problems.size();
   fmt::print("\n{} of {} examples could not be evaluated and are left out:\n", count, evaluation.done);
-  for (size_t i = 0; i < std::min(count, kShownProblems); ++i) fmt::print("  {}: {}\n", evaluation.problems[i].source, evaluation.problems[i].message);
+  for (size_t i = 0; i < std::min(count, kShownProblems); ++i) fmt::print("  {}: {}\n", printable(evaluation.problems[i].source), printable(evaluation.problems[i].message));
   if (count > kShownProblems) fmt::print("  … and {} more (--json has all)\n", count - kShownProblems);
 }
 

@@ -70,7 +70,7 @@ struct Score {
 };
 struct ScoreOptions {
   MetricOptions metric;
-  int resamples = 1000;               // 0: no interval, low = high = value
+  int resamples = 1000;               // 0: no interval, low and high are NaN; else 100 or more
   uint64_t seed = 1;
   double max_cost = 1e10;             // Scorer::cost() of all samples, half a minute or so: fewer are drawn, but 20 at least
 };
