@@ -7,6 +7,7 @@
 #include <fstream>
 #include <thread>
 
+#include "eval/bench/machine.h"
 #include "eval/report/report.h"
 #include "eval/tasks/result.h"
 #include "support/hash.h"
@@ -58,13 +59,6 @@ void catch_interrupts() {
 void release_interrupts() {
   ::signal(SIGINT, SIG_DFL);
   ::signal(SIGTERM, SIG_DFL);
-}
-
-std::string cpu_name() {
-  std::ifstream file("/proc/cpuinfo");
-  for (std::string line; std::getline(file, line);)
-    if (line.starts_with("model name")) return line.substr(std::min(line.find(':') + 2, line.size()));
-  return "unknown";
 }
 
 Result<std::string> hash_of(const fs::path& file) {
@@ -218,8 +212,9 @@ std::string duration(double seconds) {
 }
 
 json context_of(const Options& o) {
-  return {{"version", TENON_VERSION}, {"model", o.model.path}, {"cpu", cpu_name()}, {"cores", std::thread::hardware_concurrency()},
-          {"resamples", o.resamples}};
+  json out = eval::machine_context();
+  out.update({{"version", TENON_VERSION}, {"model", o.model.path}, {"resamples", o.resamples}});
+  return out;
 }
 
 /// Tables, pictures, JSON; the exit status.

@@ -5,6 +5,7 @@
 #include <fstream>
 #include <thread>
 
+#include "eval/bench/machine.h"
 #include "eval/inputs.h"
 #include "eval/report/report.h"
 
@@ -128,14 +129,9 @@ Result<eval::Profile> read_baseline(const std::string& path) {
 }
 
 nlohmann::json context(const ProfileRequest& request) {
-  std::string cpu = "unknown";
-  std::ifstream file("/proc/cpuinfo");
-  for (std::string line; std::getline(file, line);)
-    if (line.starts_with("model name")) {
-      cpu = line.substr(std::min(line.find(':') + 2, line.size()));
-      break;
-    }
-  return {{"cpu", cpu}, {"cores", std::thread::hardware_concurrency()}, {"seed", request.seed}, {"version", TENON_VERSION}};
+  nlohmann::json out = eval::machine_context();
+  out.update({{"seed", request.seed}, {"version", TENON_VERSION}});
+  return out;
 }
 
 Status write(const ProfileRequest& request, const eval::Profile& profile, const std::optional<eval::Attribution>& change) {
@@ -172,13 +168,6 @@ void print_attribution(const eval::Attribution& a, int top) {
     fmt::print("\n");
     table.print();
   }
-}
-
-Status set_output(ProfileRequest& request, const std::string& path) {
-  if (path.ends_with(".trace.json")) request.trace = path;
-  else if (path.ends_with(".json") || path == "-") request.json = path;
-  else return Status(Code::kInvalidArgument, "this is no kind of file that a profile is written to", path, "end it with .json or .trace.json");
-  return {};
 }
 
 Result<eval::Profile> profile_model(ProfileRequest& request) {

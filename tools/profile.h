@@ -22,9 +22,6 @@ struct ProfileRequest {
   std::string baseline;             // a profile's JSON to compare with; empty: none
 };
 
-/// Where --profile OUT writes: OUT.trace.json is a trace, another OUT.json the profile. kInvalidArgument for other endings.
-Status set_output(ProfileRequest& request, const std::string& path);
-
 /// Loads, compiles, profiles, shows and writes. Fills in the model's path.
 Result<eval::Profile> profile_model(ProfileRequest& request);
 

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "eval/datasets/json_text.h"
 #include "eval/report/reader.h"
 #include "eval/report/report.h"
 
@@ -13,29 +14,8 @@ namespace {
 using nlohmann::json;
 
 constexpr uintmax_t kMaxBytes = uintmax_t{256} << 20;
-constexpr int kMaxNesting = 64;
 constexpr const char* kKinds[] = {"bench", "eval", "profile", "compare"};
 constexpr const char* kHint = "give what bench, eval, profile or compare wrote with --json";
-
-/// Deeper values would take a stack frame each wherever they are copied or destroyed.
-Status check_nesting(std::string_view text, const std::string& where) {
-  int depth = 0;
-  bool quoted = false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (quoted) {
-      if (c == '\\') ++i;
-      else if (c == '"') quoted = false;
-    } else if (c == '"') {
-      quoted = true;
-    } else if (c == '[' || c == '{') {
-      if (++depth > kMaxNesting) return Status(Code::kInvalidArgument, fmt::format("more than {} lists or objects inside each other at byte {}", kMaxNesting, i), where, kHint);
-    } else if (c == ']' || c == '}') {
-      --depth;
-    }
-  }
-  return {};
-}
 
 }  // namespace
 
@@ -54,14 +34,9 @@ Result<json> read_report_document(const std::filesystem::path& file) {
   in.read(text.data(), static_cast<std::streamsize>(text.size()));
   if (!in && !in.eof()) return Status(Code::kIo, fmt::format("cannot read: {}", std::strerror(errno != 0 ? errno : EIO)), file.string(), "check its permissions");
   text.resize(static_cast<size_t>(in.gcount()));
-  TENON_RETURN_IF_ERROR(check_nesting(text, file.string()));
-  try {
-    return json::parse(text);
-  } catch (const json::parse_error& e) {
-    return Status(Code::kInvalidArgument, fmt::format("is no JSON from byte {} on", e.byte), file.string(), kHint);
-  } catch (const json::exception& e) {
-    return Status(Code::kInvalidArgument, fmt::format("is no JSON that can be read: {}", e.what()), file.string(), kHint);
-  }
+  Result<json> parsed = parse_json(text);
+  if (!parsed.ok()) return Status(parsed.status().code(), parsed.status().what(), file.string(), kHint);
+  return parsed;
 }
 
 Status add_to_report(json& report, json document, const std::string& source) {

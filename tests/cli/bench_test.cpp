@@ -1,7 +1,5 @@
 // tenon bench: formats, sweeps, baselines, profiles and reports.
 
-#include <sys/wait.h>
-
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
@@ -13,6 +11,8 @@
 #include <gmock/gmock.h>
 #include <nlohmann/json.hpp>
 
+#include "tests/cli/command.h"
+
 namespace tenon {
 namespace {
 
@@ -22,41 +22,12 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::StartsWith;
 
-class CliBench : public ::testing::Test {
+class CliBench : public ProductTest {
  protected:
-  void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "tenon-bench-XXXXXX").string();
-    folder_ = ::mkdtemp(pattern.data());
-    std::ofstream(folder_ / "m.tir") << R"(graph "g" {
-  input %x: f32[N, 64]
-  input %w: f32[64, 32]
-  %p: f32[N, 32] = MatMul(%x, %w) "product"
-  %y: f32[N, 32] = Relu(%p) "relu"
-  output %y
-})";
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
-  static std::string slurp(const fs::path& file) {
-    std::ifstream in(file, std::ios::binary);
-    return {std::istreambuf_iterator<char>(in), {}};
-  }
-
   /// Short rounds.
-  int bench(const std::string& arguments) {
-    const fs::path out = folder_ / "stdout", err = folder_ / "stderr";
-    const std::string common = "--rounds 6 --launches 2 --round-ms 1 --warmup-ms 1";
-    const int status = std::system(fmt::format("cd '{}' && '{}/bin/tenon' bench {} {} >'{}' 2>'{}'", folder_.string(), TENON_BINARY_DIR, common, arguments,
-                                               out.string(), err.string()).c_str());
-    out_ = slurp(out);
-    err_ = slurp(err);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-  }
+  int bench(const std::string& arguments) { return run("bench --rounds 6 --launches 2 --round-ms 1 --warmup-ms 1 " + arguments); }
 
   static std::string digits() { return (fs::path(TENON_SOURCE_DIR) / "models/digits").string(); }
-
-  fs::path folder_;
-  std::string out_, err_;
 };
 
 TEST_F(CliBench, SweepsThreadsAndBatch) {
@@ -117,7 +88,7 @@ TEST_F(CliBench, ABaselineTellsWhatBecameSlower) {
   EXPECT_EQ(bench("m.tir --baseline slow.json"), 0) << err_;
   EXPECT_THAT(out_, HasSubstr("faster"));
   EXPECT_EQ(bench("m.tir --baseline m.tir"), 2);
-  EXPECT_THAT(err_, HasSubstr("is no JSON"));
+  EXPECT_THAT(err_, HasSubstr("malformed JSON at byte 1 (m.tir)"));
   std::ofstream(folder_ / "other.json") << R"({"results": [[1]]})";
   EXPECT_EQ(bench("m.tir --baseline other.json"), 2);
   EXPECT_THAT(err_, HasSubstr("is not what bench --json writes"));

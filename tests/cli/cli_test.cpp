@@ -12,6 +12,7 @@
 
 #include "frontend/onnx/import.h"
 #include "frontend/onnx/proto.h"
+#include "tests/cli/command.h"
 
 namespace tenon {
 namespace {
@@ -22,17 +23,10 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::StartsWith;
 
-std::string slurp(const fs::path& file) {
-  std::ifstream in(file, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
-
 /// A folder with y = relu(x) + 1 for x of [N, 3], and a data set.
-class Cli : public ::testing::Test {
+class Cli : public CommandTest {
  protected:
   void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "tenon-cli-XXXXXX").string();
-    folder_ = ::mkdtemp(pattern.data());
     onnx::ModelProto m;
     m.set_ir_version(8);
     m.add_opset_import()->set_version(17);
@@ -62,8 +56,6 @@ class Cli : public ::testing::Test {
     m.SerializeToOstream(&out);
     write_data(4);
   }
-  void TearDown() override { fs::remove_all(folder_); }
-
   void write_data(float last) {
     fs::create_directories(folder_ / "test_data_set_0");
     const auto put = [&](const char* file, std::initializer_list<float> v) {
@@ -75,17 +67,7 @@ class Cli : public ::testing::Test {
 
   fs::path model() const { return folder_ / "model.onnx"; }
 
-  int tenon(const std::string& arguments) {
-    const fs::path out = folder_ / "stdout", err = folder_ / "stderr";
-    const std::string command = fmt::format("'{}/bin/tenon' {} >'{}' 2>'{}'", TENON_BINARY_DIR, arguments, out.string(), err.string());
-    const int status = std::system(command.c_str());
-    out_ = slurp(out);
-    err_ = slurp(err);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-  }
-
-  fs::path folder_;
-  std::string out_, err_;
+  int tenon(const std::string& arguments) { return run_in(fs::current_path(), arguments); }
 };
 
 TEST_F(Cli, VersionAndHelp) {

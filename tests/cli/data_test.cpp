@@ -9,6 +9,8 @@
 
 #include <fmt/format.h>
 #include <gmock/gmock.h>
+
+#include "tests/cli/command.h"
 #include <nlohmann/json.hpp>
 
 namespace tenon {
@@ -22,29 +24,19 @@ std::string read(const fs::path& file) {
   return {std::istreambuf_iterator<char>(in), {}};
 }
 
-class Data : public ::testing::Test {
+class Data : public CommandTest {
  protected:
-  void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "tenon-data-XXXXXX").string();
-    folder_ = ::mkdtemp(pattern.data());
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
   /// The exit status; what is printed goes to out_, errors with it.
   int data(const std::string& arguments) {
-    const fs::path out = folder_ / "out";
-    const std::string command = fmt::format("cd '{}' && '{}/bin/tenon' data {} >'{}' 2>&1", TENON_SOURCE_DIR, TENON_BINARY_DIR, arguments, out.string());
-    const int status = std::system(command.c_str());
-    out_ = read(out);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    const int status = run_in(TENON_SOURCE_DIR, "data " + arguments);
+    out_ += err_;
+    return status;
   }
   std::string write(const std::string& name, std::string_view bytes) {
     std::ofstream(folder_ / name, std::ios::binary).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
     return (folder_ / name).string();
   }
 
-  fs::path folder_;
-  std::string out_;
 };
 
 /// The output that a page of the documentation shows below `command`.

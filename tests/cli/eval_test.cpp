@@ -15,6 +15,8 @@
 #include <gmock/gmock.h>
 #include <nlohmann/json.hpp>
 
+#include "tests/cli/command.h"
+
 namespace tenon {
 namespace {
 
@@ -24,27 +26,9 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::StartsWith;
 
-class CliEval : public ::testing::Test {
+class CliEval : public CommandTest {
  protected:
-  void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "tenon-eval-XXXXXX").string();
-    folder_ = ::mkdtemp(pattern.data());
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
-  static std::string slurp(const fs::path& file) {
-    std::ifstream in(file, std::ios::binary);
-    return {std::istreambuf_iterator<char>(in), {}};
-  }
-
-  int tenon(const std::string& arguments) {
-    const fs::path out = folder_ / "stdout", err = folder_ / "stderr";
-    const std::string command = fmt::format("'{}/bin/tenon' eval {} >'{}' 2>'{}'", TENON_BINARY_DIR, arguments, out.string(), err.string());
-    const int status = std::system(command.c_str());
-    out_ = slurp(out);
-    err_ = slurp(err);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-  }
+  int tenon(const std::string& arguments) { return run_in(fs::current_path(), "eval " + arguments); }
 
   /// Starts the command, ends it by a signal once `file` has so many lines, and gives its wait status.
   static int end_by(int signal, std::vector<std::string> arguments, const fs::path& file, int lines) {
@@ -83,8 +67,6 @@ class CliEval : public ::testing::Test {
   const fs::path digits_ = fs::path(TENON_SOURCE_DIR) / "models/digits";
   const std::string model_ = (digits_ / "model.onnx").string(), recipe_ = (digits_ / "recipe.json").string();
   const std::string images_ = (digits_ / "data/test-images.idx3-ubyte").string(), labels_ = (digits_ / "data/test-labels.idx1-ubyte").string();
-  fs::path folder_;
-  std::string out_, err_;
 };
 
 TEST_F(CliEval, ReportsAccuracyOfEachBackend) {

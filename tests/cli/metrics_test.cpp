@@ -8,6 +8,8 @@
 #include <iterator>
 
 #include <gmock/gmock.h>
+
+#include "tests/cli/command.h"
 #include <nlohmann/json.hpp>
 
 #include "eval/metrics/metric.h"
@@ -18,32 +20,18 @@ namespace {
 namespace fs = std::filesystem;
 using ::testing::HasSubstr;
 
-class MetricsCommand : public ::testing::Test {
+class MetricsCommand : public CommandTest {
  protected:
-  void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "tenon-metrics-XXXXXX").string();
-    folder_ = ::mkdtemp(pattern.data());
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
   /// Runs `tenon metrics`; its status is in status_, stdout and stderr in the result.
   std::string run(const std::string& arguments) {
-    const std::string command =
-        fmt::format("cd '{}' && '{}/bin/tenon' metrics {} >out 2>&1", folder_.string(), TENON_BINARY_DIR, arguments);
-    const int status = std::system(command.c_str());
-    status_ = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-    return read("out");
-  }
-  std::string read(const std::string& name) {
-    std::ifstream in(folder_ / name, std::ios::binary);
-    return {std::istreambuf_iterator<char>(in), {}};
+    status_ = CommandTest::run("metrics " + arguments);
+    return out_ + err_;
   }
   void write(const std::string& name, const std::vector<eval::Record>& records) {
     std::ofstream out(folder_ / name, std::ios::binary);
     for (const eval::Record& record : records) out << eval::to_line(record) << "\n";
   }
 
-  fs::path folder_;
   int status_ = -1;
 };
 

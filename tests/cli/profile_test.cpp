@@ -1,7 +1,5 @@
 // `tenon profile`: text, JSON, traces, baselines.
 
-#include <sys/wait.h>
-
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -11,6 +9,8 @@
 #include <gmock/gmock.h>
 #include <nlohmann/json.hpp>
 
+#include "tests/cli/command.h"
+
 namespace tenon {
 namespace {
 
@@ -19,37 +19,9 @@ using nlohmann::json;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
-std::string slurp(const fs::path& file) {
-  std::ifstream in(file, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
-
-class ProfileCommand : public ::testing::Test {
+class ProfileCommand : public ProductTest {
  protected:
-  void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "tenon-profile-XXXXXX").string();
-    folder_ = ::mkdtemp(pattern.data());
-    std::ofstream(folder_ / "m.tir") << R"(graph "g" {
-  input %x: f32[N, 64]
-  input %w: f32[64, 32]
-  %p: f32[N, 32] = MatMul(%x, %w) "product"
-  %y: f32[N, 32] = Relu(%p) "relu"
-  output %y
-})";
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
-  int profile(const std::string& arguments) {
-    const fs::path out = folder_ / "stdout", err = folder_ / "stderr";
-    const int status = std::system(fmt::format("cd '{}' && '{}/bin/tenon' profile {} >'{}' 2>'{}'", folder_.string(), TENON_BINARY_DIR, arguments,
-                                               out.string(), err.string()).c_str());
-    out_ = slurp(out);
-    err_ = slurp(err);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-  }
-
-  fs::path folder_;
-  std::string out_, err_;
+  int profile(const std::string& arguments) { return run("profile " + arguments); }
 };
 
 TEST_F(ProfileCommand, ShowsKernelsNodesOpsAndMemory) {

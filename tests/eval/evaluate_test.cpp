@@ -30,6 +30,7 @@ class FakeBackend final : public backends::Backend {
   }
 
   mutable std::vector<Shape> runs;
+  std::string* order = nullptr;         // gets the name of who runs
   int64_t classes = 3;
   int64_t fails_at = -1;                // the run that is an error
   std::atomic<bool>* stops = nullptr;   // set by the third run
@@ -48,7 +49,9 @@ class FakeBackend final : public backends::Backend {
   };
   struct FakeSession final : backends::Session {
     explicit FakeSession(const FakeBackend& b) : backend(b) {}
+    Result<std::vector<double>> time(std::span<const HostValue>, const backends::Repeat&, const Interrupt&) override { return std::vector<double>{1}; }
     Result<std::vector<HostValue>> run(std::span<const HostValue> inputs, const Interrupt&) override {
+      if (backend.order != nullptr) *backend.order += backend.name_;
       const Tensor& values = std::get<Tensor>(inputs[0]);
       if (static_cast<int64_t>(backend.runs.size()) == backend.fails_at) return tenon::error(Code::kInternal, "broken");
       backend.runs.push_back(values.shape());
