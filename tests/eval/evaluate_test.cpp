@@ -123,6 +123,16 @@ const ClassOutcome& outcome(const Evaluation& e, size_t result, size_t record) {
   return std::get<ClassOutcome>(e.results[result].state.records[record].outcome);
 }
 
+TEST(Evaluate, WhoBeginsChangesFromBatchToBatch) {
+  FakeBackend a("a", 0), b("b", 0);
+  std::string order;
+  a.order = b.order = &order;
+  EvaluateOptions options = options_for({&a, &b}, 2);
+  options.singles = 0;
+  ASSERT_TRUE(evaluate(*classifier(0), five(), options).ok());
+  EXPECT_EQ(order, "abbaab");
+}
+
 TEST(Evaluate, CountsWhatIsRightAndHowBackendsDiffer) {
   const FakeBackend exact("exact", 0), off("off", 1.5);
   EvaluateOptions options = options_for({&exact, &off}, 2);
