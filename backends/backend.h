@@ -22,7 +22,7 @@ namespace tenon::backends {
 using codegen::Placement;
 
 struct CompileStats {
-  double optimize_ms = 0, lower_ms = 0, emit_ms = 0;
+  double optimize_ms = 0, lower_ms = 0, emit_ms = 0, setup_ms = 0;  // setup: packing weights
   int kernels = 0;                  // distinct, compiled
   int dispatches = 0;
 };

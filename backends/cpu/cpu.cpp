@@ -54,6 +54,9 @@ class Compiler {
       compiled = compile_all();
     }
     TENON_RETURN_IF_ERROR(std::move(compiled));
+    Stopwatch watch;
+    TENON_RETURN_IF_ERROR(codegen::run_setup(built_, default_pool(), options_.interrupt));
+    out_.figures.setup_ms = watch.lap();
     TENON_ASSIGN_OR_RETURN(out_.plan, runtime::prepare(built_.plan));
     out_.rows = std::move(built_.placement);
     out_.figures.kernels = static_cast<int>(built_.kernels.size());

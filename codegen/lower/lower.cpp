@@ -89,6 +89,25 @@ Status lower_group(Lowering& lowering) {
   return lower_stages(lowering);
 }
 
+/// Marks kernels whose results are the same in all runs.
+void mark_once(LoweredOp& op) {
+  std::vector<char> constant(op.temporaries.size(), 0);
+  const auto is_constant = [&](const BindingRef& binding) {
+    if (const int* temporary = std::get_if<int>(&binding)) return constant[static_cast<size_t>(*temporary)] != 0;
+    return ir::constant_of(std::get<const ir::Value*>(binding)) != nullptr;
+  };
+  for (LoweredKernel& k : op.kernels) {
+    k.once = k.grid.is_const() && std::all_of(k.dims.begin(), k.dims.end(), [](ir::Dim d) { return d.is_const(); });
+    for (size_t b = 0; b < k.bindings.size() && k.once; ++b) {
+      const bool written = k.kernel.buffers[b].written;
+      const int* temporary = std::get_if<int>(&k.bindings[b]);
+      k.once = written ? temporary != nullptr && op.temporaries[static_cast<size_t>(*temporary)].count.is_const() : is_constant(k.bindings[b]);
+    }
+    for (size_t b = 0; b < k.bindings.size() && k.once; ++b)
+      if (k.kernel.buffers[b].written) constant[static_cast<size_t>(std::get<int>(k.bindings[b]))] = 1;
+  }
+}
+
 }  // namespace
 
 Result<LoweredOp> lower(const ir::Node& node, const Target& target) {
@@ -106,6 +125,7 @@ Result<LoweredOp> lower(const ir::Node& node, const Target& target) {
     const Status valid = kir::verify(k.kernel);
     if (!valid.ok()) return Status(valid).at(node.name());
   }
+  mark_once(lowering.out);
   return std::move(lowering.out);
 }
 

@@ -26,6 +26,8 @@ struct LoweredKernel {
   std::vector<ir::Dim> dims;        // arguments for the kernel's dims
   ir::Dim grid;                     // extent
   ir::Dim work;                     // scalar operations over the whole grid, about
+  /// It reads constants and what such kernels make, and writes temporaries alone: it runs once, when the executable is made.
+  bool once = false;
 };
 
 /// One node (with a Body) or fused node as kernels in order, or the reason why it is not generated.

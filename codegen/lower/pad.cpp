@@ -101,13 +101,14 @@ bool guards_bounds(IndexAlgebra& algebra, ExprPool& pool, const ExprNode& load, 
   return std::find(explained.begin(), explained.end(), 0) == explained.end();
 }
 
-std::optional<std::vector<AxisWalk>> walks_of(IndexAlgebra& algebra, ExprPool& pool, const ExprNode& load, size_t rank, size_t outer) {
+std::optional<std::vector<AxisWalk>> walks_of(IndexAlgebra& algebra, ExprPool& pool, const ExprNode& load, size_t rank, size_t outer,
+                                              bool split_strides) {
   std::vector<AxisWalk> axes;
   for (size_t j = 0; j < rank; ++j) {
     Affine index = algebra.affine({&pool, load.args[j]});
     const IndexAlgebra::Range range = algebra.range(index);
     if (!range.lo || !range.hi) return std::nullopt;
-    AxisWalk axis{.lo = *range.lo, .stride = stride_of(index, pool, outer)};
+    AxisWalk axis{.lo = *range.lo, .stride = split_strides ? stride_of(index, pool, outer) : 1};
     index.constant = index.constant - axis.lo;
     const Expr at = algebra.expr(index);
     axis.phase = algebra.affine(ir::mod(at, pool.constant_int(DType::kI64, axis.stride)));
@@ -150,7 +151,7 @@ Stage padded_stage(ExprPool& pool, const ExprNode& load, const std::vector<AxisW
 
 }  // namespace
 
-std::optional<Padded> materialise_padding(Lowering& lowering, int stage, Expr factor, int64_t slack) {
+std::optional<Padded> materialise_padding(Lowering& lowering, int stage, Expr factor, int64_t slack, bool split_strides) {
   ExprPool& pool = *lowering.group.pool;
   const Stage& s = lowering.stage(stage);
   int load_id = factor.id;
@@ -159,7 +160,7 @@ std::optional<Padded> materialise_padding(Lowering& lowering, int stage, Expr fa
   if (load.kind != ExprKind::kLoad || (load.guarded && !is_zero(pool.node(load.args.back())))) return std::nullopt;
   IndexAlgebra algebra(pool, s.all_axes());
   const std::vector<Dim> shape = lowering.group.shape_of(load.operand);
-  const auto axes = walks_of(algebra, pool, load, shape.size(), s.axes.size());
+  const auto axes = walks_of(algebra, pool, load, shape.size(), s.axes.size(), split_strides);
   if (!axes) return std::nullopt;
   const bool strided = std::any_of(axes->begin(), axes->end(), [](const AxisWalk& a) { return a.stride > 1; });
   if (load.guarded ? !guards_bounds(algebra, pool, load, shape) : !strided) return std::nullopt;
@@ -169,10 +170,8 @@ std::optional<Padded> materialise_padding(Lowering& lowering, int stage, Expr fa
   for (const AxisWalk& axis : *axes) index.push_back(algebra.expr(axis.phase));
   for (const AxisWalk& axis : *axes) index.push_back(algebra.expr(axis.position));
   const int number = static_cast<int>(lowering.group.stages.size());
-  const Expr read = pool.load(kStageOperand + number, factor.dtype(), index);
-  const Expr value = substitute(s.value, {{factor.id, read}});
   lowering.group.stages.push_back(std::move(padded));
-  return Padded{number, value};
+  return Padded{number, std::move(index)};
 }
 
 }  // namespace tenon::codegen

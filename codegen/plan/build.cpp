@@ -1,6 +1,8 @@
 #include "codegen/plan/build.h"
 
 #include <algorithm>
+#include <atomic>
+#include <map>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -107,6 +109,8 @@ struct Module {
   const PlanOptions& options;
   BuiltPlan built;
   std::unordered_multimap<uint64_t, int32_t> by_hash;
+  /// Constants that setup steps make, by kernel, plan, what is read and dims.
+  std::map<std::vector<uint64_t>, std::vector<ValueIdx>> made_once;
 
   int32_t kernel(kir::Kernel kernel) {
     const uint64_t hash = kir::structural_hash(kernel);
@@ -151,6 +155,7 @@ class PlanBuilder {
   Result<bool> add_library(const Node& node, std::string& reason);
   Result<bool> add_generated(const Node& node, std::string& reason);
   Status add_dispatches(const Node& node, LoweredOp& op);
+  void add_setup(const Node& node, LoweredKernel& kernel, std::vector<ValueIdx>& temporaries);
   Status add_host_call(const Node& node, std::string reason);
   Status add_check(runtime::DimCheck::Kind kind, Dim first, Dim second, std::string node);
   Status add_facts(const Node& node);
@@ -417,6 +422,10 @@ Status PlanBuilder::add_dispatches(const Node& node, LoweredOp& op) {
     temporaries.push_back(append(std::move(value)));
   }
   for (LoweredKernel& kernel : op.kernels) {
+    if (kernel.once) {
+      add_setup(node, kernel, temporaries);
+      continue;
+    }
     Step step;
     step.kind = Step::Kind::kDispatch;
     step.node = node_name(node);
@@ -442,6 +451,40 @@ Status PlanBuilder::add_dispatches(const Node& node, LoweredOp& op) {
     ++module_.built.dispatches;
   }
   return {};
+}
+
+void PlanBuilder::add_setup(const Node& node, LoweredKernel& kernel, std::vector<ValueIdx>& temporaries) {
+  SetupStep step{.plan = plan_, .grid = kernel.grid.value(), .node = node_name(node)};
+  if (kernel.work.is_valid() && kernel.work.is_const()) step.work = kernel.work.value();
+  for (Dim d : kernel.dims) step.dims.push_back(d.value());
+  std::vector<uint64_t> key{reinterpret_cast<uint64_t>(plan_.get())};
+  std::vector<size_t> written;  // temporaries
+  for (size_t b = 0; b < kernel.bindings.size(); ++b) {
+    if (const int* t = std::get_if<int>(&kernel.bindings[b])) {
+      const auto temporary = static_cast<size_t>(*t);
+      step.bindings.emplace_back(temporaries[temporary]);
+      if (kernel.kernel.buffers[b].written) written.push_back(temporary);
+      else key.push_back(static_cast<uint64_t>(temporaries[temporary]));
+      continue;
+    }
+    const Tensor& constant = *ir::constant_of(std::get<const Value*>(kernel.bindings[b]));
+    step.bindings.emplace_back(constant);
+    key.push_back(reinterpret_cast<uint64_t>(constant.data()));
+  }
+  for (int64_t d : step.dims) key.push_back(static_cast<uint64_t>(d));
+  step.kernel = module_.kernel(std::move(kernel.kernel));
+  key.push_back(static_cast<uint64_t>(step.kernel));
+  key.push_back(static_cast<uint64_t>(step.grid));
+  std::vector<ValueIdx>& made = module_.made_once[key];
+  if (!made.empty()) {
+    for (size_t i = 0; i < written.size(); ++i) temporaries[written[i]] = made[i];
+    return;
+  }
+  for (size_t t : written) {
+    made.push_back(temporaries[t]);
+    plan_->values[static_cast<size_t>(temporaries[t])].storage = Storage::kConstant;
+  }
+  module_.built.setup.push_back(std::move(step));
 }
 
 Status PlanBuilder::add_host_call(const Node& node, std::string reason) {
@@ -523,6 +566,33 @@ Result<BuiltPlan> build_plan(const Graph& graph, const PlanOptions& options) {
   PlanBuilder builder(graph, module, nullptr);
   TENON_ASSIGN_OR_RETURN(module.built.plan, builder.build());
   return std::move(module.built);
+}
+
+Status run_setup(BuiltPlan& built, Executor& executor, const Interrupt& interrupt) {
+  for (SetupStep& step : built.setup) {
+    TENON_RETURN_IF_ERROR(interrupt.check().at("preparing constants"));
+    const runtime::PlanKernel& kernel = (*built.table)[static_cast<size_t>(step.kernel)];
+    std::vector<void*> pointers;
+    for (size_t b = 0; b < step.bindings.size(); ++b) {
+      const auto* made = std::get_if<ValueIdx>(&step.bindings[b]);
+      if (made == nullptr) {
+        pointers.push_back(const_cast<std::byte*>(std::get<Tensor>(step.bindings[b]).data()));
+        continue;
+      }
+      PlanValue& value = step.plan->values[static_cast<size_t>(*made)];
+      if (runtime::writes(kernel.access[b])) {
+        TENON_ASSIGN_OR_RETURN(value.constant, Tensor::empty(value.dtype, {step.plan->dims.insts[static_cast<size_t>(value.dims[0])].imm}));
+      }
+      pointers.push_back(std::get<Tensor>(value.constant).mutable_data());
+    }
+    std::atomic<int32_t> failed{0};
+    executor.parallel_for(step.grid, [&](int64_t begin, int64_t end, int) {
+      if (const int32_t code = kernel.fn(pointers.data(), step.dims.data(), begin, end); code != 0) failed = code;
+    });
+    if (failed != 0) return error(Code::kOutOfRange, "an index is outside its tensor").at(step.node);
+    step.bindings.clear();
+  }
+  return {};
 }
 
 }  // namespace tenon::codegen

@@ -5,6 +5,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "codegen/kernel_ir.h"
@@ -39,11 +40,22 @@ struct PlanOptions {
   Interrupt interrupt;              // asked before each node
 };
 
+/// A kernel that runs once, when the executable is made: it writes constants of a plan (packed weights) from other constants.
+struct SetupStep {
+  std::shared_ptr<runtime::Plan> plan;
+  int32_t kernel = -1;
+  std::vector<std::variant<Tensor, runtime::ValueIdx>> bindings;  // what is read, what is made or was made before
+  std::vector<int64_t> dims;
+  int64_t grid = 0, work = -1;
+  std::string node;
+};
+
 struct BuiltPlan {
   std::shared_ptr<const runtime::Plan> plan;
   std::vector<kir::Kernel> kernels;  // distinct ones, in the order of `table`
   /// The plan's and its bodies' kernels; the backend fills in the functions.
   std::shared_ptr<std::vector<runtime::PlanKernel>> table;
+  std::vector<SetupStep> setup;      // in order; until they have run, the constants that they make hold nothing
   std::vector<Placement> placement;  // nodes of bodies included, outer nodes first
   int dispatches = 0;
 };
@@ -51,5 +63,8 @@ struct BuiltPlan {
 /// Plans a graph after passes: a dispatch for each kernel of a node that lowers, views for reshapes, host calls for the
 /// rest. Equal kernels are kept once. Never fails because of one node: that one runs on the host, its placement says why.
 Result<BuiltPlan> build_plan(const ir::Graph& graph, const PlanOptions& options);
+
+/// Executes the setup steps of a plan whose kernels are compiled. What they read stays alive only where the plan needs it too.
+Status run_setup(BuiltPlan& built, Executor& executor, const Interrupt& interrupt);
 
 }  // namespace tenon::codegen

@@ -9,13 +9,12 @@ using ir::Dim;
 using ir::Expr;
 using ir::ExprKind;
 using ir::ExprNode;
+using ir::ExprPool;
 using ir::ScalarOp;
 using kir::LoopKind;
 using kir::ValueId;
 
 namespace {
-
-constexpr int64_t kPackedRowsBytes = 256 << 10;  // of A, when it has to be packed: on the stack, in the L2 cache
 
 /// The product's two factors. Which is A and which is B: see classify().
 Status factors(const Stage& s, Expr value, Contraction& c) {
@@ -44,12 +43,6 @@ Status classify(Contraction& c) {
   return {};
 }
 
-std::vector<Dim> extents_of(const Contraction& c, const std::vector<int>& axes) {
-  std::vector<Dim> out;
-  for (int a : axes) out.push_back(c.axes[static_cast<size_t>(a)]);
-  return out;
-}
-
 /// Sets `wide` when B's offset allows it: N is (row, column), read at pitch * row + column.
 void choose_wide(Contraction& c) {
   const ExprNode& load = c.b.node();
@@ -67,7 +60,7 @@ void choose_wide(Contraction& c) {
     if (atom.axis == c.n_axes[0]) row = t.coefficient;
     if (atom.axis == c.n_axes[1]) column = t.coefficient;
   }
-  c.wide = column.is_const(1) && ir::known_le(c.axes[static_cast<size_t>(c.n_axes[1])], row);
+  if (column.is_const(1) && ir::known_le(c.axes[static_cast<size_t>(c.n_axes[1])], row)) c.b_mode = Contraction::B::kWide;
   c.pitch = row;
 }
 
@@ -82,8 +75,8 @@ bool plain_offset(const Contraction& c, Expr e) {
 }
 
 /// Replaces the M, N and K axes by one flat axis each, numbered after all others. Wide: B alone gets a flat N, which runs
-/// over image rows, and K stays as it is.
-void flatten_groups(Contraction& c) {
+/// over image rows. `keep_k`: K's loops stay as they are.
+void flatten_groups(Contraction& c, bool keep_k) {
   ir::ExprPool& pool = *c.a.pool;
   std::vector<int> k_axes;
   for (size_t a = c.outer; a < c.axes.size(); ++a) k_axes.push_back(static_cast<int>(a));
@@ -103,27 +96,30 @@ void flatten_groups(Contraction& c) {
   };
   c.m_axis = base, c.n_axis = base + 1, c.k_axis = base + 2;
   c.m = flatten(c.m_axes, c.m_axis);
-  if (c.wide) {
+  if (keep_k) {
+    c.k = ir::product(extents_of(c, k_axes));
+    for (int a : k_axes) replacement[static_cast<size_t>(a)] = pool.index(a);
+    c.k_axes = k_axes;
+  } else {
+    c.k = flatten(k_axes, c.k_axis);
+    c.k_axes = {c.k_axis};
+  }
+  if (c.wide()) {
     const Dim rows = c.axes[static_cast<size_t>(c.n_axes[0])], columns = c.axes[static_cast<size_t>(c.n_axes[1])];
     c.n = (rows - 1) * c.pitch + columns;
     if (!ir::known_le(1, rows)) c.n = ir::max(c.n, 0);
-    c.k = ir::product(extents_of(c, k_axes));
-    for (int a : k_axes) replacement[static_cast<size_t>(a)] = pool.index(a);
     for (int a : c.n_axes) replacement[static_cast<size_t>(a)] = pool.index(a);
-    c.k_axes = k_axes;
   } else {
     c.n = flatten(c.n_axes, c.n_axis);
-    c.k = flatten(k_axes, c.k_axis);
-    c.k_axes = {c.k_axis};
   }
   std::vector<Dim> extents = c.axes;
   extents.insert(extents.end(), {c.m, c.n, c.k});
   IndexAlgebra algebra(pool, extents);
   for (Expr* e : {&c.a, &c.b, &c.post}) {
-    if (c.wide && e == &c.b) {
+    if (c.wide() && e == &c.b) {
       replacement[static_cast<size_t>(c.n_axes[0])] = pool.constant_int(DType::kI64, 0);
       replacement[static_cast<size_t>(c.n_axes[1])] = pool.index(c.n_axis);
-    } else if (c.wide) {
+    } else if (c.wide()) {
       for (int a : c.n_axes) replacement[static_cast<size_t>(a)] = pool.index(a);
     }
     *e = algebra.simplify(pool.copy(*e, [&](const ExprNode& node, std::span<const Expr>) -> Expr {
@@ -133,10 +129,10 @@ void flatten_groups(Contraction& c) {
   c.extents = std::move(extents);
 }
 
-/// A bare load whose offset is affine, with the given axis only as an index: cheap to address in the inner loop.
-bool direct_load(const Contraction& c, Expr e, int axis, int unit_axis) {
+/// A bare load whose offset is affine, with the given axes only as indices: cheap to address in the inner loops.
+bool direct_load(const Contraction& c, Expr e, const std::vector<int>& axes, int unit_axis) {
   const ExprNode& node = e.node();
-  if (node.kind != ExprKind::kLoad || node.guarded || node.operand >= kStageOperand) return false;
+  if (node.kind != ExprKind::kLoad || node.guarded) return false;
   IndexAlgebra algebra(*e.pool, c.extents);
   const Affine offset = algebra.affine({e.pool, node.args[0]});
   bool unit = unit_axis < 0;
@@ -150,63 +146,10 @@ bool direct_load(const Contraction& c, Expr e, int axis, int unit_axis) {
     visit({e.pool, t.atom}, [&](int, const ExprNode& n) {
       checked |= n.kind == ExprKind::kLoad || n.kind == ExprKind::kCheckedIndex;
     });
-    if (checked || uses_axis({e.pool, t.atom}, axis) || (unit_axis >= 0 && uses_axis({e.pool, t.atom}, unit_axis))) return false;
+    const bool inside = std::any_of(axes.begin(), axes.end(), [&](int axis) { return uses_axis({e.pool, t.atom}, axis); });
+    if (checked || inside || (unit_axis >= 0 && uses_axis({e.pool, t.atom}, unit_axis))) return false;
   }
   return unit;
-}
-
-int64_t round_up(int64_t x, int64_t unit) { return (x + unit - 1) / unit * unit; }
-
-/// Register tile: MR rows of `vectors` vectors. Tall tiles of few vectors load more per product; wide ones pad more.
-void choose_tile(Contraction& c, const Target& target, int lanes) {
-  struct Tile {
-    int rows, vectors;
-    double efficiency;
-  };
-  const std::vector<Tile> tiles = target.vector_registers >= 32
-                                      ? std::vector<Tile>{{6, 4, 1.0}, {12, 2, 0.8}, {14, 1, 0.7}}
-                                      : std::vector<Tile>{{target.has_fma ? 6 : 4, 2, 1.0}, {8, 1, 0.75}};
-  double best = 0;
-  for (const Tile& t : tiles) {
-    const int64_t width = static_cast<int64_t>(t.vectors) * lanes;
-    double cost = 1 / t.efficiency;
-    if (c.n.is_const() && c.n.value() > 0) cost *= static_cast<double>(round_up(c.n.value(), width)) / static_cast<double>(c.n.value());
-    int64_t rows = t.rows;
-    if (c.m.is_const() && c.m.value() > 0) {
-      const int64_t count = (c.m.value() + rows - 1) / rows;
-      rows = (c.m.value() + count - 1) / count;
-      cost *= static_cast<double>(rows * count) / static_cast<double>(c.m.value());
-    }
-    if (best != 0 && cost >= best) continue;
-    best = cost;
-    c.tile_rows = rows;
-    c.tile_lanes = width;
-  }
-}
-
-void choose_blocks(Contraction& c, const Target& target) {
-  const int64_t bytes = bits(c.acc_dtype) / 8;
-  const int64_t k_max = std::clamp<int64_t>(target.l2_bytes / 4 / (c.tile_lanes * bytes), 64, 768);
-  if (c.k.is_const()) {
-    const int64_t k = std::max<int64_t>(1, c.k.value()), blocks = (k + k_max - 1) / k_max;
-    c.k_block = (k + blocks - 1) / blocks;
-  } else {
-    c.k_block = std::min<int64_t>(k_max, 256);
-  }
-  c.one_k_block = c.k.is_const() && c.k.value() <= c.k_block;
-  const int64_t m_max = std::max<int64_t>(c.tile_rows, target.l2_bytes / 4 / (c.tile_lanes * bytes) / c.tile_rows * c.tile_rows);
-  c.m_block = round_up(std::min<int64_t>(m_max, 96), c.tile_rows);
-  if (!c.m.is_const()) return;
-  const int64_t m = std::max<int64_t>(1, c.m.value());
-  int64_t block = std::min(m_max, round_up(m, c.tile_rows));
-  const Dim others = ir::product(extents_of(c, c.batch_axes)) * ir::ceil_div(c.n, c.tile_lanes);
-  // Every block of M packs its tile of B again, so blocks are large; a wide B is not packed at all.
-  const int64_t wanted = c.wide ? 32 : 8;
-  if (others.is_const() && others.value() > 0 && others.value() * ((m + block - 1) / block) < wanted) {
-    const int64_t chunks = (wanted + others.value() - 1) / others.value();
-    block = std::min(block, std::max(4 * c.tile_rows, round_up((m + chunks - 1) / chunks, c.tile_rows)));
-  }
-  c.m_block = std::min(block, round_up(m, c.tile_rows));
 }
 
 /// The output axis and divisor of some quotient in `value` by which the axis, of an extent that it divides, falls into two: the
@@ -245,75 +188,192 @@ void split_axis(Stage& s, int axis, int64_t inner) {
   }
 }
 
-Result<Contraction> prepare(Lowering& lowering, int stage, Expr stage_value, int padded) {
+/// The operand that stands for packed panels has the stage's own axes: batch, then K, then N.
+struct PackedForm {
+  std::vector<int> batch_axes, n_axes;
+  std::vector<Dim> shape;
+};
+
+/// Sorts the axes of B as they are in the stage; nullopt when B is no constant matrix.
+std::optional<PackedForm> packed_form(const Lowering& lowering, const Stage& s, Expr a, Expr b) {
+  if (!reads_constants(lowering, b)) return std::nullopt;
+  PackedForm form;
+  bool suffix = true;
+  for (int axis = static_cast<int>(s.axes.size()) - 1; axis >= 0; --axis) {
+    const bool in_a = uses_axis(a, axis), in_b = uses_axis(b, axis);
+    suffix = suffix && in_b && !in_a;
+    if (suffix) form.n_axes.insert(form.n_axes.begin(), axis);
+    else if (in_b) form.batch_axes.insert(form.batch_axes.begin(), axis);
+  }
+  if (form.n_axes.empty()) return std::nullopt;
+  for (int axis : form.batch_axes) form.shape.push_back(s.axes[static_cast<size_t>(axis)]);
+  form.shape.insert(form.shape.end(), s.reduce_axes.begin(), s.reduce_axes.end());
+  for (int axis : form.n_axes) form.shape.push_back(s.axes[static_cast<size_t>(axis)]);
+  const bool fixed = std::all_of(form.shape.begin(), form.shape.end(), [](Dim d) { return d.is_const() && d.value() > 0; });
+  return fixed ? std::optional(form) : std::nullopt;
+}
+
+Expr packed_load(const Stage& s, const PackedForm& form, Expr b) {
+  ExprPool& pool = *b.pool;
+  std::vector<Expr> index;
+  for (int axis : form.batch_axes) index.push_back(pool.index(axis));
+  for (size_t i = 0; i < s.reduce_axes.size(); ++i) index.push_back(pool.index(static_cast<int>(s.axes.size() + i)));
+  for (int axis : form.n_axes) index.push_back(pool.index(axis));
+  return pool.load(kPackedOperand, b.dtype(), index);
+}
+
+/// Strides of the batch axes in B's flat offset, counted in matrices.
+Status set_b_batch(Contraction& c) {
+  IndexAlgebra algebra(*c.b.pool, c.extents);
+  const Affine offset = algebra.affine({c.b.pool, c.b.node().args[0]});
+  const int64_t matrix = c.k.value() * c.n.value();
+  for (const Affine::Term& t : offset.terms) {
+    const ExprNode& atom = c.b.pool->node(t.atom);
+    if (atom.kind != ExprKind::kIndex || !t.coefficient.is_const()) return error(Code::kUnsupported, "B's batch axes are not plain");
+    if (std::find(c.batch_axes.begin(), c.batch_axes.end(), atom.axis) == c.batch_axes.end()) continue;
+    if (t.coefficient.value() % matrix != 0) return error(Code::kUnsupported, "B's batch axes are not outermost");
+    c.b_batch.emplace_back(atom.axis, t.coefficient.value() / matrix);
+  }
+  return {};
+}
+
+Result<Contraction> prepare(Lowering& lowering, int stage, Expr stage_value, int padded, const PackedForm* form) {
   const Stage& s = lowering.stage(stage);
   Contraction c;
   c.padded = padded;
   c.axes = s.all_axes();
   c.acc_dtype = s.acc_dtype;
-  Expr value = flatten_loads(stage_value, c.axes, shapes(lowering));
-  c.post = flatten_loads(s.post, c.axes, shapes(lowering));
+  c.lanes = lowering.target.lanes(bits(c.acc_dtype));
+  const auto stored = shapes(lowering);
+  const auto shape_of = [&](int operand) { return operand == kPackedOperand ? &form->shape : stored(operand); };
+  Expr value = flatten_loads(stage_value, c.axes, shape_of);
+  c.post = flatten_loads(s.post, c.axes, stored);
   Expr* roots[] = {&value, &c.post};
   c.outer = static_cast<size_t>(merge_axes(*lowering.group.pool, roots, c.axes, static_cast<int>(s.axes.size())));
   TENON_RETURN_IF_ERROR(factors(s, value, c));
   TENON_RETURN_IF_ERROR(classify(c));
-  if (plain_offset(c, c.a)) choose_wide(c);
-  flatten_groups(c);
-  if (c.m.is_const() && c.m.value() <= 1) return error(Code::kUnsupported, "one row");
+  if (form != nullptr) c.b_mode = Contraction::B::kPacked;
+  else if (plain_offset(c, c.a)) choose_wide(c);
+  bool keep_k = c.wide();
+  if (c.packed()) {
+    // K's loops stay where A is read in place through them.
+    Contraction kept = c;
+    flatten_groups(kept, true);
+    keep_k = kept.a.dtype() == kept.acc_dtype && direct_load(kept, kept.a, kept.k_axes, -1);
+  }
+  flatten_groups(c, keep_k);
+  if (c.packed()) TENON_RETURN_IF_ERROR(set_b_batch(c));
+  if (c.m.is_const() && c.m.value() <= 1 && !c.packed()) return error(Code::kUnsupported, "one row");
   if (c.k.is_const() && c.k.value() <= 2) return error(Code::kUnsupported, "{} products an element", c.k.value());
   if (!(c.m * c.n * c.k).is_valid()) return error(Code::kUnsupported, "extents overflow");
-  choose_tile(c, lowering.target, lowering.target.lanes(bits(c.acc_dtype)));
-  choose_blocks(c, lowering.target);
   c.fma = lowering.target.has_fma && (c.acc_dtype == DType::kF32 || c.acc_dtype == DType::kF64);
-  if (c.wide) {
-    c.a_direct = true;
-    c.one_k_block = true;
-    return c;
-  }
-  c.a_direct = c.a.dtype() == c.acc_dtype && direct_load(c, c.a, c.k_axis, -1);
-  if (!c.a_direct) {
-    const int64_t rows = kPackedRowsBytes / (c.k_block * bits(c.acc_dtype) / 8) / c.tile_rows * c.tile_rows;
-    c.m_block = std::min(c.m_block, std::max(rows, c.tile_rows));
-  }
-  c.b_contiguous = direct_load(c, c.b, c.k_axis, c.n_axis) && c.b.dtype() == c.acc_dtype;
+  c.a_direct = c.wide() || (c.a.dtype() == c.acc_dtype && direct_load(c, c.a, c.k_axes, -1));
+  choose_tile(c, lowering.target);
+  choose_blocks(c, lowering.target);
+  c.b_contiguous = c.b_mode == Contraction::B::kHere && direct_load(c, c.b, c.k_axes, c.n_axis) && c.b.dtype() == c.acc_dtype;
   c.direct_rows = c.b_contiguous ? 2 * c.tile_rows : 0;
   return c;
 }
 
+bool is_affine_in_last(const Lowering& lowering, const Stage& s, Expr b, int axis) {
+  const Expr flat = flatten_loads(b, s.all_axes(), shapes(lowering));
+  const ExprNode& load = flat.node();
+  if (load.kind != ExprKind::kLoad) return false;
+  IndexAlgebra algebra(*b.pool, s.all_axes());
+  for (const Affine::Term& t : algebra.affine({b.pool, load.args[0]}).terms) {
+    const ExprNode& atom = b.pool->node(t.atom);
+    if (atom.kind == ExprKind::kIndex && atom.axis == axis) return t.coefficient.is_const(1);
+  }
+  return false;
+}
+
+/// B as panels. A padded image that A reads is stored once with its zeros.
+Result<Contraction> prepare_packed(Lowering& lowering, int stage) {
+  const Stage s = lowering.stage(stage);
+  Contraction probe;
+  TENON_RETURN_IF_ERROR(factors(s, s.value, probe));
+  if (s.axes.empty()) return error(Code::kUnsupported, "one output element");
+  const int last = static_cast<int>(s.axes.size()) - 1;
+  Expr a = probe.a, b = probe.b;
+  if (uses_axis(a, last)) std::swap(a, b);
+  const std::optional<PackedForm> form = packed_form(lowering, s, a, b);
+  if (!form) return error(Code::kUnsupported, "B is not constant");
+  const auto product_of = [&](Expr x) { return x * packed_load(s, *form, b); };
+  std::optional<Padded> padded = materialise_padding(lowering, stage, a, 0, false);
+  std::optional<Result<Contraction>> found;
+  if (padded) {
+    found = prepare(lowering, stage, product_of(lowering.group.pool->load(kStageOperand + padded->stage, a.dtype(), padded->index)), padded->stage, &*form);
+    if (!found->ok() || !(*found)->a_direct) {
+      lowering.group.stages.pop_back();
+      padded.reset();
+    }
+  }
+  if (!padded) found = prepare(lowering, stage, product_of(a), -1, &*form);
+  if (!found->ok()) return std::move(*found);
+  Contraction c = std::move(**found);
+  if (c.m.is_const(1) && is_affine_in_last(lowering, s, b, static_cast<int>(s.all_axes().size()) - 1))
+    return error(Code::kUnsupported, "one row, and B lies along K");
+  c.packed_stage = add_packed_stage(lowering, stage, b, form->batch_axes, form->n_axes, c.tile_lanes);
+  const Expr at[] = {lowering.group.pool->constant_int(DType::kI64, 0)};
+  c.b = lowering.group.pool->load(kStageOperand + c.packed_stage, b.dtype(), at);
+  return c;
+}
+
 /// A padded image is stored once with its zeros: B then needs no guards, and often no packing.
-Result<Contraction> prepare_padded(Lowering& lowering, int stage) {
+Result<Contraction> prepare_here(Lowering& lowering, int stage) {
   const Expr value = lowering.stage(stage).value;
-  TENON_ASSIGN_OR_RETURN(Contraction c, prepare(lowering, stage, value, -1));
+  TENON_ASSIGN_OR_RETURN(Contraction c, prepare(lowering, stage, value, -1, nullptr));
   constexpr int64_t kSlack = 64;  // the widest tile
   for (int f : value.node().args) {
-    const std::optional<Padded> padded = materialise_padding(lowering, stage, {value.pool, f}, kSlack);
+    const Expr factor{value.pool, f};
+    const std::optional<Padded> padded = materialise_padding(lowering, stage, factor, kSlack, true);
     if (!padded) continue;
-    Result<Contraction> better = prepare(lowering, stage, padded->value, padded->stage);
+    const Expr read = value.pool->load(kStageOperand + padded->stage, factor.dtype(), padded->index);
+    Result<Contraction> better = prepare(lowering, stage, substitute(value, {{f, read}}), padded->stage, nullptr);
     if (better.ok()) return better;
     lowering.group.stages.pop_back();
   }
   return c;
 }
 
+std::string describe(const Contraction& c) {
+  std::string text = fmt::format("contraction {}x{}", c.tile_rows, c.tile_lanes);
+  if (c.packed()) text += " packed";
+  return text;
+}
+
 }  // namespace
+
+std::vector<Dim> extents_of(const Contraction& c, const std::vector<int>& axes) {
+  std::vector<Dim> out;
+  for (int a : axes) out.push_back(c.axes[static_cast<size_t>(a)]);
+  return out;
+}
 
 Status schedule_contraction(Lowering& lowering, int stage) {
   if (lowering.gpu()) return error(Code::kUnsupported, "GPU: one element an invocation");
   const Stage whole = lowering.stage(stage);
+  const size_t stages = lowering.group.stages.size();
   if (const auto groups = divided_axis(whole)) split_axis(lowering.stage(stage), groups->first, groups->second);
-  Result<Contraction> prepared = prepare_padded(lowering, stage);
+  Result<Contraction> prepared = prepare_packed(lowering, stage);
   if (!prepared.ok()) {
+    lowering.group.stages.resize(stages);
+    prepared = prepare_here(lowering, stage);
+  }
+  if (!prepared.ok()) {
+    lowering.group.stages.resize(stages);
     lowering.stage(stage) = whole;
     return std::move(prepared).status();
   }
   const Contraction c = std::move(*prepared);
-  if (c.padded >= 0) TENON_RETURN_IF_ERROR(schedule_map(lowering, std::span<const int>(&c.padded, 1)));
+  for (int added : {c.packed_stage, c.padded})
+    if (added >= 0) TENON_RETURN_IF_ERROR(schedule_map(lowering, std::span<const int>(&added, 1)));
   const Expr reads[] = {c.a, c.b, c.post};
   KernelWriter writer(lowering, "contraction", reads, std::span<const int>(&stage, 1));
   const Dim batch = ir::product(extents_of(c, c.batch_axes));
   ContractionEmitter(c, writer, writer.output(stage)).emit();
-  writer.finish(batch * ir::ceil_div(c.m, c.m_block) * ir::ceil_div(c.n, c.tile_lanes), batch * c.m * c.n * c.k * 2);
-  lowering.out.implementation = "contraction " + std::to_string(c.tile_rows) + "x" + std::to_string(c.tile_lanes);
+  writer.finish(batch * ir::ceil_div(c.m, c.m_block) * c.n_tiles(), batch * c.m * c.n * c.k * 2);
+  lowering.out.implementation = describe(c);
   return {};
 }
 

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <algorithm>
 #include <vector>
 
 #include "codegen/schedule/schedule.h"
@@ -12,7 +11,7 @@ namespace tenon::codegen {
 /// tile_rows × tile_lanes sums; the blocking is that of Goto & van de Geijn, "Anatomy of High-Performance Matrix
 /// Multiplication" (2008), with the panel of B in the L2 cache.
 struct Contraction {
-  ir::Expr a, b, post;              // over the batch axes and the flat axes m_axis, n_axis, k_axis
+  ir::Expr a, b, post;              // over the batch axes and the flat axes m_axis, n_axis, and K's loops
   std::vector<ir::Dim> axes;        // output axes (the first `outer`), then reduce axes
   std::vector<ir::Dim> extents;     // axes, then M, N, K
   size_t outer = 0;
@@ -20,20 +19,52 @@ struct Contraction {
   int m_axis = 0, n_axis = 0, k_axis = 0;
   ir::Dim m, n, k;
   DType acc_dtype = DType::kInvalid;
-  std::vector<int> k_axes;          // the loops over K: k_axis, or (wide) the reduce axes themselves
-  /// Wide: N's two axes are a window's rows and columns over a padded image, whose rows are `pitch` apart. The flat N runs
-  /// over whole image rows, so that B is read in place; the columns beyond the window's last are computed and dropped.
-  bool wide = false;
+  std::vector<int> k_axes;          // the loops over K, outermost first: k_axis alone, or the reduce axes themselves
+
+  /// How B is read. kPacked: from panels of K × tile_lanes that a kernel of their own makes, once when B is constant. kWide: N's
+  /// two axes are a window's rows and columns over a padded image, whose rows are `pitch` apart; the flat N runs over whole
+  /// image rows, so that B is read in place, and the columns beyond the window's last are computed and dropped. kHere: in
+  /// place for few rows of A, else from a panel that each block of the grid packs for itself.
+  enum class B : uint8_t { kHere, kWide, kPacked } b_mode = B::kHere;
+  bool packed() const { return b_mode == B::kPacked; }
+  bool wide() const { return b_mode == B::kWide; }
   ir::Dim pitch;
   int padded = -1;                  // the stage made for the padded image
-  int64_t tile_rows = 0, tile_lanes = 0, k_block = 0, m_block = 0;
+  int packed_stage = -1;
+  std::vector<std::pair<int, int64_t>> b_batch;  // kPacked: batch axes that B has, and their strides in matrices
+
+  int64_t tile_rows = 0, tile_lanes = 0, lanes = 0;  // lanes: of one vector
+  std::vector<int64_t> rest_rows;   // tiles for the rows that are left, in order
+  int64_t k_step = 0;               // of the outermost loop over K; one block: all of it
+  int64_t k_block = 0;              // elements of K that a block has at most
+  int64_t m_block = 0;
   bool one_k_block = false;
+  bool post_in_registers = false;   // the sums never reach memory: `post` is cheap enough to be in every tile's code
+  bool n_outer = false;             // tiles of N vary slowest in the grid
   bool a_direct = false;            // A's scalars are read in place; else packed, rows of k_block
-  bool b_contiguous = false;        // B's rows can be read in place; else, and for many rows of A, packed as k_block × tile_lanes
-  int64_t direct_rows = 0;          // up to so many rows of A, packing does not pay
+  bool b_contiguous = false;        // kHere: B's rows can be read in place
+  int64_t direct_rows = 0;          // kHere: up to so many rows of A, packing does not pay
   bool fma = false;
-  bool is_k(int axis) const { return std::find(k_axes.begin(), k_axes.end(), axis) != k_axes.end(); }
+
+  ir::Dim n_tiles() const { return ir::ceil_div(n, tile_lanes); }
+  bool is_k(int axis) const;
 };
+
+/// Extents of some of the axes.
+std::vector<ir::Dim> extents_of(const Contraction& c, const std::vector<int>& axes);
+
+/// Register tile and blocks, from the extents, the target's registers and caches.
+void choose_tile(Contraction& c, const Target& target);
+void choose_blocks(Contraction& c, const Target& target);
+
+/// B packed: its factor of the stage, before loads are flattened, is replaced by a load that stands for the panels.
+inline constexpr int kPackedOperand = kStageOperand - 192;
+/// Whether every operand that `e` reads is a constant.
+bool reads_constants(const Lowering& lowering, ir::Expr e);
+/// Adds the stage [batch…, tiles of N, K…, tile_lanes] that holds `factor` (over the stage's axes, of which `k_axes` are
+/// reduced and `n_axes` are N) with zeros beyond N. Returns its number.
+int add_packed_stage(Lowering& lowering, int stage, ir::Expr factor, std::span<const int> batch_axes,
+                     std::span<const int> n_axes, int64_t tile_lanes);
 
 /// Writes the kernel: grid over batch, blocks of M and tiles of N.
 class ContractionEmitter {
@@ -43,31 +74,50 @@ class ContractionEmitter {
   void emit();
 
  private:
+  using Body = std::function<void()>;
+  /// One register tile: its first row in the block, how many rows, how many lanes, and whether N cuts it off.
+  struct Tile {
+    kir::ValueId row;
+    int64_t rows, lanes;
+    bool edge;
+  };
+  /// Where a tile's rows of A begin: base (equal ones are one value) + displacement, and what is added along K.
+  struct RowsOfA {
+    std::vector<kir::ValueId> base;
+    std::vector<int64_t> displacement;
+    ir::Expr along_k;
+  };
   void bind_grid();
-  void whole_or_edge(const std::function<void(bool edge)>& body);
-  void choose_direct(const std::function<void()>& body);
-  void block_of_k(kir::ValueId k0, kir::ValueId k_count);
+  void whole_or_edge(const std::function<void(int64_t lanes, bool edge)>& body);
+  void choose_direct(const Body& body);
+  void block_of_k(kir::ValueId k0, kir::ValueId k_end);
+  void tiles_of_rows(int64_t lanes, bool edge);
   void pack_b(kir::ValueId k0, kir::ValueId k_count);
   void pack_a(kir::ValueId k0, kir::ValueId k_count);
-  void register_tile(kir::ValueId row, kir::ValueId k0, kir::ValueId k_count);
-  void epilogue();
-  void epilogue_row(kir::ValueId row, std::vector<kir::ValueId> index);
+  void register_tile(const Tile& tile, kir::ValueId k0, kir::ValueId k_end);
+  RowsOfA rows_of(const Tile& tile);
+  void epilogue_from_sums();
+  void finish_row(kir::ValueId row, kir::ValueId lane, kir::ValueId sum, kir::ValueId inside);
+  std::vector<kir::ValueId> bind_row(kir::ValueId row);
+  kir::ValueId row_base(std::vector<kir::ValueId> index);
   void epilogue_row_wide(kir::ValueId row, std::vector<kir::ValueId> index);
-  std::vector<kir::ValueId> over_k(size_t axis, kir::ValueId lo, kir::ValueId hi, std::span<const kir::ValueId> carried,
-                                   const std::function<std::vector<kir::ValueId>(std::span<const kir::ValueId>)>& body);
+  std::vector<kir::ValueId> over_k(size_t axis, kir::ValueId lo, kir::ValueId hi, kir::ValueId flat, std::span<const kir::ValueId> carried,
+                                   const std::function<std::vector<kir::ValueId>(kir::ValueId flat, std::span<const kir::ValueId>)>& body);
+  kir::ValueId b_value(kir::ValueId flat_k, kir::ValueId lane, kir::ValueId inside);
   void split_a_offset(ir::Expr& base, ir::Expr& along_k);
   kir::ValueId multiply_add(kir::ValueId x, kir::ValueId y, kir::ValueId sum);
   kir::ValueId minimum(kir::ValueId x, kir::ValueId y) { return b_.op(ir::ScalarOp::kMin, {x, y}); }
   kir::ValueId zero() { return constant(b_, c_.acc_dtype, {}); }
+  /// Product of the extents of K's loops after `axis`.
+  ir::Dim inner_k(size_t axis) const;
 
   const Contraction& c_;
   Emitter& em_;
   kir::KernelBuilder& b_;
   int output_;
   int panel_ = -1, rows_of_a_ = -1, sums_ = -1;
-  bool edge_ = false;               // emitting the code for a tile that N cuts off
   bool direct_ = false;             // emitting the code that reads B in place
-  kir::ValueId m0_ = -1, n0_ = -1, m_count_ = -1, n_count_ = -1;
+  kir::ValueId m0_ = -1, n0_ = -1, m_count_ = -1, n_count_ = -1, k0_ = -1, k_end_ = -1, panel_base_ = -1;
   std::vector<kir::ValueId> output_index_;  // by output axis; batch ones are set
 };
 

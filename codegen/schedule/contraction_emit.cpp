@@ -10,32 +10,36 @@ using kir::LoopKind;
 using kir::ValueId;
 
 namespace {
-constexpr int64_t kUnrolledTaps = 4;  // a window's innermost axis
+constexpr int64_t kUnrolledTaps = 8;  // an innermost loop over K of so few trips
 }
 
+bool Contraction::is_k(int axis) const { return std::find(k_axes.begin(), k_axes.end(), axis) != k_axes.end(); }
+
 void ContractionEmitter::emit() {
-  if (!c_.wide && (!c_.m.is_const() || c_.m.value() > c_.direct_rows)) panel_ = b_.add_local("b_panel", c_.acc_dtype, c_.k_block * c_.tile_lanes);
+  const bool packs_b = c_.b_mode == Contraction::B::kHere && (!c_.m.is_const() || c_.m.value() > c_.direct_rows);
+  if (packs_b) panel_ = b_.add_local("b_panel", c_.acc_dtype, c_.k_block * c_.tile_lanes);
   if (!c_.a_direct) rows_of_a_ = b_.add_local("a_rows", c_.acc_dtype, c_.m_block * c_.k_block);
-  sums_ = b_.add_local("sums", c_.acc_dtype, c_.m_block * c_.tile_lanes);
+  if (!c_.post_in_registers) sums_ = b_.add_local("sums", c_.acc_dtype, c_.m_block * c_.tile_lanes);
   bind_grid();
+  const ValueId end = em_.dim(c_.extents[static_cast<size_t>(c_.k_axes[0])]);
   if (c_.one_k_block) {
-    choose_direct([&] { block_of_k(b_.i64(0), em_.dim(c_.k)); });
+    choose_direct([&] { block_of_k(b_.i64(0), end); });
   } else {
     const ValueId count = b_.mul(m_count_, b_.i64(c_.tile_lanes));
     em_.loop(LoopKind::kVector, b_.i64(0), count, 1, [&](ValueId i) { b_.store(sums_, i, zero()); });
     choose_direct([&] {
-      em_.loop(LoopKind::kSerial, b_.i64(0), em_.dim(c_.k), c_.k_block, [&](ValueId k0) {
-        block_of_k(k0, minimum(b_.i64(c_.k_block), b_.sub(em_.dim(c_.k), k0)));
-      });
+      em_.loop(LoopKind::kSerial, b_.i64(0), end, c_.k_step,
+               [&](ValueId k0) { block_of_k(k0, minimum(b_.add(k0, b_.i64(c_.k_step)), end)); });
     });
   }
-  epilogue();
+  if (!c_.post_in_registers) epilogue_from_sums();
 }
 
 /// Whether B is read in place: known when M is constant or B cannot be, else decided by the kernel.
-void ContractionEmitter::choose_direct(const std::function<void()>& body) {
-  direct_ = c_.wide || (c_.m.is_const() && c_.m.value() <= c_.direct_rows);
-  if (c_.wide || c_.m.is_const() || c_.direct_rows == 0) {
+void ContractionEmitter::choose_direct(const Body& body) {
+  const bool decided = c_.b_mode != Contraction::B::kHere || c_.m.is_const() || c_.direct_rows == 0;
+  direct_ = c_.wide() || (c_.b_mode == Contraction::B::kHere && c_.m.is_const() && c_.m.value() <= c_.direct_rows);
+  if (decided) {
     body();
     return;
   }
@@ -54,62 +58,95 @@ void ContractionEmitter::choose_direct(const std::function<void()>& body) {
 void ContractionEmitter::bind_grid() {
   std::vector<Dim> grid;
   for (int a : c_.batch_axes) grid.push_back(c_.axes[static_cast<size_t>(a)]);
-  grid.push_back(ir::ceil_div(c_.m, c_.m_block));
-  grid.push_back(ir::ceil_div(c_.n, c_.tile_lanes));
+  const Dim blocks = ir::ceil_div(c_.m, c_.m_block), tiles = c_.n_tiles();
+  grid.push_back(c_.n_outer ? tiles : blocks);
+  grid.push_back(c_.n_outer ? blocks : tiles);
   const std::vector<ValueId> index = em_.unflatten(b_.grid_index(), grid);
+  const size_t last = index.size() - 1;
+  const ValueId block = index[c_.n_outer ? last : last - 1], tile = index[c_.n_outer ? last - 1 : last];
   output_index_.assign(c_.outer, -1);
   for (size_t i = 0; i < c_.batch_axes.size(); ++i) {
     em_.bind(c_.batch_axes[i], index[i]);
     output_index_[static_cast<size_t>(c_.batch_axes[i])] = index[i];
   }
-  m0_ = b_.mul(index[index.size() - 2], b_.i64(c_.m_block));
-  n0_ = b_.mul(index.back(), b_.i64(c_.tile_lanes));
+  m0_ = b_.mul(block, b_.i64(c_.m_block));
+  n0_ = b_.mul(tile, b_.i64(c_.tile_lanes));
   m_count_ = minimum(b_.i64(c_.m_block), b_.sub(em_.dim(c_.m), m0_));
   if (c_.m.is_const() && c_.m.value() <= c_.m_block) m_count_ = em_.dim(c_.m);
   n_count_ = minimum(b_.i64(c_.tile_lanes), b_.sub(em_.dim(c_.n), n0_));
   if (c_.n.is_const() && c_.n.value() % c_.tile_lanes == 0) n_count_ = b_.i64(c_.tile_lanes);
+  if (c_.n.is_const() && c_.n.value() < c_.tile_lanes) n_count_ = em_.dim(c_.n);
+  if (!c_.packed()) return;
+  ValueId matrix = b_.i64(0);
+  for (const auto& [axis, stride] : c_.b_batch)
+    matrix = b_.add(matrix, b_.mul(output_index_[static_cast<size_t>(axis)], b_.i64(stride)));
+  const ValueId panel = b_.add(b_.mul(matrix, em_.dim(tiles)), tile);
+  panel_base_ = b_.mul(panel, b_.mul(em_.dim(c_.k), b_.i64(c_.tile_lanes)));
 }
 
-void ContractionEmitter::block_of_k(ValueId k0, ValueId k_count) {
-  const auto tiles = [&] {
-    em_.loop(LoopKind::kSerial, b_.i64(0), m_count_, c_.tile_rows, [&](ValueId row) { register_tile(row, k0, k_count); });
-  };
-  if (!c_.a_direct) pack_a(k0, k_count);
-  if (!direct_) {
-    pack_b(k0, k_count);
-    tiles();
+void ContractionEmitter::block_of_k(ValueId k0, ValueId k_end) {
+  k0_ = k0;
+  k_end_ = k_end;
+  if (!c_.a_direct) pack_a(k0, b_.sub(k_end, k0));
+  if (c_.wide()) {  // the image has slack behind it, and what lies beyond N is dropped
+    tiles_of_rows(c_.tile_lanes, false);
     return;
   }
-  if (c_.wide) {  // the image has slack behind it, and what lies beyond N is dropped
-    tiles();
+  const bool panel = !direct_ && !c_.packed();
+  if (panel) pack_b(k0, b_.sub(k_end, k0));
+  if (panel && !c_.post_in_registers) {  // the panel ends in zeros
+    tiles_of_rows(c_.tile_lanes, false);
     return;
   }
-  whole_or_edge([&](bool edge) {
-    edge_ = edge;
-    tiles();
-    edge_ = false;
-  });
+  whole_or_edge([&](int64_t lanes, bool edge) { tiles_of_rows(lanes, edge); });
 }
 
-/// Two versions of the code, unless it is known which tiles N cuts off.
-void ContractionEmitter::whole_or_edge(const std::function<void(bool edge)>& body) {
+/// Two versions of the code, unless it is known which tiles N cuts off; of these, only the vectors that N reaches into.
+void ContractionEmitter::whole_or_edge(const std::function<void(int64_t lanes, bool edge)>& body) {
+  int64_t edge_lanes = c_.tile_lanes;
+  bool partial = true;
+  if (c_.n.is_const()) {
+    const int64_t rest = c_.n.value() % c_.tile_lanes;
+    edge_lanes = (rest + c_.lanes - 1) / c_.lanes * c_.lanes;
+    partial = rest % c_.lanes != 0;
+  }
   if (const std::optional<int64_t> count = b_.as_constant(n_count_)) {
-    body(*count != c_.tile_lanes);
+    *count == c_.tile_lanes ? body(c_.tile_lanes, false) : body(edge_lanes, partial);
     return;
   }
-  const auto branch = [&](bool edge) {
-    return [&, edge] {
-      em_.scoped([&] { body(edge); });
+  const auto branch = [&](int64_t lanes, bool edge) {
+    return [&, lanes, edge] {
+      em_.scoped([&] { body(lanes, edge); });
       return std::vector<ValueId>{};
     };
   };
-  b_.if_else(b_.op(ScalarOp::kEq, {n_count_, b_.i64(c_.tile_lanes)}), branch(false), branch(true));
+  b_.if_else(b_.op(ScalarOp::kEq, {n_count_, b_.i64(c_.tile_lanes)}), branch(c_.tile_lanes, false), branch(edge_lanes, partial));
+}
+
+/// Whole tiles, then smaller ones for the rows that are left.
+void ContractionEmitter::tiles_of_rows(int64_t lanes, bool edge) {
+  const ValueId rest = b_.op(ScalarOp::kRem, {m_count_, b_.i64(c_.tile_rows)});
+  const bool any_whole = !c_.m.is_const() || c_.m.value() >= c_.tile_rows;
+  ValueId row = b_.sub(m_count_, rest);
+  if (any_whole)
+    em_.loop(LoopKind::kSerial, b_.i64(0), row, c_.tile_rows,
+             [&](ValueId first) { register_tile({first, c_.tile_rows, lanes, edge}, k0_, k_end_); });
+  for (int64_t rows : c_.rest_rows) {
+    const auto tile = [&] {
+      em_.scoped([&] { register_tile({row, rows, lanes, edge}, k0_, k_end_); });
+      return std::vector<ValueId>{b_.add(row, b_.i64(rows))};
+    };
+    const ValueId fits = b_.op(ScalarOp::kLe, {b_.add(row, b_.i64(rows)), m_count_});
+    const std::optional<int64_t> known = b_.as_constant(fits);
+    if (known && *known == 0) continue;
+    row = known ? tile()[0] : b_.if_else(fits, tile, [&] { return std::vector<ValueId>{row}; })[0];
+  }
 }
 
 /// panel[k][lane] = B(k0 + k, n0 + lane), zero beyond N. Rows in place are copied whole; else the lanes' own index arithmetic
 /// comes first and K runs inside.
 void ContractionEmitter::pack_b(ValueId k0, ValueId k_count) {
-  const auto rows = [&](bool masked) {
+  const auto rows = [&](int64_t, bool masked) {
     em_.loop(LoopKind::kSerial, b_.i64(0), k_count, 1, [&](ValueId k) {
       em_.bind(c_.k_axis, b_.add(k0, k));
       const ValueId row = b_.mul(k, b_.i64(c_.tile_lanes));
@@ -119,14 +156,10 @@ void ContractionEmitter::pack_b(ValueId k0, ValueId k_count) {
         const ValueId value = em_.emit(c_.b);
         em_.set_mask(-1);
         b_.store(panel_, b_.add(row, lane), value);
-      }, static_cast<int>(c_.tile_lanes));
+      });
     });
   };
-  if (c_.b_contiguous) {
-    whole_or_edge(rows);
-    return;
-  }
-  const auto columns = [&](bool masked) {
+  const auto columns = [&](int64_t, bool masked) {
     em_.loop(LoopKind::kVector, b_.i64(0), b_.i64(c_.tile_lanes), 1, [&](ValueId lane) {
       em_.bind(c_.n_axis, b_.add(n0_, lane));
       em_.hoist(c_.b);
@@ -141,7 +174,18 @@ void ContractionEmitter::pack_b(ValueId k0, ValueId k_count) {
       });
     });
   };
-  whole_or_edge(columns);
+  // The panel is filled to its whole width.
+  if (const std::optional<int64_t> count = b_.as_constant(n_count_)) {
+    c_.b_contiguous ? rows(0, *count != c_.tile_lanes) : columns(0, *count != c_.tile_lanes);
+    return;
+  }
+  const auto branch = [&](bool masked) {
+    return [&, masked] {
+      em_.scoped([&] { c_.b_contiguous ? rows(0, masked) : columns(0, masked); });
+      return std::vector<ValueId>{};
+    };
+  };
+  b_.if_else(b_.op(ScalarOp::kEq, {n_count_, b_.i64(c_.tile_lanes)}), branch(false), branch(true));
 }
 
 /// a_rows[row][k] = A(m0 + row, k0 + k).
@@ -176,103 +220,174 @@ void ContractionEmitter::split_a_offset(ir::Expr& base, ir::Expr& along_k) {
   along_k = algebra.expr(inner);
 }
 
-/// The loops over K with the sums carried through.
+Dim ContractionEmitter::inner_k(size_t axis) const {
+  Dim inner = 1;
+  for (size_t i = axis + 1; i < c_.k_axes.size(); ++i) inner = inner * c_.extents[static_cast<size_t>(c_.k_axes[i])];
+  return inner;
+}
+
+/// The loops over K with the sums carried through, [lo, hi) of the outermost one. `flat` counts all of K.
 std::vector<ValueId> ContractionEmitter::over_k(
-    size_t axis, ValueId lo, ValueId hi, std::span<const ValueId> carried,
-    const std::function<std::vector<ValueId>(std::span<const ValueId>)>& body) {
-  if (axis == c_.k_axes.size()) return body(carried);
+    size_t axis, ValueId lo, ValueId hi, ValueId flat, std::span<const ValueId> carried,
+    const std::function<std::vector<ValueId>(ValueId flat, std::span<const ValueId>)>& body) {
+  if (axis == c_.k_axes.size()) return body(flat, carried);
   const int number = c_.k_axes[axis];
-  if (c_.wide) {
+  if (axis > 0) {
     lo = b_.i64(0);
     hi = em_.dim(c_.extents[static_cast<size_t>(number)]);
   }
   if (direct_) em_.hoist(c_.b);
   const std::optional<int64_t> trips = b_.as_constant(hi);
-  const bool unroll = c_.wide && axis + 1 == c_.k_axes.size() && trips && *trips <= kUnrolledTaps;
-  return em_.loop(unroll ? LoopKind::kUnroll : LoopKind::kSerial, lo, hi, 1, carried, [&](ValueId k, std::span<const ValueId> inner) {
+  const bool unroll = axis > 0 && axis + 1 == c_.k_axes.size() && trips && *trips <= kUnrolledTaps;
+  const ValueId inner = em_.dim(inner_k(axis));
+  return em_.loop(unroll ? LoopKind::kUnroll : LoopKind::kSerial, lo, hi, 1, carried, [&](ValueId k, std::span<const ValueId> sums) {
     em_.bind(number, k);
-    return over_k(axis + 1, lo, hi, inner, body);
+    return over_k(axis + 1, lo, hi, b_.add(flat, b_.mul(k, inner)), sums, body);
   });
 }
 
-/// sums[row + i][lane] += A(row + i, k) * B(k, lane) for a tile of rows. Rows beyond the block's last repeat it.
-void ContractionEmitter::register_tile(ValueId row, ValueId k0, ValueId k_count) {
-  std::vector<ValueId> rows;
-  for (int64_t i = 0; i < c_.tile_rows; ++i) {
-    ValueId r = b_.add(row, b_.i64(i));
-    const bool always_inside = c_.m.is_const() && c_.m.value() % c_.tile_rows == 0;
-    rows.push_back(always_inside || i == 0 ? r : minimum(r, b_.sub(m_count_, b_.i64(1))));
+ValueId ContractionEmitter::b_value(ValueId flat, ValueId lane, ValueId inside) {
+  if (direct_) {
+    ValueId value = -1;
+    em_.scoped([&] {
+      em_.bind(c_.n_axis, b_.add(n0_, lane));
+      em_.set_mask(inside);
+      value = em_.emit(c_.b);
+      em_.set_mask(-1);
+    });
+    return value;
   }
-  std::vector<ValueId> a_base(rows.size());
-  ir::Expr base, along_k;
-  if (c_.a_direct) split_a_offset(base, along_k);
-  for (size_t i = 0; i < rows.size(); ++i) {
-    if (!c_.a_direct) {
-      a_base[i] = b_.mul(rows[i], b_.i64(c_.k_block));
+  const ValueId lanes = b_.i64(c_.tile_lanes);
+  if (c_.packed()) return b_.load(em_.buffer(c_.b.node().operand), b_.add(b_.add(panel_base_, b_.mul(flat, lanes)), lane));
+  return b_.load(panel_, b_.add(b_.mul(b_.sub(flat, k0_), lanes), lane));
+}
+
+/// Offsets of A's rows: of the first one, and where the others lie from it. Equal strides become constant displacements.
+ContractionEmitter::RowsOfA ContractionEmitter::rows_of(const Tile& tile) {
+  RowsOfA rows;
+  ir::Expr base;
+  std::optional<Dim> stride;
+  if (c_.a_direct) {
+    split_a_offset(base, rows.along_k);
+    IndexAlgebra algebra(em_.pool(), c_.extents);
+    const Affine offset = algebra.affine(base);
+    stride = Dim(0);
+    for (const Affine::Term& t : offset.terms) {
+      const bool is_m = em_.pool().node(t.atom).kind == ir::ExprKind::kIndex && em_.pool().node(t.atom).axis == c_.m_axis;
+      if (is_m) stride = t.coefficient;
+      else if (uses_axis({&em_.pool(), t.atom}, c_.m_axis)) stride = std::nullopt;
+      if (!stride) break;
+    }
+  } else {
+    stride = Dim(c_.k_block);
+  }
+  for (int64_t i = 0; i < tile.rows; ++i) {
+    if (i > 0 && stride) {
+      const bool fixed = stride->is_const();
+      rows.base.push_back(fixed ? rows.base[0] : b_.add(rows.base[0], b_.mul(em_.dim(*stride), b_.i64(i))));
+      rows.displacement.push_back(fixed ? stride->value() * i : 0);
       continue;
     }
-    em_.scoped([&] {
-      em_.bind(c_.m_axis, b_.add(m0_, rows[i]));
-      a_base[i] = em_.emit(base);
-    });
+    ValueId at = b_.mul(b_.add(tile.row, b_.i64(i)), b_.i64(c_.k_block));
+    if (c_.a_direct)
+      em_.scoped([&] {
+        em_.bind(c_.m_axis, b_.add(m0_, b_.add(tile.row, b_.i64(i))));
+        at = em_.emit(base);
+      });
+    rows.base.push_back(at);
+    rows.displacement.push_back(0);
   }
-  std::vector<ValueId> sum_base;
-  for (int64_t i = 0; i < c_.tile_rows; ++i) sum_base.push_back(b_.mul(b_.add(row, b_.i64(i)), b_.i64(c_.tile_lanes)));
+  return rows;
+}
 
-  em_.loop(LoopKind::kVector, b_.i64(0), b_.i64(c_.tile_lanes), 1, [&](ValueId lane) {
-    if (direct_) em_.bind(c_.n_axis, b_.add(n0_, lane));
-    const ValueId inside = edge_ ? b_.op(ScalarOp::kLt, {lane, n_count_}) : -1;
-    std::vector<ValueId> inits;
-    for (ValueId base : sum_base) inits.push_back(c_.one_k_block ? zero() : b_.load(sums_, b_.add(base, lane)));
-    const int a_buffer = c_.a_direct ? em_.buffer(c_.a.node().operand) : rows_of_a_;
-    const std::vector<ValueId> result = over_k(0, k0, b_.add(k0, k_count), inits, [&](std::span<const ValueId> carried) {
-      ValueId b_value = -1;
-      const ValueId local_k = direct_ && c_.a_direct ? -1 : b_.sub(em_.emit(em_.pool().index(c_.k_axis)), k0);
-      if (direct_) {
-        em_.set_mask(inside);
-        b_value = em_.emit(c_.b);
-        em_.set_mask(-1);
-      } else {
-        b_value = b_.load(panel_, b_.add(b_.mul(local_k, b_.i64(c_.tile_lanes)), lane));
+/// sum(row + i, lane) += A(row + i, k) * B(k, lane), one vector of lanes beside the other.
+void ContractionEmitter::register_tile(const Tile& tile, ValueId k0, ValueId k_end) {
+  const RowsOfA rows = rows_of(tile);
+  const auto count = static_cast<size_t>(tile.rows), vectors = static_cast<size_t>(tile.lanes / c_.lanes);
+  std::vector<ValueId> sum_base;
+  for (int64_t i = 0; i < tile.rows; ++i) sum_base.push_back(b_.mul(b_.add(tile.row, b_.i64(i)), b_.i64(c_.tile_lanes)));
+  const int a_buffer = c_.a_direct ? em_.buffer(c_.a.node().operand) : rows_of_a_;
+
+  em_.loop(LoopKind::kVector, b_.i64(0), b_.i64(c_.lanes), 1, [&](ValueId first_lane) {
+    std::vector<ValueId> lane, inside, inits;
+    for (size_t v = 0; v < vectors; ++v) {
+      lane.push_back(b_.add(first_lane, b_.i64(static_cast<int64_t>(v) * c_.lanes)));
+      const bool cut_off = tile.edge && (!c_.n.is_const() || v + 1 == vectors);
+      inside.push_back(cut_off ? b_.op(ScalarOp::kLt, {lane[v], n_count_}) : -1);
+    }
+    for (ValueId base : sum_base)
+      for (size_t v = 0; v < vectors; ++v) inits.push_back(c_.one_k_block ? zero() : b_.load(sums_, b_.add(base, lane[v])));
+    const std::vector<ValueId> result = over_k(0, k0, k_end, b_.i64(0), inits, [&](ValueId flat, std::span<const ValueId> carried) {
+      std::vector<ValueId> b_elements, next;
+      for (size_t v = 0; v < vectors; ++v) b_elements.push_back(b_value(flat, lane[v], inside[v]));
+      const ValueId along = c_.a_direct ? em_.emit(rows.along_k) : b_.sub(flat, k0);
+      ValueId common = -1;
+      for (size_t i = 0; i < count; ++i) {
+        if (i == 0 || rows.base[i] != rows.base[0]) common = b_.add(rows.base[i], along);
+        const ValueId a_element = b_.load(a_buffer, b_.add(common, b_.i64(rows.displacement[i])));
+        for (size_t v = 0; v < vectors; ++v) next.push_back(multiply_add(a_element, b_elements[v], carried[i * vectors + v]));
       }
-      const ValueId a_offset = c_.a_direct ? em_.emit(along_k) : local_k;
-      std::vector<ValueId> next;
-      for (size_t i = 0; i < carried.size(); ++i)
-        next.push_back(multiply_add(b_.load(a_buffer, b_.add(a_base[i], a_offset)), b_value, carried[i]));
       return next;
     });
-    for (size_t i = 0; i < result.size(); ++i) b_.store(sums_, b_.add(sum_base[i], lane), result[i]);
-  }, static_cast<int>(c_.tile_lanes));
+    for (size_t v = 0; v < vectors; ++v)
+      em_.scoped([&] {
+        em_.bind(c_.n_axis, b_.add(n0_, lane[v]));
+        if (inside[v] < 0 && c_.post_in_registers) em_.hoist(c_.post);
+        for (size_t i = 0; i < count; ++i) {
+          const ValueId sum = result[i * vectors + v], row = b_.add(tile.row, b_.i64(static_cast<int64_t>(i)));
+          if (c_.post_in_registers) em_.scoped([&] { finish_row(row, lane[v], sum, inside[v]); });
+          else b_.store(sums_, b_.add(sum_base[i], lane[v]), sum);
+        }
+      });
+  }, static_cast<int>(c_.lanes));
 }
 
-/// output[batch, m, n] = post(sums).
-void ContractionEmitter::epilogue() {
-  em_.hoist(c_.post);
-  em_.loop(LoopKind::kSerial, b_.i64(0), m_count_, 1, [&](ValueId row) {
-    const ValueId m = b_.add(m0_, row);
-    em_.bind(c_.m_axis, m);
-    std::vector<Dim> m_extents;
-    for (int a : c_.m_axes) m_extents.push_back(c_.axes[static_cast<size_t>(a)]);
-    const std::vector<ValueId> m_index = em_.unflatten(m, m_extents);
-    std::vector<ValueId> index = output_index_;
-    for (size_t i = 0; i < c_.m_axes.size(); ++i) index[static_cast<size_t>(c_.m_axes[i])] = m_index[i];
-    em_.hoist(c_.post);
-    c_.wide ? epilogue_row_wide(row, index) : epilogue_row(row, index);
-  });
+/// output[batch, m, n] = post(sum), for lanes that are inside N.
+void ContractionEmitter::finish_row(ValueId row, ValueId lane, ValueId sum, ValueId inside) {
+  const ValueId base = row_base(bind_row(row));
+  em_.bind_acc(sum);
+  em_.set_mask(inside);
+  em_.store_buffer(output_, b_.add(base, lane), em_.emit(c_.post));
+  em_.set_mask(-1);
 }
 
-void ContractionEmitter::epilogue_row(ValueId row, std::vector<ValueId> index) {
+/// Binds M's axes; the index of the row by output axis.
+std::vector<ValueId> ContractionEmitter::bind_row(ValueId row) {
+  const ValueId m = b_.add(m0_, row);
+  em_.bind(c_.m_axis, m);
+  const std::vector<ValueId> m_index = em_.unflatten(m, extents_of(c_, c_.m_axes));
+  std::vector<ValueId> index = output_index_;
+  for (size_t i = 0; i < c_.m_axes.size(); ++i) index[static_cast<size_t>(c_.m_axes[i])] = m_index[i];
+  return index;
+}
+
+/// Offset of the tile's first element of N in a row of the output.
+ValueId ContractionEmitter::row_base(std::vector<ValueId> index) {
   const size_t prefix = c_.outer - c_.n_axes.size();
   std::vector<Dim> axes(c_.axes.begin(), c_.axes.begin() + static_cast<int64_t>(prefix));
   axes.push_back(c_.n);
   index.resize(prefix);
   index.push_back(b_.i64(0));
-  const ValueId base = b_.add(row_major_offset(em_, axes, index, prefix), n0_);
-  const ValueId sum_base = b_.mul(row, b_.i64(c_.tile_lanes));
-  em_.loop(LoopKind::kVector, b_.i64(0), n_count_, 1, [&](ValueId lane) {
-    em_.bind(c_.n_axis, b_.add(n0_, lane));
-    em_.bind_acc(b_.load(sums_, b_.add(sum_base, lane)));
-    b_.store(output_, b_.add(base, lane), em_.emit(c_.post));
+  return b_.add(row_major_offset(em_, axes, index, prefix), n0_);
+}
+
+/// post of all sums of the block.
+void ContractionEmitter::epilogue_from_sums() {
+  em_.hoist(c_.post);
+  em_.loop(LoopKind::kSerial, b_.i64(0), m_count_, 1, [&](ValueId row) {
+    const std::vector<ValueId> index = bind_row(row);
+    em_.hoist(c_.post);
+    if (c_.wide()) {
+      epilogue_row_wide(row, index);
+      return;
+    }
+    const ValueId base = row_base(index);
+    const ValueId sum_base = b_.mul(row, b_.i64(c_.tile_lanes));
+    em_.loop(LoopKind::kVector, b_.i64(0), n_count_, 1, [&](ValueId lane) {
+      em_.bind(c_.n_axis, b_.add(n0_, lane));
+      em_.bind_acc(b_.load(sums_, b_.add(sum_base, lane)));
+      b_.store(output_, b_.add(base, lane), em_.emit(c_.post));
+    });
   });
 }
 

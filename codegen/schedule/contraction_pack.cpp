@@ -1,0 +1,62 @@
+#include <algorithm>
+
+#include "codegen/schedule/contraction.h"
+
+namespace tenon::codegen {
+
+using ir::Dim;
+using ir::Expr;
+using ir::ExprKind;
+using ir::ExprNode;
+using ir::ExprPool;
+
+bool reads_constants(const Lowering& lowering, Expr e) {
+  std::vector<int> operands;
+  collect_operands(e, operands);
+  return !operands.empty() && std::all_of(operands.begin(), operands.end(), [&](int o) {
+    return o >= 0 && o < kStageOperand && static_cast<size_t>(o) < lowering.group.operands.size() &&
+           ir::constant_of(lowering.group.operands[static_cast<size_t>(o)].value) != nullptr;
+  });
+}
+
+int add_packed_stage(Lowering& lowering, int stage, Expr factor, std::span<const int> batch_axes, std::span<const int> n_axes,
+                     int64_t tile_lanes) {
+  ExprPool& pool = *lowering.group.pool;
+  const Stage& s = lowering.stage(stage);
+  const std::vector<Dim> extents = s.all_axes();
+  const auto extent = [&](int axis) { return extents[static_cast<size_t>(axis)]; };
+  Stage packed;
+  std::vector<Expr> replacement(extents.size());
+  const auto add_axis = [&](Dim size) {
+    packed.axes.push_back(size);
+    return pool.index(static_cast<int>(packed.axes.size()) - 1);
+  };
+  for (int axis : batch_axes) replacement[static_cast<size_t>(axis)] = add_axis(extent(axis));
+  int64_t n = 1;
+  for (int axis : n_axes) n *= extent(axis).value();
+  const Expr tile = add_axis((n + tile_lanes - 1) / tile_lanes);
+  for (size_t axis = s.axes.size(); axis < extents.size(); ++axis) replacement[axis] = add_axis(extents[axis]);
+  const Expr column = tile * pool.constant_int(DType::kI64, tile_lanes) + add_axis(tile_lanes);
+  int64_t inner = 1;
+  for (size_t i = n_axes.size(); i-- > 0;) {
+    Expr index = inner == 1 ? column : ir::floor_div(column, pool.constant_int(DType::kI64, inner));
+    if (i > 0) index = ir::mod(index, pool.dim(extent(n_axes[i])));
+    replacement[static_cast<size_t>(n_axes[i])] = index;
+    inner *= extent(n_axes[i]).value();
+  }
+  const bool cut_off = n % tile_lanes != 0;
+  const Expr inside = column < pool.constant_int(DType::kI64, n);
+  const Expr value = pool.copy(factor, [&](const ExprNode& node, std::span<const Expr> args) -> Expr {
+    if (node.kind == ExprKind::kIndex) return replacement[static_cast<size_t>(node.axis)];
+    if (node.kind != ExprKind::kLoad || !cut_off) return {};
+    if (!node.guarded) return pool.load_guarded(node.operand, node.dtype, args, inside, constant_expr(pool, node.dtype));
+    return pool.load_guarded(node.operand, node.dtype, args.first(args.size() - 2), inside && args[args.size() - 2], args.back());
+  });
+  packed.value = IndexAlgebra(pool, packed.axes).simplify(value);
+  packed.dtype = packed.acc_dtype = factor.dtype();
+  packed.shape = packed.axes;
+  lowering.group.stages.push_back(std::move(packed));
+  return static_cast<int>(lowering.group.stages.size()) - 1;
+}
+
+}  // namespace tenon::codegen

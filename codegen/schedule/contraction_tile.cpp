@@ -1,0 +1,123 @@
+#include <algorithm>
+
+#include "codegen/lower/flatten.h"
+#include "codegen/schedule/contraction.h"
+
+namespace tenon::codegen {
+
+using ir::Dim;
+
+namespace {
+
+constexpr int64_t kMaxTileRows = 14;      // whose addresses fit general registers
+constexpr int64_t kMaxVectors = 4;
+constexpr double kFmaLatency = 4;         // cycles; two start in each
+constexpr int64_t kCheapPost = 40;        // operations of an epilogue that is repeated in each tile's code
+constexpr int64_t kWantedBlocks = 16;     // of the grid, so that threads get equal parts
+constexpr int64_t kMaxRows = 256;         // of A in a block
+constexpr int64_t kPackedRowsBytes = 256 << 10;  // of A, when it has to be packed: on the stack, in the L2 cache
+
+int64_t round_up(int64_t x, int64_t unit) { return (x + unit - 1) / unit * unit; }
+
+/// Cycles that one step of K takes a register tile: bound by multiply-adds, their latency, or loads.
+double tile_cycles(int64_t rows, int64_t vectors) {
+  if (rows == 0 || vectors == 0) return 0;
+  const double products = static_cast<double>(rows * vectors) / 2, loads = static_cast<double>(rows + vectors) / 2;
+  return std::max({products, loads, kFmaLatency});
+}
+
+/// Rows of a tile as wide as `vectors` for which sums, a row of B and a broadcast element of A fit the registers.
+int64_t most_rows(const Target& target, int64_t vectors) {
+  return std::clamp<int64_t>((target.vector_registers - vectors - 1) / vectors, 1, kMaxTileRows);
+}
+
+/// Cycles a step of K of the whole product, about.
+double product_cycles(const Contraction& c, int64_t rows, int64_t vectors) {
+  const int64_t width = vectors * c.lanes;
+  double columns = 1, edge = 0;  // whole tiles of N, and vectors of the one that N cuts off
+  if (c.n.is_const()) {
+    columns = static_cast<double>(c.n.value() / width);
+    edge = static_cast<double>((c.n.value() % width + c.lanes - 1) / c.lanes);
+  } else {
+    columns = 1.0 / static_cast<double>(width);
+  }
+  const auto of_rows = [&](int64_t r) { return columns * tile_cycles(r, vectors) + (edge > 0 ? tile_cycles(r, static_cast<int64_t>(edge)) : 0); };
+  if (!c.m.is_const()) return of_rows(rows) / static_cast<double>(rows);
+  return static_cast<double>(c.m.value() / rows) * of_rows(rows) + (c.m.value() % rows > 0 ? of_rows(c.m.value() % rows) : 0);
+}
+
+Dim matrices(const Contraction& c) { return ir::product(extents_of(c, c.batch_axes)); }
+
+}  // namespace
+
+void choose_tile(Contraction& c, const Target& target) {
+  double best = 0;
+  for (int64_t vectors = kMaxVectors; vectors >= 1; --vectors) {
+    for (int64_t rows = most_rows(target, vectors); rows >= 1; --rows) {
+      const bool repeats = c.m.is_const() && rows > c.m.value();
+      if (repeats) continue;
+      const double cycles = product_cycles(c, rows, vectors) * (rows > 9 ? 1.05 : 1);
+      if (best != 0 && cycles >= best * 0.999) continue;
+      best = cycles;
+      c.tile_rows = rows;
+      c.tile_lanes = vectors * c.lanes;
+    }
+  }
+  if (c.tile_rows == 0) {
+    c.tile_rows = 1;
+    c.tile_lanes = c.lanes;
+  }
+  c.rest_rows.clear();
+  if (c.m.is_const()) {
+    if (c.m.value() % c.tile_rows != 0) c.rest_rows.push_back(c.m.value() % c.tile_rows);
+    return;
+  }
+  for (int64_t rows : {8, 4, 2, 1})
+    if (rows < c.tile_rows) c.rest_rows.push_back(rows);
+}
+
+void choose_blocks(Contraction& c, const Target& target) {
+  const int64_t bytes = bits(c.acc_dtype) / 8;
+  const Dim inner = ir::product(c.k_axes.size() == 1 ? std::vector<Dim>{} : [&] {
+    std::vector<Dim> rest;
+    for (size_t i = 1; i < c.k_axes.size(); ++i) rest.push_back(c.extents[static_cast<size_t>(c.k_axes[i])]);
+    return rest;
+  }());
+  // A panel of B stays in the L2 cache while the rows of A pass, a tile's rows of A in the L1 cache.
+  const int64_t k_max = std::clamp<int64_t>(std::min(target.l2_bytes / 4 / (c.tile_lanes * bytes), target.l1_bytes * 3 / 4 / (c.tile_rows * bytes)), 64, 2048);
+  const Dim outermost = c.extents[static_cast<size_t>(c.k_axes[0])];
+  const int64_t per_step = inner.is_const() ? std::max<int64_t>(inner.value(), 1) : 1;
+  const int64_t step_max = std::max<int64_t>(1, k_max / per_step);
+  if (outermost.is_const()) {
+    const int64_t k = std::max<int64_t>(1, outermost.value()), blocks = (k + step_max - 1) / step_max;
+    c.k_step = (k + blocks - 1) / blocks;
+    c.one_k_block = blocks == 1;
+  } else {
+    c.k_step = std::min<int64_t>(step_max, 256);
+  }
+  if (c.wide()) c.one_k_block = true;
+  c.k_block = c.k_step * per_step;
+
+  const int64_t row_bytes = c.k_block * bytes;
+  const int64_t m_max = std::clamp(target.l2_bytes / 2 / row_bytes, c.tile_rows, kMaxRows) / c.tile_rows * c.tile_rows;
+  c.m_block = round_up(std::min<int64_t>(m_max, 96), c.tile_rows);
+  const Dim others = matrices(c) * c.n_tiles();
+  if (c.m.is_const()) {
+    const int64_t m = std::max<int64_t>(1, c.m.value()), known = others.is_const() ? std::max<int64_t>(1, others.value()) : 0;
+    int64_t blocks = (m + m_max - 1) / m_max;
+    // Every block of M packs its tile of B again, where it does, so there are few of them.
+    const int64_t wanted = c.b_mode == Contraction::B::kHere ? kWantedBlocks / 2 : c.wide() ? 2 * kWantedBlocks : kWantedBlocks;
+    if (known > 0 && known * blocks < wanted) blocks = std::min((wanted + known - 1) / known, (m + c.tile_rows - 1) / c.tile_rows);
+    if (c.b_mode == Contraction::B::kHere) blocks = std::min(blocks, std::max<int64_t>(1, m / (4 * c.tile_rows)));
+    c.m_block = round_up((m + blocks - 1) / blocks, c.tile_rows);
+  }
+  if (!c.a_direct) {
+    const int64_t rows = kPackedRowsBytes / row_bytes / c.tile_rows * c.tile_rows;
+    c.m_block = std::min(c.m_block, std::max(rows, c.tile_rows));
+  }
+  const Dim a_bytes = c.m * c.k * bytes;
+  c.n_outer = c.packed() && (!a_bytes.is_const() || a_bytes.value() <= target.l2_bytes / 2);
+  c.post_in_registers = c.one_k_block && !c.wide() && evaluation_cost(c.post) <= kCheapPost;
+}
+
+}  // namespace tenon::codegen
