@@ -33,6 +33,7 @@ Kernel clone(const Kernel& kernel) {
   copy.buffers = kernel.buffers;
   copy.num_dims = kernel.num_dims;
   copy.lanes = kernel.lanes;
+  copy.round = kernel.round;
   copy.values = kernel.values;
   copy.body = clone(kernel.body);
   return copy;

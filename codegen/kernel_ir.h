@@ -21,7 +21,7 @@
 ///
 /// A kernel is executed for every grid index g in [0, extent): the CPU runs chunks of the range on threads, a GPU one
 /// invocation (or workgroup, see Kernel::lanes) each. Grid indices are independent: nothing that one writes may another
-/// read or write.
+/// read or write, unless it is of a later round (see Kernel::round).
 namespace tenon::kir {
 
 using ir::Combiner;
@@ -99,6 +99,10 @@ struct Kernel {
   std::string name;                  // not part of the structural hash
   std::vector<BufferInfo> buffers;
   int num_dims = 0;                  // i64 parameters
+  /// Not 0: the grid is a sequence of rounds of so many indices. Those of one round are independent; a round begins when the
+  /// one before is done, on all threads. A range on one thread takes the indices of every other round backwards: what
+  /// they read last is what the next round reads first, while it is still in the cache.
+  int64_t round = 0;
   int lanes = 1;                     // GPU workgroup size wanted when the body uses kShared or kBarrier; else 1
   std::vector<ValueInfo> values;
   Region body;

@@ -29,7 +29,9 @@ class Printer {
 
   std::string run(bool with_names) {
     if (with_names) out_ += fmt::format("kernel \"{}\" ", escaped(k_.name));
-    out_ += fmt::format("dims {} lanes {} {{\n", k_.num_dims, k_.lanes);
+    out_ += fmt::format("dims {} lanes {} ", k_.num_dims, k_.lanes);
+    if (k_.round != 0) out_ += fmt::format("round {} ", k_.round);
+    out_ += "{\n";
     for (const BufferInfo& b : k_.buffers) {
       out_ += fmt::format("  {} {}", kSpaceNames[static_cast<size_t>(b.space)], name(b.dtype));
       if (b.space != BufferSpace::kBinding) out_ += fmt::format(" {}", b.count);
@@ -288,6 +290,9 @@ class Parser {
     TENON_ASSIGN_OR_RETURN(k_.num_dims, small_integer());
     TENON_RETURN_IF_ERROR(expect("lanes"));
     TENON_ASSIGN_OR_RETURN(k_.lanes, small_integer());
+    if (accept("round")) {
+      TENON_ASSIGN_OR_RETURN(k_.round, integer());
+    }
     TENON_RETURN_IF_ERROR(expect("{"));
     while (peek() != "body") TENON_RETURN_IF_ERROR(buffer());
     next();

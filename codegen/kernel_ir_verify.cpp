@@ -40,6 +40,7 @@ class Verifier {
       if (!is_value_dtype(v.dtype)) return fail("value of dtype {}", name(v.dtype));
     TENON_RETURN_IF_ERROR(buffers());
     if (k_.lanes < 1 || k_.lanes > 1024) return fail("{} lanes", k_.lanes);
+    if (k_.round < 0) return fail("rounds of {}", k_.round);
     if (k_.num_dims < 0) return fail("{} dims", k_.num_dims);
     if (k_.body.args.size() != 1 || !k_.body.yields.empty())
       return fail("the body takes the grid index and yields nothing");

@@ -13,10 +13,13 @@ namespace {
 /// Scalar operations that are worth another thread: some 10 µs of vector code, since waking a sleeping one takes longer.
 constexpr int64_t kWorkPerThread = int64_t{1} << 19;
 
-int threads_for(int64_t work, int64_t grid, int max_threads) {
+/// The same within a round: the threads are awake, from the round before.
+constexpr int64_t kWorkPerThreadOfRound = int64_t{1} << 17;
+
+int threads_for(int64_t work, int64_t grid, int max_threads, int64_t work_per_thread = kWorkPerThread) {
   if (max_threads <= 1 || grid <= 1) return 1;
   if (work < 0) return max_threads;
-  return static_cast<int>(std::clamp<int64_t>(work / kWorkPerThread, 1, max_threads));
+  return static_cast<int>(std::clamp<int64_t>(work / work_per_thread, 1, max_threads));
 }
 
 /// Scalar operations of one grid index that nothing could interrupt, some ten seconds of them.
@@ -151,14 +154,17 @@ Status Frame::dispatch(const Step& step) {
   for (size_t i = 0; i < step.kernel_dims.size(); ++i) arguments_[i] = dim(step.kernel_dims[i]);
   void* const* pointers = pointers_.data();
   const int64_t* arguments = arguments_.data();
-  const int threads = step_threads_ = threads_for(step.work == -1 ? -1 : dim(step.work), grid, threads_);
+  const int64_t round = kernel.round > 0 ? std::min(kernel.round, grid) : grid, known = step.work == -1 ? -1 : dim(step.work);
+  const int threads = step_threads_ = round == grid ? threads_for(known, grid, threads_)
+                                                    : threads_for(known < 0 ? -1 : known / (grid / round), round, threads_, kWorkPerThreadOfRound);
   const int64_t work = step.work == -1 ? 0 : std::max<int64_t>(dim(step.work), 0);
   if (work / grid > kMaxWorkPerIndex)
     return error(Code::kResourceExhausted, "one of {} parts takes {} operations, the limit is {}", grid, work / grid,
                  kMaxWorkPerIndex)
         .at(step.node)
         .with_hint("make the reduction or the window smaller");
-  const int64_t part = work <= kWorkPerPart ? grid : std::max<int64_t>(grid / (work / kWorkPerPart), threads);
+  int64_t part = work <= kWorkPerPart ? grid : std::max<int64_t>(grid / (work / kWorkPerPart), threads);
+  if (round < grid) part = threads > 1 ? round : std::max<int64_t>(part / round, 1) * round;
   std::atomic<int32_t> failed = 0;
   for (int64_t first = 0; first < grid; first += part) {
     if (first > 0) TENON_RETURN_IF_ERROR(context_.interrupt.check());

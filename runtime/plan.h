@@ -17,7 +17,7 @@
 /// by a small program over the symbols; buffers are placed in one arena from live ranges whenever the symbols change.
 namespace tenon::runtime {
 
-/// Machine code of a kernel: executes grid indices [begin, end). Returns 0, or a kir::CheckCode.
+/// Machine code of a kernel: executes grid indices [begin, end), of one round or of whole rounds. Returns 0, or a kir::CheckCode.
 using KernelFn = int32_t (*)(void* const* bindings, const int64_t* dims, int64_t begin, int64_t end);
 
 using DimId = int32_t;   // an instruction of the DimProgram
@@ -67,6 +67,7 @@ struct PlanKernel {
   int32_t num_bindings = 0, num_dims = 0;
   std::vector<Access> access;       // by binding
   bool moves = false;               // computes nothing from what it loads: it copies and pads
+  int64_t round = 0;                // not 0: the grid is a sequence of rounds of so many indices, one after the other
 };
 
 struct HostCallContext {

@@ -84,7 +84,7 @@ Status KernelEmitter::run(const std::string& name) {
   b_.SetInsertPoint(head);
   PHINode* g = b_.CreatePHI(i64t, 2, "g");
   g->addIncoming(begin, before);
-  at(k_.body.args[0]) = g;
+  at(k_.body.args[0]) = k_.round == 0 ? g : turned(g, begin, end);
   region(k_.body);
   Value* next = b_.CreateAdd(g, i64(1));
   g->addIncoming(next, b_.GetInsertBlock());
@@ -92,6 +92,16 @@ Status KernelEmitter::run(const std::string& name) {
   b_.SetInsertPoint(exit);
   b_.CreateRet(b_.CreateLoad(b_.getInt32Ty(), status_));
   return error_;
+}
+
+// The index at place g of [begin, end), where every other round runs backwards.
+Value* KernelEmitter::turned(Value* g, Value* begin, Value* end) {
+  Value* number = b_.CreateUDiv(g, i64(k_.round));
+  Value* first = b_.CreateMul(number, i64(k_.round));
+  Value* lo = b_.CreateBinaryIntrinsic(llvm::Intrinsic::smax, first, begin);
+  Value* hi = b_.CreateBinaryIntrinsic(llvm::Intrinsic::smin, b_.CreateAdd(first, i64(k_.round)), end);
+  Value* mirrored = b_.CreateSub(b_.CreateAdd(lo, hi), b_.CreateAdd(g, i64(1)));
+  return b_.CreateSelect(b_.CreateTrunc(number, b_.getInt1Ty()), mirrored, g);
 }
 
 void KernelEmitter::region(const Region& r) {

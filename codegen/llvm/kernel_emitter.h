@@ -55,6 +55,7 @@ class KernelEmitter {
   llvm::Value* entry_alloca(llvm::Type* type, int64_t count, const char* name);
 
   // Structure.
+  llvm::Value* turned(llvm::Value* g, llvm::Value* begin, llvm::Value* end);
   void region(const kir::Region& r);
   void inst(const kir::Inst& i);
   void op(const kir::Inst& i);

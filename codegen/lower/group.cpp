@@ -1,6 +1,7 @@
 #include "codegen/lower/group.h"
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <unordered_map>
 #include <unordered_set>
@@ -43,18 +44,20 @@ bool is_stage(const Body& body) { return !body.reduce_axes.empty() || body.scan 
 /// Inlines the bodies of a node or region on demand, from its outputs.
 class GroupBuilder {
  public:
-  explicit GroupBuilder(const Node& node) : node_(node), pool_(*group_.pool) {}
+  GroupBuilder() : pool_(*group_.pool) {}
+  /// Adds to a group that is there.
+  explicit GroupBuilder(Group group) : group_(std::move(group)), pool_(*group_.pool) {}
 
-  Result<Group> build() {
-    TENON_RETURN_IF_ERROR(collect());
+  Result<Group> build(const Node& node) {
+    TENON_RETURN_IF_ERROR(node.num_regions() == 0 ? collect_node(node) : collect_fused(node));
     std::vector<std::pair<const Value*, const Value*>> outputs;  // inner value, value outside
-    if (node_.num_regions() == 0) {
-      for (const Value* v : node_.outputs()) {
+    if (node.num_regions() == 0) {
+      for (const Value* v : node.outputs()) {
         if (!v->unused()) outputs.emplace_back(v, v);
       }
     } else {
-      for (size_t i = 0; i < node_.outputs().size(); ++i) {
-        outputs.emplace_back(node_.region(0).outputs()[i], node_.output(static_cast<int>(i)));
+      for (size_t i = 0; i < node.outputs().size(); ++i) {
+        outputs.emplace_back(node.region(0).outputs()[i], node.output(static_cast<int>(i)));
       }
     }
     for (const auto& [inner, outer] : outputs) TENON_RETURN_IF_ERROR(add_output(inner, outer));
@@ -63,14 +66,38 @@ class GroupBuilder {
     return std::move(group_);
   }
 
+  /// A map for each output of the region, all of whose stages have time as axis 0.
+  Result<Group> build(const SteppedRegion& stepped) {
+    stepped_ = &stepped;
+    for (const Value* v : stepped.region->inputs()) {
+      TENON_RETURN_IF_ERROR(check_type(v));
+      if (!kernel_dtype(v->dtype())) return error(Code::kUnsupported, "kernels lack {}", name(v->dtype()));
+    }
+    TENON_RETURN_IF_ERROR(collect_region(*stepped.region));
+    std::vector<Stage> maps;  // behind the reductions that they read
+    for (const Value* v : stepped.region->outputs()) {
+      TENON_RETURN_IF_ERROR(check_type(v));
+      Stage& s = maps.emplace_back(stage_over(*v->tensor().dims));
+      s.dtype = v->dtype();
+      s.value = element(v, identity(0, v->tensor().dims->size()), {}, {}, s.dtype);
+    }
+    std::move(maps.begin(), maps.end(), std::back_inserter(group_.stages));
+    if (!status_.ok()) return status_;
+    TENON_RETURN_IF_ERROR(check_depth());
+    return std::move(group_);
+  }
+
  private:
-  Status collect() {
-    if (node_.num_regions() == 0) return collect_node(node_);
-    const Graph& region = node_.region(0);
-    if (region.num_nodes() > kMaxRegionNodes) return error(Code::kUnsupported, "more than {} nodes in one group", kMaxRegionNodes);
-    if (region.inputs().size() != static_cast<size_t>(node_.num_inputs()))
+  Status collect_fused(const Node& node) {
+    const Graph& region = node.region(0);
+    if (region.inputs().size() != static_cast<size_t>(node.num_inputs()))
       return error(Code::kUnsupported, "region inputs do not match the node's");
-    for (size_t i = 0; i < region.inputs().size(); ++i) formal_[region.inputs()[i]] = node_.input(static_cast<int>(i));
+    for (size_t i = 0; i < region.inputs().size(); ++i) formal_[region.inputs()[i]] = node.input(static_cast<int>(i));
+    return collect_region(region);
+  }
+
+  Status collect_region(const Graph& region) {
+    if (region.num_nodes() > kMaxRegionNodes) return error(Code::kUnsupported, "more than {} nodes in one group", kMaxRegionNodes);
     for (const auto& n : region.nodes()) {
       if (ir::constant_of(n->num_outputs() > 0 ? n->output(0) : nullptr) != nullptr) continue;
       TENON_RETURN_IF_ERROR(collect_node(*n));
@@ -79,6 +106,10 @@ class GroupBuilder {
   }
 
   Status collect_node(const Node& n) {
+    if (n.is("tenon.fused")) {
+      for (int i = 0; i < n.num_outputs(); ++i) formal_[n.output(i)] = n.region(0).outputs()[static_cast<size_t>(i)];
+      return collect_fused(n);
+    }
     if (n.op().compute.body == nullptr) return no_body(n);
     for (const Value* v : n.outputs()) TENON_RETURN_IF_ERROR(check_type(v));
     for (const Value* v : n.inputs()) {
@@ -143,7 +174,8 @@ class GroupBuilder {
   Expr element(const Value* v, std::span<const Expr> index, Expr guard, Expr other, DType dtype) {
     if (!status_.ok()) return pool_.constant(dtype, 0);
     if (pool_.size() > kMaxPoolNodes) return fail(error(Code::kUnsupported, "the group's expressions grow too large"), dtype);
-    if (const auto outer = formal_.find(v); outer != formal_.end()) v = outer->second;
+    for (auto outer = formal_.find(v); outer != formal_.end(); outer = formal_.find(v)) v = outer->second;
+    if (const SteppedRegion::Input* input = stepped_input(v)) return stepped_element(*input, index, guard, other, dtype);
     if (v == nullptr) return fail(error(Code::kInternal, "an absent input is read"), dtype);
     const std::vector<int> checks = checks_in(index);
     if (const Tensor* t = scalar_constant(v); t != nullptr && !guard.valid() && checks.empty()) return constant(*t, dtype);
@@ -155,7 +187,9 @@ class GroupBuilder {
     }
     if (is_stage(source->second.body)) {
       const int stage = stage_of(v);
-      return load(kStageOperand + stage, v->dtype(), index, guard, other);
+      std::vector<Expr> at(index.begin(), index.end());
+      if (stepped_ != nullptr) at.insert(at.begin(), pool_.index(0));
+      return load(kStageOperand + stage, v->dtype(), at, guard, other);
     }
     // A value that several paths reach is made once: copying it for each path would double the work at every join.
     std::vector<int> key = {guard.id, guard.valid() ? other.id : -1};
@@ -222,6 +256,19 @@ class GroupBuilder {
     });
   }
 
+  const SteppedRegion::Input* stepped_input(const Value* v) const {
+    if (stepped_ == nullptr) return nullptr;
+    const auto& inputs = stepped_->region->inputs();
+    const auto at = std::find(inputs.begin(), inputs.end(), v);
+    return at == inputs.end() ? nullptr : &stepped_->inputs[static_cast<size_t>(at - inputs.begin())];
+  }
+
+  Expr stepped_element(const SteppedRegion::Input& input, std::span<const Expr> index, Expr guard, Expr other, DType dtype) {
+    std::vector<Expr> at(index.begin(), index.end());
+    at.insert(at.begin() + input.time_axis, input.time);
+    return load(input.operand, dtype, at, guard, other);
+  }
+
   /// A one-element constant, which becomes an immediate operand.
   static const Tensor* scalar_constant(const Value* v) {
     const Tensor* t = ir::constant_of(v);
@@ -232,10 +279,21 @@ class GroupBuilder {
     return is_float(dtype) ? pool_.constant(dtype, t.at_double(0)) : pool_.constant_int(dtype, t.at_int(0));
   }
 
+  /// Axes `first`, first + 1 … of a body, as those of a stage.
   std::vector<Expr> identity(size_t first, size_t count) {
+    if (stepped_ != nullptr) ++first;
     std::vector<Expr> index;
     for (size_t i = 0; i < count; ++i) index.push_back(pool_.index(static_cast<int>(first + i)));
     return index;
+  }
+
+  Stage stage_over(const std::vector<Dim>& axes) const {
+    Stage s;
+    s.axes = axes;
+    s.stepped = stepped_ != nullptr;
+    if (s.stepped) s.axes.insert(s.axes.begin(), stepped_->steps);
+    s.shape = s.axes;
+    return s;
   }
 
   int stage_of(const Value* v) {
@@ -243,8 +301,7 @@ class GroupBuilder {
     const Source& source = bodies_.at(v);
     const Body& body = source.body;
     const std::vector<Expr> index = identity(0, body.axes.size() + body.reduce_axes.size());
-    Stage s;
-    s.axes = s.shape = body.axes;
+    Stage s = stage_over(body.axes);
     s.reduce_axes = body.reduce_axes;
     s.combiner = body.combiner;
     s.acc_dtype = body.acc_dtype;
@@ -287,7 +344,7 @@ class GroupBuilder {
     return {};
   }
 
-  const Node& node_;
+  const SteppedRegion* stepped_ = nullptr;
   int scanned_ = 0;  // of the pool's nodes, for any_check_
   bool any_check_ = false;
   Group group_;
@@ -312,7 +369,7 @@ void normalise(Group& group) {
       const Dim d = i < outer ? s.axes[i] : s.reduce_axes[i - outer];
       const bool last_reduce = s.reduces() && all_unit && i + 1 == outer + s.reduce_axes.size();
       const bool scanned = s.scan && i == static_cast<size_t>(s.scan->axis);
-      const bool keep = !d.is_const(1) || last_reduce || scanned;  // a reduction keeps one axis at least
+      const bool keep = !d.is_const(1) || last_reduce || scanned || (s.stepped && i == 0);  // a reduction keeps one axis at least
       renumbered.push_back(keep ? next++ : -1);
       if (keep) (i < outer ? axes : reduce_axes).push_back(d);
     }
@@ -476,12 +533,18 @@ void collect_operands(Expr e, std::vector<int>& operands) {
 }
 
 Result<Group> build_group(const Node& node) {
-  TENON_ASSIGN_OR_RETURN(Group group, GroupBuilder(node).build());
+  TENON_ASSIGN_OR_RETURN(Group group, GroupBuilder().build(node));
   if (group.stages.empty()) return error(Code::kUnsupported, "nothing to compute");
   normalise(group);
   fold_epilogues(group);
   compact(group);
   return group;
+}
+
+Result<Group> add_steps(Group group, const SteppedRegion& stepped) {
+  TENON_ASSIGN_OR_RETURN(Group whole, GroupBuilder(std::move(group)).build(stepped));
+  normalise(whole);
+  return whole;
 }
 
 }  // namespace tenon::codegen

@@ -32,6 +32,7 @@ struct Stage {
   std::optional<ir::Scatter> scatter;      // its targets index `shape`
   const ir::Value* output = nullptr;       // the value that it defines for others, if any
   std::vector<ir::Dim> shape;              // of the tensor; `axes` lacks those of size 1
+  bool stepped = false;                    // axis 0 is time, whatever its extent; its steps are in order
   int64_t slack = 0;                       // elements that its temporary has behind the tensor
 
   bool reduces() const { return !reduce_axes.empty() && !scatter; }
@@ -65,6 +66,22 @@ struct Group {
 /// Bodies of a node, or of all nodes of a fused region, inlined into each other. kUnsupported with the reason when the node
 /// has no bodies or uses dtypes that kernels lack.
 Result<Group> build_group(const ir::Node& node);
+
+/// A region that runs once a step. Its input i is read from `operand` at the input's own index with `time` (over axis 0 and dims)
+/// put in as axis `time_axis`.
+struct SteppedRegion {
+  struct Input {
+    int operand;
+    int time_axis;
+    ir::Expr time;
+  };
+  const ir::Graph* region;
+  ir::Dim steps;
+  std::vector<Input> inputs;
+};
+
+/// Appends the region's reductions and, last, a map for each of its outputs to `group`; axis 0 of each is time.
+Result<Group> add_steps(Group group, const SteppedRegion& stepped);
 
 /// Operand numbers that an expression loads, in order of first use.
 void collect_operands(ir::Expr e, std::vector<int>& operands);

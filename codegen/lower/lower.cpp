@@ -106,15 +106,33 @@ void mark_once(LoweredOp& op) {
     for (size_t b = 0; b < k.bindings.size() && k.once; ++b)
       if (k.kernel.buffers[b].written) constant[static_cast<size_t>(std::get<int>(k.bindings[b]))] = 1;
   }
+  // What a kernel of every run writes as well starts afresh in every run.
+  for (bool changed = true; changed;) {
+    changed = false;
+    for (LoweredKernel& k : op.kernels)
+      for (size_t b = 0; b < k.bindings.size(); ++b) {
+        const int* temporary = std::get_if<int>(&k.bindings[b]);
+        if (temporary == nullptr) continue;
+        char& known = constant[static_cast<size_t>(*temporary)];
+        const bool lost = k.once && !known, spoilt = !k.once && known && k.kernel.buffers[b].written;
+        if (lost) k.once = false;
+        if (spoilt) known = 0;
+        changed |= lost || spoilt;
+      }
+  }
+}
+
+Status lower_node(const ir::Node& node, Lowering& lowering) {
+  if (node.is("Scan")) return schedule_recurrence(lowering, node);
+  TENON_ASSIGN_OR_RETURN(lowering.group, build_group(node));
+  return lower_group(lowering);
 }
 
 }  // namespace
 
 Result<LoweredOp> lower(const ir::Node& node, const Target& target) {
-  Result<Group> group = build_group(node);
-  if (!group.ok()) return std::move(group).status().at(node.name());
-  Lowering lowering{std::move(*group), target, {}, {}};
-  const Status done = lower_group(lowering);
+  Lowering lowering{{}, target, {}, {}};
+  const Status done = lower_node(node, lowering);
   if (!done.ok()) return Status(done).at(node.name());
   if (lowering.out.implementation.empty()) lowering.out.implementation = "stages";
   for (LoweredKernel& k : lowering.out.kernels) {

@@ -119,7 +119,7 @@ struct Module {
       if (same(built.kernels[static_cast<size_t>(it->second)], kernel)) return it->second;
     const auto index = static_cast<int32_t>(built.kernels.size());
     KernelFacts facts(kernel);
-    built.table->push_back({kernel.name, nullptr, kernel.num_bindings(), kernel.num_dims, std::move(facts.access), facts.moves});
+    built.table->push_back({kernel.name, nullptr, kernel.num_bindings(), kernel.num_dims, std::move(facts.access), facts.moves, kernel.round});
     built.kernels.push_back(std::move(kernel));
     by_hash.emplace(hash, index);
     return index;
@@ -149,7 +149,9 @@ class PlanBuilder {
 
  private:
   Status add_node(const Node& node);
-  Status add_control_flow(const Node& node, Step::Kind kind);
+  Status add_control_flow(const Node& node, Step::Kind kind, std::string reason = "");
+  Status add_scan(const Node& node);
+  Status add_scan_checks(const Node& node);
   Status set_scan_attributes(const Node& node, Step& step);
   Result<bool> add_view(const Node& node);
   Result<bool> add_library(const Node& node, std::string& reason);
@@ -296,7 +298,7 @@ Status PlanBuilder::add_node(const Node& node) {
   if (node.is("Constant")) return {};  // values that are used become the plan's constants
   if (node.is("If")) return add_control_flow(node, Step::Kind::kIf);
   if (node.is("Loop")) return add_control_flow(node, Step::Kind::kLoop);
-  if (node.is("Scan")) return add_control_flow(node, Step::Kind::kScan);
+  if (node.is("Scan")) return add_scan(node);
   TENON_RETURN_IF_ERROR(add_facts(node));
   TENON_ASSIGN_OR_RETURN(bool done, add_view(node));
   std::string reason;
@@ -511,6 +513,39 @@ Status PlanBuilder::add_host_call(const Node& node, std::string reason) {
   return {};
 }
 
+// All steps in kernels, or the body step by step.
+Status PlanBuilder::add_scan(const Node& node) {
+  std::string reason;
+  TENON_ASSIGN_OR_RETURN(const bool done, add_generated(node, reason));
+  return done ? add_scan_checks(node) : add_control_flow(node, Step::Kind::kScan, std::move(reason));
+}
+
+// What running the body step by step would check.
+Status PlanBuilder::add_scan_checks(const Node& node) {
+  using Kind = runtime::DimCheck::Kind;
+  const auto scans = node.attr_int("num_scan_inputs", 0), states = node.num_inputs() - scans;
+  const Graph& region = node.region(0);
+  for (int i = 0; i < states; ++i) {
+    const auto &outer = *node.input(i)->tensor().dims, &inner = *region.inputs()[static_cast<size_t>(i)]->tensor().dims;
+    for (size_t a = 0; a < outer.size(); ++a) TENON_RETURN_IF_ERROR(add_check(Kind::kEqual, outer[a], inner[a], node_name(node)));
+  }
+  const std::vector<int64_t> axes = node.attr_ints("scan_input_axes");
+  const auto length = [&](int64_t i) {
+    const auto& dims = *node.input(static_cast<int>(states + i))->tensor().dims;
+    const int64_t axis = axes.empty() ? 0 : axes[static_cast<size_t>(i)];
+    return dims[static_cast<size_t>(axis < 0 ? axis + std::ssize(dims) : axis)];
+  };
+  for (int64_t i = 1; i < scans; ++i) TENON_RETURN_IF_ERROR(add_check(Kind::kEqual, length(0), length(i), node_name(node)));
+  Status status;
+  for (const auto& body : node.regions())
+    ir::walk(*body, [&](Node& inner) {
+      if (status.ok()) status = add_facts(inner);
+    });
+  for (const Graph::Assumption& one : region.assumptions())
+    if (status.ok()) status = add_check(one.at_most ? Kind::kLessEqual : Kind::kEqual, one.a, one.b, one.node);
+  return status;
+}
+
 Status PlanBuilder::set_scan_attributes(const Node& node, Step& step) {
   step.num_scan_inputs = static_cast<int32_t>(node.attr_int("num_scan_inputs", 0));
   const auto scans = static_cast<size_t>(std::max(step.num_scan_inputs, 0));
@@ -530,7 +565,7 @@ Status PlanBuilder::set_scan_attributes(const Node& node, Step& step) {
   return {};
 }
 
-Status PlanBuilder::add_control_flow(const Node& node, Step::Kind kind) {
+Status PlanBuilder::add_control_flow(const Node& node, Step::Kind kind, std::string reason) {
   Step step;
   step.kind = kind;
   step.node = node_name(node);
@@ -539,7 +574,7 @@ Status PlanBuilder::add_control_flow(const Node& node, Step::Kind kind) {
   if (kind == Step::Kind::kLoop) step.inputs.resize(std::max<size_t>(step.inputs.size(), 2), -1);
   if (kind == Step::Kind::kScan) TENON_RETURN_IF_ERROR(set_scan_attributes(node, step));
   constexpr std::string_view kNames[] = {"", "", "if", "loop", "scan"};
-  record(node, Placement::Kind::kHost, fmt::format("{}, body compiled", kNames[static_cast<size_t>(kind)]), "");
+  record(node, Placement::Kind::kHost, fmt::format("{}, body compiled", kNames[static_cast<size_t>(kind)]), std::move(reason));
   for (const auto& region : node.regions()) {
     PlanBuilder body(*region, module_, &known_);
     TENON_ASSIGN_OR_RETURN(auto plan, body.build());

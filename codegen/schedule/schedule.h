@@ -69,6 +69,8 @@ Status schedule_rows(Lowering& lowering, std::span<const int> stages);
 Status schedule_contraction(Lowering& lowering, int stage);
 /// The axis of a scan in order, the others in parallel.
 Status schedule_scan(Lowering& lowering, int stage);
+/// A loop over time (ONNX Scan): see recurrence.h. `lowering` has an empty group.
+Status schedule_recurrence(Lowering& lowering, const ir::Node& scan);
 /// A copy of what there is before, then the updates: in parallel along axes that lead to different elements, in order along the others.
 Status schedule_scatter(Lowering& lowering, int stage);
 /// Any reduction; never refuses what kernels can express.

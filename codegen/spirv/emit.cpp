@@ -43,6 +43,7 @@ class Emitter {
  private:
   // ---- types and constants -------------------------------------------------------------------------------------
   Status check_types() const {
+    if (kernel_.round != 0) return error(Code::kUnsupported, "kernel {} runs in rounds", kernel_.name);
     if (kernel_.lanes != 1)
       return error(Code::kUnsupported, "kernel {} wants {} cooperating lanes; one invocation executes a grid index here",
                    kernel_.name, kernel_.lanes);

@@ -23,7 +23,7 @@ struct Activation {
 Result<std::vector<Activation>> read_activations(const Node& node, Cell cell, int64_t directions);
 
 /// The projection of all inputs as one MatMul, then a Scan over time whose region is one step (for one step, the step
-/// itself). kUnsupported, so that the node keeps its evaluation, where shapes are unknown or sequence_lens is not constant.
+/// itself). kUnsupported, so that the node keeps its evaluation, where shapes are unknown.
 Result<std::vector<Value*>> decompose_recurrent(Node& node, Builder& builder);
 
 }  // namespace tenon::ir

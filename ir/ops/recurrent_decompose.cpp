@@ -104,10 +104,7 @@ Status Decomposition::read() {
 Status Decomposition::read_mask() {
   if (!node_.has_input(4)) return {};
   const std::optional<std::vector<int64_t>> lengths = constant_ints(node_.input(4));
-  if (!lengths || !steps_.is_const() || !batch_.is_const(static_cast<int64_t>(lengths->size()))) {
-    if (quantised_) return mask_of_data();
-    return error(Code::kUnsupported, "sequence_lens is not constant");
-  }
+  if (!lengths || !steps_.is_const() || !batch_.is_const(static_cast<int64_t>(lengths->size()))) return mask_of_data();
   const int64_t steps = steps_.value();
   bool full = true;
   for (int64_t length : *lengths) {
@@ -123,10 +120,12 @@ Status Decomposition::read_mask() {
   return b_.status();
 }
 
-/// Nothing else computes an op of bytes.
+/// A length outside of 0…steps is an index outside of the numbers up to steps; as an unsigned number, a negative one, too.
 Status Decomposition::mask_of_data() {
-  Value* step = b_.make("Range", {b_.constant(Tensor::scalar<int64_t>(0)), s_.dim_scalar(steps_), b_.constant(Tensor::scalar<int64_t>(1))});
-  Value* lengths = s_.reshape(s_.cast(node_.input(4), DType::kI64), {batch_, 1});
+  Value *zero = b_.constant(Tensor::scalar<int64_t>(0)), *one = b_.constant(Tensor::scalar<int64_t>(1));
+  Value *step = b_.make("Range", {zero, s_.dim_scalar(steps_), one}), *numbers = b_.make("Range", {zero, s_.dim_scalar(steps_ + 1), one});
+  Value* given = s_.cast(s_.cast(node_.input(4), DType::kU32), DType::kI64);
+  Value* lengths = s_.reshape(b_.make("Gather", {numbers, given}), {batch_, 1});
   mask_ = b_.make("Less", {s_.reshape(step, {steps_, 1, 1}), lengths});
   return b_.status();
 }

@@ -7,75 +7,10 @@
 #include "ir/verifier.h"
 #include "passes/passes.h"
 #include "tests/ops/op_runner.h"
+#include "tests/ops/recurrent_layer.h"
 
 namespace tenon::ir {
 namespace {
-
-struct LayerSpec {
-  std::string op = "LSTM", direction = "forward";
-  int64_t steps = 5, batch = 3, input = 4, hidden = 6;
-  DType dtype = DType::kF64;
-  bool symbolic = false, bias = true, initial = true, peepholes = false;
-  std::vector<int32_t> lengths;
-  std::vector<std::pair<std::string, Attr>> attrs;
-};
-
-/// One recurrent node whose weights are constants and whose data are inputs, with random values for them.
-struct Layer {
-  Graph graph;
-  std::vector<HostValue> inputs;
-};
-
-class LayerBuilder {
- public:
-  LayerBuilder(const LayerSpec& setup, Layer& layer, uint64_t seed) : s_(setup), layer_(layer), builder_(layer.graph), random_(seed) {}
-
-  void build() {
-    const int64_t directions = s_.direction == "bidirectional" ? 2 : 1;
-    const int64_t width = s_.hidden * (s_.op == "LSTM" ? 4 : s_.op == "GRU" ? 3 : 1);
-    const bool batch_first = std::any_of(s_.attrs.begin(), s_.attrs.end(), [](const auto& a) { return a.first == "layout"; });
-    const Shape x = batch_first ? Shape{s_.batch, s_.steps, s_.input} : Shape{s_.steps, s_.batch, s_.input};
-    const Shape state = batch_first ? Shape{s_.batch, directions, s_.hidden} : Shape{directions, s_.batch, s_.hidden};
-    std::vector<Value*> operands = {data("x", x, batch_first ? std::vector<std::string>{"B", "T", ""} : std::vector<std::string>{"T", "B", ""}),
-                                    weight({directions, width, s_.input}), weight({directions, width, s_.hidden}),
-                                    s_.bias ? weight({directions, 2 * width}) : nullptr, lengths()};
-    const std::vector<std::string> names = batch_first ? std::vector<std::string>{"B", "", ""} : std::vector<std::string>{"", "B", ""};
-    for (int i = 0; i < (s_.op == "LSTM" ? 2 : 1); ++i) operands.push_back(s_.initial ? data("state", state, names) : nullptr);
-    if (s_.op == "LSTM") operands.push_back(s_.peepholes ? weight({directions, 3 * s_.hidden}) : nullptr);
-    std::vector<std::pair<std::string, Attr>> attrs = s_.attrs;
-    attrs.emplace_back("direction", s_.direction);
-    attrs.emplace_back("hidden_size", s_.hidden);
-    for (Value* v : builder_.make_n(s_.op, operands, s_.op == "LSTM" ? 3 : 2, attrs)) {
-      ASSERT_TRUE(builder_.status().ok()) << builder_.status().to_string();
-      layer_.graph.add_output(v);
-    }
-  }
-
- private:
-  Tensor random(Shape shape) {
-    std::uniform_real_distribution<double> uniform(-1, 1);
-    Tensor t = *Tensor::zeros(s_.dtype, std::move(shape));
-    for (int64_t i = 0; i < t.size(); ++i) t.set_double(i, uniform(random_));
-    return t;
-  }
-  Value* weight(Shape shape) { return builder_.constant(random(std::move(shape))); }
-  Value* lengths() {
-    if (s_.lengths.empty()) return nullptr;
-    return builder_.constant(Tensor::from<int32_t>({static_cast<int64_t>(s_.lengths.size())}, std::span<const int32_t>(s_.lengths)));
-  }
-  Value* data(const char* name, const Shape& shape, const std::vector<std::string>& symbols) {
-    std::vector<Dim> dims(shape.begin(), shape.end());
-    for (size_t i = 0; i < dims.size() && s_.symbolic; ++i)
-      if (!symbols[i].empty()) dims[i] = layer_.graph.dims().symbol(symbols[i]);
-    layer_.inputs.push_back(random(shape));
-    return layer_.graph.add_input(layer_.graph.unique_name(name), TensorType(s_.dtype, std::move(dims)));
-  }
-
-  const LayerSpec& s_;
-  Layer& layer_;
-  Builder builder_;
-  std::mt19937_64 random_;
-};
 
 bool has(Graph& graph, std::string_view op) {
   bool found = false;
@@ -178,21 +113,24 @@ TEST(Recurrent, DecompositionAgreesOnRandomShapes) {
   }
 }
 
-TEST(Recurrent, KeepsItsEvaluationWhereLengthsAreNotConstant) {
-  Graph graph;
-  Builder b(graph);
-  const TensorType f32x3(DType::kF32, {4, 2, 3});
-  Value* x = graph.add_input("x", f32x3);
-  Value* lengths = graph.add_input("lengths", TensorType(DType::kI32, {2}));
-  Value* w = graph.add_input("w", TensorType(DType::kF32, {1, 5, 3}));
-  Value* r = graph.add_input("r", TensorType(DType::kF32, {1, 5, 5}));
-  graph.add_output(b.make("RNN", {x, w, r, nullptr, lengths}, {{"hidden_size", int64_t{5}}}));
-  ASSERT_TRUE(b.status().ok()) << b.status().to_string();
-  passes::PassContext context;
-  const Result<bool> changed = passes::decompose(graph, context);
-  ASSERT_TRUE(changed.ok()) << changed.status().to_string();
-  EXPECT_FALSE(*changed);
-  EXPECT_EQ(graph.num_nodes(), 1u);
+TEST(Recurrent, DecompositionAgreesWhereLengthsAreData) {
+  for (const char* op : {"RNN", "GRU", "LSTM"})
+    for (const char* direction : {"forward", "reverse", "bidirectional"})
+      for (const bool symbolic : {false, true}) {
+        SCOPED_TRACE(fmt::format("{} {} symbolic {}", op, direction, symbolic));
+        expect_same({.op = op, .direction = direction, .symbolic = symbolic, .lengths = {5, 0, 3}, .lengths_are_data = true});
+      }
+}
+
+TEST(Recurrent, LengthsBeyondTheStepsAreErrorsWhereTheyAreData) {
+  for (const int32_t length : {6, -1, INT32_MIN, INT32_MAX}) {
+    Layer layer;
+    const LayerSpec spec{.lengths = {5, length, 3}, .lengths_are_data = true};
+    LayerBuilder(spec, layer, 1).build();
+    passes::PassContext context;
+    ASSERT_TRUE(passes::decompose(layer.graph, context).ok());
+    EXPECT_FALSE(evaluate_graph(layer.graph, layer.inputs).ok()) << length;
+  }
 }
 
 }  // namespace
