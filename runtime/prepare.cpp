@@ -38,6 +38,7 @@ class Preparer {
     find_final_values();
     make_phases();
     TENON_RETURN_IF_ERROR(check_order());
+    find_dispatch_runs();
     return std::shared_ptr<const PreparedPlan>(out_);
   }
 
@@ -61,6 +62,7 @@ class Preparer {
   void make_phases();
   size_t phase_at(int32_t after_step);
   Status check_order();
+  void find_dispatch_runs();
   int32_t date(DimId d) const { return date_[static_cast<size_t>(d)]; }
   int32_t date_of(ValueIdx v) const {
     int32_t latest = kEntry;
@@ -116,7 +118,6 @@ Status Preparer::check_dispatch(const Step& step) {
   for (DimId d : step.kernel_dims)
     if (!is_dim(d)) return bad("step {} has an unknown dim", step.node);
   if (!is_dim(step.grid) || (step.work != -1 && !is_dim(step.work))) return bad("step {} has no extent", step.node);
-  out_->max_bindings = std::max(out_->max_bindings, step.bindings.size());
   out_->max_dims = std::max(out_->max_dims, step.kernel_dims.size());
   return {};
 }
@@ -343,6 +344,23 @@ Status Preparer::check_order() {
     if (!good) return bad("step {} needs a dim before it is known", step.node);
   }
   return {};
+}
+
+// A run ends where host values are to be released.
+void Preparer::find_dispatch_runs() {
+  out_->dispatch_run_of.assign(plan().steps.size(), -1);
+  int32_t phase = 0;
+  bool open = false;
+  for (size_t s = 0; s < plan().steps.size(); ++s) {
+    const auto at = static_cast<int32_t>(s);
+    if (plan().steps[s].kind == Step::Kind::kDispatch) {
+      if (!open) out_->dispatch_runs.push_back({at, at, phase});
+      out_->dispatch_runs.back().last = at;
+      out_->dispatch_run_of[s] = static_cast<int32_t>(out_->dispatch_runs.size()) - 1;
+    }
+    open = plan().steps[s].kind == Step::Kind::kDispatch && out_->release_after[s].empty();
+    if (out_->phase_after[s] >= 0) phase = out_->phase_after[s];
+  }
 }
 
 Result<std::shared_ptr<const PreparedPlan>> prepare_nested(std::shared_ptr<const Plan> plan, int depth) {
