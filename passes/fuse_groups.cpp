@@ -101,18 +101,15 @@ void analyze_accesses(const Node& node, const Body& body, FuseInfo& info) {
   info.elementwise = !info.reduces && in_place;
   if (std::count(info.inputs.begin(), info.inputs.end(), Access::kOther) >= kManyGathers) info.fusable = false;
   if (!info.reduces || loads != 1 || !axes || body.kind == ir::ComputeKind::kContraction) return;
-  // A row reduction reads its one operand at (rows…, along…).
-  std::vector<int> expected = axes_without_units(body.axes);
-  const std::vector<int> along = axes_without_units(body.reduce_axes, static_cast<int>(body.axes.size()));
-  expected.insert(expected.end(), along.begin(), along.end());
-  info.row = *axes == expected && !along.empty();
-  info.rows = info.shape;
-  info.along = without_units(body.reduce_axes);
-}
-
-std::vector<Dim> concatenate(std::vector<Dim> a, const std::vector<Dim>& b) {
-  a.insert(a.end(), b.begin(), b.end());
-  return a;
+  // A row reduction reads each element of its one operand once, the axes kept in their order and those reduced in theirs.
+  std::vector<int> kept, reduced;
+  const int outer = static_cast<int>(body.axes.size());
+  for (int a : *axes) (a < outer ? kept : reduced).push_back(a);
+  info.row = !reduced.empty() && kept == axes_without_units(body.axes) && reduced == axes_without_units(body.reduce_axes, outer);
+  for (int a : *axes) {
+    info.kept.push_back(a < outer);
+    info.domain.push_back(a < outer ? body.axes[static_cast<size_t>(a)] : body.reduce_axes[static_cast<size_t>(a - outer)]);
+  }
 }
 
 }  // namespace
@@ -348,9 +345,9 @@ int FuseGroups::group_of(size_t node) {
   Group g;
   g.members = {node};
   g.row = info.reduces;
-  g.shape = info.reduces ? concatenate(info.rows, info.along) : info.shape;
-  g.rows = info.rows;
-  g.along = info.along;
+  g.shape = info.reduces ? info.domain : info.shape;
+  g.rows = info.shape;
+  g.kept = info.kept;
   group_[node] = static_cast<int>(groups_.size());
   groups_.push_back(std::move(g));
   return group_[node];
@@ -366,10 +363,10 @@ bool FuseGroups::join(int a, int b) {
   const Group& rows = x.row ? x : y;
   if (merged.row) {
     merged.rows = rows.rows;
-    merged.along = rows.along;
+    merged.kept = rows.kept;
     merged.shape = rows.shape;
     for (const Group* g : {&x, &y}) {
-      if (g->row ? g->rows != merged.rows || g->along != merged.along : g->shape != merged.shape && g->shape != merged.rows) return false;
+      if (g->row ? g->kept != merged.kept || g->shape != merged.shape : g->shape != merged.shape && g->shape != merged.rows) return false;
     }
   } else {
     if (x.shape != y.shape) return false;
@@ -389,7 +386,7 @@ bool FuseGroups::join(int a, int b) {
 bool FuseGroups::compatible(const Group& producer, size_t value_def, const Value& value, size_t node,
                             Access access) const {
   const FuseInfo& info = info_[node];
-  if (info.reduces) return info.row && concatenate(info.rows, info.along) == producer.shape && info_[value_def].shape == producer.shape;
+  if (info.reduces) return info.row && info.domain == producer.shape && info_[value_def].shape == producer.shape;
   if (!producer.row) return access == Access::kIdentity;
   if (access == Access::kIdentity) return info.shape == producer.shape || info.shape == producer.rows;
   // A row's scalar, broadcast along the row.
@@ -397,8 +394,11 @@ bool FuseGroups::compatible(const Group& producer, size_t value_def, const Value
   Result<std::vector<Body>> bodies = nodes_[node]->op().compute.body(*nodes_[node]);
   if (!bodies.ok()) return false;
   const Body& body = (*bodies)[0];
-  std::vector<int> rows = axes_without_units(body.axes);
-  rows.resize(producer.rows.size());
+  const std::vector<int> all = axes_without_units(body.axes);
+  std::vector<int> rows;
+  for (size_t i = 0; i < all.size(); ++i) {
+    if (producer.kept[i]) rows.push_back(all[i]);
+  }
   for (int id = 0; id < body.pool->size(); ++id) {
     const ExprNode& n = body.pool->node(id);
     if (n.kind != ExprKind::kLoad || nodes_[node]->input(n.operand) != &value) continue;

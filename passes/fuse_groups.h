@@ -24,7 +24,8 @@ struct FuseInfo {
   bool reduces = false, row = false, elementwise = false;
   bool permutes = false;         // the one operand, its axes in another order (or repeated along new ones)
   std::vector<ir::Dim> shape;    // of the output, without axes of size 1
-  std::vector<ir::Dim> rows, along;  // row reductions: shape = rows; the operand's shape is rows ++ along
+  std::vector<ir::Dim> domain;   // row reductions: the operand's shape; `shape` is that of the axes kept
+  std::vector<char> kept;        // by axis of the domain
   std::vector<Access> inputs;
 };
 FuseInfo analyze_for_fusion(const ir::Node& node);
@@ -55,7 +56,9 @@ class FuseGroups {
     std::vector<size_t> members;
     bool anchored = false;       // by a contraction or window: complete
     bool row = false;
-    std::vector<ir::Dim> shape, rows, along;
+    std::vector<ir::Dim> shape;  // of the domain: what maps along the rows have
+    std::vector<ir::Dim> rows;   // without the axes reduced
+    std::vector<char> kept;
   };
   const std::vector<size_t>& users(size_t node) const { return users_[node]; }
   std::vector<size_t> outside_users(std::span<const size_t> members) const;

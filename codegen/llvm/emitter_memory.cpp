@@ -20,11 +20,14 @@ void KernelEmitter::load(const Inst& i) {
     loaded = scalar_load(i);
   } else {
     Value *mask = lanes_.mask, *other = nullptr;
-    if (i.operands.size() == 3) {
-      mask = both(mask, lanes_of(i.operands[1]));
-      other = ops_.to_storage(dtype, lanes_of(i.operands[2]));
+    const bool guarded = i.operands.size() == 3;
+    if (guarded) other = ops_.to_storage(dtype, lanes_of(i.operands[2]));
+    if (guarded && uniform(i.operands[1])) {
+      loaded = branched_load(i, at(i.operands[1]), other);
+    } else {
+      if (guarded) mask = both(mask, lanes_of(i.operands[1]));
+      loaded = vector_load(i, shape(i.operands[0]), mask, other);
     }
-    loaded = vector_load(i, shape(i.operands[0]), mask, other);
   }
   at(i.results[0]) = ops_.from_storage(dtype, loaded);
 }
@@ -44,6 +47,21 @@ Value* KernelEmitter::scalar_load(const Inst& i) {
   PHINode* result = b_.CreatePHI(type, 2);
   result->addIncoming(other, before);
   result->addIncoming(loaded, on);
+  return result;
+}
+
+// A masked load of nothing from where no memory is costs hundreds of cycles.
+Value* KernelEmitter::branched_load(const Inst& i, Value* condition, Value* other) {
+  BasicBlock *before = b_.GetInsertBlock(), *on = block("load"), *after = block("after");
+  b_.CreateCondBr(condition, on, after);
+  b_.SetInsertPoint(on);
+  Value* loaded = vector_load(i, shape(i.operands[0]), lanes_.mask, other);
+  BasicBlock* end = b_.GetInsertBlock();
+  b_.CreateBr(after);
+  b_.SetInsertPoint(after);
+  PHINode* result = b_.CreatePHI(loaded->getType(), 2);
+  result->addIncoming(other, before);
+  result->addIncoming(loaded, end);
   return result;
 }
 

@@ -73,6 +73,7 @@ class KernelEmitter {
   void load(const kir::Inst& i);
   void store(const kir::Inst& i);
   llvm::Value* scalar_load(const kir::Inst& i);
+  llvm::Value* branched_load(const kir::Inst& i, llvm::Value* condition, llvm::Value* other);
   llvm::Value* vector_load(const kir::Inst& i, LaneShape offset, llvm::Value* mask, llvm::Value* other);
   void vector_store(const kir::Inst& i, LaneShape offset, llvm::Value* mask, llvm::Value* value);
   llvm::Value* element(int buffer, llvm::Value* offset);
