@@ -18,16 +18,17 @@ void KernelEmitter::load(const Inst& i) {
   Value* loaded = nullptr;
   if (uniform(i.results[0])) {
     loaded = scalar_load(i);
+  } else if (reads_runs(i)) {
+    loaded = run_load(i);
+  } else if (i.operands.size() == 3 && uniform(i.operands[1])) {
+    loaded = branching_load(i);
   } else {
     Value *mask = lanes_.mask, *other = nullptr;
-    const bool guarded = i.operands.size() == 3;
-    if (guarded) other = ops_.to_storage(dtype, lanes_of(i.operands[2]));
-    if (guarded && uniform(i.operands[1])) {
-      loaded = branched_load(i, at(i.operands[1]), other);
-    } else {
-      if (guarded) mask = both(mask, lanes_of(i.operands[1]));
-      loaded = vector_load(i, shape(i.operands[0]), mask, other);
+    if (i.operands.size() == 3) {
+      mask = both(mask, lanes_of(i.operands[1]));
+      other = ops_.to_storage(dtype, lanes_of(i.operands[2]));
     }
+    loaded = vector_load(i, shape(i.operands[0]), mask, other);
   }
   at(i.results[0]) = ops_.from_storage(dtype, loaded);
 }
@@ -50,12 +51,14 @@ Value* KernelEmitter::scalar_load(const Inst& i) {
   return result;
 }
 
-// A masked load of nothing from where no memory is costs hundreds of cycles.
-Value* KernelEmitter::branched_load(const Inst& i, Value* condition, Value* other) {
+/// All lanes or none.
+Value* KernelEmitter::branching_load(const Inst& i) {
+  const DType dtype = k_.buffers[static_cast<size_t>(i.index)].dtype;
+  Value* other = ops_.to_storage(dtype, lanes_of(i.operands[2]));
   BasicBlock *before = b_.GetInsertBlock(), *on = block("load"), *after = block("after");
-  b_.CreateCondBr(condition, on, after);
+  b_.CreateCondBr(at(i.operands[1]), on, after);
   b_.SetInsertPoint(on);
-  Value* loaded = vector_load(i, shape(i.operands[0]), lanes_.mask, other);
+  Value* loaded = vector_load(i, shape(i.operands[0]), lanes_.mask, nullptr);
   BasicBlock* end = b_.GetInsertBlock();
   b_.CreateBr(after);
   b_.SetInsertPoint(after);
