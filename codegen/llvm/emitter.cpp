@@ -183,7 +183,9 @@ bool KernelEmitter::unroll(const Inst& i) {
   Values carried;
   for (size_t c = 0; c < i.results.size(); ++c)
     carried.push_back(held(at(i.operands[c + 2]), shape(i.operands[c + 2]), shape(i.results[c])));
+  if (trips == lanes_.width) find_transposed_loads(i);
   for (int64_t t = 0; t < trips; ++t) {
+    unrolled_ = static_cast<size_t>(t);
     at(r.args[0]) = i64(*lo + t * i.step);
     for (size_t c = 0; c < carried.size(); ++c) at(r.args[c + 1]) = carried[c];
     region(r);
@@ -191,6 +193,7 @@ bool KernelEmitter::unroll(const Inst& i) {
       carried[c] = held(at(r.yields[c]), shape(r.yields[c]), shape(i.results[c]));
   }
   for (size_t c = 0; c < carried.size(); ++c) at(i.results[c]) = carried[c];
+  transposed_.clear();
   return true;
 }
 

@@ -1,3 +1,5 @@
+#include <functional>
+
 #include "codegen/llvm/kernel_emitter.h"
 
 namespace tenon::codegen {
@@ -16,7 +18,9 @@ Value* KernelEmitter::element(int buffer, Value* offset) {
 void KernelEmitter::load(const Inst& i) {
   const DType dtype = k_.buffers[static_cast<size_t>(i.index)].dtype;
   Value* loaded = nullptr;
-  if (uniform(i.results[0])) {
+  if (const auto found = transposed_.find(&i); found != transposed_.end()) {
+    loaded = transposed_load(i, found->second);
+  } else if (uniform(i.results[0])) {
     loaded = scalar_load(i);
   } else {
     Value *mask = lanes_.mask, *other = nullptr;
@@ -27,6 +31,64 @@ void KernelEmitter::load(const Inst& i) {
     loaded = vector_load(i, shape(i.operands[0]), mask, other);
   }
   at(i.results[0]) = ops_.from_storage(dtype, loaded);
+}
+
+/// Loads of an unrolled loop whose offset grows by one from iteration to iteration, and by a larger constant from lane to lane.
+void KernelEmitter::find_transposed_loads(const Inst& loop) {
+  const kir::Region& r = loop.regions[0];
+  if (lanes_.width < 4 || (lanes_.width & (lanes_.width - 1)) != 0 || lanes_.mask || loop.step != 1) return;
+  std::map<kir::ValueId, const Inst*> defs;
+  std::vector<bool> stored(k_.buffers.size(), false);
+  for (const auto& i : r.insts) {
+    if (!i->regions.empty()) return;
+    for (kir::ValueId v : i->results) defs[v] = i.get();
+    if (i->kind == kir::InstKind::kStore) stored[static_cast<size_t>(i->index)] = true;
+  }
+  // By how much a sum grows with the iteration; other expressions of the iteration count as growing unevenly.
+  constexpr int kUneven = 1 << 20;
+  const std::function<int(kir::ValueId)> growth = [&](kir::ValueId v) -> int {
+    if (v == r.args[0]) return 1;
+    const auto def = defs.find(v);
+    if (def == defs.end()) return 0;
+    const Inst& i = *def->second;
+    const bool sum = i.kind == kir::InstKind::kOp && i.op == kir::ScalarOp::kAdd;
+    int all = 0;
+    for (kir::ValueId o : i.operands) all += sum ? growth(o) : std::min(std::abs(growth(o)), 1) * kUneven;
+    return std::min(all, kUneven);
+  };
+  for (const auto& i : r.insts) {
+    if (i->kind != kir::InstKind::kLoad || i->operands.size() != 1 || stored[static_cast<size_t>(i->index)]) continue;
+    const LaneShape offset = shape(i->operands[0]);
+    if (offset.kind == Kind::kAffine && std::abs(offset.stride) >= lanes_.width && growth(i->operands[0]) == 1) transposed_[i.get()];
+  }
+}
+
+Value* KernelEmitter::transposed_load(const Inst& i, Values& columns) {
+  if (!columns.empty()) return columns[unrolled_];
+  const int w = lanes_.width;
+  const DType dtype = k_.buffers[static_cast<size_t>(i.index)].dtype;
+  const llvm::Align align(static_cast<uint64_t>(bits(dtype) < 8 ? 1 : bits(dtype) / 8));
+  Value* base = at(i.operands[0]);
+  for (int l = 0; l < w; ++l) {
+    Value* first = b_.CreateAdd(base, i64(l * shape(i.operands[0]).stride));
+    columns.push_back(tag(b_.CreateAlignedLoad(ops_.storage_type(dtype, w), element(i.index, first), align), i.index));
+  }
+  // Halves the size of the blocks that are still to be transposed with every step (Eklundh, "A fast computer method for
+  // matrix transposing", 1972).
+  for (int half = w / 2; half >= 1; half /= 2) {
+    llvm::SmallVector<int, 64> upper, lower;
+    for (int l = 0; l < w; ++l) {
+      upper.push_back((l & half) == 0 ? l : w + l - half);
+      lower.push_back((l & half) == 0 ? l + half : w + l);
+    }
+    for (int row = 0; row < w; ++row) {
+      if ((row & half) != 0) continue;
+      Value *a = columns[static_cast<size_t>(row)], *b = columns[static_cast<size_t>(row + half)];
+      columns[static_cast<size_t>(row)] = b_.CreateShuffleVector(a, b, upper);
+      columns[static_cast<size_t>(row + half)] = b_.CreateShuffleVector(a, b, lower);
+    }
+  }
+  return columns[unrolled_];
 }
 
 Value* KernelEmitter::scalar_load(const Inst& i) {

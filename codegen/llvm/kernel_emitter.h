@@ -1,5 +1,7 @@
 #pragma once
 
+#include <map>
+
 #include <llvm/IR/IRBuilder.h>
 #include <llvm/IR/Module.h>
 
@@ -74,6 +76,8 @@ class KernelEmitter {
   void store(const kir::Inst& i);
   llvm::Value* scalar_load(const kir::Inst& i);
   llvm::Value* vector_load(const kir::Inst& i, LaneShape offset, llvm::Value* mask, llvm::Value* other);
+  void find_transposed_loads(const kir::Inst& loop);
+  llvm::Value* transposed_load(const kir::Inst& i, Values& columns);
   void vector_store(const kir::Inst& i, LaneShape offset, llvm::Value* mask, llvm::Value* value);
   llvm::Value* element(int buffer, llvm::Value* offset);
   llvm::Value* reverse(llvm::Value* v) { return b_.CreateVectorReverse(v); }
@@ -96,6 +100,10 @@ class KernelEmitter {
   std::vector<llvm::Value*> values_, buffers_, dims_;
   std::vector<std::pair<llvm::MDNode*, llvm::MDNode*>> alias_;
   llvm::Value* status_ = nullptr;
+  /// Loads of the unrolled loop at hand that walk `width` consecutive elements in every lane: loaded along these, then
+  /// transposed, once for all iterations.
+  std::map<const kir::Inst*, Values> transposed_;
+  size_t unrolled_ = 0;  // the iteration
   Lanes lanes_;
   Status error_;
 
