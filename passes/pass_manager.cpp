@@ -28,6 +28,7 @@ std::span<const PassInfo> pipeline() {
       {"fold-constants", "what simplify made constant", 1, fold_constants},
       {"eliminate-common", "equal nodes that decompose made", 1, eliminate_common},
       {"eliminate-dead", "what the passes before left unused", 1, eliminate_dead},
+      {"slice-splits", "parts with one reader each become slices, to be read in place", 3, slice_splits, true},
       {"fuse", "nodes that one kernel can compute, into groups", 3, fuse},
   };
   return kPipeline;

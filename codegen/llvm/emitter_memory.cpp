@@ -1,3 +1,5 @@
+#include <functional>
+
 #include "codegen/llvm/kernel_emitter.h"
 
 namespace tenon::codegen {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "codegen/schedule/attention.h"
 #include "codegen/schedule/schedule.h"
 
 namespace tenon::codegen {
@@ -69,6 +70,25 @@ Status lower_stages(Lowering& lowering) {
   return {};
 }
 
+/// Attention: one kernel, or the scores, the weights of their rows and the product in kernels of their own.
+Status lower_attention(Lowering& lowering, const Attention& attention) {
+  const Status one = schedule_attention(lowering, attention);
+  if (one.ok() || one.code() != Code::kUnsupported) return one;
+  lowering.out.refused.push_back("attention: " + one.what());
+  const int weights = store_weights(lowering, attention);
+  TENON_RETURN_IF_ERROR(lower_reduction(lowering, attention.scores));
+  const int rows[] = {attention.maxima, attention.sums, weights};
+  const Status together = schedule_rows(lowering, rows);
+  if (!together.ok() && together.code() != Code::kUnsupported) return together;
+  if (!together.ok()) {
+    for (int s : {attention.maxima, attention.sums}) TENON_RETURN_IF_ERROR(lower_reduction(lowering, s));
+    TENON_RETURN_IF_ERROR(schedule_map(lowering, std::span<const int>(&weights, 1)));
+  }
+  TENON_RETURN_IF_ERROR(lower_reduction(lowering, attention.out));
+  lowering.out.implementation = "stages";
+  return {};
+}
+
 Status lower_group(Lowering& lowering) {
   std::vector<int> all;
   for (int s = 0; s < static_cast<int>(lowering.group.stages.size()); ++s) all.push_back(s);
@@ -79,6 +99,7 @@ Status lower_group(Lowering& lowering) {
                                          [](const Stage& s) { return s.reduces(); });
   if (!any_reduction && !has_dependences(lowering.group)) return lower_maps(lowering, all);
   if (all.size() == 1) return lower_reduction(lowering, 0);
+  if (const Result<Attention> attention = match_attention(lowering); attention.ok()) return lower_attention(lowering, *attention);
   const Status rows = schedule_rows(lowering, all);
   if (rows.ok()) {
     lowering.out.implementation = "row reduction";
