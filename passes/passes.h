@@ -16,5 +16,6 @@ Result<bool> fold_batch_norm(ir::Graph& graph, PassContext& context);
 Result<bool> raise(ir::Graph& graph, PassContext& context);
 Result<bool> decompose(ir::Graph& graph, PassContext& context);
 Result<bool> fuse(ir::Graph& graph, PassContext& context);
+Result<bool> choose_layouts(ir::Graph& graph, PassContext& context);
 
 }  // namespace tenon::passes
