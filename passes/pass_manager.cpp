@@ -30,6 +30,7 @@ std::span<const PassInfo> pipeline() {
       {"eliminate-dead", "what the passes before left unused", 1, eliminate_dead},
       {"slice-splits", "parts with one reader each become slices, to be read in place", 3, slice_splits, true},
       {"fuse", "nodes that one kernel can compute, into groups", 3, fuse},
+      {"choose-layouts", "channels innermost in memory where convolutions gain more than conversions cost", 2, choose_layouts, true},
   };
   return kPipeline;
 }
@@ -92,6 +93,7 @@ Status run_pipeline(ir::Graph& graph, const PipelineOptions& options, std::vecto
   PassContext context;
   context.rewrites_left = options.max_rewrites;
   context.for_export = options.for_export;
+  context.vector_bytes = options.vector_bytes;
   context.interrupt = options.interrupt;
   if (options.log != nullptr) context.log.watched = options.log->watched;
   context.wrong_rewrite = options.fault.rewrite;

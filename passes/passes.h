@@ -17,5 +17,6 @@ Result<bool> raise(ir::Graph& graph, PassContext& context);
 Result<bool> decompose(ir::Graph& graph, PassContext& context);
 Result<bool> slice_splits(ir::Graph& graph, PassContext& context);
 Result<bool> fuse(ir::Graph& graph, PassContext& context);
+Result<bool> choose_layouts(ir::Graph& graph, PassContext& context);
 
 }  // namespace tenon::passes

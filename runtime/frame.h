@@ -114,6 +114,7 @@ class Frame {
   /// Executes a step, and tells the observer.
   Status observe(size_t index);
   Status observe_values(size_t index);
+  Status show_value(ValueIdx v, const HostValue& made);
   void observe_arena(size_t phase);
   size_t tensor_bytes(std::span<const ValueIdx> values) const;
   DispatchCost cost_of(const Step& step) const;

@@ -49,6 +49,7 @@ class Preparer {
   bool is_value(ValueIdx v) const { return in_range(v, plan().values.size()); }
   bool is_dim(DimId d) const { return in_range(d, plan().dims.insts.size()); }
 
+  static bool is_order(const PlanValue& value);
   Status check_dims();
   Status check_values();
   Status check_step(size_t index);
@@ -92,6 +93,14 @@ Status Preparer::check_dims() {
   return {};
 }
 
+bool Preparer::is_order(const PlanValue& value) {
+  std::vector<int32_t> axes = value.order;
+  std::sort(axes.begin(), axes.end());
+  for (size_t i = 0; i < axes.size(); ++i)
+    if (axes[i] != static_cast<int32_t>(i)) return false;
+  return value.ranked && axes.size() == value.dims.size();
+}
+
 Status Preparer::check_values() {
   for (const PlanValue& v : plan().values) {
     if (v.storage > Storage::kHost || v.dtype >= DType::kCount) return bad("value {} has an unknown kind", v.name);
@@ -100,6 +109,7 @@ Status Preparer::check_values() {
     if (v.storage == Storage::kArena && (!v.ranked || bits(v.dtype) == 0))
       return bad("value {} cannot live in the arena", v.name);
     if (v.storage == Storage::kAlias && !is_value(v.alias_of)) return bad("value {} is an alias of nothing", v.name);
+    if (!v.order.empty() && !is_order(v)) return bad("value {} is stored in no order of its axes", v.name);
     if (v.storage == Storage::kConstant && v.ranked && !std::holds_alternative<Tensor>(v.constant))
       return bad("constant {} has no value", v.name);
   }
@@ -123,6 +133,11 @@ Status Preparer::check_dispatch(const Step& step) {
 }
 
 Status Preparer::check_sub_plans(const Step& step, size_t index) {
+  std::vector<ValueIdx> operands = step.inputs;
+  for (const std::vector<ValueIdx>& captures : step.captures) operands.insert(operands.end(), captures.begin(), captures.end());
+  operands.insert(operands.end(), step.outputs.begin(), step.outputs.end());
+  for (ValueIdx v : operands)
+    if (is_value(v) && !value(v).order.empty()) return bad("step {} hands over value {}, which is not row-major", step.node, value(v).name);
   const size_t wanted = step.kind == Step::Kind::kIf ? 2 : 1;
   if (step.plans.size() != wanted || step.captures.size() != wanted) return bad("step {} lacks a body", step.node);
   for (size_t p = 0; p < wanted; ++p) {
@@ -188,10 +203,11 @@ Status Preparer::find_roots() {
 Status Preparer::check_io() {
   out_->output_of.assign(plan().values.size(), -1);
   for (const PlanIo& io : plan().inputs)
-    if (!is_value(io.value) || value(io.value).storage != Storage::kInput) return bad("input {} has no value", io.name);
+    if (!is_value(io.value) || value(io.value).storage != Storage::kInput || !value(io.value).order.empty())
+      return bad("input {} has no row-major value", io.name);
   for (size_t i = 0; i < plan().outputs.size(); ++i) {
     const PlanIo& io = plan().outputs[i];
-    if (!is_value(io.value)) return bad("output {} has no value", io.name);
+    if (!is_value(io.value) || !value(io.value).order.empty()) return bad("output {} has no row-major value", io.name);
     const ValueIdx owner = root(io.value);
     int32_t& output = out_->output_of[static_cast<size_t>(owner)];
     if (value(owner).storage == Storage::kArena && output == -1) output = static_cast<int32_t>(i);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "codegen/schedule/attention.h"
+#include "codegen/lower/index_algebra.h"
 #include "codegen/schedule/schedule.h"
 
 namespace tenon::codegen {
@@ -129,12 +130,33 @@ void mark_once(LoweredOp& op) {
   }
 }
 
+/// The operand whose bytes the group's one output has in the same order.
+const ir::Value* viewed_operand(Group& group) {
+  const Stage& s = group.stages.front();
+  const ir::ExprNode& load = s.value.node();
+  if (group.stages.size() != 1 || s.reduces() || s.ordered() || load.kind != ir::ExprKind::kLoad || load.guarded) return nullptr;
+  const Operand& operand = group.operands[static_cast<size_t>(load.operand)];
+  if (operand.dtype != s.dtype || !ir::known_eq(ir::product(operand.shape), ir::product(s.shape))) return nullptr;
+  std::vector<ir::Dim> shape = operand.shape;
+  const ir::Expr flat = flatten_loads(s.value, s.axes, [&](int) { return &shape; });
+  IndexAlgebra algebra(*group.pool, s.axes);
+  const Affine read = algebra.affine({group.pool.get(), flat.node().args[0]});
+  const Affine written = algebra.affine(row_major_position(*group.pool, s.axes, 0));
+  const Affine difference = algebra.add(read, written, -1);
+  return difference.is_constant() && difference.constant.is_const(0) ? operand.value : nullptr;
+}
+
 }  // namespace
 
 Result<LoweredOp> lower(const ir::Node& node, const Target& target) {
   Result<Group> group = build_group(node);
   if (!group.ok()) return std::move(group).status().at(node.name());
   Lowering lowering{std::move(*group), target, {}, {}};
+  lowering.out.view_of = viewed_operand(lowering.group);
+  if (lowering.out.view_of != nullptr) {
+    lowering.out.implementation = "view";
+    return std::move(lowering.out);
+  }
   const Status done = lower_group(lowering);
   if (!done.ok()) return Status(done).at(node.name());
   if (lowering.out.implementation.empty()) lowering.out.implementation = "stages";
