@@ -102,6 +102,8 @@ class Backend {
   virtual bool external() const { return false; }
   /// OK, or why this backend cannot run here (no device, no driver).
   virtual Status available() const = 0;
+  /// What its compilations tell the passes of the target: PipelineOptions::vector_bytes.
+  virtual int vector_bytes(const CompileOptions&) const { return 0; }
   /// Compiles an imported, unoptimised graph (the backend runs the passes that it wants). Takes a copy of what it keeps.
   virtual Result<std::shared_ptr<const Executable>> compile(const ir::Graph& graph, const CompileOptions& options) const = 0;
 };

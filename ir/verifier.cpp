@@ -5,6 +5,7 @@
 #include <unordered_set>
 
 #include "ir/op.h"
+#include "ir/storage_order.h"
 
 namespace tenon::ir {
 namespace {
@@ -40,7 +41,18 @@ class Verifier {
     if (value.graph() != &graph) return fail("the value '{}' belongs to another graph", value.name());
     visible_.insert(&value);
     counts_.try_emplace(&value);
+    TENON_RETURN_IF_ERROR(check_storage_order(value));
     if (options_.types) TENON_RETURN_IF_ERROR(check_type(value));
+    return {};
+  }
+
+  /// What others than one graph's kernels see is row-major.
+  static Status check_storage_order(const Value& value) {
+    if (storage_order(value).empty()) return {};
+    if (value.num_output_uses() > 0 || (value.def()->op().num_regions > 0 && !value.def()->is("tenon.fused")))
+      return fail("'{}' leaves its graph and is not row-major", value.name());
+    for (const Use& use : value.uses())
+      if (use.node->graph() != value.graph()) return fail("'{}' is not row-major and used in a region", value.name());
     return {};
   }
 

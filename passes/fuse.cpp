@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <memory>
 #include <queue>
 #include <unordered_map>
 #include <unordered_set>
@@ -170,8 +171,14 @@ Result<bool> fuse(Graph& graph, PassContext& context) {
     }
   }
   TENON_RETURN_IF_ERROR(context.step(static_cast<int64_t>(graph.num_nodes())));
-  FuseGroups groups(graph);
-  groups.run();
+  auto found = std::make_unique<FuseGroups>(graph);
+  found->run();
+  if (!found->shared_generators().empty()) {
+    separate_generators(graph, found->shared_generators());
+    found = std::make_unique<FuseGroups>(graph);
+    found->run();
+  }
+  const FuseGroups& groups = *found;
   TENON_RETURN_IF_ERROR(context.step(groups.steps()));
   std::unordered_map<int, const Node*> symbols = symbol_definitions(graph);
   std::unordered_map<const Node*, const Node*> fused_of;  // by member; its own is gone, only its address counts

@@ -76,6 +76,22 @@ void reachable(const Body& body, ir::Expr root, std::vector<char>& seen) {
   }
 }
 
+bool is_fixed(const ExprNode& n) { return n.kind == ExprKind::kConst || n.kind == ExprKind::kDim; }
+
+/// Whether different output elements read different elements: every axis is an axis of the output, moved by a constant.
+bool reads_once(const Body& body, const ExprNode& load, const std::vector<Dim>& dims) {
+  std::set<int> seen;
+  for (size_t i = 0; i < dims.size(); ++i) {
+    if (dims[i].is_const(1)) continue;
+    const ExprNode* index = &body.pool->node(load.args[i]);
+    const bool moved = index->kind == ExprKind::kOp && (index->op == ir::ScalarOp::kAdd || index->op == ir::ScalarOp::kSub);
+    if (moved && !is_fixed(body.pool->node(index->args[1]))) return false;
+    if (moved) index = &body.pool->node(index->args[0]);
+    if (index->kind == ExprKind::kIndex ? !seen.insert(index->axis).second : !is_fixed(*index)) return false;
+  }
+  return axes_without_units(body.axes).size() == seen.size();
+}
+
 void analyze_accesses(const Node& node, const Body& body, FuseInfo& info) {
   std::vector<char> seen;
   reachable(body, body.value, seen);
@@ -86,11 +102,19 @@ void analyze_accesses(const Node& node, const Body& body, FuseInfo& info) {
     const ExprNode& n = body.pool->node(static_cast<int>(id));
     if (!seen[id] || n.kind != ExprKind::kLoad) continue;
     ++loads;
+    const auto at = static_cast<size_t>(n.operand);
+    info.once[at] = info.inputs[at] == Access::kNone && reads_once(body, n, *node.input(n.operand)->tensor().dims);
     Access& access = info.inputs[static_cast<size_t>(n.operand)];
     access = std::max(access, access_of(body, n, node.input(n.operand)));
     axes = plain_axes(body, n, *node.input(n.operand)->tensor().dims);
   }
   const ExprNode& root = body.value.node();
+  info.moves = !info.reduces && loads == 1 && root.kind == ExprKind::kLoad && !root.guarded;
+  for (size_t id = 0; id < seen.size(); ++id)
+    if (seen[id] && body.pool->node(static_cast<int>(id)).kind == ExprKind::kCheckedIndex) info.moves = false;
+  info.exponential = root.kind == ExprKind::kOp && root.op == ir::ScalarOp::kExp;
+  info.contraction = info.reduces && body.kind == ir::ComputeKind::kContraction;
+  info.combiner = body.combiner;
   info.permutes = !info.reduces && loads == 1 && axes && root.kind == ExprKind::kLoad;
   if (info.permutes) {
     std::sort(axes->begin(), axes->end());
@@ -101,26 +125,22 @@ void analyze_accesses(const Node& node, const Body& body, FuseInfo& info) {
   info.elementwise = !info.reduces && in_place;
   if (std::count(info.inputs.begin(), info.inputs.end(), Access::kOther) >= kManyGathers) info.fusable = false;
   if (!info.reduces || loads != 1 || !axes || body.kind == ir::ComputeKind::kContraction) return;
-  // A row reduction reads its one operand at (rows…, along…).
-  std::vector<int> expected = axes_without_units(body.axes);
-  const std::vector<int> along = axes_without_units(body.reduce_axes, static_cast<int>(body.axes.size()));
-  expected.insert(expected.end(), along.begin(), along.end());
-  info.row = *axes == expected && !along.empty();
-  info.rows = info.shape;
-  info.along = without_units(body.reduce_axes);
-}
-
-std::vector<Dim> concatenate(std::vector<Dim> a, const std::vector<Dim>& b) {
-  a.insert(a.end(), b.begin(), b.end());
-  return a;
+  // A row reduction reads each element of its one operand once, the axes kept in their order and those reduced in theirs.
+  std::vector<int> kept, reduced;
+  const int outer = static_cast<int>(body.axes.size());
+  for (int a : *axes) (a < outer ? kept : reduced).push_back(a);
+  info.row = !reduced.empty() && kept == axes_without_units(body.axes) && reduced == axes_without_units(body.reduce_axes, outer);
+  for (int a : *axes) {
+    info.kept.push_back(a < outer);
+    info.domain.push_back(a < outer ? body.axes[static_cast<size_t>(a)] : body.reduce_axes[static_cast<size_t>(a - outer)]);
+  }
 }
 
 }  // namespace
 
 FuseInfo analyze_for_fusion(const Node& node) {
   FuseInfo info;
-  // A view is no code at all on its own.
-  if (node.op().compute.body == nullptr || node.op().side_effects || node.num_regions() != 0 || node.op().compute.view) return info;
+  if (node.op().compute.body == nullptr || node.op().side_effects || node.num_regions() != 0) return info;
   if (node.num_outputs() != 1) {
     for (int i = 1; i < node.num_outputs(); ++i) {
       if (!node.output(i)->unused()) return info;
@@ -141,7 +161,10 @@ FuseInfo analyze_for_fusion(const Node& node) {
   info.reduces = !body.reduce_axes.empty();
   info.shape = without_units(body.axes);
   info.inputs.assign(static_cast<size_t>(node.num_inputs()), Access::kNone);
+  info.once.assign(info.inputs.size(), false);
   analyze_accesses(node, body, info);
+  info.view = node.op().compute.view;
+  if (info.view) info.fusable = info.permutes = false;
   return info;
 }
 
@@ -176,6 +199,23 @@ std::vector<int> symbols_of(const Node& node) {
   return ids;
 }
 
+/// Symbols in the types of values that `node` and its regions use and that neither they nor `graph` make.
+void collect_outer_symbols(const Node& node, const Graph& graph, std::vector<int>& ids) {
+  const auto outer = [&](const Value* v) {
+    for (const Graph* g = v->graph(); g != nullptr; g = g->parent() == nullptr ? nullptr : g->parent()->graph())
+      if (g == &graph) return false;
+    return true;
+  };
+  const auto add = [&](const Value* v) {
+    if (v != nullptr && outer(v)) collect_type_symbols(v, ids);
+  };
+  for (const Value* v : node.inputs()) add(v);
+  for (const auto& region : node.regions()) {
+    for (const auto& inner : region->nodes()) collect_outer_symbols(*inner, graph, ids);
+    for (const Value* v : region->outputs()) add(v);
+  }
+}
+
 std::unordered_map<int, const Node*> symbol_definitions(const Graph& graph) {
   std::vector<int> given;
   for (const Value* v : graph.inputs()) collect_type_symbols(v, given);
@@ -183,6 +223,9 @@ std::unordered_map<int, const Node*> symbol_definitions(const Graph& graph) {
   for (int s : given) defs[s] = nullptr;
   for (const auto& n : graph.nodes()) {
     std::vector<int> ids;
+    if (graph.parent() != nullptr) collect_outer_symbols(*n, graph, ids);
+    for (int s : ids) defs.emplace(s, nullptr);
+    ids.clear();
     for (const Value* v : n->outputs()) collect_type_symbols(v, ids);
     for (int s : ids) defs.emplace(s, n.get());
   }
@@ -307,12 +350,19 @@ bool FuseGroups::joins_epilogue(size_t node, const std::vector<size_t>& members,
   return true;
 }
 
-/// Elementwise consumers of a contraction's or window's output, as far as one value comes out at the end.
 void FuseGroups::grow_epilogue(size_t anchor) {
   std::vector<size_t> members;
   take_permuted_operands(anchor, members);
+  std::swap(members.front(), members.back());
+  close_epilogue(std::move(members));
+}
+
+/// Makes a group of `members`, of which the last one's output alone is needed outside, and of that value's elementwise
+/// consumers, as far as one value comes out at the end.
+void FuseGroups::close_epilogue(std::vector<size_t> members) {
   size_t best = members.size();
-  std::vector<Dim> shape = info_[anchor].shape;
+  const size_t most = best + kMaxEpilogueNodes;
+  std::vector<Dim> shape = info_[members.back()].shape;
   std::set<size_t> candidates;
   const auto add_users = [&](size_t member) {
     // With more users than an epilogue has nodes the member stays an output beside any later one.
@@ -321,7 +371,7 @@ void FuseGroups::grow_epilogue(size_t anchor) {
     return true;
   };
   bool grows = std::all_of(members.begin(), members.end(), add_users);
-  while (grows && members.size() < kMaxEpilogueNodes && !candidates.empty()) {
+  while (grows && members.size() < most && !candidates.empty()) {
     ++steps_;
     const size_t n = *candidates.begin();
     candidates.erase(candidates.begin());
@@ -348,9 +398,9 @@ int FuseGroups::group_of(size_t node) {
   Group g;
   g.members = {node};
   g.row = info.reduces;
-  g.shape = info.reduces ? concatenate(info.rows, info.along) : info.shape;
-  g.rows = info.rows;
-  g.along = info.along;
+  g.shape = info.reduces ? info.domain : info.shape;
+  g.rows = info.shape;
+  g.kept = info.kept;
   group_[node] = static_cast<int>(groups_.size());
   groups_.push_back(std::move(g));
   return group_[node];
@@ -366,10 +416,10 @@ bool FuseGroups::join(int a, int b) {
   const Group& rows = x.row ? x : y;
   if (merged.row) {
     merged.rows = rows.rows;
-    merged.along = rows.along;
+    merged.kept = rows.kept;
     merged.shape = rows.shape;
     for (const Group* g : {&x, &y}) {
-      if (g->row ? g->rows != merged.rows || g->along != merged.along : g->shape != merged.shape && g->shape != merged.rows) return false;
+      if (g->row ? g->kept != merged.kept || g->shape != merged.shape : g->shape != merged.shape && g->shape != merged.rows) return false;
     }
   } else {
     if (x.shape != y.shape) return false;
@@ -389,7 +439,7 @@ bool FuseGroups::join(int a, int b) {
 bool FuseGroups::compatible(const Group& producer, size_t value_def, const Value& value, size_t node,
                             Access access) const {
   const FuseInfo& info = info_[node];
-  if (info.reduces) return info.row && concatenate(info.rows, info.along) == producer.shape && info_[value_def].shape == producer.shape;
+  if (info.reduces) return info.row && info.domain == producer.shape && info_[value_def].shape == producer.shape;
   if (!producer.row) return access == Access::kIdentity;
   if (access == Access::kIdentity) return info.shape == producer.shape || info.shape == producer.rows;
   // A row's scalar, broadcast along the row.
@@ -397,8 +447,11 @@ bool FuseGroups::compatible(const Group& producer, size_t value_def, const Value
   Result<std::vector<Body>> bodies = nodes_[node]->op().compute.body(*nodes_[node]);
   if (!bodies.ok()) return false;
   const Body& body = (*bodies)[0];
-  std::vector<int> rows = axes_without_units(body.axes);
-  rows.resize(producer.rows.size());
+  const std::vector<int> all = axes_without_units(body.axes);
+  std::vector<int> rows;
+  for (size_t i = 0; i < all.size(); ++i) {
+    if (producer.kept[i]) rows.push_back(all[i]);
+  }
   for (int id = 0; id < body.pool->size(); ++id) {
     const ExprNode& n = body.pool->node(id);
     if (n.kind != ExprKind::kLoad || nodes_[node]->input(n.operand) != &value) continue;
@@ -423,11 +476,11 @@ void FuseGroups::grow_from_inputs(size_t node) {
       join(from, group_of(node));
       continue;
     }
-    // A movement takes over what only it needs: as many elements out as in, so nothing is computed twice.
+    // A movement takes over what only it needs, where nothing is computed twice.
     Group& g = groups_[static_cast<size_t>(from)];
     const bool alone = g.members.size() < kMaxGroupNodes && outputs(g.members) == 1 && v->has_one_use() && !g.row;
-    const bool same_count = ir::known_eq(n.output()->tensor().count(), v->tensor().count());
-    if (access == Access::kOther && !info.reduces && alone && same_count && group_[node] < 0) {
+    const bool once = info.once[static_cast<size_t>(i)] || ir::known_eq(n.output()->tensor().count(), v->tensor().count());
+    if (access == Access::kOther && !info.reduces && alone && once && group_[node] < 0) {
       std::vector<size_t> grown = g.members;
       grown.push_back(node);
       if (makes_cycle(grown)) continue;
@@ -439,6 +492,7 @@ void FuseGroups::grow_from_inputs(size_t node) {
 }
 
 void FuseGroups::run() {
+  for (size_t n = 0; n < nodes_.size(); ++n) grow_attention(n);
   for (size_t n = 0; n < nodes_.size(); ++n) {
     if (info_[n].fusable && info_[n].reduces && !info_[n].row && group_[n] < 0) grow_epilogue(n);
   }

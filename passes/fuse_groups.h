@@ -23,9 +23,15 @@ struct FuseInfo {
   bool fusable = false;          // has one body over ranked tensors of dtypes that kernels have
   bool reduces = false, row = false, elementwise = false;
   bool permutes = false;         // the one operand, its axes in another order (or repeated along new ones)
+  bool moves = false;            // each element is one of the operand's, at a place that no data decides; views are such, too
+  bool view = false;             // not fusable: no code at all on its own
+  bool contraction = false, exponential = false;
+  ir::Combiner combiner = ir::Combiner::kAdd;  // reductions
   std::vector<ir::Dim> shape;    // of the output, without axes of size 1
-  std::vector<ir::Dim> rows, along;  // row reductions: shape = rows; the operand's shape is rows ++ along
+  std::vector<ir::Dim> domain;   // row reductions: the operand's shape; `shape` is that of the axes kept
+  std::vector<char> kept;        // by axis of the domain
   std::vector<Access> inputs;
+  std::vector<bool> once;        // by input: no element is read for two elements of the output
 };
 FuseInfo analyze_for_fusion(const ir::Node& node);
 
@@ -46,6 +52,8 @@ class FuseGroups {
   void run();
   /// Groups of two nodes or more, each in graph order.
   std::vector<std::vector<ir::Node*>> groups() const;
+  /// Inputs of nodes in attention groups that are made of indices and dims alone, by nodes that others use as well.
+  const std::vector<std::pair<ir::Node*, int>>& shared_generators() const { return shared_generators_; }
   const FuseInfo& info(const ir::Node* node) const { return info_[index_.at(node)]; }
   /// Edges walked so far.
   int64_t steps() const { return steps_; }
@@ -55,13 +63,23 @@ class FuseGroups {
     std::vector<size_t> members;
     bool anchored = false;       // by a contraction or window: complete
     bool row = false;
-    std::vector<ir::Dim> shape, rows, along;
+    std::vector<ir::Dim> shape;  // of the domain: what maps along the rows have
+    std::vector<ir::Dim> rows;   // without the axes reduced
+    std::vector<char> kept;
   };
   const std::vector<size_t>& users(size_t node) const { return users_[node]; }
   std::vector<size_t> outside_users(std::span<const size_t> members) const;
   size_t outputs(std::span<const size_t> members) const;
   bool makes_cycle(const std::vector<size_t>& members) const;
+  /// Where `product` multiplies by the softmax of another contraction's results: that one, what lies between them, and it.
+  bool grow_attention(size_t product);
+  std::vector<size_t> attention_between(size_t scores, size_t product, const std::vector<size_t>& chain) const;
+  std::vector<size_t> generator(const ir::Value* value) const;
+  void take_generators(std::vector<size_t>& members);
+  void take_moved_operands(size_t anchor, std::vector<size_t>& members) const;
+  size_t def_of(const ir::Value* value) const;
   void grow_epilogue(size_t anchor);
+  void close_epilogue(std::vector<size_t> members);
   void take_permuted_operands(size_t anchor, std::vector<size_t>& members) const;
   bool joins_epilogue(size_t node, const std::vector<size_t>& members, const std::vector<ir::Dim>& shape) const;
   void grow_from_inputs(size_t node);
@@ -76,9 +94,13 @@ class FuseGroups {
   std::vector<std::vector<size_t>> users_;  // nodes that use a node's values, themselves or in their regions
   std::vector<int> group_;       // by node; -1: none
   std::vector<Group> groups_;
+  std::vector<std::pair<ir::Node*, int>> shared_generators_;
   mutable std::vector<uint32_t> seen_;  // by node: the search that saw it last
   mutable uint32_t search_ = 0;
   mutable int64_t steps_ = 0;
 };
+
+/// Gives each of these inputs nodes of its own; nodes that nobody needs after that are erased.
+void separate_generators(ir::Graph& graph, std::span<const std::pair<ir::Node*, int>> inputs);
 
 }  // namespace tenon::passes

@@ -48,6 +48,7 @@ struct PassContext {
   }
   int64_t max_fold_bytes = int64_t{64} << 20;  // fold-constants does not make larger constants
   bool for_export = false;                     // PipelineOptions::for_export
+  int vector_bytes = 0;                        // PipelineOptions::vector_bytes
   Interrupt interrupt;                         // asked before each node
   int64_t steps = 0;                           // nodes and edges that passes have looked at
   /// Says that a pass is about to look at a node (or walks `count` edges at once). The error of the interrupt.
@@ -87,6 +88,8 @@ struct PipelineOptions {
   /// The result is to be written as a model for others to run: ops that users know (Softmax,
   /// LayerNormalization …) stay whole, and one standard op is preferred even where kernels would be as well off without it.
   bool for_export = false;
+  /// Of the target's vectors, for layouts in which they are full; 0: the target has none, or wants values row-major.
+  int vector_bytes = 0;
   Interrupt interrupt;
 };
 struct PassTime {

@@ -28,7 +28,9 @@ std::span<const PassInfo> pipeline() {
       {"fold-constants", "what simplify made constant", 1, fold_constants},
       {"eliminate-common", "equal nodes that decompose made", 1, eliminate_common},
       {"eliminate-dead", "what the passes before left unused", 1, eliminate_dead},
+      {"slice-splits", "parts with one reader each become slices, to be read in place", 3, slice_splits, true},
       {"fuse", "nodes that one kernel can compute, into groups", 3, fuse},
+      {"choose-layouts", "channels innermost in memory where convolutions gain more than conversions cost", 2, choose_layouts, true},
   };
   return kPipeline;
 }
@@ -91,6 +93,7 @@ Status run_pipeline(ir::Graph& graph, const PipelineOptions& options, std::vecto
   PassContext context;
   context.rewrites_left = options.max_rewrites;
   context.for_export = options.for_export;
+  context.vector_bytes = options.vector_bytes;
   context.interrupt = options.interrupt;
   if (options.log != nullptr) context.log.watched = options.log->watched;
   context.wrong_rewrite = options.fault.rewrite;

@@ -34,12 +34,32 @@ bool moves_only_ones(const std::vector<int64_t>& perm, const std::vector<Dim>& f
   return true;
 }
 
+/// A matrix product whose axes i and i + 1 are seen as one and then moved (grouped heads): moved first, it is one transposition
+/// of what the product computes, and a view of that.
+Value* transpose_before_merge(const Node& node, const std::vector<int64_t>& perm, Builder& b) {
+  const Node* merge = def_of(node.input(0), "tenon.reshape");
+  if (!merge || !merge->output()->has_one_use() || !def_of(merge->input(0), "MatMul") || !ranked(merge->input(0))) return nullptr;
+  const std::vector<Dim>&from = dims_of(merge->input(0)), &to = dims_of(merge->output());
+  if (from.size() != to.size() + 1 || !ranked(node.output())) return nullptr;
+  size_t at = 0;
+  while (at < to.size() && from[at] == to[at]) ++at;
+  if (at == to.size() || from[at] * from[at + 1] != to[at] || !std::equal(to.begin() + static_cast<int64_t>(at) + 1, to.end(), from.begin() + static_cast<int64_t>(at) + 2)) return nullptr;
+  std::vector<int64_t> wide;
+  for (int64_t axis : perm) {
+    const auto i = static_cast<size_t>(axis);
+    wide.push_back(i > at ? axis + 1 : axis);
+    if (i == at) wide.push_back(axis + 1);
+  }
+  return b.make("tenon.reshape", {b.make("Transpose", {merge->input(0)}, {{"perm", wide}})}, {{"dims", dims_of(node.output())}});
+}
+
 Value* simplify_transpose(Node& node, Builder& b) {
   auto perm = permutation(node);
   if (!perm) return nullptr;
   if (std::ranges::is_sorted(*perm)) return node.input(0);
   if (moves_only_ones(*perm, dims_of(node.input(0))) && ranked(node.output()))
     return b.make("tenon.reshape", {node.input(0)}, {{"dims", dims_of(node.output())}});
+  if (Value* moved = transpose_before_merge(node, *perm, b)) return moved;
   const Node* inner = def_of(node.input(0), "Transpose");
   auto first = inner ? permutation(*inner) : std::nullopt;
   if (!first) return nullptr;

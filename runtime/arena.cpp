@@ -105,36 +105,100 @@ size_t best_gap(std::vector<Placed>& busy, size_t bytes) {
   return found ? best : cursor;
 }
 
-}  // namespace
+/// More requests than this are placed in one order only.
+constexpr size_t kMaxRequestsToReorder = 4096;
 
-Result<ArenaLayout> place(std::span<const ArenaRequest> requests) {
-  ArenaLayout layout;
-  layout.offsets.assign(requests.size(), 0);
-  std::vector<uint32_t> order(requests.size());
-  std::iota(order.begin(), order.end(), 0u);
-  std::stable_sort(order.begin(), order.end(),
-                   [&](uint32_t a, uint32_t b) { return requests[a].bytes > requests[b].bytes; });
-  // Only the order of the steps counts: they are numbered. A request that ends before it begins lives in its first step.
-  std::vector<int32_t> steps;
+/// A request in numbered steps, its size a multiple of the alignment.
+struct Block {
+  size_t bytes = 0;
+  int32_t first = 0, last = 0;
+};
+
+/// Only the order of the steps counts. A request that ends before it begins lives in its first step.
+Result<std::vector<Block>> number(std::span<const ArenaRequest> requests, int32_t& steps) {
+  std::vector<int32_t> used;
   for (const ArenaRequest& request : requests) {
     if (request.bytes == 0) continue;
-    steps.push_back(request.first);
-    steps.push_back(std::max(request.first, request.last));
+    used.push_back(request.first);
+    used.push_back(std::max(request.first, request.last));
   }
-  std::sort(steps.begin(), steps.end());
-  steps.erase(std::unique(steps.begin(), steps.end()), steps.end());
-  const auto number = [&](int32_t step) {
-    return static_cast<int32_t>(std::lower_bound(steps.begin(), steps.end(), step) - steps.begin());
+  std::sort(used.begin(), used.end());
+  used.erase(std::unique(used.begin(), used.end()), used.end());
+  const auto place_of = [&](int32_t step) {
+    return static_cast<int32_t>(std::lower_bound(used.begin(), used.end(), step) - used.begin());
   };
-  Timeline timeline(static_cast<int32_t>(steps.size()));
-  std::vector<Placed> busy;
-  for (uint32_t index : order) {
-    const ArenaRequest& request = requests[index];
+  steps = static_cast<int32_t>(used.size());
+  std::vector<Block> blocks(requests.size());
+  for (size_t i = 0; i < requests.size(); ++i) {
+    const ArenaRequest& request = requests[i];
     if (request.bytes == 0) continue;
     const auto padded = checked_add(request.bytes, kArenaAlignment - 1);
     if (!padded) return error(Code::kResourceExhausted, "a buffer of {} bytes does not fit in memory", request.bytes);
-    const size_t bytes = *padded / kArenaAlignment * kArenaAlignment;
-    const int32_t first = number(request.first), last = number(std::max(request.last, request.first));
+    blocks[i] = {*padded / kArenaAlignment * kArenaAlignment, place_of(request.first), place_of(std::max(request.last, request.first))};
+  }
+  return blocks;
+}
+
+/// Bytes alive at each step; kResourceExhausted when they do not fit size_t.
+Result<std::vector<size_t>> alive(std::span<const Block> blocks, int32_t steps) {
+  std::vector<size_t> begin(static_cast<size_t>(steps) + 1, 0), end(static_cast<size_t>(steps) + 1, 0);
+  for (const Block& block : blocks) {
+    const auto sum = checked_add(begin[static_cast<size_t>(block.first)], block.bytes);
+    if (!sum) return error(Code::kResourceExhausted, "buffers of more than 2^64 bytes are wanted");
+    begin[static_cast<size_t>(block.first)] = *sum;
+    end[static_cast<size_t>(block.last) + 1] += block.bytes;
+  }
+  std::vector<size_t> out(static_cast<size_t>(steps), 0);
+  size_t now = 0;
+  for (size_t s = 0; s < out.size(); ++s) {
+    const auto sum = checked_add(now - end[s], begin[s]);
+    if (!sum) return error(Code::kResourceExhausted, "buffers of more than 2^64 bytes are wanted");
+    out[s] = now = *sum;
+  }
+  return out;
+}
+
+using Order = std::vector<uint32_t>;
+
+Order by_size(std::span<const Block> blocks) {
+  Order order(blocks.size());
+  std::iota(order.begin(), order.end(), 0u);
+  std::stable_sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return blocks[a].bytes > blocks[b].bytes; });
+  return order;
+}
+
+Order by_area(std::span<const Block> blocks) {
+  Order order = by_size(blocks);
+  const auto area = [&](uint32_t i) { return static_cast<double>(blocks[i].bytes) * (blocks[i].last - blocks[i].first + 1); };
+  std::stable_sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return area(a) > area(b); });
+  return order;
+}
+
+Order by_start(std::span<const Block> blocks) {
+  Order order = by_size(blocks);
+  std::stable_sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return blocks[a].first < blocks[b].first; });
+  return order;
+}
+
+/// The most that is alive at any step of a block, most first.
+Order by_breadth(std::span<const Block> blocks, const std::vector<size_t>& alive) {
+  std::vector<size_t> breadth(blocks.size(), 0);
+  for (size_t i = 0; i < blocks.size(); ++i)
+    for (int32_t s = blocks[i].first; blocks[i].bytes > 0 && s <= blocks[i].last; ++s)
+      breadth[i] = std::max(breadth[i], alive[static_cast<size_t>(s)]);
+  Order order = by_size(blocks);
+  std::stable_sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return breadth[a] > breadth[b]; });
+  return order;
+}
+
+Result<ArenaLayout> place_in(const Order& order, std::span<const Block> blocks, int32_t steps) {
+  ArenaLayout layout;
+  layout.offsets.assign(blocks.size(), 0);
+  Timeline timeline(steps);
+  std::vector<Placed> busy;
+  for (uint32_t index : order) {
+    const auto& [bytes, first, last] = blocks[index];
+    if (bytes == 0) continue;
     const size_t offset = timeline.neighbours(first, last, busy) ? best_gap(busy, bytes) : timeline.top(first, last);
     const auto top = checked_add(offset, bytes);
     if (!top) return error(Code::kResourceExhausted, "buffers of more than 2^64 bytes are wanted");
@@ -143,6 +207,26 @@ Result<ArenaLayout> place(std::span<const ArenaRequest> requests) {
     timeline.add({offset, *top, first, last});
   }
   return layout;
+}
+
+}  // namespace
+
+Result<ArenaLayout> place(std::span<const ArenaRequest> requests) {
+  int32_t steps = 0;
+  TENON_ASSIGN_OR_RETURN(const std::vector<Block> blocks, number(requests, steps));
+  TENON_ASSIGN_OR_RETURN(const std::vector<size_t> at_step, alive(blocks, steps));
+  const size_t bound = at_step.empty() ? 0 : *std::max_element(at_step.begin(), at_step.end());
+  TENON_ASSIGN_OR_RETURN(ArenaLayout best, place_in(by_size(blocks), blocks, steps));
+  const auto orders = {+[](std::span<const Block> b, const std::vector<size_t>& a) { return by_breadth(b, a); },
+                       +[](std::span<const Block> b, const std::vector<size_t>&) { return by_area(b); },
+                       +[](std::span<const Block> b, const std::vector<size_t>&) { return by_start(b); }};
+  for (const auto order : orders) {
+    if (best.bytes <= bound || requests.size() > kMaxRequestsToReorder) break;
+    Result<ArenaLayout> other = place_in(order(blocks, at_step), blocks, steps);
+    if (other.ok() && other->bytes < best.bytes) best = std::move(*other);
+  }
+  best.bound = bound;
+  return best;
 }
 
 }  // namespace tenon::runtime

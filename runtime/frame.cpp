@@ -1,37 +1,12 @@
 #include "runtime/frame.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cstring>
 
 #include "runtime/frame_state.h"
 #include "runtime/host_values.h"
 
 namespace tenon::runtime {
-namespace {
-
-/// Scalar operations that are worth another thread: some 10 µs of vector code, since waking a sleeping one takes longer.
-constexpr int64_t kWorkPerThread = int64_t{1} << 19;
-
-/// The same within a round: the threads are awake, from the round before.
-constexpr int64_t kWorkPerThreadOfRound = int64_t{1} << 17;
-
-int threads_for(int64_t work, int64_t grid, int max_threads, int64_t work_per_thread = kWorkPerThread) {
-  if (max_threads <= 1 || grid <= 1) return 1;
-  if (work < 0) return max_threads;
-  return static_cast<int>(std::clamp<int64_t>(work / work_per_thread, 1, max_threads));
-}
-
-/// Scalar operations of one grid index that nothing could interrupt, some ten seconds of them.
-constexpr int64_t kMaxWorkPerIndex = int64_t{1} << 34;
-/// Scalar operations between two looks at the deadline and the cancel flag.
-constexpr int64_t kWorkPerPart = int64_t{1} << 32;
-
-Status index_error(std::string_view where) {
-  return Status(Code::kOutOfRange, "an index is outside its tensor", std::string(where), "check the input values");
-}
-
-}  // namespace
 
 Status RunContext::hold(size_t& account, size_t bytes) {
   held_bytes -= account;
@@ -56,7 +31,7 @@ Frame::Frame(std::shared_ptr<const PreparedPlan> plan, RunContext& context, bool
   held_.assign(p.values.size(), 0);
   phases_.resize(plan_->phases.size());
   states_.resize(p.steps.size());
-  pointers_.resize(plan_->max_bindings);
+  calls_.resize(plan_->dispatch_runs.size());
   arguments_.resize(plan_->max_dims);
   for (size_t v = 0; v < p.values.size(); ++v) {
     if (p.values[v].storage != Storage::kConstant) continue;
@@ -85,10 +60,7 @@ Status Frame::run(std::span<const Operand> inputs, const Symbols& symbols, std::
   Status status = bind_inputs(inputs);
   if (status.ok()) status = begin_phase(0, outputs);
   if (status.ok()) status = check_input_shapes();
-  for (size_t s = 0; status.ok() && s < p.steps.size(); ++s) {
-    status = context_.interrupt.check();
-    if (status.ok()) status = run_step(s);
-  }
+  if (status.ok()) status = run_steps();
   const Status finished = finish_device("the end of the run");  // also after an error: nothing may be in flight
   if (status.ok()) status = finished;
   if (status.ok()) status = collect_outputs(outputs);
@@ -115,18 +87,38 @@ Status Frame::bind_inputs(std::span<const Operand> inputs) {
   return {};
 }
 
-Status Frame::run_step(size_t index) {
-  TENON_RETURN_IF_ERROR(context_.observer == nullptr ? execute(index) : observe(index));
-  for (ValueIdx v : plan_->release_after[index]) {
-    forget(v);
-    data_[static_cast<size_t>(v)] = nullptr;
+Status Frame::run_steps() {
+  const bool in_one_go = context_.observer == nullptr && context_.device == nullptr;
+  const size_t count = plan_->plan->steps.size();
+  for (size_t s = 0; s < count;) {
+    const int32_t run = plan_->dispatch_run_of[s];
+    TENON_RETURN_IF_ERROR(context_.interrupt.check());
+    if (in_one_go && run >= 0) {
+      TENON_RETURN_IF_ERROR(run_dispatches(static_cast<size_t>(run)));
+      s = static_cast<size_t>(plan_->dispatch_runs[static_cast<size_t>(run)].last) + 1;
+    } else {
+      TENON_RETURN_IF_ERROR(run_step(s++));
+    }
   }
   return {};
 }
 
+Status Frame::run_step(size_t index) {
+  TENON_RETURN_IF_ERROR(context_.observer == nullptr ? execute(index) : observe(index));
+  release_after(index);
+  return {};
+}
+
+void Frame::release_after(size_t index) {
+  for (ValueIdx v : plan_->release_after[index]) {
+    forget(v);
+    data_[static_cast<size_t>(v)] = nullptr;
+  }
+}
+
 Status Frame::execute(size_t index) {
   const Step& step = plan_->plan->steps[index];
-  if (step.kind == Step::Kind::kDispatch) return dispatch(step);
+  if (step.kind == Step::Kind::kDispatch) return dispatch(index);
   Status status = finish_device(step.node);
   if (!status.ok()) return status;
   switch (step.kind) {
@@ -142,73 +134,8 @@ Status Frame::execute(size_t index) {
   return status.ok() ? status : std::move(status).at(step.node);
 }
 
-Status Frame::dispatch(const Step& step) {
-  const int64_t grid = dim(step.grid);
-  step_threads_ = 1;
-  if (grid <= 0) return grid == 0 ? Status() : error(Code::kOutOfRange, "a grid of {}", grid).at(step.node);
-  if (context_.device != nullptr) return dispatch_on_device(step, grid);
-  const PlanKernel& kernel = (*plan_->plan->kernels)[static_cast<size_t>(step.kernel)];
-  if (kernel.fn == nullptr) return error(Code::kInternal, "kernel {} has no code", kernel.name).at(step.node);
-  for (size_t i = 0; i < step.bindings.size(); ++i)
-    pointers_[i] = data_[static_cast<size_t>(root(step.bindings[i]))];
-  for (size_t i = 0; i < step.kernel_dims.size(); ++i) arguments_[i] = dim(step.kernel_dims[i]);
-  void* const* pointers = pointers_.data();
-  const int64_t* arguments = arguments_.data();
-  const int64_t round = kernel.round > 0 ? std::min(kernel.round, grid) : grid, known = step.work == -1 ? -1 : dim(step.work);
-  const int threads = step_threads_ = round == grid ? threads_for(known, grid, threads_)
-                                                    : threads_for(known < 0 ? -1 : known / (grid / round), round, threads_, kWorkPerThreadOfRound);
-  const int64_t work = step.work == -1 ? 0 : std::max<int64_t>(dim(step.work), 0);
-  if (work / grid > kMaxWorkPerIndex)
-    return error(Code::kResourceExhausted, "one of {} parts takes {} operations, the limit is {}", grid, work / grid,
-                 kMaxWorkPerIndex)
-        .at(step.node)
-        .with_hint("make the reduction or the window smaller");
-  int64_t part = work <= kWorkPerPart ? grid : std::max<int64_t>(grid / (work / kWorkPerPart), threads);
-  if (round < grid) part = threads > 1 ? round : std::max<int64_t>(part / round, 1) * round;
-  std::atomic<int32_t> failed = 0;
-  for (int64_t first = 0; first < grid; first += part) {
-    if (first > 0) TENON_RETURN_IF_ERROR(context_.interrupt.check());
-    const int64_t count = std::min(part, grid - first);
-    if (threads == 1) {
-      failed = kernel.fn(pointers, arguments, first, first + count);
-    } else {
-      context_.executor->parallel_for(
-          count,
-          [&](int64_t begin, int64_t end, int) {
-            if (const int32_t code = kernel.fn(pointers, arguments, first + begin, first + end); code != 0)
-              failed.store(code, std::memory_order_relaxed);
-          },
-          threads);
-    }
-    if (failed != 0) return index_error(step.node);
-  }
-  return {};
-}
-
-Status Frame::dispatch_on_device(const Step& step, int64_t grid) {
-  operands_.clear();
-  for (ValueIdx v : step.bindings) {
-    const ValueIdx r = root(v);
-    const auto i = static_cast<size_t>(r);
-    const auto* tensor = std::get_if<Tensor>(&slot(r));
-    const bool placed = value(r).storage == Storage::kArena;
-    operands_.push_back({data_[i], placed || tensor == nullptr ? bytes_[i] : tensor->bytes(),
-                         value(r).storage == Storage::kConstant});
-  }
-  for (size_t i = 0; i < step.kernel_dims.size(); ++i) arguments_[i] = dim(step.kernel_dims[i]);
-  Status status = context_.device->dispatch(step.kernel, operands_, std::span(arguments_).first(step.kernel_dims.size()), grid);
-  if (!status.ok()) return std::move(status).at(step.node);
-  return {};
-}
-
-Status Frame::finish_device(std::string_view where) {
-  if (context_.device == nullptr) return {};
-  TENON_ASSIGN_OR_RETURN(const int32_t code, context_.device->finish());
-  return code == 0 ? Status() : index_error(fmt::format("before {}", where));
-}
-
-Result<std::shared_ptr<Buffer>> Frame::allocate(size_t bytes) {
-  return context_.device != nullptr ? context_.device->allocate(bytes) : Buffer::allocate(bytes);
+Result<std::shared_ptr<Buffer>> Frame::allocate_for_output(size_t bytes) {
+  return context_.device != nullptr ? context_.device->allocate(bytes) : context_.outputs->allocate(bytes);
 }
 
 Status Frame::call_host(size_t index) {

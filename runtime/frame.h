@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "runtime/device.h"
+#include "runtime/dispatch_cost.h"
+#include "runtime/output_pool.h"
 #include "runtime/prepare.h"
 #include "support/executor.h"
 #include "support/interrupt.h"
@@ -19,6 +21,7 @@ class Observer;
 struct RunContext {
   Executor* executor = nullptr;
   std::shared_ptr<Device> device;       // null: dispatches run on the executor
+  std::shared_ptr<OutputPool> outputs = std::make_shared<OutputPool>();
   Observer* observer = nullptr;         // null: nobody looks
   int max_threads = 1;
   size_t max_bytes = 0;
@@ -66,6 +69,25 @@ class Frame {
     std::shared_ptr<Buffer> arena;
   };
 
+  /// A dispatch with everything that it needs.
+  struct Call {
+    KernelFn fn = nullptr;
+    void* const* pointers = nullptr;
+    const int64_t* dims = nullptr;
+    int64_t grid = 0;
+    int64_t part = 0;                         // indices between two looks at the interrupt
+    int threads = 1;
+    bool look = false;                        // at the interrupt before it
+  };
+  /// The dispatches of a DispatchRun, for the dims and the memory of one evaluation.
+  struct Calls {
+    uint64_t evaluation = 0;                  // 0: none that holds
+    std::vector<Call> calls;
+    std::vector<void*> pointers;              // of all calls
+    std::vector<int64_t> dims;
+    std::vector<std::pair<uint32_t, ValueIdx>> moving;  // pointers to values whose memory is another one in each run
+  };
+
   const PlanValue& value(ValueIdx v) const { return plan_->plan->values[static_cast<size_t>(v)]; }
   ValueIdx root(ValueIdx v) const { return plan_->root[static_cast<size_t>(v)]; }
   HostValue& slot(ValueIdx v) { return slots_[static_cast<size_t>(v)]; }
@@ -86,18 +108,26 @@ class Frame {
   Status allocate_output(int32_t output, std::span<HostValue> outputs);
   Status check_facts(const PreparedPlan::Phase& phase) const;
 
+  Status run_steps();
   Status run_step(size_t index);
   Status execute(size_t index);
   /// Executes a step, and tells the observer.
   Status observe(size_t index);
   Status observe_values(size_t index);
+  Status show_value(ValueIdx v, const HostValue& made);
   void observe_arena(size_t phase);
   size_t tensor_bytes(std::span<const ValueIdx> values) const;
-  Status dispatch(const Step& step);
+  DispatchCost cost_of(const Step& step) const;
+  /// The calls of a run of dispatches, made anew where dims or memory have changed since.
+  Result<Calls*> calls(size_t run);
+  Result<Call> make_call(size_t step, Calls& calls);
+  Status run_dispatches(size_t run);
+  Status call(const Call& call, const Step& step);
+  Status dispatch(size_t index);
   Status dispatch_on_device(const Step& step, int64_t grid);
   /// Waits for the device, if there is one, so that the host sees what it wrote.
   Status finish_device(std::string_view where);
-  Result<std::shared_ptr<Buffer>> allocate(size_t bytes);
+  Result<std::shared_ptr<Buffer>> allocate_for_output(size_t bytes);
   Status call_host(size_t index);
   Status run_if(size_t index);
   Status run_loop(size_t index);
@@ -120,6 +150,7 @@ class Frame {
   Status set_output(ValueIdx v, HostValue made, std::span<const Operand> inputs);
   Status store_output(ValueIdx v, const HostValue& made);
   Status collect_outputs(std::span<HostValue> outputs);
+  void release_after(size_t step);
   void release();
   void forget(ValueIdx v);
   StepState& state(size_t index);
@@ -141,8 +172,8 @@ class Frame {
   std::vector<PhaseState> phases_;
   uint64_t evaluations_ = 0;
   std::vector<std::unique_ptr<StepState>> states_;
-  std::vector<void*> pointers_;         // scratch of dispatch
-  std::vector<int64_t> arguments_;
+  std::vector<Calls> calls_;            // by DispatchRun
+  std::vector<int64_t> arguments_;      // scratch of dispatch_on_device
   std::vector<DeviceOperand> operands_;
   std::span<HostValue> outputs_;        // of the run in progress
 };

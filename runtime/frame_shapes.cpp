@@ -9,9 +9,6 @@
 namespace tenon::runtime {
 namespace {
 
-/// Runs of less work than this, a fraction of a millisecond, are over before waking the pool pays.
-constexpr int64_t kWorkOfParallelRun = int64_t{1} << 26;
-
 Status dim_mismatch(size_t axis, int64_t actual, int64_t wanted, std::string_view dim) {
   const std::string text = std::to_string(wanted);
   return error(Code::kInvalidArgument, "dim {} is {}, but {} is wanted{}", axis, actual, wanted,
@@ -102,11 +99,9 @@ int Frame::choose_threads() const {
   int64_t total = 0;
   for (size_t s = 0; s < plan_->plan->steps.size(); ++s) {
     const Step& step = plan_->plan->steps[s];
-    if (step.kind == Step::Kind::kIf) continue;  // its branches choose for themselves
-    const bool known = step.kind == Step::Kind::kDispatch && step.work != -1 && plan_->work_known[s];
-    if (step.kind == Step::Kind::kDispatch && !known) return context_.max_threads;
-    if (known) total += std::min(std::max<int64_t>(dim(step.work), 0), kWorkOfParallelRun);
-    if (total >= kWorkOfParallelRun) return context_.max_threads;
+    if (step.kind != Step::Kind::kDispatch) continue;  // bodies and host functions choose for themselves
+    const int64_t ns = plan_->work_known[s] ? predicted_ns(cost_of(step)) : -1;
+    if (ns < 0 || worth_threads(total += ns)) return context_.max_threads;
   }
   return 1;
 }
@@ -172,7 +167,8 @@ Status Frame::place_arena(size_t index) {
                     {}, "make the inputs smaller or raise the memory limit");
     state.arena.reset();
     context_.arena_bytes = others;
-    TENON_ASSIGN_OR_RETURN(state.arena, allocate(std::max(layout.bytes, kArenaAlignment)));
+    const size_t bytes = std::max(layout.bytes, kArenaAlignment);
+    TENON_ASSIGN_OR_RETURN(state.arena, context_.device != nullptr ? context_.device->allocate(bytes) : Buffer::allocate(bytes));
     context_.arena_bytes += state.arena->size();
   }
   for (size_t i = 0; i < phase.arena.size(); ++i)
@@ -195,7 +191,7 @@ Status Frame::allocate_output(int32_t output, std::span<HostValue> outputs) {
     if (reuse) {
       TENON_ASSIGN_OR_RETURN(slot(v), tensor->reshaped(std::move(shape)));
     } else {
-      TENON_ASSIGN_OR_RETURN(auto memory, allocate(bytes_[i]));
+      TENON_ASSIGN_OR_RETURN(auto memory, allocate_for_output(bytes_[i]));
       TENON_ASSIGN_OR_RETURN(slot(v), Tensor::view(value(v).dtype, std::move(shape), std::move(memory)));
     }
   }

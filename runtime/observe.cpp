@@ -2,6 +2,7 @@
 
 #include "runtime/frame.h"
 #include "runtime/observer.h"
+#include "runtime/storage_order.h"
 
 namespace tenon::runtime {
 
@@ -36,10 +37,16 @@ Status Frame::observe_values(size_t index) {
     if (!context_.observer->wants(plan, v)) continue;
     TENON_ASSIGN_OR_RETURN(const HostValue* made, host_value(v));
     if (std::holds_alternative<std::monostate>(*made)) continue;  // an optional output that was not made
-    Status seen = context_.observer->on_value(plan, v, *made);
+    Status seen = show_value(v, *made);
     if (!seen.ok()) return std::move(seen).at(fmt::format("value {}", value(v).name));
   }
   return {};
+}
+
+Status Frame::show_value(ValueIdx v, const HostValue& made) {
+  if (value(v).order.empty()) return context_.observer->on_value(*plan_->plan, v, made);
+  TENON_ASSIGN_OR_RETURN(Tensor tensor, to_row_major(std::get<Tensor>(made), value(v).order));
+  return context_.observer->on_value(*plan_->plan, v, HostValue(std::move(tensor)));
 }
 
 // Each phase has memory of its own; they count as one arena, one after the other.

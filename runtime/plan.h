@@ -50,6 +50,9 @@ struct PlanValue {
   DType dtype = DType::kInvalid;    // kInvalid for sequences, maps, optionals
   bool ranked = false;
   std::vector<DimId> dims;          // when ranked
+  /// Axes from the outermost in memory to the innermost; empty: row-major. A tensor of such a value has the shape above and its
+  /// bytes in this order: only kernels and observers meet one, never inputs, outputs or operands of control flow.
+  std::vector<int32_t> order;
   Storage storage = Storage::kArena;
   ValueIdx alias_of = -1;
   HostValue constant;

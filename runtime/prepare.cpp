@@ -38,6 +38,7 @@ class Preparer {
     find_final_values();
     make_phases();
     TENON_RETURN_IF_ERROR(check_order());
+    find_dispatch_runs();
     return std::shared_ptr<const PreparedPlan>(out_);
   }
 
@@ -48,6 +49,7 @@ class Preparer {
   bool is_value(ValueIdx v) const { return in_range(v, plan().values.size()); }
   bool is_dim(DimId d) const { return in_range(d, plan().dims.insts.size()); }
 
+  static bool is_order(const PlanValue& value);
   Status check_dims();
   Status check_values();
   Status check_step(size_t index);
@@ -61,6 +63,7 @@ class Preparer {
   void make_phases();
   size_t phase_at(int32_t after_step);
   Status check_order();
+  void find_dispatch_runs();
   int32_t date(DimId d) const { return date_[static_cast<size_t>(d)]; }
   int32_t date_of(ValueIdx v) const {
     int32_t latest = kEntry;
@@ -90,6 +93,14 @@ Status Preparer::check_dims() {
   return {};
 }
 
+bool Preparer::is_order(const PlanValue& value) {
+  std::vector<int32_t> axes = value.order;
+  std::sort(axes.begin(), axes.end());
+  for (size_t i = 0; i < axes.size(); ++i)
+    if (axes[i] != static_cast<int32_t>(i)) return false;
+  return value.ranked && axes.size() == value.dims.size();
+}
+
 Status Preparer::check_values() {
   for (const PlanValue& v : plan().values) {
     if (v.storage > Storage::kHost || v.dtype >= DType::kCount) return bad("value {} has an unknown kind", v.name);
@@ -98,6 +109,7 @@ Status Preparer::check_values() {
     if (v.storage == Storage::kArena && (!v.ranked || bits(v.dtype) == 0))
       return bad("value {} cannot live in the arena", v.name);
     if (v.storage == Storage::kAlias && !is_value(v.alias_of)) return bad("value {} is an alias of nothing", v.name);
+    if (!v.order.empty() && !is_order(v)) return bad("value {} is stored in no order of its axes", v.name);
     if (v.storage == Storage::kConstant && v.ranked && !std::holds_alternative<Tensor>(v.constant))
       return bad("constant {} has no value", v.name);
   }
@@ -116,12 +128,16 @@ Status Preparer::check_dispatch(const Step& step) {
   for (DimId d : step.kernel_dims)
     if (!is_dim(d)) return bad("step {} has an unknown dim", step.node);
   if (!is_dim(step.grid) || (step.work != -1 && !is_dim(step.work))) return bad("step {} has no extent", step.node);
-  out_->max_bindings = std::max(out_->max_bindings, step.bindings.size());
   out_->max_dims = std::max(out_->max_dims, step.kernel_dims.size());
   return {};
 }
 
 Status Preparer::check_sub_plans(const Step& step, size_t index) {
+  std::vector<ValueIdx> operands = step.inputs;
+  for (const std::vector<ValueIdx>& captures : step.captures) operands.insert(operands.end(), captures.begin(), captures.end());
+  operands.insert(operands.end(), step.outputs.begin(), step.outputs.end());
+  for (ValueIdx v : operands)
+    if (is_value(v) && !value(v).order.empty()) return bad("step {} hands over value {}, which is not row-major", step.node, value(v).name);
   const size_t wanted = step.kind == Step::Kind::kIf ? 2 : 1;
   if (step.plans.size() != wanted || step.captures.size() != wanted) return bad("step {} lacks a body", step.node);
   for (size_t p = 0; p < wanted; ++p) {
@@ -187,10 +203,11 @@ Status Preparer::find_roots() {
 Status Preparer::check_io() {
   out_->output_of.assign(plan().values.size(), -1);
   for (const PlanIo& io : plan().inputs)
-    if (!is_value(io.value) || value(io.value).storage != Storage::kInput) return bad("input {} has no value", io.name);
+    if (!is_value(io.value) || value(io.value).storage != Storage::kInput || !value(io.value).order.empty())
+      return bad("input {} has no row-major value", io.name);
   for (size_t i = 0; i < plan().outputs.size(); ++i) {
     const PlanIo& io = plan().outputs[i];
-    if (!is_value(io.value)) return bad("output {} has no value", io.name);
+    if (!is_value(io.value) || !value(io.value).order.empty()) return bad("output {} has no row-major value", io.name);
     const ValueIdx owner = root(io.value);
     int32_t& output = out_->output_of[static_cast<size_t>(owner)];
     if (value(owner).storage == Storage::kArena && output == -1) output = static_cast<int32_t>(i);
@@ -343,6 +360,23 @@ Status Preparer::check_order() {
     if (!good) return bad("step {} needs a dim before it is known", step.node);
   }
   return {};
+}
+
+// A run ends where host values are to be released.
+void Preparer::find_dispatch_runs() {
+  out_->dispatch_run_of.assign(plan().steps.size(), -1);
+  int32_t phase = 0;
+  bool open = false;
+  for (size_t s = 0; s < plan().steps.size(); ++s) {
+    const auto at = static_cast<int32_t>(s);
+    if (plan().steps[s].kind == Step::Kind::kDispatch) {
+      if (!open) out_->dispatch_runs.push_back({at, at, phase});
+      out_->dispatch_runs.back().last = at;
+      out_->dispatch_run_of[s] = static_cast<int32_t>(out_->dispatch_runs.size()) - 1;
+    }
+    open = plan().steps[s].kind == Step::Kind::kDispatch && out_->release_after[s].empty();
+    if (out_->phase_after[s] >= 0) phase = out_->phase_after[s];
+  }
 }
 
 Result<std::shared_ptr<const PreparedPlan>> prepare_nested(std::shared_ptr<const Plan> plan, int depth) {

@@ -25,7 +25,15 @@ struct PreparedPlan {
     std::vector<int32_t> checks;      // of plan->checks
   };
 
+  /// Dispatches that follow each other with nothing to do between them.
+  struct DispatchRun {
+    int32_t first = 0, last = 0;      // steps, both included
+    int32_t phase = 0;                // the last one that has begun before them
+  };
+
   std::shared_ptr<const Plan> plan;
+  std::vector<DispatchRun> dispatch_runs;
+  std::vector<int32_t> dispatch_run_of;            // by step: of dispatch_runs, or -1
   std::vector<ValueIdx> root;                      // by value: end of its chain of aliases
   std::vector<ValueIdx> transient;                 // inputs, outputs, host values and their aliases: emptied after a run
   std::vector<int32_t> phase_of;                   // by value: the phase in which its dims become known
@@ -37,7 +45,7 @@ struct PreparedPlan {
   std::vector<std::vector<ValueIdx>> final_after;    // by step: values, aliases too, that steps write and that change no more
   std::vector<std::vector<ValueIdx>> release_after;  // by step: host values that nobody needs any more
   std::vector<std::vector<std::shared_ptr<const PreparedPlan>>> sub_plans;  // by step
-  size_t max_bindings = 0, max_dims = 0;
+  size_t max_dims = 0;              // of a dispatch
 };
 
 /// kInvalidArgument when the plan breaks a rule (a damaged artifact); the message names the step or value.

@@ -60,8 +60,11 @@ class Printer {
 
   void print_value(size_t index) {
     const PlanValue& v = plan_.values[index];
+    std::string order;
+    for (int32_t axis : v.order) order += (order.empty() ? " stored [" : ", ") + std::to_string(axis);
+    if (!order.empty()) order += "]";
     const std::string type = v.dtype == DType::kInvalid ? "?" : fmt::format("{}[{}]", name(v.dtype), v.ranked ? dims(v.dims) : "*");
-    line("%{}: {} {}{}  ; {}", index, type, storage_name(v.storage),
+    line("%{}: {}{} {}{}  ; {}", index, type, order, storage_name(v.storage),
          v.storage == Storage::kAlias ? fmt::format(" %{}", v.alias_of) : "", v.name);
   }
 

@@ -1,5 +1,7 @@
 #include "support/tensor.h"
 
+#include <sys/mman.h>
+
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -13,6 +15,8 @@ namespace {
 
 constexpr size_t kAlignment = 64;
 constexpr size_t kMaxBytes = size_t{1} << 40;
+/// Buffers from this size on may lie in large pages: fewer faults on first touch, fewer misses of the address cache after.
+constexpr size_t kLargePage = size_t{2} << 20;
 
 double decode_float(DType dtype, uint32_t bits) {
   switch (dtype) {
@@ -96,9 +100,12 @@ Result<int64_t> element_count(std::span<const int64_t> shape) {
 
 Result<std::shared_ptr<Buffer>> Buffer::allocate(size_t bytes) {
   if (bytes > kMaxBytes) return error(Code::kResourceExhausted, "{} bytes are more than one buffer may have", bytes);
+  const size_t alignment = bytes >= kLargePage ? kLargePage : kAlignment;
   const size_t rounded = (std::max<size_t>(bytes, 1) + kAlignment - 1) / kAlignment * kAlignment;
-  void* data = std::aligned_alloc(kAlignment, rounded);
-  if (data == nullptr) return error(Code::kResourceExhausted, "out of memory: {} bytes", bytes);
+  void* data = nullptr;
+  if (::posix_memalign(&data, alignment, rounded) != 0) return error(Code::kResourceExhausted, "out of memory: {} bytes", bytes);
+  // Whole pages only: what is beyond the buffer's end would be paid for and not used.
+  if (bytes >= kLargePage) ::madvise(data, bytes / kLargePage * kLargePage, MADV_HUGEPAGE);
   std::shared_ptr<Buffer> buffer(new Buffer);
   buffer->data_ = static_cast<std::byte*>(data);
   buffer->size_ = bytes;

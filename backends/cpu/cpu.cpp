@@ -31,6 +31,10 @@ class Stopwatch {
   std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
 };
 
+Result<codegen::Target> target_of(const CompileOptions& options) {
+  return codegen::cpu_target(options.target.empty() ? "host" : options.target);
+}
+
 /// Lowers and compiles one graph; kernels that LLVM refuses are left out and their nodes run on the host.
 class Compiler {
  public:
@@ -39,7 +43,7 @@ class Compiler {
   Status run() {
     if (!options_.matmul.empty() && options_.matmul != "openblas")
       return Status(Code::kInvalidArgument, fmt::format("there is no matmul '{}'", options_.matmul), "--matmul", "choose openblas");
-    TENON_ASSIGN_OR_RETURN(plan_options_.target, codegen::cpu_target(options_.target.empty() ? "host" : options_.target));
+    TENON_ASSIGN_OR_RETURN(plan_options_.target, target_of(options_));
     plan_options_.interrupt = options_.interrupt;
     plan_options_.library = openblas_matmul;
     plan_options_.prefer_library = options_.matmul == "openblas";
@@ -111,6 +115,10 @@ class CpuBackend final : public Backend {
  public:
   std::string_view name() const override { return "cpu"; }
   Status available() const override { return codegen::cpu_target("host").status(); }
+  int vector_bytes(const CompileOptions& options) const override {
+    const auto target = target_of(options);
+    return target.ok() ? target->vector_bits / 8 : 0;
+  }
 
   Result<std::shared_ptr<const Executable>> compile(const ir::Graph& graph, const CompileOptions& options) const override {
     auto out = std::make_shared<CpuExecutable>();
@@ -123,6 +131,7 @@ class CpuBackend final : public Backend {
     pipeline.max_rewrites = options.max_rewrites;
     pipeline.fault = options.fault;
     pipeline.interrupt = options.interrupt;
+    pipeline.vector_bytes = vector_bytes(options);
     TENON_RETURN_IF_ERROR(passes::run_pipeline(*out->graph, pipeline));
     out->figures.optimize_ms = watch.lap();
     TENON_RETURN_IF_ERROR(Compiler(*out, options).run());

@@ -1,8 +1,10 @@
 #include "codegen/llvm/emitter.h"
 
+#include <utility>
+
 #include <llvm/IR/MDBuilder.h>
 
-#include "codegen/llvm/kernel_emitter.h"
+#include "codegen/llvm/emitter_runs.h"
 
 namespace tenon::codegen {
 namespace {
@@ -193,13 +195,18 @@ bool KernelEmitter::unroll(const Inst& i) {
   Values carried;
   for (size_t c = 0; c < i.results.size(); ++c)
     carried.push_back(held(at(i.operands[c + 2]), shape(i.operands[c + 2]), shape(i.results[c])));
+  UnrolledRuns runs;
+  if (trips > 1 && trips == lanes_.width && i.step == 1) runs = find_runs(r, trips);
+  UnrolledRuns* const outer_runs = std::exchange(runs_, &runs);
   for (int64_t t = 0; t < trips; ++t) {
+    runs.trip = t;
     at(r.args[0]) = i64(*lo + t * i.step);
     for (size_t c = 0; c < carried.size(); ++c) at(r.args[c + 1]) = carried[c];
     region(r);
     for (size_t c = 0; c < carried.size(); ++c)
       carried[c] = held(at(r.yields[c]), shape(r.yields[c]), shape(i.results[c]));
   }
+  runs_ = outer_runs;
   for (size_t c = 0; c < carried.size(); ++c) at(i.results[c]) = carried[c];
   return true;
 }

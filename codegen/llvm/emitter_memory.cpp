@@ -1,3 +1,5 @@
+#include <functional>
+
 #include "codegen/llvm/kernel_emitter.h"
 
 namespace tenon::codegen {
@@ -18,6 +20,10 @@ void KernelEmitter::load(const Inst& i) {
   Value* loaded = nullptr;
   if (uniform(i.results[0])) {
     loaded = scalar_load(i);
+  } else if (reads_runs(i)) {
+    loaded = run_load(i);
+  } else if (i.operands.size() == 3 && uniform(i.operands[1])) {
+    loaded = branching_load(i);
   } else {
     Value *mask = lanes_.mask, *other = nullptr;
     if (i.operands.size() == 3) {
@@ -44,6 +50,23 @@ Value* KernelEmitter::scalar_load(const Inst& i) {
   PHINode* result = b_.CreatePHI(type, 2);
   result->addIncoming(other, before);
   result->addIncoming(loaded, on);
+  return result;
+}
+
+/// All lanes or none.
+Value* KernelEmitter::branching_load(const Inst& i) {
+  const DType dtype = k_.buffers[static_cast<size_t>(i.index)].dtype;
+  Value* other = ops_.to_storage(dtype, lanes_of(i.operands[2]));
+  BasicBlock *before = b_.GetInsertBlock(), *on = block("load"), *after = block("after");
+  b_.CreateCondBr(at(i.operands[1]), on, after);
+  b_.SetInsertPoint(on);
+  Value* loaded = vector_load(i, shape(i.operands[0]), lanes_.mask, nullptr);
+  BasicBlock* end = b_.GetInsertBlock();
+  b_.CreateBr(after);
+  b_.SetInsertPoint(after);
+  PHINode* result = b_.CreatePHI(loaded->getType(), 2);
+  result->addIncoming(other, before);
+  result->addIncoming(loaded, end);
   return result;
 }
 

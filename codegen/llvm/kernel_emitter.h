@@ -1,5 +1,7 @@
 #pragma once
 
+#include <unordered_map>
+
 #include <llvm/IR/IRBuilder.h>
 #include <llvm/IR/Module.h>
 
@@ -14,6 +16,13 @@ struct Lanes {
   int width = 1;
   llvm::Value* mask = nullptr;
   const LaneShapes* shapes = nullptr;
+};
+
+/// Loads of an unrolled loop that read neighbouring elements from one trip to the next: where lanes lie apart, each lane loads
+/// its run at once and the trips' vectors come from a transposition of the runs.
+struct UnrolledRuns {
+  int64_t trips = 0, trip = 0;
+  std::unordered_map<const kir::Inst*, llvm::SmallVector<llvm::Value*, 16>> loads;  // by trip, once made
 };
 
 /// One kernel's way into a module. Scalar code is the case of one lane; structure is in emitter.cpp, loads and stores
@@ -74,6 +83,9 @@ class KernelEmitter {
   void load(const kir::Inst& i);
   void store(const kir::Inst& i);
   llvm::Value* scalar_load(const kir::Inst& i);
+  llvm::Value* branching_load(const kir::Inst& i);
+  bool reads_runs(const kir::Inst& i) const;
+  llvm::Value* run_load(const kir::Inst& i);
   llvm::Value* vector_load(const kir::Inst& i, LaneShape offset, llvm::Value* mask, llvm::Value* other);
   void vector_store(const kir::Inst& i, LaneShape offset, llvm::Value* mask, llvm::Value* value);
   llvm::Value* element(int buffer, llvm::Value* offset);
@@ -98,6 +110,7 @@ class KernelEmitter {
   std::vector<std::pair<llvm::MDNode*, llvm::MDNode*>> alias_;
   llvm::Value* status_ = nullptr;
   Lanes lanes_;
+  UnrolledRuns* runs_ = nullptr;  // of the innermost unrolled loop
   Status error_;
 
   friend struct LaneScope;

@@ -3,11 +3,14 @@
 #include <algorithm>
 #include <iterator>
 #include <map>
+#include <numeric>
 #include <unordered_map>
 #include <unordered_set>
 
+#include "codegen/lower/flatten.h"
 #include "codegen/lower/index_algebra.h"
 #include "ir/op.h"
+#include "ir/storage_order.h"
 
 namespace tenon::codegen {
 
@@ -60,6 +63,7 @@ class GroupBuilder {
         outputs.emplace_back(node.region(0).outputs()[i], node.output(static_cast<int>(i)));
       }
     }
+    for (const auto& [inner, outer] : outputs) stored_as_.emplace(inner, outer);
     for (const auto& [inner, outer] : outputs) TENON_RETURN_IF_ERROR(add_output(inner, outer));
     if (!status_.ok()) return status_;
     TENON_RETURN_IF_ERROR(check_depth());
@@ -79,7 +83,7 @@ class GroupBuilder {
       TENON_RETURN_IF_ERROR(check_type(v));
       Stage& s = maps.emplace_back(stage_over(*v->tensor().dims));
       s.dtype = v->dtype();
-      s.value = element(v, identity(0, v->tensor().dims->size()), {}, {}, s.dtype);
+      s.value = element(v, stage_index(v, v->tensor().dims->size(), 0), {}, {}, s.dtype);
     }
     std::move(maps.begin(), maps.end(), std::back_inserter(group_.stages));
     if (!status_.ok()) return status_;
@@ -161,8 +165,22 @@ class GroupBuilder {
 
   int operand_of(const Value* v) {
     const auto [it, fresh] = operand_.emplace(v, static_cast<int>(group_.operands.size()));
-    if (fresh) group_.operands.push_back({v, *v->tensor().dims, v->dtype()});
+    if (fresh) group_.operands.push_back({v, permuted(*v->tensor().dims, order_of(v)), v->dtype()});
     return it->second;
+  }
+
+  /// The storage order of a value; a result of the region is stored as the node's is.
+  std::vector<int> order_of(const Value* v) const {
+    const auto outer = stored_as_.find(v);
+    return ir::storage_order(*(outer == stored_as_.end() ? v : outer->second));
+  }
+
+  template <class T>
+  static std::vector<T> permuted(std::vector<T> by_axis, const std::vector<int>& order) {
+    if (order.empty()) return by_axis;
+    std::vector<T> stored;
+    for (int axis : order) stored.push_back(by_axis[static_cast<size_t>(axis)]);
+    return stored;
   }
 
   Expr fail(Status status, DType dtype) {
@@ -183,13 +201,14 @@ class GroupBuilder {
     if (source == bodies_.end()) {
       if (!check_type(v).ok() || !kernel_dtype(v->dtype()) || index.size() != v->tensor().dims->size())
         return fail(error(Code::kUnsupported, "operand {} cannot be read", v->name()), dtype);
-      return load(operand_of(v), v->dtype(), index, guard, other);
+      return load(v, operand_of(v), index, guard, other);
     }
     if (is_stage(source->second.body)) {
       const int stage = stage_of(v);
+      if (stepped_ == nullptr) return load(v, kStageOperand + stage, index, guard, other);
       std::vector<Expr> at(index.begin(), index.end());
-      if (stepped_ != nullptr) at.insert(at.begin(), pool_.index(0));
-      return load(kStageOperand + stage, v->dtype(), at, guard, other);
+      at.insert(at.begin(), pool_.index(0));
+      return load_at(kStageOperand + stage, v->dtype(), at, guard, other);
     }
     // A value that several paths reach is made once: copying it for each path would double the work at every join.
     std::vector<int> key = {guard.id, guard.valid() ? other.id : -1};
@@ -224,7 +243,11 @@ class GroupBuilder {
     return found;
   }
 
-  Expr load(int operand, DType dtype, std::span<const Expr> index, Expr guard, Expr other) {
+  Expr load(const Value* v, int operand, std::span<const Expr> index, Expr guard, Expr other) {
+    return load_at(operand, v->dtype(), permuted(std::vector<Expr>(index.begin(), index.end()), order_of(v)), guard, other);
+  }
+
+  Expr load_at(int operand, DType dtype, std::span<const Expr> index, Expr guard, Expr other) {
     return guard.valid() ? pool_.load_guarded(operand, dtype, index, guard, other) : pool_.load(operand, dtype, index);
   }
 
@@ -266,7 +289,7 @@ class GroupBuilder {
   Expr stepped_element(const SteppedRegion::Input& input, std::span<const Expr> index, Expr guard, Expr other, DType dtype) {
     std::vector<Expr> at(index.begin(), index.end());
     at.insert(at.begin() + input.time_axis, input.time);
-    return load(input.operand, dtype, at, guard, other);
+    return load_at(input.operand, dtype, at, guard, other);
   }
 
   /// A one-element constant, which becomes an immediate operand.
@@ -279,11 +302,16 @@ class GroupBuilder {
     return is_float(dtype) ? pool_.constant(dtype, t.at_double(0)) : pool_.constant_int(dtype, t.at_int(0));
   }
 
-  /// Axes `first`, first + 1 … of a body, as those of a stage.
-  std::vector<Expr> identity(size_t first, size_t count) {
-    if (stepped_ != nullptr) ++first;
+  /// Indices by axis of a value, then by reduce axis, in a stage whose axes are in the value's storage order, time before them.
+  std::vector<Expr> stage_index(const Value* v, size_t axes, size_t reduce_axes) {
+    std::vector<int> position(axes + reduce_axes);
+    std::iota(position.begin(), position.end(), 0);
+    const std::vector<int> order = order_of(v);
+    for (size_t p = 0; p < order.size(); ++p) position[static_cast<size_t>(order[p])] = static_cast<int>(p);
+    if (stepped_ != nullptr)
+      for (int& p : position) ++p;
     std::vector<Expr> index;
-    for (size_t i = 0; i < count; ++i) index.push_back(pool_.index(static_cast<int>(first + i)));
+    for (int p : position) index.push_back(pool_.index(p));
     return index;
   }
 
@@ -300,17 +328,18 @@ class GroupBuilder {
     if (const auto found = stage_.find(v); found != stage_.end()) return found->second;
     const Source& source = bodies_.at(v);
     const Body& body = source.body;
-    const std::vector<Expr> index = identity(0, body.axes.size() + body.reduce_axes.size());
-    Stage s = stage_over(body.axes);
+    const std::vector<Expr> index = stage_index(v, body.axes.size(), body.reduce_axes.size());
+    Stage s = stage_over(permuted(body.axes, order_of(v)));
     s.reduce_axes = body.reduce_axes;
     s.combiner = body.combiner;
     s.acc_dtype = body.acc_dtype;
     s.dtype = body.dtype;
     s.value = inline_expr(source, body.value, index, {});
     s.scan = body.scan;
+    if (s.scan) s.scan->axis = index[static_cast<size_t>(s.scan->axis)].node().axis;
     if (body.scatter) {
       s.scatter.emplace(Scatter{inline_expr(source, body.scatter->init, index, {}), {}, body.scatter->replaces});
-      for (const Expr& e : body.scatter->target) s.scatter->target.push_back(inline_expr(source, e, index, {}));
+      for (const Expr& e : permuted(body.scatter->target, order_of(v))) s.scatter->target.push_back(inline_expr(source, e, index, {}));
     }
     if (s.reduces()) {
       const DType result = s.is_arg() ? DType::kI64 : body.acc_dtype;
@@ -336,9 +365,15 @@ class GroupBuilder {
       }
     }
     Stage copy;  // an output that is an input of the region, or a second output of one value
-    copy.axes = copy.shape = *inner->tensor().dims;
+    const std::vector<int> order = ir::storage_order(*outer);
+    copy.axes = copy.shape = permuted(*outer->tensor().dims, order);
     copy.dtype = inner->dtype();
-    copy.value = element(inner, identity(0, copy.axes.size()), {}, {}, copy.dtype);
+    std::vector<Expr> index(copy.axes.size());
+    for (size_t p = 0; p < index.size(); ++p) {
+      const size_t axis = order.empty() ? p : static_cast<size_t>(order[p]);
+      index[axis] = pool_.index(static_cast<int>(p));
+    }
+    copy.value = element(inner, index, {}, {}, copy.dtype);
     copy.output = outer;
     group_.stages.push_back(std::move(copy));
     return {};
@@ -351,6 +386,7 @@ class GroupBuilder {
   ExprPool& pool_;
   Status status_;
   std::unordered_map<const Value*, const Value*> formal_;
+  std::unordered_map<const Value*, const Value*> stored_as_;  // by result of the region: the node's
   std::map<const Value*, Source> bodies_;
   std::unordered_map<const Value*, std::map<std::vector<int>, Expr>> elements_;  // by guard, other and index
   std::unordered_map<const Value*, int> operand_, stage_;
@@ -384,6 +420,46 @@ void normalise(Group& group) {
     if (s.scan) s.scan->axis = renumbered[static_cast<size_t>(s.scan->axis)];
     s.axes = axes;
     s.reduce_axes = reduce_axes;
+  }
+}
+
+/// For each reduce axis the innermost place at which the first operand that is no constant has it; -1: none.
+std::vector<int> places_of_reduce_axes(const Group& group, const Stage& s) {
+  std::vector<int> places(s.reduce_axes.size(), -1);
+  bool found = false;
+  visit(s.value, [&](int, const ExprNode& n) {
+    if (found || n.kind != ExprKind::kLoad) return;
+    const bool stage = n.operand >= kStageOperand;
+    if (!stage && ir::constant_of(group.operands[static_cast<size_t>(n.operand)].value) != nullptr) return;
+    found = true;
+    for (size_t j = 0; j < group.shape_of(n.operand).size(); ++j) {
+      for (size_t r = 0; r < places.size(); ++r)
+        if (uses_axis({s.value.pool, n.args[j]}, static_cast<int>(s.axes.size() + r))) places[r] = static_cast<int>(j);
+    }
+  });
+  return places;
+}
+
+/// Reduce axes in the order in which the operand lies in memory, where the order does not matter.
+void order_reduce_axes(Group& group) {
+  for (Stage& s : group.stages) {
+    if (!s.reduces() || s.ordered() || s.is_arg() || s.reduce_axes.size() < 2) continue;
+    const std::vector<int> places = places_of_reduce_axes(group, s);
+    std::vector<int> order(places.size());
+    std::iota(order.begin(), order.end(), 0);
+    std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return places[static_cast<size_t>(a)] < places[static_cast<size_t>(b)]; });
+    if (std::is_sorted(order.begin(), order.end())) continue;
+    const std::vector<Dim> extents = s.reduce_axes;
+    std::vector<int> position(order.size());
+    for (size_t p = 0; p < order.size(); ++p) {
+      s.reduce_axes[p] = extents[static_cast<size_t>(order[p])];
+      position[static_cast<size_t>(order[p])] = static_cast<int>(p);
+    }
+    const int outer = static_cast<int>(s.axes.size());
+    s.value = group.pool->copy(s.value, [&](const ExprNode& n, std::span<const Expr>) -> Expr {
+      if (n.kind != ExprKind::kIndex || n.axis < outer) return {};
+      return group.pool->index(outer + position[static_cast<size_t>(n.axis - outer)]);
+    });
   }
 }
 
@@ -536,6 +612,7 @@ Result<Group> build_group(const Node& node) {
   TENON_ASSIGN_OR_RETURN(Group group, GroupBuilder().build(node));
   if (group.stages.empty()) return error(Code::kUnsupported, "nothing to compute");
   normalise(group);
+  order_reduce_axes(group);
   fold_epilogues(group);
   compact(group);
   return group;

@@ -16,7 +16,7 @@ inline constexpr int kStageOperand = 1 << 24;
 /// A tensor that kernels read and that the group does not compute.
 struct Operand {
   const ir::Value* value;
-  std::vector<ir::Dim> shape;
+  std::vector<ir::Dim> shape;   // as it is stored
   DType dtype;
 };
 
@@ -31,7 +31,7 @@ struct Stage {
   std::optional<ir::Scan> scan;
   std::optional<ir::Scatter> scatter;      // its targets index `shape`
   const ir::Value* output = nullptr;       // the value that it defines for others, if any
-  std::vector<ir::Dim> shape;              // of the tensor; `axes` lacks those of size 1
+  std::vector<ir::Dim> shape;              // of the tensor as it is stored; `axes` lacks those of size 1
   bool stepped = false;                    // axis 0 is time, whatever its extent; its steps are in order
   int64_t slack = 0;                       // elements that its temporary has behind the tensor
 
@@ -50,7 +50,8 @@ struct Stage {
   std::vector<int> operands() const;
 };
 
-/// What a node computes: stages in order of dependence, over one expression pool. Index arguments of loads are those of
+/// What a node computes: stages in order of dependence, over one expression pool. Axes are in the order in which values are
+/// stored (ir::storage_order), so all that follows sees row-major tensors. Index arguments of loads are those of
 /// the operand's full shape; unit axes are already 0 in them.
 struct Group {
   std::shared_ptr<ir::ExprPool> pool = std::make_shared<ir::ExprPool>();

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "codegen/schedule/attention.h"
+#include "codegen/lower/index_algebra.h"
 #include "codegen/schedule/schedule.h"
 
 namespace tenon::codegen {
@@ -69,6 +71,25 @@ Status lower_stages(Lowering& lowering) {
   return {};
 }
 
+/// Attention: one kernel, or the scores, the weights of their rows and the product in kernels of their own.
+Status lower_attention(Lowering& lowering, const Attention& attention) {
+  const Status one = schedule_attention(lowering, attention);
+  if (one.ok() || one.code() != Code::kUnsupported) return one;
+  lowering.out.refused.push_back("attention: " + one.what());
+  const int weights = store_weights(lowering, attention);
+  TENON_RETURN_IF_ERROR(lower_reduction(lowering, attention.scores));
+  const int rows[] = {attention.maxima, attention.sums, weights};
+  const Status together = schedule_rows(lowering, rows);
+  if (!together.ok() && together.code() != Code::kUnsupported) return together;
+  if (!together.ok()) {
+    for (int s : {attention.maxima, attention.sums}) TENON_RETURN_IF_ERROR(lower_reduction(lowering, s));
+    TENON_RETURN_IF_ERROR(schedule_map(lowering, std::span<const int>(&weights, 1)));
+  }
+  TENON_RETURN_IF_ERROR(lower_reduction(lowering, attention.out));
+  lowering.out.implementation = "stages";
+  return {};
+}
+
 Status lower_group(Lowering& lowering) {
   std::vector<int> all;
   for (int s = 0; s < static_cast<int>(lowering.group.stages.size()); ++s) all.push_back(s);
@@ -79,6 +100,7 @@ Status lower_group(Lowering& lowering) {
                                          [](const Stage& s) { return s.reduces(); });
   if (!any_reduction && !has_dependences(lowering.group)) return lower_maps(lowering, all);
   if (all.size() == 1) return lower_reduction(lowering, 0);
+  if (const Result<Attention> attention = match_attention(lowering); attention.ok()) return lower_attention(lowering, *attention);
   const Status rows = schedule_rows(lowering, all);
   if (rows.ok()) {
     lowering.out.implementation = "row reduction";
@@ -122,9 +144,30 @@ void mark_once(LoweredOp& op) {
   }
 }
 
+/// The operand whose bytes the group's one output has in the same order.
+const ir::Value* viewed_operand(Group& group) {
+  const Stage& s = group.stages.front();
+  const ir::ExprNode& load = s.value.node();
+  if (group.stages.size() != 1 || s.reduces() || s.ordered() || load.kind != ir::ExprKind::kLoad || load.guarded) return nullptr;
+  const Operand& operand = group.operands[static_cast<size_t>(load.operand)];
+  if (operand.dtype != s.dtype || !ir::known_eq(ir::product(operand.shape), ir::product(s.shape))) return nullptr;
+  std::vector<ir::Dim> shape = operand.shape;
+  const ir::Expr flat = flatten_loads(s.value, s.axes, [&](int) { return &shape; });
+  IndexAlgebra algebra(*group.pool, s.axes);
+  const Affine read = algebra.affine({group.pool.get(), flat.node().args[0]});
+  const Affine written = algebra.affine(row_major_position(*group.pool, s.axes, 0));
+  const Affine difference = algebra.add(read, written, -1);
+  return difference.is_constant() && difference.constant.is_const(0) ? operand.value : nullptr;
+}
+
 Status lower_node(const ir::Node& node, Lowering& lowering) {
   if (node.is("Scan")) return schedule_recurrence(lowering, node);
   TENON_ASSIGN_OR_RETURN(lowering.group, build_group(node));
+  lowering.out.view_of = viewed_operand(lowering.group);
+  if (lowering.out.view_of != nullptr) {
+    lowering.out.implementation = "view";
+    return {};
+  }
   return lower_group(lowering);
 }
 

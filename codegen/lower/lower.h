@@ -32,6 +32,7 @@ struct LoweredKernel {
 
 /// One node (with a Body) or fused node as kernels in order, or the reason why it is not generated.
 struct LoweredOp {
+  const ir::Value* view_of = nullptr;  // the node's one output has this operand's bytes: there are no kernels
   std::vector<LoweredKernel> kernels;
   std::vector<Temporary> temporaries;
   std::string implementation;       // "map", "row reduction", "window", "contraction 6x32" …

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "codegen/lower/guards.h"
+
 namespace tenon::codegen {
 
 using ir::Dim;
@@ -12,36 +14,6 @@ using ir::ExprPool;
 using ir::ScalarOp;
 
 namespace {
-
-constexpr size_t kMaxConjuncts = 64;
-
-void conjuncts(ExprPool& pool, int guard, std::vector<int>& out) {
-  if (out.size() > kMaxConjuncts) return;
-  const ExprNode& n = pool.node(guard);
-  if (n.kind != ExprKind::kOp || n.op != ScalarOp::kAnd) {
-    out.push_back(guard);
-    return;
-  }
-  for (int a : n.args) conjuncts(pool, a, out);
-}
-
-/// A comparison of integers as `affine >= 0`.
-std::optional<Affine> at_least_zero(IndexAlgebra& algebra, ExprPool& pool, int id) {
-  const ExprNode n = pool.node(id);
-  if (n.kind != ExprKind::kOp || n.args.size() != 2 || pool.node(n.args[0]).dtype != DType::kI64) return std::nullopt;
-  const Affine a = algebra.affine({&pool, n.args[0]}), b = algebra.affine({&pool, n.args[1]});
-  const auto minus_one = [&](Affine x) {
-    x.constant = x.constant - 1;
-    return x;
-  };
-  switch (n.op) {
-    case ScalarOp::kGe: return algebra.add(a, b, -1);
-    case ScalarOp::kGt: return minus_one(algebra.add(a, b, -1));
-    case ScalarOp::kLe: return algebra.add(b, a, -1);
-    case ScalarOp::kLt: return minus_one(algebra.add(b, a, -1));
-    default: return std::nullopt;
-  }
-}
 
 bool same(IndexAlgebra& algebra, const Affine& a, const Affine& b) {
   const Affine d = algebra.add(a, b, -1);
@@ -74,11 +46,10 @@ int64_t stride_of(const Affine& index, const ExprPool& pool, size_t outer) {
 
 /// Whether a guard says nothing but that the index is inside the operand.
 bool guards_bounds(IndexAlgebra& algebra, ExprPool& pool, const ExprNode& load, const std::vector<Dim>& shape) {
-  std::vector<int> guards;
-  conjuncts(pool, load.args[load.args.size() - 2], guards);
-  if (guards.size() > kMaxConjuncts) return false;
+  const std::optional<std::vector<int>> guards = conjuncts(pool, load.args[load.args.size() - 2]);
+  if (!guards) return false;
   std::vector<Affine> held;
-  for (int g : guards) {
+  for (int g : *guards) {
     const std::optional<Affine> a = at_least_zero(algebra, pool, g);
     if (!a) return false;
     held.push_back(*a);

@@ -9,7 +9,10 @@
 #include "codegen/lower/lower.h"
 #include "codegen/plan/dim_emitter.h"
 #include "codegen/plan/dim_facts.h"
+#include "codegen/plan/row_major_call.h"
 #include "ir/op.h"
+#include "ir/storage_order.h"
+#include "runtime/storage_order.h"
 
 namespace tenon::codegen {
 namespace {
@@ -28,6 +31,13 @@ using runtime::ValueIdx;
 std::string node_name(const Node& node) {
   if (!node.name().empty()) return node.name();
   return fmt::format("{} {}", node.op_name(), node.num_outputs() > 0 ? node.output()->name() : "");
+}
+
+/// A constant's tensor as kernels read it: see PlanValue::order.
+Result<Tensor> stored_constant(const Value& value) {
+  const std::vector<int> order = ir::storage_order(value);
+  const std::vector<int32_t> axes(order.begin(), order.end());
+  return axes.empty() ? *ir::constant_of(&value) : runtime::to_storage_order(*ir::constant_of(&value), axes);
 }
 
 bool encloses(const Node& node, const Graph* graph) {
@@ -154,10 +164,11 @@ class PlanBuilder {
   Status add_scan_checks(const Node& node);
   Status set_scan_attributes(const Node& node, Step& step);
   Result<bool> add_view(const Node& node);
+  Status define_view(const Value* from, const Value* to);
   Result<bool> add_library(const Node& node, std::string& reason);
   Result<bool> add_generated(const Node& node, std::string& reason);
   Status add_dispatches(const Node& node, LoweredOp& op);
-  void add_setup(const Node& node, LoweredKernel& kernel, std::vector<ValueIdx>& temporaries);
+  Status add_setup(const Node& node, LoweredKernel& kernel, std::vector<ValueIdx>& temporaries);
   Status add_host_call(const Node& node, std::string reason);
   Status add_check(runtime::DimCheck::Kind kind, Dim first, Dim second, std::string node);
   Status add_facts(const Node& node);
@@ -169,6 +180,7 @@ class PlanBuilder {
   Result<std::vector<ValueIdx>> use_inputs(const Node& node);
   Result<PlanValue> plan_value(const Value* value, Storage storage);
   ValueIdx append(PlanValue value);
+  std::vector<std::vector<int32_t>> orders_of(std::span<const ValueIdx> values) const;
   bool bind_symbols(const Value* value);
   bool shape_known(const Value* value) const;
   Status check_operands(const Node& node, const LoweredOp& op) const;
@@ -233,11 +245,19 @@ Result<PlanValue> PlanBuilder::plan_value(const Value* value, Storage storage) {
   out.storage = storage;
   out.ranked = shape_known(value);
   if (!out.ranked) return out;
+  const std::vector<int> order = ir::storage_order(*value);
+  out.order.assign(order.begin(), order.end());
   for (Dim d : *value->tensor().dims) {
     TENON_ASSIGN_OR_RETURN(const DimId id, dims_.emit(d));
     out.dims.push_back(id);
   }
   return out;
+}
+
+std::vector<std::vector<int32_t>> PlanBuilder::orders_of(std::span<const ValueIdx> values) const {
+  std::vector<std::vector<int32_t>> orders;
+  for (ValueIdx v : values) orders.push_back(v < 0 ? std::vector<int32_t>() : plan_->values[static_cast<size_t>(v)].order);
+  return orders;
 }
 
 ValueIdx PlanBuilder::append(PlanValue value) {
@@ -259,7 +279,7 @@ Result<ValueIdx> PlanBuilder::use(const Value* value) {
   if (const auto found = values_.find(value); found != values_.end()) return found->second;
   if (const Tensor* constant = ir::constant_of(value); constant != nullptr) {
     TENON_ASSIGN_OR_RETURN(const ValueIdx v, define(value, Storage::kConstant));
-    plan_->values.back().constant = *constant;
+    TENON_ASSIGN_OR_RETURN(plan_->values.back().constant, stored_constant(*value));
     return v;
   }
   if (value->graph() == &graph_) return error(Code::kInternal, "value {} is used before it is defined", value->name());
@@ -340,20 +360,27 @@ Result<bool> PlanBuilder::add_view(const Node& node) {
   if (from == nullptr) return false;
   const Value* to = node.output();
   if (to->dtype() == DType::kBool && from->dtype() != DType::kBool) return false;  // its bytes must be 0 or 1
+  if (!is_row_major(*from) || !is_row_major(*to)) return false;  // lowering sees whether the bytes are the same
   const bool tensors = shape_known(from) && shape_known(to);
   if (!tensors && (!node.is("Identity") || to->type().is_ranked_tensor())) return false;
-  TENON_ASSIGN_OR_RETURN(const ValueIdx source, use(from));
-  TENON_ASSIGN_OR_RETURN(const ValueIdx view, define(to, Storage::kAlias));
-  PlanValue& value = plan_->values[static_cast<size_t>(view)];
-  value.alias_of = source;
+  TENON_RETURN_IF_ERROR(define_view(from, to));
   record(node, Placement::Kind::kView, "view", "");
   return true;
 }
 
+Status PlanBuilder::define_view(const Value* from, const Value* to) {
+  TENON_ASSIGN_OR_RETURN(const ValueIdx source, use(from));
+  TENON_ASSIGN_OR_RETURN(const ValueIdx view, define(to, Storage::kAlias));
+  plan_->values[static_cast<size_t>(view)].alias_of = source;
+  return {};
+}
+
 Result<bool> PlanBuilder::add_library(const Node& node, std::string& reason) {
   if (!module_.options.library) return false;
-  Result<LibraryCall> call = module_.options.library(node);
+  const auto row_major = [](const Value* v) { return v == nullptr || is_row_major(*v); };
   const auto outputs = node.outputs();
+  if (!std::ranges::all_of(node.inputs(), row_major) || !std::ranges::all_of(outputs, row_major)) return false;
+  Result<LibraryCall> call = module_.options.library(node);
   const bool known = std::all_of(outputs.begin(), outputs.end(), [&](const Value* v) { return shape_known(v); });
   if (!call.ok() || !known) {
     const std::string why = call.ok() ? "its shape is known at run time only" : call.status().what();
@@ -405,6 +432,12 @@ Result<bool> PlanBuilder::add_generated(const Node& node, std::string& reason) {
     reason += refused.what();
     return false;
   }
+  if (op->view_of != nullptr) {
+    if (!shape_known(op->view_of)) return false;
+    TENON_RETURN_IF_ERROR(define_view(op->view_of, node.output()));
+    record(node, Placement::Kind::kView, "view", "");
+    return true;
+  }
   for (const std::string& why : op->refused) reason += (reason.empty() ? "" : "; ") + why;
   TENON_RETURN_IF_ERROR(add_dispatches(node, *op));
   record(node, Placement::Kind::kGenerated, op->implementation, std::move(reason));
@@ -425,7 +458,7 @@ Status PlanBuilder::add_dispatches(const Node& node, LoweredOp& op) {
   }
   for (LoweredKernel& kernel : op.kernels) {
     if (kernel.once) {
-      add_setup(node, kernel, temporaries);
+      TENON_RETURN_IF_ERROR(add_setup(node, kernel, temporaries));
       continue;
     }
     Step step;
@@ -455,7 +488,7 @@ Status PlanBuilder::add_dispatches(const Node& node, LoweredOp& op) {
   return {};
 }
 
-void PlanBuilder::add_setup(const Node& node, LoweredKernel& kernel, std::vector<ValueIdx>& temporaries) {
+Status PlanBuilder::add_setup(const Node& node, LoweredKernel& kernel, std::vector<ValueIdx>& temporaries) {
   SetupStep step{.plan = plan_, .grid = kernel.grid.value(), .node = node_name(node)};
   if (kernel.work.is_valid() && kernel.work.is_const()) step.work = kernel.work.value();
   for (Dim d : kernel.dims) step.dims.push_back(d.value());
@@ -469,7 +502,7 @@ void PlanBuilder::add_setup(const Node& node, LoweredKernel& kernel, std::vector
       else key.push_back(static_cast<uint64_t>(temporaries[temporary]));
       continue;
     }
-    const Tensor& constant = *ir::constant_of(std::get<const Value*>(kernel.bindings[b]));
+    TENON_ASSIGN_OR_RETURN(const Tensor constant, stored_constant(*std::get<const Value*>(kernel.bindings[b])));
     step.bindings.emplace_back(constant);
     key.push_back(reinterpret_cast<uint64_t>(constant.data()));
   }
@@ -480,13 +513,14 @@ void PlanBuilder::add_setup(const Node& node, LoweredKernel& kernel, std::vector
   std::vector<ValueIdx>& made = module_.made_once[key];
   if (!made.empty()) {
     for (size_t i = 0; i < written.size(); ++i) temporaries[written[i]] = made[i];
-    return;
+    return {};
   }
   for (size_t t : written) {
     made.push_back(temporaries[t]);
     plan_->values[static_cast<size_t>(temporaries[t])].storage = Storage::kConstant;
   }
   module_.built.setup.push_back(std::move(step));
+  return {};
 }
 
 Status PlanBuilder::add_host_call(const Node& node, std::string reason) {
@@ -508,6 +542,7 @@ Status PlanBuilder::add_host_call(const Node& node, std::string reason) {
     TENON_ASSIGN_OR_RETURN(const ValueIdx v, define_host(output));
     step.outputs.push_back(v);
   }
+  step.host = row_major_call(std::move(step.host), orders_of(step.inputs), orders_of(step.outputs));
   plan_->steps.push_back(std::move(step));
   record(node, Placement::Kind::kHost, fmt::format("host {}", node.op_name()), std::move(reason));
   return {};

@@ -84,7 +84,7 @@ void choose_blocks(Contraction& c, const Target& target) {
     return rest;
   }());
   // A panel of B stays in the L2 cache while the rows of A pass, a tile's rows of A in the L1 cache.
-  const int64_t k_max = std::clamp<int64_t>(std::min(target.l2_bytes / 4 / (c.tile_lanes * bytes), target.l1_bytes * 3 / 4 / (c.tile_rows * bytes)), 64, 2048);
+  const int64_t k_max = std::clamp<int64_t>(std::min(target.l2_bytes / 4 / (c.tile_lanes * bytes), target.l1_bytes * 3 / 4 / (c.tile_rows * bytes)), 64, 1024);
   const Dim outermost = c.extents[static_cast<size_t>(c.k_axes[0])];
   const int64_t per_step = inner.is_const() ? std::max<int64_t>(inner.value(), 1) : 1;
   const int64_t step_max = std::max<int64_t>(1, k_max / per_step);

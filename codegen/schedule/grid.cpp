@@ -38,47 +38,69 @@ ValueId row_major_offset(Emitter& em, const std::vector<Dim>& axes, std::span<co
   return last_term < 0 ? offset : b.add(offset, last_term);
 }
 
-Dim emit_row_grid(Emitter& em, const std::vector<Dim>& axes, size_t lane_axis, int64_t block,
-                  const std::function<void(std::span<ValueId> index, ValueId lo, ValueId hi)>& row) {
-  kir::KernelBuilder& b = em.builder();
-  std::vector<Dim> outer;
-  std::vector<size_t> outer_axis;
+namespace {
+
+/// The axes of a row grid but for the lanes'.
+struct RowAxes {
+  std::vector<Dim> extents;
+  std::vector<size_t> axis;
+};
+
+RowAxes row_axes(const std::vector<Dim>& axes, size_t lane_axis) {
+  RowAxes rows;
   for (size_t a = 0; a < axes.size(); ++a) {
     if (a == lane_axis) continue;
-    outer.push_back(axes[a]);
-    outer_axis.push_back(a);
+    rows.extents.push_back(axes[a]);
+    rows.axis.push_back(a);
   }
-  const Dim rows = ir::product(outer), lanes = axes[lane_axis];
-  const bool split_row = !ir::known_le(lanes, block);
-  const bool several_rows = lanes.is_const() && !split_row && !rows.is_const(1);
-  const int64_t rows_per_block = several_rows ? std::max<int64_t>(1, block / std::max<int64_t>(1, lanes.value())) : 1;
+  return rows;
+}
 
-  ValueId row_block = b.grid_index(), lo = b.i64(0), hi = em.dim(lanes);
-  if (split_row) {
-    // Rows vary fastest, so that rows which share cache lines are done together.
-    const bool one = rows.is_const(1);
-    const ValueId part = one ? b.grid_index() : b.op(ScalarOp::kDiv, {b.grid_index(), em.dim(rows)});
-    row_block = one ? b.i64(0) : b.sub(b.grid_index(), b.mul(part, em.dim(rows)));
-    lo = b.mul(part, b.i64(block));
-    hi = b.op(ScalarOp::kMin, {b.add(lo, b.i64(block)), em.dim(lanes)});
-  }
-  const auto one_row = [&](ValueId flat) {
-    const std::vector<ValueId> outer_index = em.unflatten(flat, outer);
-    std::vector<ValueId> index(axes.size(), -1);
-    for (size_t i = 0; i < outer.size(); ++i) {
-      em.bind(static_cast<int>(outer_axis[i]), outer_index[i]);
-      index[outer_axis[i]] = outer_index[i];
-    }
-    row(index, lo, hi);
+}  // namespace
+
+Dim emit_row_grid(Emitter& em, const std::vector<Dim>& axes, size_t lane_axis, int64_t block,
+                  const std::function<void(std::span<ValueId> index, ValueId lo, ValueId hi)>& row, std::span<const ir::Expr> hoisted) {
+  kir::KernelBuilder& b = em.builder();
+  const RowAxes rows = row_axes(axes, lane_axis);
+  const Dim lanes = axes[lane_axis];
+  std::vector<ValueId> index(axes.size(), -1);
+  const auto bind = [&](size_t i, ValueId value) {
+    em.bind(static_cast<int>(rows.axis[i]), value);
+    index[rows.axis[i]] = value;
   };
-  if (rows_per_block == 1) {
-    one_row(row_block);
-    return split_row ? rows * ir::ceil_div(lanes, block) : rows;
+  if (!ir::known_le(lanes, block)) {
+    // Rows vary fastest, so that rows which share cache lines are done together.
+    const Dim count = ir::product(rows.extents);
+    const bool one = count.is_const(1);
+    const ValueId part = one ? b.grid_index() : b.op(ScalarOp::kDiv, {b.grid_index(), em.dim(count)});
+    const ValueId flat = one ? b.i64(0) : b.sub(b.grid_index(), b.mul(part, em.dim(count)));
+    const std::vector<ValueId> at = em.unflatten(flat, rows.extents);
+    for (size_t i = 0; i < at.size(); ++i) bind(i, at[i]);
+    const ValueId lo = b.mul(part, b.i64(block));
+    row(index, lo, b.op(ScalarOp::kMin, {b.add(lo, b.i64(block)), em.dim(lanes)}));
+    return count * ir::ceil_div(lanes, block);
   }
-  const ValueId first = b.mul(row_block, b.i64(rows_per_block));
-  const ValueId last = b.op(ScalarOp::kMin, {b.add(first, b.i64(rows_per_block)), em.dim(rows)});
-  em.loop(kir::LoopKind::kSerial, first, last, 1, one_row);
-  return ir::ceil_div(rows, rows_per_block);
+  // Short rows: several along the last of their axes, so that what depends on the others is computed once.
+  std::vector<Dim> grid = rows.extents;
+  const int64_t several = lanes.is_const() ? std::max<int64_t>(1, block / std::max<int64_t>(1, lanes.value())) : 1;
+  if (!grid.empty() && several > 1) grid.back() = ir::ceil_div(grid.back(), several);
+  const std::vector<ValueId> at = em.unflatten(b.grid_index(), grid);
+  const size_t outer = grid.empty() || several == 1 ? at.size() : at.size() - 1;
+  for (size_t i = 0; i < outer; ++i) bind(i, at[i]);
+  if (outer == at.size()) {
+    row(index, b.i64(0), em.dim(lanes));
+    return ir::product(grid);
+  }
+  const bool whole = grid.back().is_const(1);
+  const ValueId extent = em.dim(rows.extents.back());
+  const ValueId first = whole ? b.i64(0) : b.mul(at.back(), b.i64(several));
+  const ValueId last = whole ? extent : b.op(ScalarOp::kMin, {b.add(first, b.i64(several)), extent});
+  for (ir::Expr e : hoisted) em.hoist(e);
+  em.loop(kir::LoopKind::kSerial, first, last, 1, [&](ValueId iv) {
+    bind(outer, iv);
+    row(index, b.i64(0), em.dim(lanes));
+  });
+  return ir::product(grid);
 }
 
 ScalarOp combine_op(ir::Combiner combiner) {

@@ -14,6 +14,8 @@ using kir::ValueId;
 namespace {
 
 constexpr int64_t kBlock = 8192;  // elements of one grid index on a CPU
+constexpr int64_t kMaxTransposedCost = 32;
+constexpr int64_t kTransposedLanes = 256;
 
 constexpr int kStoreOperand = kStageOperand - 128;  // stands for the output in the expression of its offset
 constexpr size_t kMaxPieces = 64;
@@ -147,14 +149,85 @@ Dim element_grid(KernelWriter& writer, const Map& map) {
 
 Dim row_grid(KernelWriter& writer, const Map& map) {
   Emitter& em = writer.emitter();
+  std::vector<Expr> hoisted = map.values;
+  hoisted.push_back(map.offset());
   return emit_row_grid(em, map.axes, map.lane_axis, kBlock, [&](std::span<ValueId>, ValueId lo, ValueId hi) {
-    for (Expr e : map.values) em.hoist(e);
-    em.hoist(map.offset());
+    for (Expr e : hoisted) em.hoist(e);
     em.loop(LoopKind::kVector, lo, hi, 1, [&](ValueId iv) {
       em.bind(static_cast<int>(map.lane_axis), iv);
       store_elements(writer, map, em.emit(map.offset()));
     });
+  }, hoisted);
+}
+
+/// The axis along which memory runs in some load that the lanes visit far apart.
+std::optional<size_t> transposed_axis(ir::ExprPool& pool, const Map& map, int64_t width) {
+  if (map.axes.size() < 2 || map.lane_axis + 1 != map.axes.size()) return std::nullopt;
+  const auto worthy = [&](size_t axis) { return !map.axes[axis].is_const() || map.axes[axis].value() >= width; };
+  if (!worthy(map.lane_axis)) return std::nullopt;
+  IndexAlgebra algebra(pool, map.axes);
+  std::optional<size_t> found;
+  bool checked = false;
+  int64_t cost = 0;
+  for (Expr e : map.values) {
+    cost += evaluation_cost(e);
+    visit(e, [&](int, const ir::ExprNode& n) {
+      checked |= n.kind == ir::ExprKind::kCheckedIndex;
+      if (n.kind != ir::ExprKind::kLoad || n.guarded) return;
+      const Affine offset = algebra.affine({&pool, n.args[0]});
+      const Dim* lanes = offset.coefficient_of(pool.index(static_cast<int>(map.lane_axis)).id);
+      if (lanes == nullptr || (lanes->is_const() && std::abs(lanes->value()) <= 2)) return;
+      for (size_t axis = 0; axis < map.lane_axis; ++axis) {
+        const Dim* c = offset.coefficient_of(pool.index(static_cast<int>(axis)).id);
+        if (c != nullptr && c->is_const(1) && worthy(axis)) found = axis;
+      }
+    });
+  }
+  return checked || cost > kMaxTransposedCost ? std::nullopt : found;
+}
+
+/// Squares of `width` lanes and as many elements along `axis`, whose loads the emitter transposes in registers.
+Dim transposed_grid(KernelWriter& writer, const Map& map, size_t axis, int64_t width) {
+  Emitter& em = writer.emitter();
+  kir::KernelBuilder& b = em.builder();
+  const int64_t along = std::max<int64_t>(1, kBlock / kTransposedLanes / width) * width;
+  std::vector<Dim> grid = map.axes;
+  grid[axis] = ir::ceil_div(grid[axis], along);
+  grid[map.lane_axis] = ir::ceil_div(grid[map.lane_axis], kTransposedLanes);
+  const std::vector<ValueId> index = em.unflatten(b.grid_index(), grid);
+  for (size_t a = 0; a < grid.size(); ++a)
+    if (a != axis && a != map.lane_axis) em.bind(static_cast<int>(a), index[a]);
+  const auto share = [&](size_t a, int64_t block) {
+    const ValueId lo = b.mul(index[a], b.i64(block)), extent = em.dim(map.axes[a]);
+    return std::pair(lo, b.op(ScalarOp::kMin, {b.add(lo, b.i64(block)), extent}));
+  };
+  const auto [lo, hi] = share(axis, along);
+  const auto [lane_lo, lane_hi] = share(map.lane_axis, kTransposedLanes);
+  const ValueId squares = b.mul(b.op(ScalarOp::kDiv, {b.sub(hi, lo), b.i64(width)}), b.i64(width));
+  const auto lanes = [&, first = lane_lo, last = lane_hi](const std::function<void()>& body) {
+    em.loop(LoopKind::kVector, first, last, 1, [&](ValueId lane) {
+      em.bind(static_cast<int>(map.lane_axis), lane);
+      body();
+    }, static_cast<int>(width));
+  };
+  const auto element = [&](ValueId at) {
+    em.bind(static_cast<int>(axis), at);
+    store_elements(writer, map, em.emit(map.offset()));
+  };
+  const ValueId end = b.add(lo, squares);
+  em.loop(LoopKind::kSerial, lo, end, width, [&](ValueId first) {
+    lanes([&] { em.loop(LoopKind::kUnroll, b.i64(0), b.i64(width), 1, [&](ValueId j) { element(b.add(first, j)); }); });
   });
+  em.loop(LoopKind::kSerial, end, hi, 1, [&](ValueId at) { lanes([&] { element(at); }); });
+  return ir::product(grid);
+}
+
+Dim cpu_grid(KernelWriter& writer, const Map& map, const Target& target) {
+  int widest = 32;
+  for (Expr e : map.values) widest = std::max(widest, bits(e.dtype()));
+  const int64_t width = target.lanes(widest);
+  const auto axis = transposed_axis(writer.emitter().pool(), map, width);
+  return axis ? transposed_grid(writer, map, *axis, width) : row_grid(writer, map);
 }
 
 }  // namespace
@@ -170,7 +243,7 @@ Status schedule_map(Lowering& lowering, std::span<const int> stages) {
     int64_t cost = 0;
     for (Expr e : map.values) cost += evaluation_cost(e);
     KernelWriter writer(lowering, "map", map.values, stages);
-    const Dim grid = lowering.gpu() ? element_grid(writer, map) : row_grid(writer, map);
+    const Dim grid = lowering.gpu() ? element_grid(writer, map) : cpu_grid(writer, map, lowering.target);
     writer.finish(grid, ir::product(map.axes) * cost);
   }
   return {};

@@ -1,16 +1,15 @@
-#include <algorithm>
-#include <limits>
-#include <set>
+#include "codegen/schedule/row_reduction.h"
 
-#include "codegen/schedule/schedule.h"
+#include <algorithm>
+#include <set>
 
 namespace tenon::codegen {
 
-using ir::Combiner;
 using ir::Dim;
 using ir::Expr;
 using ir::ExprKind;
 using ir::ExprNode;
+using ir::ExprPool;
 using ir::ScalarOp;
 using kir::LoopKind;
 using kir::ValueId;
@@ -19,35 +18,10 @@ namespace {
 
 constexpr int64_t kRowBlock = 8192;          // elements of one grid index
 constexpr int64_t kRowBufferBytes = 16 << 10;
+constexpr size_t kMaxRowBuffers = 4;
 constexpr int64_t kShortRow = 8;
 constexpr int64_t kWorthKeeping = 12;        // cost from which a value is kept rather than computed again
-constexpr int kRowBuffer = kStageOperand - 64;  // operand numbers of row buffers
-
-/// One reduction of a row, or one of its scalars.
-struct Pass {
-  int stage;
-  Expr value, post;
-  bool full = false;                         // a reduction: value runs along the row
-  std::vector<std::pair<int, Expr>> keep;    // row buffer number, expression to keep in it
-};
-
-/// Stages over common rows: `axes` are the row's own axes (`outer` of them), then those along the row. Maps along the row
-/// share one loop after the passes.
-struct Rows {
-  std::vector<Pass> passes;
-  std::vector<std::pair<int, Expr>> maps;
-  std::vector<Dim> axes;
-  size_t outer = 0;
-  std::vector<DType> row_buffers;
-  std::vector<Expr> values() const {
-    std::vector<Expr> all;
-    for (const Pass& p : passes) all.push_back(p.value);
-    for (const auto& [stage, value] : maps) all.push_back(value);
-    return all;
-  }
-  std::vector<Dim> outer_axes() const { return {axes.begin(), axes.begin() + static_cast<int64_t>(outer)}; }
-  std::vector<Dim> inner_axes() const { return {axes.begin() + static_cast<int64_t>(outer), axes.end()}; }
-};
+constexpr int kVectorsOfRows = 4;            // vectors in flight where each lane has a row
 
 bool computed_here(std::span<const int> stages, int operand) {
   return operand >= kStageOperand && std::find(stages.begin(), stages.end(), operand - kStageOperand) != stages.end();
@@ -71,6 +45,63 @@ bool reads_own_row(const Lowering& lowering, std::span<const int> stages, Expr e
   return ok;
 }
 
+/// The axis of the rows for each axis of a map over all of them, as its reads of reductions tell: those run over the rows' own
+/// axes, the rest are along the row. `known`: of a map that reads none.
+std::optional<std::vector<int>> axes_of_map(const Lowering& lowering, std::span<const int> stages, const Stage& map,
+                                            const Rows& rows, const std::vector<int>& known) {
+  std::vector<int> axes(map.axes.size(), -1);
+  bool ok = map.axes.size() == rows.axes.size(), reads = false;
+  visit(map.value, [&](int, const ExprNode& n) {
+    if (!ok || n.kind != ExprKind::kLoad || !computed_here(stages, n.operand)) return;
+    const Stage& from = lowering.group.stages[static_cast<size_t>(n.operand - kStageOperand)];
+    int next = 0;
+    for (size_t i = 0; ok && i < from.shape.size(); ++i) {
+      if (from.shape[i].is_const(1)) continue;
+      const ExprNode& index = map.value.pool->node(n.args[i]);
+      ok = index.kind == ExprKind::kIndex && static_cast<size_t>(index.axis) < axes.size();
+      if (!ok) return;
+      int& axis = axes[static_cast<size_t>(index.axis)];
+      ok = axis < 0 || axis == next;
+      axis = next++;
+    }
+    reads = true;
+  });
+  if (!ok) return std::nullopt;
+  if (!reads) axes = known;
+  int along = static_cast<int>(rows.outer);
+  for (int& axis : axes) {
+    if (axis < 0) axis = along++;
+  }
+  if (axes.size() != rows.axes.size()) return std::nullopt;
+  std::vector<char> taken(axes.size(), 0);
+  for (size_t i = 0; i < axes.size(); ++i) {
+    const size_t axis = static_cast<size_t>(axes[i]);
+    if (axis >= taken.size() || taken[axis] || map.axes[i] != rows.axes[axis]) return std::nullopt;
+    taken[axis] = 1;
+  }
+  return axes;
+}
+
+Expr rename_axes(Expr e, const std::vector<int>& axes) {
+  return e.pool->copy(e, [&](const ExprNode& n, std::span<const Expr>) -> Expr {
+    return n.kind == ExprKind::kIndex ? e.pool->index(axes[static_cast<size_t>(n.axis)]) : Expr{};
+  });
+}
+
+Status add_map(Lowering& lowering, std::span<const int> stages, int s, std::vector<int>& known, Rows& rows) {
+  const Stage& stage = lowering.stage(s);
+  const std::optional<std::vector<int>> axes = axes_of_map(lowering, stages, stage, rows, known);
+  if (!axes) return error(Code::kUnsupported, "a map is over other axes than the rows");
+  known = *axes;
+  ExprPool& pool = *lowering.group.pool;
+  std::vector<Expr> index;
+  size_t next = 0;
+  for (Dim d : stage.shape) index.push_back(d.is_const(1) ? pool.constant_int(DType::kI64, 0) : pool.index((*axes)[next++]));
+  const Expr store = pool.load(kRowStore + s, stage.dtype, index);
+  rows.maps.push_back({.stage = s, .value = rename_axes(stage.value, *axes), .store = store});
+  return {};
+}
+
 Status check_shapes(Lowering& lowering, std::span<const int> stages, Rows& rows) {
   const Stage* first = nullptr;
   for (int s : stages) {
@@ -79,34 +110,45 @@ Status check_shapes(Lowering& lowering, std::span<const int> stages, Rows& rows)
   if (first == nullptr) return error(Code::kUnsupported, "nothing to reduce");
   rows.axes = first->all_axes();
   rows.outer = first->axes.size();
-  const Dim length = ir::product(first->reduce_axes);
-  if (length.is_const() && length.value() < kShortRow && stages.size() == 1 && rows.outer > 0)
-    return error(Code::kUnsupported, "rows of {} elements", length.value());
+  std::vector<int> known(rows.axes.size());
+  for (size_t i = 0; i < known.size(); ++i) known[i] = static_cast<int>(i);
+  for (bool reads : {true, false}) {  // maps that read no reduction have their axes as those that do
+    for (int s : stages) {
+      const Stage& stage = lowering.stage(s);
+      if (stage.reduces() || stage.axes.size() != rows.axes.size()) continue;
+      const std::vector<int> used = stage.operands();
+      const bool does = std::any_of(used.begin(), used.end(), [&](int o) { return computed_here(stages, o); });
+      if (does == reads) TENON_RETURN_IF_ERROR(add_map(lowering, stages, s, known, rows));
+    }
+  }
+  std::sort(rows.maps.begin(), rows.maps.end(), [](const RowMap& a, const RowMap& b) { return a.stage < b.stage; });
+  for (const RowMap& m : rows.maps) {
+    if (!reads_own_row(lowering, stages, m.value, rows.outer)) return error(Code::kUnsupported, "a reduction is read at another index");
+  }
   for (int s : stages) {
     const Stage& stage = lowering.stage(s);
-    const bool full = stage.reduces() || stage.axes == rows.axes;
+    if (!stage.reduces() && stage.axes.size() == rows.axes.size()) continue;
     if (stage.reduces() && (stage.axes != first->axes || stage.reduce_axes != first->reduce_axes))
       return error(Code::kUnsupported, "reductions of different shapes");
-    if (!full && stage.axes != first->axes) return error(Code::kUnsupported, "reduced axes are not the last ones");
+    if (stage.axes != first->axes) return error(Code::kUnsupported, "a map is over other axes than the rows");
     if (!reads_own_row(lowering, stages, stage.value, rows.outer) ||
         (stage.reduces() && !reads_own_row(lowering, stages, stage.post, rows.outer)))
       return error(Code::kUnsupported, "a reduction is read at another index");
-    if (!stage.reduces() && full && stage.axes.size() == rows.axes.size()) rows.maps.emplace_back(s, stage.value);
-    else rows.passes.push_back({.stage = s, .value = stage.value, .post = stage.post, .full = stage.reduces()});
+    rows.passes.push_back({.stage = s, .value = stage.value, .post = stage.post, .full = stage.reduces()});
   }
   return {};
 }
 
-/// Rows must lie along memory, one after the other: the last axis has stride 1 in every load that walks it, and no outer
-/// axis slides along it (windows do).
+/// Whether every load and store walks the last axis with stride 1, and no axis of the rows slides along it (windows do).
 bool contiguous(const Rows& rows, const Lowering& lowering) {
+  const ExprPool& pool = *lowering.group.pool;
   IndexAlgebra algebra(*lowering.group.pool, rows.axes);
   const int last = static_cast<int>(rows.axes.size()) - 1;
   bool unit = true;
-  const auto walks_last = [&](const Affine& offset, int axis) {
+  const auto walks_last = [&](const Affine& offset) {
     return std::any_of(offset.terms.begin(), offset.terms.end(), [&](const Affine::Term& t) {
-      const ExprNode& atom = lowering.group.pool->node(t.atom);
-      return atom.kind == ExprKind::kIndex && atom.axis == axis;
+      const ExprNode& atom = pool.node(t.atom);
+      return atom.kind == ExprKind::kIndex && atom.axis == last;
     });
   };
   for (Expr value : rows.values()) {
@@ -114,74 +156,166 @@ bool contiguous(const Rows& rows, const Lowering& lowering) {
       if (n.kind != ExprKind::kLoad || n.operand >= kStageOperand) return;
       const Affine offset = algebra.affine({value.pool, n.args[0]});
       for (const Affine::Term& t : offset.terms) {
-        const ExprNode& atom = value.pool->node(t.atom);
+        const ExprNode& atom = pool.node(t.atom);
         if (atom.kind != ExprKind::kIndex) continue;
         if (atom.axis == last) unit &= t.coefficient.is_const(1);
-        else if (walks_last(offset, last)) unit &= !ir::known_lt(t.coefficient, rows.axes.back());
+        else if (walks_last(offset)) unit &= !ir::known_lt(t.coefficient, rows.axes.back());
       }
     });
   }
   return unit || rows.outer == 0;
 }
 
-/// Chooses what several passes need and is dear: kept in a buffer of the row by the first one.
-void choose_row_buffers(Lowering& lowering, Rows& rows) {
-  const Dim length = ir::product(rows.inner_axes());
-  if (!length.is_const()) return;
-  std::unordered_map<int, int> uses;
-  for (const Pass& p : rows.passes) {
-    if (p.full) visit(p.value, [&](int id, const ExprNode&) { ++uses[id]; });
+/// One of the rows' own axes, not a short one, whose neighbours lie side by side everywhere, -1 if there is none.
+/// `any`: side by side or not.
+int axis_across_rows(const Rows& rows, const Lowering& lowering, bool any) {
+  const ExprPool& pool = *lowering.group.pool;
+  IndexAlgebra algebra(*lowering.group.pool, rows.axes);
+  std::vector<char> unit(rows.axes.size(), 1);
+  for (Expr value : rows.values()) {
+    visit(value, [&](int, const ExprNode& n) {
+      if (n.kind != ExprKind::kLoad || n.operand >= kStageOperand) return;
+      for (const Affine::Term& t : algebra.affine({value.pool, n.args[0]}).terms) {
+        const ExprNode& atom = pool.node(t.atom);
+        if (atom.kind == ExprKind::kIndex) unit[static_cast<size_t>(atom.axis)] &= t.coefficient.is_const(1);
+      }
+    });
   }
-  std::set<int> mapped;
-  for (const auto& [stage, value] : rows.maps) visit(value, [&](int id, const ExprNode&) { mapped.insert(id); });
-  for (int id : mapped) ++uses[id];
-  int64_t bytes = 0;
-  ir::ExprPool& pool = *lowering.group.pool;
-  const Expr at[] = {row_major_position(pool, rows.inner_axes(), static_cast<int>(rows.outer))};
-  std::unordered_map<int, Expr> kept;
-  const auto along_row = [&](Expr e) {
-    for (size_t a = rows.outer; a < rows.axes.size(); ++a) {
-      if (uses_axis(e, static_cast<int>(a))) return true;
+  const auto is_short = [&](size_t axis) { return rows.axes[axis].is_const() && rows.axes[axis].value() < kShortRow; };
+  for (size_t axis = rows.outer; axis-- > 0;) {
+    if (unit[axis] && !is_short(axis)) return static_cast<int>(axis);
+  }
+  for (size_t axis = rows.outer; any && axis-- > 0;) {
+    if (!is_short(axis)) return static_cast<int>(axis);
+  }
+  return -1;
+}
+
+/// Chooses what several passes need and is dear: kept by the first one, in an array of the row, or where a map of the row
+/// will be stored. What is an output itself is stored by the first pass that makes it.
+class BufferChooser {
+ public:
+  BufferChooser(Lowering& lowering, Rows& rows) : pool_(*lowering.group.pool), rows_(rows), length_(rows.length()) {
+    for (const RowPass& p : rows_.passes) {
+      if (p.full) count(p.value);
     }
-    return false;
-  };
-  for (Pass& p : rows.passes) {
-    if (!p.full) continue;
-    p.value = kept.empty() ? p.value : substitute(p.value, kept);
+    std::set<int> mapped;
+    for (const RowMap& m : rows_.maps) visit(m.value, [&](int id, const ExprNode&) { mapped.insert(id); });
+    for (int id : mapped) ++uses_[id];
+  }
+
+  void run() {
+    for (RowPass& p : rows_.passes) {
+      p.value = kept_.empty() ? p.value : substitute(p.value, kept_);
+      if (p.full) choose_in(p);
+    }
+    for (RowMap& m : rows_.maps) m.value = substitute(m.value, kept_);
+  }
+
+ private:
+  void count(Expr e) {
+    visit(e, [&](int id, const ExprNode&) { ++uses_[id]; });
+  }
+
+  void choose_in(RowPass& p) {
     std::vector<int> stack{p.value.id};
-    while (!stack.empty() && rows.row_buffers.size() < 4) {
+    std::set<int> seen;
+    while (!stack.empty() && rows_.buffers.size() < kMaxRowBuffers) {
       const int id = stack.back();
       stack.pop_back();
-      const Expr e{&pool, id};
+      if (!seen.insert(id).second) continue;
+      const Expr e{&pool_, id};
       const ExprNode node = e.node();
-      const bool shared = uses.contains(id) && uses[id] > 1 && !kept.contains(id);
-      if (shared && is_float(node.dtype) && evaluation_cost(e) >= kWorthKeeping && along_row(e)) {
-        bytes += length.value() * bits(node.dtype) / 8;
-        if (bytes > kRowBufferBytes) continue;
-        const int number = static_cast<int>(rows.row_buffers.size());
-        rows.row_buffers.push_back(node.dtype);
-        kept[id] = pool.load(kRowBuffer + number, node.dtype, at);
+      const bool shared = uses_.contains(id) && uses_[id] > 1 && !kept_.contains(id) && along_row(e);
+      const std::optional<RowBuffer> buffer = shared ? place(e) : std::nullopt;
+      if (buffer) {
+        const int number = static_cast<int>(rows_.buffers.size());
+        rows_.buffers.push_back(*buffer);
+        kept_[id] = read(number, *buffer);
         p.keep.emplace_back(number, e);
         continue;
       }
       for (int a : node.args) stack.push_back(a);
     }
   }
-  for (auto& [stage, value] : rows.maps) value = substitute(value, kept);
+
+  bool along_row(Expr e) const {
+    for (size_t a = rows_.outer; a < rows_.axes.size(); ++a) {
+      if (uses_axis(e, static_cast<int>(a))) return true;
+    }
+    return false;
+  }
+
+  std::optional<RowBuffer> place(Expr e) {
+    const ExprNode node = e.node();
+    if (node.kind == ExprKind::kLoad) return std::nullopt;
+    for (size_t m = 0; m < rows_.maps.size(); ++m) {
+      RowMap& map = rows_.maps[m];
+      if (map.value.id != e.id || map.holds) continue;
+      map.stored = true;
+      return RowBuffer{node.dtype, static_cast<int>(m)};
+    }
+    if (!is_float(node.dtype) || evaluation_cost(e) < kWorthKeeping) return std::nullopt;
+    if (!rows_.lanes_have_rows() && length_.is_const() && bytes_ + length_.value() * bits(node.dtype) / 8 <= kRowBufferBytes) {
+      bytes_ += length_.value() * bits(node.dtype) / 8;
+      return RowBuffer{node.dtype, -1};
+    }
+    for (size_t m = 0; m < rows_.maps.size(); ++m) {
+      RowMap& map = rows_.maps[m];
+      const bool output_too = uses_.contains(map.value.id) && uses_[map.value.id] > 1;  // a pass may store it
+      if (map.holds || map.stored || output_too || map.store.dtype() != node.dtype) continue;
+      map.holds = true;
+      return RowBuffer{node.dtype, static_cast<int>(m)};
+    }
+    return std::nullopt;
+  }
+
+  Expr read(int number, const RowBuffer& buffer) {
+    const Expr at = buffer.map < 0 ? row_major_position(pool_, rows_.inner_axes(), static_cast<int>(rows_.outer))
+                                   : Expr{&pool_, rows_.maps[static_cast<size_t>(buffer.map)].store.node().args[0]};
+    return pool_.load(kRowBuffer + number, buffer.dtype, std::span(&at, 1));
+  }
+
+  ExprPool& pool_;
+  Rows& rows_;
+  const Dim length_;
+  int64_t bytes_ = 0;
+  std::unordered_map<int, int> uses_;
+  std::unordered_map<int, Expr> kept_;
+};
+
+/// Lanes along the row where that is how memory lies; else, for several stages, each lane gets a row.
+Status choose_lanes(Lowering& lowering, size_t stages, Rows& rows) {
+  const Dim innermost = rows.axes.back();
+  const bool in_order = contiguous(rows, lowering);
+  const bool short_runs = rows.outer > 0 && innermost.is_const() && innermost.value() < kShortRow;
+  if (in_order && !short_runs) return {};
+  const Status why = short_runs ? error(Code::kUnsupported, "runs of {} elements", innermost.value())
+                                : error(Code::kUnsupported, "rows are not contiguous in memory");
+  if (stages == 1) return why;
+  rows.lane_axis = axis_across_rows(rows, lowering, short_runs);
+  return rows.lanes_have_rows() ? Status() : why;
 }
 
 Result<Rows> prepare(Lowering& lowering, std::span<const int> stages) {
   Rows rows;
   TENON_RETURN_IF_ERROR(check_shapes(lowering, stages, rows));
-  std::vector<int> results(stages.begin(), stages.end());
+  const std::vector<int> results(stages.begin(), stages.end());
   std::vector<Expr*> roots;
-  for (Pass& p : rows.passes) {
+  for (RowPass& p : rows.passes) {
     roots.push_back(&p.value);
     if (p.post.valid()) roots.push_back(&p.post);
   }
-  for (auto& [stage, value] : rows.maps) roots.push_back(&value);
+  for (RowMap& m : rows.maps) {
+    roots.push_back(&m.value);
+    roots.push_back(&m.store);
+  }
+  const auto shape_of = shapes(lowering, results);
   for (Expr* e : roots) {
-    *e = flatten_loads(*e, rows.axes, shapes(lowering, results));
+    *e = flatten_loads(*e, rows.axes, [&](int operand) {
+      const bool store = operand >= kRowStore && operand < kRowBuffer;
+      return store ? &lowering.stage(operand - kRowStore).shape : shape_of(operand);
+    });
     // Loads of results keep no index: the row decides.
     *e = e->pool->copy(*e, [&](const ExprNode& n, std::span<const Expr>) -> Expr {
       const Expr none[] = {e->pool->constant_int(DType::kI64, 0)};
@@ -189,11 +323,8 @@ Result<Rows> prepare(Lowering& lowering, std::span<const int> stages) {
     });
   }
   rows.outer = static_cast<size_t>(merge_axes(*lowering.group.pool, roots, rows.axes, static_cast<int>(rows.outer)));
-  const Dim innermost = rows.axes.back();
-  if (rows.outer > 0 && innermost.is_const() && innermost.value() < kShortRow)
-    return error(Code::kUnsupported, "runs of {} elements", innermost.value());
-  if (!contiguous(rows, lowering)) return error(Code::kUnsupported, "rows are not contiguous in memory");
-  choose_row_buffers(lowering, rows);
+  TENON_RETURN_IF_ERROR(choose_lanes(lowering, stages.size(), rows));
+  BufferChooser(lowering, rows).run();
   return rows;
 }
 
@@ -210,158 +341,48 @@ bool rounds(const Rows& rows) {
   return found;
 }
 
-/// Writes the passes of one row.
-class RowEmitter {
- public:
-  RowEmitter(Lowering& lowering, const Rows& rows, KernelWriter& writer)
-      : lowering_(lowering), rows_(rows), writer_(writer), em_(writer.emitter()), b_(writer.builder()) {}
-
-  void row(std::span<const ValueId> index) {
-    const std::vector<Dim> outer = rows_.outer_axes();
-    for (const Pass& p : rows_.passes) {
-      em_.hoist(p.value);
-      const Stage& s = lowering_.stage(p.stage);
-      if (!s.reduces()) {
-        store_scalar(p.stage, em_.emit(p.value), index);
-        continue;
-      }
-      ValueId result = -1;
-      const ValueId acc = s.is_arg() ? arg_reduce(p, s) : reduce(p, s.combiner, s.acc_dtype, p.value);
-      em_.scoped([&] {
-        em_.bind_acc(acc);
-        result = em_.emit(p.post);
-      });
-      em_.bind_result(kStageOperand + p.stage, result);
-      if (writer_.output(p.stage) >= 0) store_scalar(p.stage, result, index);
-    }
-    if (!rows_.maps.empty()) store_row(index);
-  }
-
- private:
-  void store_scalar(int stage, ValueId value, std::span<const ValueId> index) {
-    const std::vector<Dim> outer = rows_.outer_axes();
-    b_.store(writer_.output(stage), row_major_offset(em_, outer, index.first(outer.size()), outer.size()), value);
-  }
-
-  void keep(const Pass& p) {
-    for (const auto& [number, e] : p.keep) {
-      const Expr at = row_major_position(em_.pool(), rows_.inner_axes(), static_cast<int>(rows_.outer));
-      const ValueId value = em_.emit(e);
-      b_.store(em_.buffer(kRowBuffer + number), em_.emit(at), value);
-    }
-  }
-
-  /// Loops over the row, the innermost axis in lanes.
-  std::vector<ValueId> along(size_t axis, std::span<const ValueId> carried, const std::vector<Combiner>& combiners,
-                             const std::function<std::vector<ValueId>(std::span<const ValueId>)>& body) {
-    if (axis == rows_.axes.size()) return body(carried);
-    const bool last = axis + 1 == rows_.axes.size();
-    for (Expr e : rows_.values()) em_.hoist(e);
-    return em_.loop(last ? LoopKind::kVector : LoopKind::kSerial, b_.i64(0), em_.dim(rows_.axes[axis]), 1, carried,
-                    [&](ValueId iv, std::span<const ValueId> inner) {
-                      em_.bind(static_cast<int>(axis), iv);
-                      return along(axis + 1, inner, combiners, body);
-                    }, last ? combiners : std::vector<Combiner>{});
-  }
-
-  ValueId reduce(const Pass& p, Combiner combiner, DType dtype, Expr value) {
-    const ValueId init = constant(b_, dtype, ir::identity(combiner, dtype));
-    const ExprNode root = value.node();
-    const bool fma = lowering_.target.has_fma && combiner == Combiner::kAdd && root.kind == ExprKind::kOp &&
-                     root.op == ScalarOp::kMul && (dtype == DType::kF32 || dtype == DType::kF64);
-    return along(rows_.outer, std::span(&init, 1), {combiner}, [&](std::span<const ValueId> carried) {
-      if (fma) {
-        const ValueId x = em_.emit({value.pool, root.args[0]}), y = em_.emit({value.pool, root.args[1]});
-        keep(p);
-        return std::vector<ValueId>{b_.op(ScalarOp::kFma, {x, y, carried[0]})};
-      }
-      const ValueId v = em_.emit(value);
-      keep(p);
-      return std::vector<ValueId>{b_.op(combine_op(combiner), {carried[0], v})};
-    })[0];
-  }
-
-  /// The extreme value first, then the first (or last) position that holds it: both passes run in lanes.
-  ValueId arg_reduce(const Pass& p, const Stage& s) {
-    const bool max = s.combiner == Combiner::kArgMax || s.combiner == Combiner::kArgMaxLast;
-    const bool last = s.combiner == Combiner::kArgMinLast || s.combiner == Combiner::kArgMaxLast;
-    const ValueId best = reduce(p, max ? Combiner::kMax : Combiner::kMin, s.acc_dtype, p.value);
-    const ValueId none = b_.i64(last ? -1 : std::numeric_limits<int64_t>::max());
-    const Expr at = row_major_position(em_.pool(), rows_.inner_axes(), static_cast<int>(rows_.outer));
-    const ValueId found = along(rows_.outer, std::span(&none, 1), {last ? Combiner::kMax : Combiner::kMin},
-                                [&](std::span<const ValueId> carried) {
-      const ValueId v = em_.emit(p.value);
-      ValueId same = b_.op(ScalarOp::kEq, {v, best});
-      if (is_float(s.acc_dtype)) {
-        const ValueId both = b_.op(ScalarOp::kAnd, {b_.op(ScalarOp::kIsNan, {v}), b_.op(ScalarOp::kIsNan, {best})});
-        same = b_.op(ScalarOp::kOr, {same, both});
-      }
-      const ValueId position = b_.op(ScalarOp::kSelect, {same, em_.emit(at), none});
-      return std::vector<ValueId>{b_.op(last ? ScalarOp::kMax : ScalarOp::kMin, {carried[0], position})};
-    })[0];
-    return b_.op(ScalarOp::kSelect, {b_.op(ScalarOp::kEq, {found, none}), b_.i64(0), found});
-  }
-
-  void store_row(std::span<const ValueId> index) {
-    std::vector<ValueId> at(index.begin(), index.begin() + static_cast<int64_t>(rows_.outer));
-    for (size_t a = rows_.outer; a < rows_.axes.size(); ++a) at.push_back(b_.i64(0));
-    const ValueId base = row_major_offset(em_, rows_.axes, at, rows_.axes.size());
-    const Expr position = row_major_position(em_.pool(), rows_.inner_axes(), static_cast<int>(rows_.outer));
-    along(rows_.outer, {}, {}, [&](std::span<const ValueId>) {
-      for (const auto& [stage, value] : rows_.maps)
-        b_.store(writer_.output(stage), b_.add(base, em_.emit(position)), em_.emit(value));
-      return std::vector<ValueId>{};
-    });
-  }
-
-  Lowering& lowering_;
-  const Rows& rows_;
-  KernelWriter& writer_;
-  Emitter& em_;
-  kir::KernelBuilder& b_;
-};
-
-}  // namespace
-
-Status schedule_rows(Lowering& lowering, std::span<const int> stages) {
-  if (lowering.gpu()) return error(Code::kUnsupported, "GPU: one element an invocation");
-  TENON_ASSIGN_OR_RETURN(const Rows rows, prepare(lowering, stages));
+/// Loads of operands and of other kernels' stages; what a row keeps is neither.
+std::vector<Expr> operand_reads(const Rows& rows) {
   std::vector<Expr> reads;
-  std::vector<int> writes, in_registers;
-  int64_t cost = 0;
-  const auto add_read = [&](Expr e) {
+  const auto add = [&](Expr e) {
     if (!e.valid()) return;
     reads.push_back(e.pool->copy(e, [&](const ExprNode& n, std::span<const Expr>) -> Expr {
-      const bool local = n.kind == ExprKind::kLoad && n.operand >= kRowBuffer && n.operand < kStageOperand;
-      return local ? constant_expr(*e.pool, n.dtype) : Expr{};  // row buffers are no operands
+      const bool local = n.kind == ExprKind::kLoad && n.operand >= kRowStore && n.operand < kStageOperand;
+      return local ? constant_expr(*e.pool, n.dtype) : Expr{};
     }));
   };
-  for (const Pass& p : rows.passes) {
-    add_read(p.value);
-    add_read(p.post);
-    cost += evaluation_cost(p.value);
-    if (lowering.stage(p.stage).output != nullptr || stages.size() == 1) writes.push_back(p.stage);
-    in_registers.push_back(p.stage);
+  for (const RowPass& p : rows.passes) {
+    add(p.value);
+    add(p.post);
   }
-  for (const auto& [stage, value] : rows.maps) {
-    add_read(value);
-    cost += evaluation_cost(value);
-    writes.push_back(stage);
-  }
-  KernelWriter writer(lowering, "rows", reads, writes, in_registers);
+  for (const RowMap& m : rows.maps) add(m.value);
+  return reads;
+}
+
+int64_t cost_of(const Rows& rows) {
+  int64_t cost = 0;
+  for (const RowPass& p : rows.passes) cost += evaluation_cost(p.value);
+  for (const RowMap& m : rows.maps) cost += evaluation_cost(m.value);
+  return cost;
+}
+
+void make_buffers(const Rows& rows, KernelWriter& writer) {
   Emitter& em = writer.emitter();
-  const Dim length = ir::product(rows.inner_axes());
-  for (size_t i = 0; i < rows.row_buffers.size(); ++i) {
-    const int local = writer.builder().add_local("row" + std::to_string(i), rows.row_buffers[i], length.value());
-    em.set_buffer(kRowBuffer + static_cast<int>(i), local);
+  for (size_t i = 0; i < rows.buffers.size(); ++i) {
+    const RowBuffer& buffer = rows.buffers[i];
+    const int made = buffer.map < 0
+                         ? writer.builder().add_local("row" + std::to_string(i), buffer.dtype, rows.length().value())
+                         : writer.output(rows.maps[static_cast<size_t>(buffer.map)].stage);
+    em.set_buffer(kRowBuffer + static_cast<int>(i), made);
   }
-  if (!rounds(rows)) em.use_reciprocals(static_cast<int>(rows.axes.size()) - 1);
-  // A grid over the rows: the row itself is the unit of the "lanes" here.
+}
+
+/// A grid over the rows: the row itself is the unit of the "lanes" here.
+Dim emit_rows(RowEmitter& emitter, const Rows& rows, Emitter& em) {
+  kir::KernelBuilder& b = em.builder();
   const std::vector<Dim> outer = rows.outer_axes();
-  const Dim count = ir::product(outer);
+  const Dim count = ir::product(outer), length = rows.length();
   const int64_t block = length.is_const() ? std::max<int64_t>(1, kRowBlock / std::max<int64_t>(1, length.value())) : 1;
-  RowEmitter emitter(lowering, rows, writer);
-  kir::KernelBuilder& b = writer.builder();
   const auto one = [&](ValueId flat) {
     const std::vector<ValueId> index = em.unflatten(flat, outer);
     for (size_t a = 0; a < outer.size(); ++a) em.bind(static_cast<int>(a), index[a]);
@@ -369,12 +390,71 @@ Status schedule_rows(Lowering& lowering, std::span<const int> stages) {
   };
   if (block == 1) {
     one(b.grid_index());
-  } else {
-    const ValueId first = b.mul(b.grid_index(), b.i64(block));
-    const ValueId last = b.op(ScalarOp::kMin, {b.add(first, b.i64(block)), em.dim(count)});
-    em.loop(LoopKind::kSerial, first, last, 1, one);
+    return count;
   }
-  writer.finish(block == 1 ? count : ir::ceil_div(count, block), count * length * cost);
+  const ValueId first = b.mul(b.grid_index(), b.i64(block));
+  const ValueId last = b.op(ScalarOp::kMin, {b.add(first, b.i64(block)), em.dim(count)});
+  em.loop(LoopKind::kSerial, first, last, 1, one);
+  return ir::ceil_div(count, block);
+}
+
+/// Lanes for the widest of the values, in several vectors: their sums do not wait for one another.
+int rows_at_once(const Lowering& lowering, const Rows& rows) {
+  int widest = 32;
+  bool arg = false;
+  for (Expr e : rows.values())
+    visit(e, [&](int, const ExprNode& n) { if (is_float(n.dtype)) widest = std::max(widest, bits(n.dtype)); });
+  for (const RowPass& p : rows.passes) arg |= lowering.group.stages[static_cast<size_t>(p.stage)].is_arg();
+  const int vector = lowering.target.lanes(arg ? 64 : widest);
+  int width = vector * (lowering.target.vector_registers >= 32 ? kVectorsOfRows : kVectorsOfRows / 2);
+  const Dim lanes = rows.axes[static_cast<size_t>(rows.lane_axis)];
+  while (lanes.is_const() && width > vector && width / 2 >= lanes.value()) width /= 2;
+  return width;
+}
+
+Dim emit_rows_in_lanes(RowEmitter& emitter, const Lowering& lowering, const Rows& rows, Emitter& em) {
+  const Dim length = rows.length();
+  const int width = rows_at_once(lowering, rows);
+  const int64_t blocks = length.is_const() ? kRowBlock / std::max<int64_t>(1, length.value()) / width : 1;
+  return emit_row_grid(em, rows.outer_axes(), static_cast<size_t>(rows.lane_axis), width * std::max<int64_t>(1, blocks),
+                       [&](std::span<ValueId> index, ValueId lo, ValueId hi) {
+    std::vector<ValueId> at(index.begin(), index.end());
+    em.loop(LoopKind::kVector, lo, hi, 1, [&](ValueId iv) {
+      em.bind(rows.lane_axis, iv);
+      at[static_cast<size_t>(rows.lane_axis)] = iv;
+      emitter.row(at);
+    }, width);
+  });
+}
+
+}  // namespace
+
+std::vector<Expr> Rows::values() const {
+  std::vector<Expr> all;
+  for (const RowPass& p : passes) all.push_back(p.value);
+  for (const RowMap& m : maps) {
+    all.push_back(m.value);
+    all.push_back(m.store);
+  }
+  return all;
+}
+
+Status schedule_rows(Lowering& lowering, std::span<const int> stages) {
+  if (lowering.gpu()) return error(Code::kUnsupported, "GPU: one element an invocation");
+  TENON_ASSIGN_OR_RETURN(const Rows rows, prepare(lowering, stages));
+  std::vector<int> writes, in_registers;
+  for (const RowPass& p : rows.passes) {
+    if (lowering.stage(p.stage).output != nullptr || stages.size() == 1) writes.push_back(p.stage);
+    in_registers.push_back(p.stage);
+  }
+  for (const RowMap& m : rows.maps) writes.push_back(m.stage);
+  KernelWriter writer(lowering, "rows", operand_reads(rows), writes, in_registers);
+  make_buffers(rows, writer);
+  if (!rounds(rows)) writer.emitter().use_reciprocals(static_cast<int>(rows.axes.size()) - 1);
+  RowEmitter emitter(lowering, rows, writer);
+  const Dim grid = rows.lanes_have_rows() ? emit_rows_in_lanes(emitter, lowering, rows, writer.emitter())
+                                          : emit_rows(emitter, rows, writer.emitter());
+  writer.finish(grid, ir::product(rows.outer_axes()) * rows.length() * cost_of(rows));
   return {};
 }
 

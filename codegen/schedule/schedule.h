@@ -50,10 +50,12 @@ std::function<const std::vector<ir::Dim>*(int)> shapes(const Lowering& lowering,
 size_t choose_lane_axis(const std::vector<ir::Dim>& axes);
 /// Offset of the element `index` of a row-major tensor; the term of axis `last` is added last.
 kir::ValueId row_major_offset(Emitter& em, const std::vector<ir::Dim>& axes, std::span<const kir::ValueId> index, size_t last);
-/// Grid of a CPU over a tensor: blocks of whole rows along `lane_axis`, or of `block` elements of a longer row. Binds the
-/// other axes and calls row(index by axis, lo, hi), which runs the lane axis over [lo, hi). Returns the grid's extent.
+/// Grid of a CPU over a tensor: blocks of `block` elements of a long row along `lane_axis`, or of several whole rows along one
+/// of the other axes; what the latter share of `hoisted` is computed once. Binds the other axes and calls row(index by axis, lo,
+/// hi), which runs the lane axis over [lo, hi). Returns the grid's extent.
 ir::Dim emit_row_grid(Emitter& em, const std::vector<ir::Dim>& axes, size_t lane_axis, int64_t block,
-                      const std::function<void(std::span<kir::ValueId> index, kir::ValueId lo, kir::ValueId hi)>& row);
+                      const std::function<void(std::span<kir::ValueId> index, kir::ValueId lo, kir::ValueId hi)>& row,
+                      std::span<const ir::Expr> hoisted = {});
 /// The operation that combines two values; arg reductions have none.
 kir::ScalarOp combine_op(ir::Combiner combiner);
 /// A constant of any dtype; zero as an expression.

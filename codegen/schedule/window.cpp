@@ -1,6 +1,6 @@
 #include <algorithm>
 
-#include "codegen/schedule/schedule.h"
+#include "codegen/schedule/window.h"
 
 namespace tenon::codegen {
 
@@ -19,30 +19,14 @@ constexpr int64_t kWorthLanes = 32;
 constexpr int64_t kFewElements = 4;
 constexpr int64_t kOperationsPerGridIndex = 64 << 10;
 
-/// A reduction with merged axes: `axes` of the output (first `outer` ones), then those reduced over.
-struct Window {
-  const Stage* stage;
-  Expr value, post;
-  std::vector<Dim> axes;
-  size_t outer;
-  bool fma = false;
-  std::vector<size_t> order;  // the reduce axes from the outermost loop to the innermost
+/// The loops over the reduce axes.
+struct Loops : Window {
+  std::vector<size_t> order;  // from the outermost loop to the innermost
   bool lanes_inside = false;  // the innermost one runs in lanes, which combine
-
-  std::vector<Dim> outer_axes() const { return {axes.begin(), axes.begin() + static_cast<int64_t>(outer)}; }
-  Dim trips() const { return ir::product(std::span(axes).subspan(outer)); }
 };
 
-Window prepare(Lowering& lowering, int stage) {
-  const Stage& s = lowering.stage(stage);
-  Window w{.stage = &s, .value = {}, .post = {}, .axes = s.all_axes(), .outer = s.axes.size()};
-  w.value = flatten_loads(s.value, w.axes, shapes(lowering));
-  w.post = flatten_loads(s.post, w.axes, shapes(lowering));
-  Expr* roots[] = {&w.value, &w.post};
-  w.outer = static_cast<size_t>(merge_axes(*lowering.group.pool, roots, w.axes, static_cast<int>(w.outer)));
-  const ir::ExprNode& root = w.value.node();
-  w.fma = lowering.target.has_fma && s.combiner == Combiner::kAdd && root.kind == ExprKind::kOp &&
-          root.op == ScalarOp::kMul && (root.dtype == DType::kF32 || root.dtype == DType::kF64);
+Loops prepare(Lowering& lowering, int stage) {
+  Loops w{prepare_window(lowering, stage), {}, false};
   for (size_t a = w.outer; a < w.axes.size(); ++a) w.order.push_back(a);
   return w;
 }
@@ -61,24 +45,19 @@ std::vector<ValueId> arg_step(kir::KernelBuilder& b, const Stage& s, std::span<c
   return {b.op(ScalarOp::kSelect, {take, v, best[0]}), b.op(ScalarOp::kSelect, {take, at, best[1]})};
 }
 
-std::vector<ValueId> step(Emitter& em, const Window& w, std::span<const ValueId> carried, std::span<const ValueId> reduce_index) {
+std::vector<ValueId> step(Emitter& em, const Loops& w, std::span<const ValueId> carried, std::span<const ValueId> reduce_index) {
   kir::KernelBuilder& b = em.builder();
-  if (w.stage->is_arg()) {
+  if (w.stage.is_arg()) {
     const std::vector<Dim> extents(w.axes.begin() + static_cast<int64_t>(w.outer), w.axes.end());
-    return arg_step(b, *w.stage, carried, em.emit(w.value), row_major_offset(em, extents, reduce_index, extents.size() - 1));
+    return arg_step(b, w.stage, carried, em.emit(w.value), row_major_offset(em, extents, reduce_index, extents.size() - 1));
   }
-  if (w.fma) {
-    const ir::ExprNode root = w.value.node();
-    const ValueId x = em.emit({&em.pool(), root.args[0]}), y = em.emit({&em.pool(), root.args[1]});
-    return {b.op(ScalarOp::kFma, {x, y, carried[0]})};
-  }
-  return {b.op(combine_op(w.stage->combiner), {carried[0], em.emit(w.value)})};
+  return {accumulate(em, w, carried[0], w.value)};
 }
 
 /// Few output elements, many each: the reduce axis that memory runs along goes into lanes. The position of an arg reduction
 /// depends on the order, so it keeps it.
-void choose_lanes_inside(ir::ExprPool& pool, Window& w) {
-  if (w.stage->is_arg()) return;
+void choose_lanes_inside(ir::ExprPool& pool, Loops& w) {
+  if (w.stage.is_arg()) return;
   IndexAlgebra algebra(pool, w.axes);
   std::vector<int> offsets;
   visit(w.value, [&](int, const ir::ExprNode& n) {
@@ -102,7 +81,7 @@ void choose_lanes_inside(ir::ExprPool& pool, Window& w) {
 }
 
 /// Loops over the reduce axes from the one at `depth` on; returns the carried values.
-std::vector<ValueId> reduce(Emitter& em, const Window& w, size_t depth, std::span<const ValueId> carried,
+std::vector<ValueId> reduce(Emitter& em, const Loops& w, size_t depth, std::span<const ValueId> carried,
                             std::vector<ValueId>& reduce_index) {
   if (depth == w.order.size()) return step(em, w, carried, reduce_index);
   const size_t axis = w.order[depth];
@@ -110,7 +89,7 @@ std::vector<ValueId> reduce(Emitter& em, const Window& w, size_t depth, std::spa
   const bool innermost = depth + 1 == w.order.size(), lanes = innermost && w.lanes_inside;
   const bool unroll = extent.is_const() && extent.value() <= kUnrollTrips && innermost;
   std::vector<Combiner> combiners;
-  if (lanes) combiners.push_back(w.stage->combiner);
+  if (lanes) combiners.push_back(w.stage.combiner);
   em.hoist(w.value);
   return em.loop(lanes ? LoopKind::kVector : unroll ? LoopKind::kUnroll : LoopKind::kSerial, em.builder().i64(0), em.dim(extent), 1, carried,
                  [&](ValueId iv, std::span<const ValueId> inner) {
@@ -123,17 +102,17 @@ std::vector<ValueId> reduce(Emitter& em, const Window& w, size_t depth, std::spa
 }
 
 /// The finished element for the outer axes that are bound.
-ValueId element(Emitter& em, const Window& w) {
+ValueId element(Emitter& em, const Loops& w) {
   kir::KernelBuilder& b = em.builder();
-  std::vector<ValueId> inits{constant(b, w.stage->acc_dtype, ir::identity(w.stage->combiner, w.stage->acc_dtype))};
-  if (w.stage->is_arg()) inits.push_back(b.i64(0));
+  std::vector<ValueId> inits{constant(b, w.stage.acc_dtype, ir::identity(w.stage.combiner, w.stage.acc_dtype))};
+  if (w.stage.is_arg()) inits.push_back(b.i64(0));
   std::vector<ValueId> reduce_index;
   const std::vector<ValueId> result = reduce(em, w, 0, inits, reduce_index);
   em.bind_acc(result.back());
   return em.emit(w.post);
 }
 
-Dim element_grid(KernelWriter& writer, const Window& w, int stage) {
+Dim element_grid(KernelWriter& writer, const Loops& w, int stage) {
   Emitter& em = writer.emitter();
   const std::vector<Dim> outer = w.outer_axes();
   const std::vector<ValueId> index = em.unflatten(em.builder().grid_index(), outer);
@@ -142,13 +121,13 @@ Dim element_grid(KernelWriter& writer, const Window& w, int stage) {
   return ir::product(outer);
 }
 
-Dim row_grid(KernelWriter& writer, Window& w, int stage, const Target& target, int64_t cost) {
+Dim row_grid(KernelWriter& writer, Loops& w, int stage, const Target& target, int64_t cost) {
   Emitter& em = writer.emitter();
   std::vector<Dim> outer = w.outer_axes();
   const bool scalar = outer.empty();
   if (scalar) outer.push_back(1);
   const size_t lane_axis = choose_lane_axis(outer);
-  const int natural = target.lanes(std::max(bits(w.stage->acc_dtype), 32));
+  const int natural = target.lanes(std::max(bits(w.stage.acc_dtype), 32));
   const Dim trips = w.trips();
   const bool long_sum = !trips.is_const() || trips.value() > 64;
   if (!outer[lane_axis].is_const() || outer[lane_axis].value() <= kFewElements) choose_lanes_inside(em.pool(), w);
@@ -171,8 +150,34 @@ Dim row_grid(KernelWriter& writer, Window& w, int stage, const Target& target, i
 
 }  // namespace
 
+Window prepare_window(Lowering& lowering, int stage) {
+  Window w{.stage = lowering.stage(stage)};
+  w.axes = w.stage.all_axes();
+  w.outer = w.stage.axes.size();
+  w.value = flatten_loads(w.stage.value, w.axes, shapes(lowering));
+  w.post = flatten_loads(w.stage.post, w.axes, shapes(lowering));
+  Expr* roots[] = {&w.value, &w.post};
+  w.outer = static_cast<size_t>(merge_axes(*lowering.group.pool, roots, w.axes, static_cast<int>(w.outer)));
+  const ir::ExprNode& root = w.value.node();
+  w.fma = lowering.target.has_fma && w.stage.combiner == Combiner::kAdd && root.kind == ExprKind::kOp &&
+          root.op == ScalarOp::kMul && (root.dtype == DType::kF32 || root.dtype == DType::kF64);
+  return w;
+}
+
+ValueId accumulate(Emitter& em, const Window& w, ValueId acc, Expr value) {
+  const ir::ExprNode root = value.node();
+  if (!w.fma || root.kind != ExprKind::kOp || root.op != ScalarOp::kMul) return em.builder().op(combine_op(w.stage.combiner), {acc, em.emit(value)});
+  const ValueId x = em.emit({&em.pool(), root.args[0]}), y = em.emit({&em.pool(), root.args[1]});
+  return em.builder().op(ScalarOp::kFma, {x, y, acc});
+}
+
 Status schedule_window(Lowering& lowering, int stage) {
-  Window w = prepare(lowering, stage);
+  if (!lowering.gpu()) {
+    const Status tiled = schedule_window_tile(lowering, stage);
+    if (tiled.ok() || tiled.code() != Code::kUnsupported) return tiled;
+    lowering.out.refused.push_back("window tile: " + tiled.what());
+  }
+  Loops w = prepare(lowering, stage);
   const int64_t cost = evaluation_cost(w.value);
   const Expr reads[] = {w.value, w.post};
   KernelWriter writer(lowering, "window", reads, std::span<const int>(&stage, 1));

@@ -48,6 +48,7 @@ class Bisector {
     out.disabled = variant_.compile.disabled_passes;
     out.fault = variant_.compile.fault;
     out.max_rewrites = rewrites;
+    out.vector_bytes = variant_.backend->vector_bytes(variant_.compile);
     out.interrupt = options_.interrupt;
     return out;
   }

@@ -7,6 +7,7 @@
 #include "frontend/onnx/denormalize_dims.h"
 #include "frontend/onnx/op_versions.h"
 #include "ir/op_registry.h"
+#include "ir/storage_order.h"
 #include "ir/symbols.h"
 
 namespace tenon::frontend {
@@ -124,6 +125,7 @@ class Rewriter {
 
   /// Whether the node is gone and others, still to be visited, stand in its place.
   Result<bool> rewrite(Node& node) {
+    for (Value* output : node.outputs()) ir::set_storage_order(*output, {});
     if (node.is("tenon.fused")) return inline_fused(node);
     if (node.is("tenon.dim_values")) take_over_reshapes(node);
     if (node.op().domain == "tenon") return replace_internal(node);
@@ -141,11 +143,13 @@ class Rewriter {
       node.graph()->erase(&node);
       return true;
     }
-    const std::vector<Dim>& dims = *node.attr_dims("dims");
+    static const std::vector<Dim> kNone;
+    const std::vector<Dim>& dims = node.attr_dims("dims") != nullptr ? *node.attr_dims("dims") : kNone;
     Result<Value*> made = Status(Code::kUnsupported, fmt::format("{} has no form in ONNX", node.op_name()), {},
                                  "write the model from a graph whose ops were not decomposed");
     if (node.is("tenon.reshape")) made = reshape(node, dims, builder);
     if (node.is("tenon.expand")) made = broadcast(node, dims, builder);
+    if (node.is("tenon.relayout")) made = builder.make("Identity", {node.input(0)});
     if (node.is("tenon.dim_values")) made = values(node, dims, builder);
     if (!made.ok()) return std::move(made).status().at(fmt::format("node {}", node.name()));
     TENON_RETURN_IF_ERROR(builder.status());

@@ -6,6 +6,7 @@
 #include "ir/ops/body_helpers.h"
 #include "ir/ops/budget.h"
 #include "ir/ops/families.h"
+#include "ir/ops/order.h"
 #include "ir/scalar_op.h"
 
 /// Ops whose result's shape or order depends on the data, and running sums.
@@ -131,22 +132,47 @@ bool is_zero(const Tensor& x, int64_t i) {
   return x.at_double(i) == 0;
 }
 
-Status eval_non_zero(EvalContext& c) {
-  const Tensor& x = c.tensor(0);
-  std::vector<int64_t> found;
-  StepCounter steps(c.interrupt);
+template <class T>
+Status find_non_zero(const Tensor& x, StepCounter& steps, std::vector<int64_t>& found) {
+  const auto* data = reinterpret_cast<const T*>(x.data());
+  TENON_RETURN_IF_ERROR(steps.add(x.size()));
+  for (int64_t i = 0; i < x.size(); ++i)
+    if (data[i] != T{}) found.push_back(i);
+  return {};
+}
+
+Status find_non_zero(const Tensor& x, StepCounter& steps, std::vector<int64_t>& found) {
+  switch (x.dtype()) {
+    case DType::kBool: return find_non_zero<uint8_t>(x, steps, found);
+    case DType::kF32: return find_non_zero<float>(x, steps, found);
+    case DType::kI32: return find_non_zero<int32_t>(x, steps, found);
+    case DType::kI64: return find_non_zero<int64_t>(x, steps, found);
+    default: break;
+  }
   for (int64_t i = 0; i < x.size(); ++i) {
     TENON_RETURN_IF_ERROR(steps.add(4));
     if (!is_zero(x, i)) found.push_back(i);
   }
-  const int64_t count = std::ssize(found);
-  TENON_ASSIGN_OR_RETURN(Tensor * out, c.allocate(0, DType::kI64, {x.rank(), count}));
-  const std::vector<int64_t> strides = dense_strides(x.shape());
-  for (int64_t axis = 0; axis < x.rank(); ++axis)
-    for (int64_t k = 0; k < count; ++k) {
-      TENON_RETURN_IF_ERROR(steps.add(4));
-      out->set_int(axis * count + k, found[static_cast<size_t>(k)] / strides[static_cast<size_t>(axis)] % x.dim(axis));
+  return {};
+}
+
+Status eval_non_zero(EvalContext& c) {
+  const Tensor& x = c.tensor(0);
+  std::vector<int64_t> found;
+  StepCounter steps(c.interrupt);
+  TENON_RETURN_IF_ERROR(find_non_zero(x, steps, found));
+  const size_t count = found.size();
+  TENON_ASSIGN_OR_RETURN(Tensor * out, c.allocate(0, DType::kI64, {x.rank(), std::ssize(found)}));
+  const std::span<int64_t> to = out->mutable_span<int64_t>();
+  TENON_RETURN_IF_ERROR(steps.add(std::ssize(found) * 4 * x.rank()));
+  for (size_t k = 0; k < count; ++k) {
+    int64_t rest = found[k];
+    for (auto axis = static_cast<size_t>(x.rank()); axis-- > 0;) {
+      const int64_t dim = x.dim(static_cast<int64_t>(axis));
+      to[axis * count + k] = rest % dim;
+      rest /= dim;
     }
+  }
   return {};
 }
 
@@ -260,24 +286,24 @@ Status eval_top_k(EvalContext& c) {
   shape[static_cast<size_t>(axis)] = k;
   TENON_ASSIGN_OR_RETURN(Tensor * values, c.allocate(0, x.dtype(), shape));
   TENON_ASSIGN_OR_RETURN(Tensor * indices, c.allocate(1, DType::kI64, shape));
-  const bool largest = c.node.attr_int("largest", 1) != 0;
-  const Less less(x);
-  TENON_RETURN_IF_ERROR(check_scratch(c, Dim(v.extent) * 8));
-  std::vector<int64_t> order(static_cast<size_t>(v.extent));
+  const std::span<int64_t> positions = indices->mutable_span<int64_t>();
+  const uint64_t turn = c.node.attr_int("largest", 1) != 0 ? UINT64_MAX : 0;
+  TENON_RETURN_IF_ERROR(check_scratch(c, Dim(v.extent) * 8 + Dim(k) * 32));
+  std::vector<uint64_t> keys(static_cast<size_t>(v.extent));
+  Least least(k);
   StepCounter steps(c.interrupt);
   for (int64_t o = 0; o < v.outer; ++o)
     for (int64_t n = 0; n < v.inner; ++n) {
       TENON_RETURN_IF_ERROR(steps.add(v.extent * 16));
-      const auto at = [&](int64_t i) { return (o * v.extent + i) * v.inner + n; };
-      std::iota(order.begin(), order.end(), 0);
-      std::partial_sort(order.begin(), order.begin() + k, order.end(), [&](int64_t a, int64_t b) {
-        const int cmp = less.compare(at(a), at(b));
-        return cmp != 0 ? (largest ? cmp > 0 : cmp < 0) : a < b;
-      });
-      for (int64_t i = 0; i < k; ++i) {
-        const int64_t to = (o * k + i) * v.inner + n;
-        copy_range(x, at(order[static_cast<size_t>(i)]), *values, to, 1);
-        indices->set_int(to, order[static_cast<size_t>(i)]);
+      const int64_t first = o * v.extent * v.inner + n;
+      load_order_keys(x, first, v.inner, keys);
+      least.clear();
+      least.add(keys, turn);
+      int64_t to = o * k * v.inner + n;
+      for (const Least::Entry& e : least.sorted()) {
+        copy_range(x, first + e.position * v.inner, *values, to, 1);
+        positions[static_cast<size_t>(to)] = e.position;
+        to += v.inner;
       }
     }
   return {};

@@ -165,6 +165,10 @@ TEST(LowerFused, SoftmaxOfSymbolicRows) {
   Fused f({{kF32, {-1, -2}}, {kF32, {-2}}}, 1);
   softmax(f, f.op(ScalarOp::kAdd, {f.in[0], f.in[1]}), {1});
   EXPECT_EQ(f.check(), "row reduction");
+  const auto lowered = codegen::lower(*f.node, cpu(512, true));
+  ASSERT_TRUE(lowered.ok());
+  const std::string text = kir::print(lowered->kernels[0].kernel);
+  EXPECT_EQ(text.find("exp"), text.rfind("exp")) << "the exponential is computed once and kept where the result goes";
 }
 
 TEST(LowerFused, SoftmaxOverTwoAxes) {
@@ -173,10 +177,53 @@ TEST(LowerFused, SoftmaxOverTwoAxes) {
   EXPECT_EQ(f.check(), "row reduction");
 }
 
-TEST(LowerFused, SoftmaxOverAMiddleAxisGoesThroughTemporaries) {
-  Fused f({{kF32, {2, 11, 6}}}, 1);
-  softmax(f, f.in[0], {1});
-  f.check();
+void layer_norm(Fused& f, Value* x, std::vector<size_t> axes, Value* n) {
+  Value* mean = f.op(ScalarOp::kDiv, {f.reduce(Combiner::kAdd, x, axes), n});
+  Value* d = f.op(ScalarOp::kSub, {x, mean});
+  Value* var = f.op(ScalarOp::kDiv, {f.reduce(Combiner::kAdd, f.op(ScalarOp::kMul, {d, d}), axes), n});
+  f.output(f.op(ScalarOp::kDiv, {d, f.op(ScalarOp::kSqrt, {f.op(ScalarOp::kAdd, {var, f.scalar(1e-5)})})}));
+}
+
+TEST(LowerFused, SoftmaxOverOtherAxesHasARowInEachLane) {
+  const std::vector<std::vector<Dim>> shapes = {{2, 11, 70}, {-1, 3, -2}, {40, 2, 9}};
+  for (const std::vector<Dim>& shape : shapes) {
+    for (const std::vector<size_t>& axes : {std::vector<size_t>{0}, {1}, {0, 1}}) {
+      Fused f({{kF32, shape}}, 1);
+      softmax(f, f.in[0], axes);
+      EXPECT_EQ(f.check(), "row reduction");
+      const auto lowered = codegen::lower(*f.node, cpu(512, true));
+      ASSERT_TRUE(lowered.ok());
+      EXPECT_TRUE(lowered->temporaries.empty());
+    }
+  }
+}
+
+TEST(LowerFused, NormOverChannelsWithResidual) {
+  Fused f({{kF32, {-1, 10, 5, 7}}, {kF32, {-1, 10, 5, 7}}}, 2);
+  Value* x = f.op(ScalarOp::kAdd, {f.in[0], f.in[1]});
+  layer_norm(f, x, {1}, f.scalar(10));
+  f.output(x);
+  EXPECT_EQ(f.check(), "row reduction");
+}
+
+TEST(LowerFused, ShortRowsHaveALaneEach) {
+  for (int64_t length : {2, 3, 5, 7}) {
+    Fused f({{kF32, {-1, 50, length}}}, 1);
+    Tensor t = random_tensor(*f.graph.inputs()[0], f.instance, 5);
+    t.set_double(4, std::numeric_limits<double>::quiet_NaN());
+    t.set_double(length * 50 + 1, std::numeric_limits<double>::infinity());
+    f.instance.tensors[f.graph.inputs()[0]] = t;
+    softmax(f, f.in[0], {2});
+    EXPECT_EQ(f.check(), "row reduction");
+  }
+}
+
+TEST(LowerFused, ScalarsOfRowsAcrossMemory) {
+  Fused f({{kF32, {6, 9, 21}}}, 2);
+  Value* sum = f.reduce(Combiner::kAdd, f.in[0], {1});
+  f.output(sum);
+  f.output(f.op(ScalarOp::kMul, {f.in[0], f.op(ScalarOp::kAbs, {sum})}));
+  EXPECT_EQ(f.check(), "row reduction");
 }
 
 TEST(LowerFused, LayerNormWithResidual) {

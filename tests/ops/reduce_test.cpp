@@ -1,8 +1,10 @@
 #include <gtest/gtest.h>
 
-#include <complex>
-
+#include <algorithm>
 #include <cmath>
+#include <complex>
+#include <numeric>
+#include <random>
 
 #include "tests/ops/op_runner.h"
 
@@ -102,6 +104,54 @@ TEST(Indexing, TopKPrefersLowIndices) {
   const std::vector<Tensor> low = test::run_op_n("TopK", {floats({4}, {3, 1, 1, 2}), ints({2})}, 2, {{"largest", kNo}});
   EXPECT_EQ(values(low[1]), (V{1, 2}));
   EXPECT_FALSE(test::try_op_n("TopK", {floats({2}, {1, 2}), ints({3})}, 2).ok());
+}
+
+/// Values with many ties, both zeros, infinities and NaN.
+Tensor crowded(DType dtype, Shape shape, uint32_t seed) {
+  Tensor t = *Tensor::zeros(dtype, shape);
+  std::mt19937 random(seed);
+  for (int64_t i = 0; i < t.size(); ++i) {
+    const auto r = static_cast<int>(random() % 400);
+    if (!is_float(dtype)) t.set_int(i, r - (is_signed_int(dtype) ? 200 : 0));
+    else if (r < 3) t.set_double(i, NAN);
+    else if (r < 6) t.set_double(i, r % 2 == 0 ? INFINITY : -INFINITY);
+    else if (r < 40) t.set_double(i, r % 2 == 0 ? 0.0 : -0.0);
+    else t.set_double(i, (r - 200) / 8.0);
+  }
+  return t;
+}
+
+TEST(Indexing, TopKOfLongRowsIsTheBeginningOfAStableSort) {
+  for (DType dtype : {DType::kF32, DType::kF64, DType::kF16, DType::kI32, DType::kI64, DType::kU8, DType::kU64})
+    for (int64_t axis : {0, 1})
+      for (bool largest : {true, false}) {
+        SCOPED_TRACE(fmt::format("{} axis {} largest {}", name(dtype), axis, largest));
+        const Tensor x = crowded(dtype, axis == 1 ? Shape{3, 900} : Shape{900, 3}, 11);
+        const std::vector<Tensor> top = test::run_op_n("TopK", {x, ints({70})}, 2, {{"axis", axis}, {"largest", int64_t{largest}}});
+        for (int64_t row = 0; row < 3; ++row) {
+          const auto at = [&](int64_t i, int64_t extent) { return axis == 1 ? row * extent + i : i * 3 + row; };
+          const auto value = [&](int64_t i) { return x.at_double(at(i, 900)); };
+          std::vector<int64_t> order(900);
+          std::iota(order.begin(), order.end(), 0);
+          std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
+            if (!largest) std::swap(a, b);
+            const double u = value(a), v = value(b);
+            if (std::isnan(u) || std::isnan(v)) return std::isnan(u) && !std::isnan(v);
+            return u > v;
+          });
+          for (int64_t i = 0; i < 70; ++i) EXPECT_EQ(top[1].at_int(at(i, 70)), order[static_cast<size_t>(i)]) << row << " " << i;
+        }
+      }
+}
+
+TEST(Indexing, NonZeroOfEveryDType) {
+  for (DType dtype : {DType::kBool, DType::kF32, DType::kI32, DType::kI64, DType::kF64, DType::kU8}) {
+    Tensor x = *Tensor::zeros(dtype, {2, 3, 4});
+    for (int64_t i = 0; i < 24; ++i) x.set_double(i, i == 5 || i == 18 || i == 23 ? 1 : 0);
+    const Tensor found = run_op("NonZero", {x});
+    EXPECT_EQ(found.shape(), (Shape{3, 3})) << name(dtype);
+    EXPECT_EQ(values(found), (V{0, 1, 1, 1, 1, 2, 1, 2, 3})) << name(dtype);
+  }
 }
 
 TEST(Indexing, CumSum) {

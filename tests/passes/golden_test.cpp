@@ -59,6 +59,7 @@ std::string apply(const PassInfo& pass, const Case& c) {
   auto before = ir::evaluate_graph(**graph, inputs);
   EXPECT_TRUE(before.ok()) << c.title << ": " << before.status().to_string();
   PassContext context;
+  context.vector_bytes = 16;
   auto changed = pass.run(**graph, context);
   if (!changed.ok()) return changed.status().to_string();
   if (Status status = ir::verify(**graph); !status.ok()) return status.to_string();

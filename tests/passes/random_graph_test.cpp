@@ -94,6 +94,21 @@ class RandomGraph {
     return b.make("Mul", {b.make("MatMul", {x, w}), scale});
   }
 
+  /// x ∗ W along the last axis, channels being the one before, and now and then what may follow it.
+  Value* conv_step(Builder& b, Value* x) {
+    if (x->dtype() != DType::kF32 || x->tensor().rank() != 3 || !x->tensor().dim(1).is_const()) return nullptr;
+    const int64_t channels = x->tensor().dim(1).value(), filters = pick(2) ? 8 : 3, taps = pick(2) ? 1 : 3;
+    if (channels > 16 || to_string(x->tensor().dim(2)).find(".d") != std::string::npos) return nullptr;
+    Value* w = b.constant(random_tensor(ir::TensorType(DType::kF32, {filters, channels, taps}), 3, rng_));
+    Value* y = b.make("Conv", {x, w}, {{"pads", std::vector<int64_t>{taps / 2, taps / 2}}});
+    switch (pick(4)) {
+      case 0: return b.make("Transpose", {y}, {{"perm", std::vector<int64_t>{0, 2, 1}}});
+      case 1: return b.make("GlobalAveragePool", {y});
+      case 2: return b.make("Relu", {b.make("Conv", {y, b.constant(random_tensor(ir::TensorType(DType::kF32, {8, filters, 1}), 3, rng_))})});
+      default: return y;
+    }
+  }
+
   Value* branch(Graph& graph, const std::vector<Value*>& values, int depth) {
     Builder b(graph);
     Value* condition = pick(2) ? graph_.inputs()[3] : b.constant(Tensor::scalar<bool>(pick(2) != 0));
@@ -118,7 +133,7 @@ class RandomGraph {
     DType dtype = pick(3) ? DType::kF32 : DType::kI64;
     Value* x = of(values, dtype);
     if (!x) return nullptr;
-    switch (pick(depth < 2 ? 9 : 8)) {
+    switch (pick(depth < 2 ? 10 : 9)) {
       case 0:
         if (dtype != DType::kF32) return nullptr;
         return x->tensor().rank() == 0 ? nullptr : b.make(kUnary[pick(std::size(kUnary))], {x});
@@ -132,6 +147,7 @@ class RandomGraph {
       case 5: return shape_step(graph, b, x);
       case 6: return x->tensor().rank() < 6 ? axis_step(b, x) : nullptr;
       case 7: return matmul_step(b, x);
+      case 8: return conv_step(b, x);
       default: return branch(graph, values, depth);
     }
   }
@@ -186,6 +202,7 @@ TEST(RandomGraphs, EachPassKeepsTheResult) {
   for (const PassInfo& pass : pipeline()) {
     check(std::string(pass.name), [&](Graph& graph) {
       PassContext context;
+      context.vector_bytes = 16;
       return Status(pass.run(graph, context).status());
     }, seed += 1000);
     if (testing::Test::HasFatalFailure()) return;
@@ -195,14 +212,14 @@ TEST(RandomGraphs, EachPassKeepsTheResult) {
 TEST(RandomGraphs, PipelinesKeepTheResult) {
   for (int level = 0; level <= 3; ++level)
     check(fmt::format("O{}", level), [&](Graph& graph) {
-      return run_pipeline(graph, {.level = level, .verify_each = true});
+      return run_pipeline(graph, {.level = level, .verify_each = true, .vector_bytes = 16});
     }, 100000u + 1000u * static_cast<unsigned>(level));
 }
 
 TEST(RandomGraphs, AnyNumberOfRewritesKeepsTheResult) {
   for (int64_t rewrites : {0, 1, 2, 3, 5, 8, 13, 21})
     check(fmt::format("{} rewrites", rewrites), [&](Graph& graph) {
-      return run_pipeline(graph, {.verify_each = true, .max_rewrites = rewrites});
+      return run_pipeline(graph, {.verify_each = true, .max_rewrites = rewrites, .vector_bytes = 16});
     }, 200000u + 1000u * static_cast<unsigned>(rewrites));
 }
 

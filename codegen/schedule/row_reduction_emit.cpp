@@ -1,0 +1,134 @@
+#include <algorithm>
+#include <limits>
+
+#include "codegen/schedule/row_reduction.h"
+
+namespace tenon::codegen {
+
+using ir::Combiner;
+using ir::Dim;
+using ir::Expr;
+using ir::ExprKind;
+using ir::ExprNode;
+using ir::ScalarOp;
+using kir::LoopKind;
+using kir::ValueId;
+
+namespace {
+
+constexpr int64_t kUnrolledRow = 8;
+
+bool is_store(Expr e) {
+  const ExprNode& n = e.node();
+  return n.kind == ExprKind::kLoad && n.operand >= kRowStore && n.operand < kRowBuffer;
+}
+Expr offset_of(Expr load) { return {load.pool, load.node().args[0]}; }
+
+}  // namespace
+
+void RowEmitter::row(std::span<const ValueId> index) {
+  for (const RowPass& p : rows_.passes) {
+    em_.hoist(p.value);
+    const Stage& s = lowering_.stage(p.stage);
+    if (!s.reduces()) {
+      store_scalar(p.stage, em_.emit(p.value), index);
+      continue;
+    }
+    ValueId result = -1;
+    const ValueId acc = s.is_arg() ? arg_reduce(p, s) : reduce(p, s.combiner, s.acc_dtype, p.value);
+    em_.scoped([&] {
+      em_.bind_acc(acc);
+      result = em_.emit(p.post);
+    });
+    em_.bind_result(kStageOperand + p.stage, result);
+    if (writer_.output(p.stage) >= 0) store_scalar(p.stage, result, index);
+  }
+  const bool any = std::any_of(rows_.maps.begin(), rows_.maps.end(), [](const RowMap& m) { return !m.stored; });
+  if (any) store_maps();
+}
+
+void RowEmitter::store_scalar(int stage, ValueId value, std::span<const ValueId> index) {
+  const std::vector<Dim> outer = rows_.outer_axes();
+  const size_t last = rows_.lanes_have_rows() ? static_cast<size_t>(rows_.lane_axis) : outer.size();
+  b_.store(writer_.output(stage), row_major_offset(em_, outer, index.first(outer.size()), last), value);
+}
+
+Expr RowEmitter::position(const RowBuffer& buffer) const {
+  if (buffer.map < 0) return row_major_position(em_.pool(), rows_.inner_axes(), static_cast<int>(rows_.outer));
+  return offset_of(rows_.maps[static_cast<size_t>(buffer.map)].store);
+}
+
+void RowEmitter::keep(const RowPass& p) {
+  for (const auto& [number, e] : p.keep) {
+    const ValueId value = em_.emit(e);
+    b_.store(em_.buffer(kRowBuffer + number), em_.emit(position(rows_.buffers[static_cast<size_t>(number)])), value);
+  }
+}
+
+/// Loops over the row; the innermost axis in lanes, unless each lane has a row.
+RowEmitter::Values RowEmitter::along(size_t axis, std::span<const ValueId> carried, const std::vector<Combiner>& combiners,
+                                     const std::function<Values(std::span<const ValueId>)>& body) {
+  if (axis == rows_.axes.size()) return body(carried);
+  const bool lanes = axis + 1 == rows_.axes.size() && !rows_.lanes_have_rows();
+  const Dim extent = rows_.axes[axis];
+  const bool unrolled = rows_.lanes_have_rows() && extent.is_const() && extent.value() <= kUnrolledRow;
+  for (Expr e : rows_.values()) em_.hoist(is_store(e) ? offset_of(e) : e);
+  return em_.loop(lanes ? LoopKind::kVector : unrolled ? LoopKind::kUnroll : LoopKind::kSerial, b_.i64(0), em_.dim(extent), 1, carried,
+                  [&](ValueId iv, std::span<const ValueId> inner) {
+                    em_.bind(static_cast<int>(axis), iv);
+                    return along(axis + 1, inner, combiners, body);
+                  }, lanes ? combiners : std::vector<Combiner>{});
+}
+
+ValueId RowEmitter::reduce(const RowPass& p, Combiner combiner, DType dtype, Expr value) {
+  const ValueId init = constant(b_, dtype, ir::identity(combiner, dtype));
+  const ExprNode root = value.node();
+  const bool fma = lowering_.target.has_fma && combiner == Combiner::kAdd && root.kind == ExprKind::kOp &&
+                   root.op == ScalarOp::kMul && (dtype == DType::kF32 || dtype == DType::kF64);
+  return along(rows_.outer, std::span(&init, 1), {combiner}, [&](std::span<const ValueId> carried) {
+    if (fma) {
+      const ValueId x = em_.emit({value.pool, root.args[0]}), y = em_.emit({value.pool, root.args[1]});
+      keep(p);
+      return Values{b_.op(ScalarOp::kFma, {x, y, carried[0]})};
+    }
+    const ValueId v = em_.emit(value);
+    keep(p);
+    return Values{b_.op(combine_op(combiner), {carried[0], v})};
+  })[0];
+}
+
+/// The extreme value first, then the first (or last) position that holds it: both passes run in lanes.
+ValueId RowEmitter::arg_reduce(const RowPass& p, const Stage& s) {
+  const bool max = s.combiner == Combiner::kArgMax || s.combiner == Combiner::kArgMaxLast;
+  const bool last = s.combiner == Combiner::kArgMinLast || s.combiner == Combiner::kArgMaxLast;
+  const ValueId best = reduce(p, max ? Combiner::kMax : Combiner::kMin, s.acc_dtype, p.value);
+  const ValueId none = b_.i64(last ? -1 : std::numeric_limits<int64_t>::max());
+  const Expr at = row_major_position(em_.pool(), rows_.inner_axes(), static_cast<int>(rows_.outer));
+  const ValueId found = along(rows_.outer, std::span(&none, 1), {last ? Combiner::kMax : Combiner::kMin},
+                              [&](std::span<const ValueId> carried) {
+    const ValueId v = em_.emit(p.value);
+    ValueId same = b_.op(ScalarOp::kEq, {v, best});
+    if (is_float(s.acc_dtype)) {
+      const ValueId both = b_.op(ScalarOp::kAnd, {b_.op(ScalarOp::kIsNan, {v}), b_.op(ScalarOp::kIsNan, {best})});
+      same = b_.op(ScalarOp::kOr, {same, both});
+    }
+    const ValueId position = b_.op(ScalarOp::kSelect, {same, em_.emit(at), none});
+    return Values{b_.op(last ? ScalarOp::kMax : ScalarOp::kMin, {carried[0], position})};
+  })[0];
+  return b_.op(ScalarOp::kSelect, {b_.op(ScalarOp::kEq, {found, none}), b_.i64(0), found});
+}
+
+/// All values before any store: an output may hold what another map reads.
+void RowEmitter::store_maps() {
+  along(rows_.outer, {}, {}, [&](std::span<const ValueId>) {
+    std::vector<std::pair<const RowMap*, ValueId>> values;
+    for (const RowMap& m : rows_.maps) {
+      if (!m.stored) values.emplace_back(&m, em_.emit(m.value));
+    }
+    for (const auto& [m, value] : values)
+      b_.store(writer_.output(m->stage), em_.emit(offset_of(m->store)), value);
+    return Values{};
+  });
+}
+
+}  // namespace tenon::codegen

@@ -1,0 +1,64 @@
+#pragma once
+
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "ir/graph.h"
+
+namespace tenon::passes {
+
+/// A permutation of a tensor's axes, the outermost in memory first.
+using Order = std::vector<int>;
+
+/// By axis of one tensor: the axes of another along which its index runs, in ascending order. Where axes are split and merged on the
+/// way, several are.
+using AxisMap = std::vector<std::vector<int>>;
+
+/// How a node reads one input, as far as the order of axes in memory goes.
+struct LayoutAccess {
+  enum class Kind : uint8_t {
+    kUnread,    // only its shape or contents matter, or it is a scalar
+    kMapped,    // by `to`: reading is best in the order that corresponds to an output's
+    kFactor,    // the images of a convolution: one scalar serves a vector of results, in whatever order they lie
+    kRowMajor,  // anything else
+  } kind = Kind::kUnread;
+  size_t output = 0;  // to which `to` leads
+  AxisMap to;
+};
+
+/// A product with weights whose results are best stored with the weights' axes innermost: then they run in lanes. This is so for
+/// convolutions of any rank, depthwise and transposed ones included.
+struct LayoutAnchor {
+  size_t output = 0;
+  Order order;             // of that output, channels last
+  ir::Dim channels = 1;    // extent of the weights' axes
+  ir::Dim terms = 1;       // products in each sum
+  bool shared = true;      // one scalar of the images serves several channels; not so in depthwise convolutions
+  int weights = -1;        // the input that they are, where they are one constant, and the order with the channels innermost
+  Order weights_order;
+};
+
+/// What a layout pass needs to know of a node, all from bodies.
+struct LayoutFlow {
+  bool generated = false;  // one kernel or several will compute it, in any order of axes; else its values must be row-major
+  bool pinned = false;     // … but its results are best row-major, whatever others prefer
+  bool moves = false;      // one element read for each written, nothing computed
+  std::vector<LayoutAccess> inputs;
+  std::optional<LayoutAnchor> anchor;
+};
+LayoutFlow layout_flow(const ir::Node& node);
+
+/// Gives the values inside a fused node the orders that those outside have.
+void order_region(ir::Node& fused);
+
+/// The order of the mapped tensor that walks memory as `order` does of the tensor mapped; nullopt when none does.
+std::optional<Order> carried(const AxisMap& map, const Order& order, std::span<const ir::Dim> from, std::span<const ir::Dim> to);
+/// The order of the tensor mapped that is carried to `order`.
+std::optional<Order> pulled(const AxisMap& map, const Order& order, std::span<const ir::Dim> from, std::span<const ir::Dim> to);
+
+/// Whether the same bytes are meant: axes of size 1 may be anywhere.
+bool same_order(const Order& a, const Order& b, std::span<const ir::Dim> dims);
+Order row_major(size_t rank);
+
+}  // namespace tenon::passes
