@@ -22,6 +22,17 @@ using Kind = LaneShape::Kind;
 
 constexpr int64_t kMaxUnrolledInsts = 20000;
 
+/// Whether a loop in lanes is inside (or any loop). What outer loops count is then frozen: LLVM's loop strength reduction takes
+/// most of the compile time when it sees through their indices to all addresses of the inner loops, and gains nothing there.
+bool has_loop(const Region& r, bool any) {
+  for (const auto& i : r.insts) {
+    if (i->kind == InstKind::kFor && (any || i->loop == LoopKind::kVector)) return true;
+    for (const Region& inner : i->regions)
+      if (has_loop(inner, any)) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 Value* KernelEmitter::widen(Value* value, LaneShape shape) {
@@ -86,7 +97,7 @@ Status KernelEmitter::run(const std::string& name) {
   b_.SetInsertPoint(head);
   PHINode* g = b_.CreatePHI(i64t, 2, "g");
   g->addIncoming(begin, before);
-  at(k_.body.args[0]) = k_.round == 0 ? g : turned(g, begin, end);
+  at(k_.body.args[0]) = k_.round != 0 ? turned(g, begin, end) : has_loop(k_.body, true) ? b_.CreateFreeze(g) : g;
   region(k_.body);
   Value* next = b_.CreateAdd(g, i64(1));
   g->addIncoming(next, b_.GetInsertBlock());
@@ -234,6 +245,7 @@ KernelEmitter::Values KernelEmitter::serial_loop(const Inst& i, Value* lo, Value
     carried[c]->addIncoming(inits[c], before);
     at(r.args[c + 1]) = carried[c];
   }
+  if (has_loop(r, false)) at(r.args[0]) = b_.CreateFreeze(iv);
   region(r);
   Values yields;
   for (size_t c = 0; c < inits.size(); ++c)

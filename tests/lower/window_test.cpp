@@ -116,10 +116,10 @@ TEST(LowerWindow, DepthwiseInChannelsLast) {
 }
 
 TEST(LowerWindow, DepthwiseOfSymbolicImages) {
-  for (const int64_t size : {1, 2, 5, 19, 70}) {
+  for (const int64_t size : {1, 2, 5, 21}) {
     for (const int64_t stride : {1, 2}) {
       const Sizes s{{-2, -3}, 20, {3, 3}, {1, 1, 1, 1}, {stride, stride}, {1, 1}};
-      EXPECT_PRED1(tiled, check_depthwise(s, -1, DType::kF32, 1e-5, {{"N", 2}, {"H", size}, {"W", size + 1}}));
+      EXPECT_PRED1(tiled, check_depthwise(s, -1, DType::kF32, 1e-5, {{"N", 1}, {"H", size}, {"W", size + 1}}));
     }
   }
 }
@@ -139,7 +139,7 @@ TEST(LowerWindow, PoolsInChannelsLast) {
       EXPECT_PRED1(tiled, check_pool("AveragePool", s, 2, {{"count_include_pad", padding}, {"ceil_mode", padding}}, padding ? DType::kF16 : DType::kF32));
   }
   const Sizes symbolic{{-2, -3}, 20, {3, 3}, {1, 1, 1, 1}, {2, 2}, {1, 1}};
-  for (const int64_t size : {1, 4, 33}) {
+  for (const int64_t size : {1, 4, 19}) {
     const Symbols symbols{{"N", 1}, {"H", size + 2}, {"W", size}};
     EXPECT_PRED1(tiled, check_pool("MaxPool", symbolic, -1, {}, DType::kF32, symbols));
     EXPECT_PRED1(tiled, check_pool("AveragePool", symbolic, -1, {}, DType::kF32, symbols));
