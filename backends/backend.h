@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -12,10 +13,15 @@
 #include "ir/graph.h"
 #include "passes/fault.h"
 #include "runtime/observer.h"
+#include "support/disk_cache.h"
 #include "support/executor.h"
 #include "support/interrupt.h"
 #include "support/status.h"
 #include "support/tensor.h"
+
+namespace tenon::runtime {
+struct PreparedPlan;
+}
 
 namespace tenon::backends {
 
@@ -24,6 +30,7 @@ using codegen::Placement;
 struct CompileStats {
   double optimize_ms = 0, lower_ms = 0, emit_ms = 0, setup_ms = 0;  // setup: packing weights
   int kernels = 0;                  // distinct, compiled
+  int cached = 0;                   // of these, taken from the cache
   int dispatches = 0;
 };
 
@@ -36,10 +43,14 @@ struct CompileOptions {
   passes::Fault fault;              // made on purpose, to test what finds it; the reference has no passes and ignores both
   std::string matmul;               // cpu: "" generated code first, "openblas" the library first where it has the form
   Interrupt interrupt;              // asked between passes, nodes and kernels
+  std::shared_ptr<const DiskCache> cache;  // cpu: of machine code; null: none
   /// The ONNX file that the graph was imported from, and the dims that were bound then: backends that read ONNX themselves
   /// (external runners) take it as it is. Empty: such a backend gets the graph, exported.
   std::filesystem::path model;
   std::vector<std::pair<std::string, int64_t>> model_dims;
+  /// Makes the graph again. An executable that may be compiled once more, for dims that its plan did not foresee, keeps this instead of
+  /// the weights. Empty: it keeps them.
+  std::function<Result<std::unique_ptr<ir::Graph>>()> reload;
 };
 
 struct SessionOptions {
@@ -92,6 +103,8 @@ class Executable {
   virtual Result<std::unique_ptr<Session>> create_session(const SessionOptions& options = {}) const = 0;
   virtual const std::vector<Placement>& placement() const = 0;
   virtual const CompileStats& stats() const = 0;
+  /// What sessions run; null for backends without plans.
+  virtual const runtime::PreparedPlan* executed_plan() const { return nullptr; }
 };
 
 class Backend {
@@ -106,6 +119,10 @@ class Backend {
   virtual int vector_bytes(const CompileOptions&) const { return 0; }
   /// Compiles an imported, unoptimised graph (the backend runs the passes that it wants). Takes a copy of what it keeps.
   virtual Result<std::shared_ptr<const Executable>> compile(const ir::Graph& graph, const CompileOptions& options) const = 0;
+  /// The same of a graph that nobody else needs: weights that the executable keeps in another form go as soon as they have it.
+  virtual Result<std::shared_ptr<const Executable>> compile_owned(std::unique_ptr<ir::Graph> graph, const CompileOptions& options) const {
+    return compile(*graph, options);
+  }
 };
 
 /// By name: one of all_backends(), or `exec:COMMAND`, a runner that the user has written. Null when there is no such name.

@@ -60,6 +60,12 @@ void name_source(const fs::path& model, const frontend::ImportOptions& import, b
   if (model.extension() == ".tir" || !import.shapes.empty()) return;
   compile.model = model;
   compile.model_dims = import.dims;
+  compile.reload = [model, again = import] {
+    frontend::ImportOptions options = again;
+    options.interrupt = {};
+    options.absent = nullptr;
+    return load_model(model, options);
+  };
 }
 
 }  // namespace tenon::eval

@@ -9,7 +9,7 @@ namespace {
 // One thread's rates in vector code, and the caches' where neither is known better. Between a dispatch that joins its
 // threads and the next one lie some 300 ns when they spin, and as long again for lines that another core has written.
 constexpr int64_t kOperationsPerNs = 48, kBytesPerNs = 32;
-constexpr int64_t kNsPerThread = 5'000, kNsPerAwakeThread = 2'000;
+constexpr int64_t kNsPerThread = 3'000, kNsPerAwakeThread = 2'000;
 constexpr int64_t kNsOfParallelRun = 100'000;
 constexpr int64_t kMaxBytesPerOperation = 8;
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -13,6 +14,7 @@
 
 #include "eval/model.h"
 #include "frontend/custom/library.h"
+#include "support/log.h"
 
 namespace tenon::tools {
 
@@ -51,6 +53,16 @@ CLI::Option* add_list(CLI::App& app, const std::string& name, std::vector<std::s
 
 void add_target(CLI::App& app, std::string& target) {
   app.add_option("--target", target, "CPU to compile for: host, x86-64-v2, x86-64-v3, x86-64-v4; to read the code, also aarch64")->type_name("CPU");
+  app.add_flag_callback("--no-cache", [] { ::setenv("TENON_CACHE", "off", 1); }, "Compile every kernel anew, and keep none");
+}
+
+std::shared_ptr<const DiskCache> user_cache() {
+  const auto folder = user_cache_folder();
+  if (!folder) return nullptr;
+  auto cache = DiskCache::open(*folder);
+  if (cache.ok()) return std::move(*cache);
+  log(LogLevel::kWarn, "compiled kernels are not kept: {}", cache.status().to_string());
+  return nullptr;
 }
 
 CLI::Validator non_negative() {

@@ -48,6 +48,7 @@ Result<std::vector<eval::Variant>> variants_of(const Options& o) {
   const bool several = levels.size() > 1 || targets.size() > 1;
   TENON_ASSIGN_OR_RETURN(const auto backends, backends_of(!o.backend.empty() ? o.backend : several ? "cpu" : "reference,cpu"));
   backends::CompileOptions compile;
+  compile.cache = user_cache();
   if (!o.fault.empty()) {
     Result<passes::Fault> fault = passes::parse_fault(o.fault);
     if (!fault.ok()) return std::move(fault).status().at("--plant-fault");

@@ -73,6 +73,7 @@ Result<int> debug(Options& o) {
   eval::Variant variant{std::string(chosen[0]->name()), chosen[0], {}};
   variant.compile.opt_level = o.level;
   variant.compile.target = o.target;
+  variant.compile.cache = user_cache();
   for (const std::string& pass : o.disable)
     if (passes::find_pass(pass) == nullptr)
       return Status(Code::kInvalidArgument, fmt::format("there is no pass '{}'", pass), "--disable", "tenon optimize --list-passes prints them");

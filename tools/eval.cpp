@@ -194,6 +194,7 @@ Result<std::vector<eval::Candidate>> candidates(const Options& o) {
       eval::Candidate c{levels.size() > 1 ? fmt::format("{} -O{}", backend->name(), level) : std::string(backend->name()), backend, {}};
       c.compile.opt_level = level;
       c.compile.target = o.target;
+      c.compile.cache = user_cache();
       c.compile.interrupt = o.model.interrupt;
       name_source(o.model, c.compile);
       if (std::any_of(out.begin(), out.end(), [&](const eval::Candidate& other) { return other.name == c.name; }))

@@ -2,6 +2,7 @@
 #include <map>
 
 #include "eval/cost.h"
+#include "eval/profile/forecast.h"
 #include "frontend/onnx/model_fields.h"
 #include "tools/common.h"
 
@@ -10,15 +11,19 @@ namespace {
 
 constexpr const char* kExamples =
     "Operations (an addition or a multiplication is one) and memory are estimates with symbolic dims at 1 unless bound. Placement counts\n"
-    "the nodes of the model that each kernel covers; nodes that were folded away count nowhere.\n\n"
+    "the nodes of the model that each kernel covers; nodes that were folded away count nowhere. --explain shows for each kernel of the\n"
+    "compiled model what was chosen, why nothing better was, and the least time that its operations and bytes take on this machine,\n"
+    "which is measured for it.\n\n"
     "Examples:\n"
     "  tenon inspect model.onnx --dim batch=8\n"
     "  tenon inspect model.onnx --placement --backend cpu\n"
+    "  tenon inspect model.onnx --explain --threads 2 --dim batch=8\n"
     "  tenon inspect model.onnx --json -";
 
 struct Options {
   ModelOptions model;
-  bool placement = false;
+  bool placement = false, explain = false, calibrate = true;
+  int threads = 1;
   std::string backend = "cpu", json, target;
   int opt_level = 3;
 };
@@ -117,22 +122,61 @@ nlohmann::json placement_json(const std::vector<backends::Placement>& placement)
   return {{"nodes", rows}, {"totals", totals}};
 }
 
+std::string shortened(std::string text, size_t width) {
+  if (text.size() <= width) return text;
+  size_t at = width - 3;
+  while (at > 0 && (static_cast<unsigned char>(text[at]) & 0xc0) == 0x80) --at;
+  return text.substr(0, at) + "...";
+}
+
+void print_forecast(const eval::Forecast& f) {
+  const auto number = [](double value) { return fmt::format("{:.{}f}", value, value < 1 ? 4 : value < 100 ? 3 : 1); };
+  if (f.peak)
+    fmt::print("machine: {}, {:.0f} GFLOP/s and {:.0f} GB/s from memory with {} thread{}\n\n", f.peak->vectors, f.peak->all.gflops, f.peak->all.gbps_ram,
+               f.threads, f.threads == 1 ? "" : "s");
+  Table table({"kernel", "implementation", "calls", "grid", "threads", "operations", "bytes", "least ms", "bound", "nodes", "not better because"});
+  for (const eval::KernelForecast& k : f.kernels) {
+    const std::string nodes = k.nodes.empty() ? "" : shortened(k.nodes[0], 40) + (k.nodes.size() > 1 ? fmt::format(" +{}", k.nodes.size() - 1) : "");
+    const std::string how = k.schedule.empty() ? k.implementation : fmt::format("{}: {}", k.implementation, k.schedule);
+    table.add({k.name, how, std::to_string(k.calls), k.grid > 0 ? std::to_string(k.grid) : "-", std::to_string(k.threads),
+               k.flops ? human_count(*k.flops) : "-", human_bytes(k.bytes), k.ms ? number(*k.ms) : "-", k.bound.empty() ? "-" : k.bound, nodes,
+               shortened(k.refused, 120)});
+  }
+  table.print();
+  fmt::print("\n");
+  if (f.peak) fmt::print("at least     {} ms\n", number(f.ms));
+  fmt::print("weights      {}\narena        {}, of which {} are alive at most\n", human_bytes(static_cast<double>(f.weight_bytes)),
+             human_bytes(static_cast<double>(f.arena_bytes)), human_bytes(static_cast<double>(f.arena_bound)));
+}
+
+Status inspect_compiled(Options& o, const ir::Graph& graph, nlohmann::json& json) {
+  TENON_ASSIGN_OR_RETURN(const auto chosen, backends_of(o.backend));
+  const bool text = o.json != "-";
+  for (const backends::Backend* backend : chosen) {
+    backends::CompileOptions compile;
+    compile.opt_level = o.opt_level;
+    compile.target = o.target;
+    compile.cache = user_cache();
+    compile.interrupt = o.model.interrupt;
+    TENON_ASSIGN_OR_RETURN(const auto executable, backend->compile(graph, compile));
+    const std::string name(backend->name());
+    if (text && chosen.size() > 1) fmt::print("{}:\n", name);
+    if (o.placement && text) print_placement(executable->placement());
+    if (o.placement) json["placement"][name] = placement_json(executable->placement());
+    if (!o.explain) continue;
+    TENON_ASSIGN_OR_RETURN(const eval::Forecast forecast, eval::forecast(*executable, {o.threads, o.calibrate, o.target}));
+    if (text) print_forecast(forecast);
+    json["explain"][name] = eval::to_json(forecast);
+  }
+  return {};
+}
+
 Status inspect(Options& o) {
   TENON_ASSIGN_OR_RETURN(const auto graph, load(o.model));
   const bool text = o.json != "-";
   nlohmann::json json;
-  if (o.placement) {
-    TENON_ASSIGN_OR_RETURN(const auto chosen, backends_of(o.backend));
-    for (const backends::Backend* backend : chosen) {
-      backends::CompileOptions compile;
-      compile.opt_level = o.opt_level;
-      compile.target = o.target;
-      compile.interrupt = o.model.interrupt;
-      TENON_ASSIGN_OR_RETURN(const auto executable, backend->compile(*graph, compile));
-      if (text && chosen.size() > 1) fmt::print("{}:\n", backend->name());
-      if (text) print_placement(executable->placement());
-      json["placement"][std::string(backend->name())] = placement_json(executable->placement());
-    }
+  if (o.placement || o.explain) {
+    TENON_RETURN_IF_ERROR(inspect_compiled(o, *graph, json));
   } else {
     const std::map<std::string, int> ops = count_ops(*graph);
     const eval::Cost cost = eval::estimate(*graph);
@@ -149,7 +193,10 @@ void add_inspect(CLI::App& app, int& status) {
   CLI::App* sub = app.add_subcommand("inspect", "Show inputs, outputs, ops, parameters, operations, memory; or where nodes run");
   add_model_options(*sub, o->model);
   sub->add_flag("--placement", o->placement, "How each node runs on a backend, and the shares in percent");
-  sub->add_option("--backend", o->backend, "Backends for --placement, separated by commas")->type_name("NAME,...");
+  sub->add_flag("--explain", o->explain, "Per kernel what was chosen and why, its operations, bytes and the least time that they take");
+  sub->add_option("--threads", o->threads, "Threads for --explain; 0: all cores")->check(thread_count())->type_name("N");
+  sub->add_flag("!--no-roofline", o->calibrate, "Leave out the times: measure nothing");
+  sub->add_option("--backend", o->backend, "Backends for --placement and --explain, separated by commas")->type_name("NAME,...");
   sub->add_option("-O", o->opt_level, "Optimisation level")->check(CLI::Range(0, 3).description(""))->type_name("0..3");
   add_target(*sub, o->target);
   sub->add_option("--json", o->json, "Write results to a file, or - for stdout")->type_name("PATH");

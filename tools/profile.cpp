@@ -182,6 +182,7 @@ Result<eval::Profile> profile_model(ProfileRequest& request) {
   backends::CompileOptions compile;
   compile.opt_level = request.opt_level;
   compile.target = request.target;
+  compile.cache = user_cache();
   compile.interrupt = request.model.interrupt;
   TENON_ASSIGN_OR_RETURN(const auto executable, chosen[0]->compile(*graph, compile));
   eval::ProfileOptions options;

@@ -1,8 +1,10 @@
 #include <chrono>
 #include <filesystem>
+#include <utility>
 
 #include "eval/inputs.h"
 #include "frontend/onnx/npy.h"
+#include "ir/weights.h"
 #include "tools/inputs.h"
 
 namespace tenon::tools {
@@ -86,15 +88,17 @@ void show(const ir::Graph& graph, const std::vector<HostValue>& inputs, const st
 Status run(Options& o) {
   TENON_ASSIGN_OR_RETURN(const auto chosen, backends_of(o.backend));
   if (chosen.size() != 1) return Status(Code::kInvalidArgument, "one backend, please", "--backend", "tenon bench compares several");
-  TENON_ASSIGN_OR_RETURN(const auto graph, load(o.model));
+  TENON_ASSIGN_OR_RETURN(auto graph, load(o.model));
   if (!o.output_dir.empty()) TENON_RETURN_IF_ERROR(make_folder(o.output_dir));
   TENON_ASSIGN_OR_RETURN(const std::vector<HostValue> inputs, inputs_of(o.inputs, *graph, o.model));
   backends::CompileOptions compile;
   compile.opt_level = o.opt_level;
   compile.target = o.target;
+  compile.cache = user_cache();
   compile.interrupt = o.model.interrupt;
   name_source(o.model, compile);
-  TENON_ASSIGN_OR_RETURN(const auto executable, chosen[0]->compile(*graph, compile));
+  std::unique_ptr<ir::Graph> whole = std::exchange(graph, ir::without_weights(*graph));
+  TENON_ASSIGN_OR_RETURN(const auto executable, chosen[0]->compile_owned(std::move(whole), compile));
   TENON_ASSIGN_OR_RETURN(const auto session, executable->create_session({.num_threads = o.threads, .max_bytes = o.model.max_bytes, .interrupt = o.model.interrupt}));
   const auto start = std::chrono::steady_clock::now();
   TENON_ASSIGN_OR_RETURN(const std::vector<HostValue> outputs, session->run(inputs, o.model.interrupt));

@@ -108,6 +108,7 @@ int verify(const Options& o) {
   options.round_off_samples = strict && o.round_off_given->count() == 0 ? 0 : o.round_off;
   options.compile.opt_level = o.opt_level;
   options.compile.target = o.target;
+  options.compile.cache = user_cache();
   options.session.num_threads = o.threads;
   if (o.round_trip.level >= 0) options.round_trip = o.round_trip;
   options.jobs = o.jobs;

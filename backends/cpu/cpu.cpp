@@ -7,6 +7,7 @@
 #include "backends/planned/planned.h"
 #include "codegen/llvm/jit.h"
 #include "codegen/plan/build.h"
+#include "ir/weights.h"
 #include "passes/pass.h"
 #include "support/cpu_count.h"
 
@@ -48,7 +49,7 @@ class Compiler {
     plan_options_.library = openblas_matmul;
     plan_options_.prefer_library = options_.matmul == "openblas";
     plan_options_.refuse = [this](const kir::Kernel& kernel) { return refused(kernel); };
-    TENON_ASSIGN_OR_RETURN(out_.jit, codegen::CpuJit::create(plan_options_.target));
+    TENON_ASSIGN_OR_RETURN(out_.jit, codegen::CpuJit::create(plan_options_.target, options_.cache));
     TENON_RETURN_IF_ERROR(plan());
     Status compiled = compile_all();
     if (!compiled.ok()) {
@@ -58,12 +59,14 @@ class Compiler {
       compiled = compile_all();
     }
     TENON_RETURN_IF_ERROR(std::move(compiled));
+    ir::drop_weights(*out_.graph);  // the plan has those that it needs
     Stopwatch watch;
     TENON_RETURN_IF_ERROR(codegen::run_setup(built_, default_pool(), options_.interrupt));
     out_.figures.setup_ms = watch.lap();
     TENON_ASSIGN_OR_RETURN(out_.plan, runtime::prepare(built_.plan));
     out_.rows = std::move(built_.placement);
     out_.figures.kernels = static_cast<int>(built_.kernels.size());
+    out_.figures.cached = out_.jit->from_cache();
     out_.figures.dispatches = built_.dispatches;
     return {};
   }
@@ -121,9 +124,13 @@ class CpuBackend final : public Backend {
   }
 
   Result<std::shared_ptr<const Executable>> compile(const ir::Graph& graph, const CompileOptions& options) const override {
+    return compile_owned(graph.clone(), options);
+  }
+
+  Result<std::shared_ptr<const Executable>> compile_owned(std::unique_ptr<ir::Graph> graph, const CompileOptions& options) const override {
     auto out = std::make_shared<CpuExecutable>();
-    out->keep_source(*this, graph, options);
-    out->graph = graph.clone();
+    out->keep_source(*this, *graph, options);
+    out->graph = std::move(graph);
     Stopwatch watch;
     passes::PipelineOptions pipeline;
     pipeline.level = options.opt_level;

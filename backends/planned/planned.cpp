@@ -4,6 +4,7 @@
 
 #include "ir/op.h"
 #include "ir/symbols.h"
+#include "ir/weights.h"
 
 namespace tenon::backends {
 
@@ -119,9 +120,19 @@ void PlannedExecutable::keep_source(const Backend& backend, const ir::Graph& sou
     if (input->type().is_ranked_tensor())
       for (const Dim& dim : *input->tensor().dims) collect_symbols(dim, symbols);
   if (symbols.empty()) return;
-  source_ = source.clone();
+  source_ = options.reload ? ir::without_weights(source) : source.clone();
   backend_ = &backend;
   options_ = options;
+}
+
+Result<std::unique_ptr<Graph>> PlannedExecutable::whole_source() const {
+  if (!options_.reload) return source_->clone();
+  TENON_ASSIGN_OR_RETURN(auto graph, options_.reload());
+  bool same = graph->inputs().size() == source_->inputs().size();
+  for (size_t i = 0; same && i < graph->inputs().size(); ++i)
+    same = ir::to_string(graph->inputs()[i]->type()) == ir::to_string(source_->inputs()[i]->type());
+  if (same) return graph;
+  return Status(Code::kInvalidArgument, "the model's file is no longer the one that was compiled", options_.model.string(), "load the model again");
 }
 
 PlannedExecutable::Symbols PlannedExecutable::units(std::span<const HostValue> inputs) const {
@@ -146,7 +157,8 @@ Result<std::shared_ptr<const Executable>> PlannedExecutable::variant(const Symbo
   if (variants_.size() >= kMaxVariants) variants_.erase(variants_.begin());
   CompileOptions options = options_;
   options.interrupt = interrupt;
-  TENON_ASSIGN_OR_RETURN(auto made, backend_->compile(*specialised(*source_, symbols), options));
+  TENON_ASSIGN_OR_RETURN(const auto source, whole_source());
+  TENON_ASSIGN_OR_RETURN(auto made, backend_->compile_owned(specialised(*source, symbols), options));
   return variants_.emplace(symbols, std::move(made)).first->second;
 }
 

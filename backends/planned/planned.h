@@ -21,6 +21,7 @@ class PlannedExecutable : public Executable, public std::enable_shared_from_this
   Result<std::unique_ptr<Session>> create_session(const SessionOptions& options) const override;
   const std::vector<Placement>& placement() const override { return rows; }
   const CompileStats& stats() const override { return figures; }
+  const runtime::PreparedPlan* executed_plan() const override { return plan.get(); }
 
   /// Keeps what variants are compiled from, where the graph has symbols that could need one. Before any pass.
   void keep_source(const Backend& backend, const ir::Graph& source, const CompileOptions& options);
@@ -43,7 +44,10 @@ class PlannedExecutable : public Executable, public std::enable_shared_from_this
   /// The executable in which these symbols are numbers, kept for a while.
   Result<std::shared_ptr<const Executable>> variant(const Symbols& symbols, const Interrupt& interrupt) const;
 
-  std::unique_ptr<const ir::Graph> source_;
+  /// source_ with its weights.
+  Result<std::unique_ptr<ir::Graph>> whole_source() const;
+
+  std::unique_ptr<const ir::Graph> source_;  // without weights where options_ can reload them
   const Backend* backend_ = nullptr;
   CompileOptions options_;
   mutable std::mutex mutex_;

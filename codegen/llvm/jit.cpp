@@ -3,99 +3,166 @@
 #include <atomic>
 #include <mutex>
 #include <thread>
+#include <unordered_set>
 
+#include <llvm/Config/llvm-config.h>
 #include <llvm/ExecutionEngine/Orc/LLJIT.h>
 #include <llvm/Support/MemoryBuffer.h>
 
 #include "codegen/llvm/emitter.h"
 #include "codegen/llvm/machine.h"
+#include "codegen/target_identity.h"
+#include "runtime/native_code.h"
+#include "support/build_id.h"
+#include "support/hash.h"
 
 namespace tenon::codegen {
 namespace {
+
+using Object = std::vector<std::byte>;
 
 Status jit_error(llvm::Error error) {
   return Status(Code::kInternal, "the JIT failed: " + llvm::toString(std::move(error)));
 }
 
-// A module costs milliseconds whatever it holds, so kernels share one, few enough to keep every thread busy.
-constexpr size_t kBatchesPerThread = 4, kMaxBatch = 8;
+/// A kernel on its way to code. The symbol names what was compiled, so that objects of any origin may lie side by side.
+struct Job {
+  const kir::Kernel* kernel;
+  std::string key, symbol;
+  Object object;
+};
 
-class OrcJit final : public CpuJit {
+class Jit final : public CpuJit {
  public:
-  OrcJit(const Target& target, std::unique_ptr<llvm::orc::LLJIT> jit) : target_(target), jit_(std::move(jit)) {}
+  Jit(const Target& target, std::shared_ptr<const DiskCache> cache)
+      : target_(target), cache_(build_id().empty() ? nullptr : std::move(cache)), target_identity_(identity(target)) {}
 
   Result<std::vector<runtime::KernelFn>> compile(std::span<const kir::Kernel* const> kernels, int threads,
                                                  const Interrupt& interrupt) override {
-    std::vector<runtime::KernelFn> functions(kernels.size());
-    if (kernels.empty()) return functions;
-    const int64_t first = next_symbol_.fetch_add(static_cast<int64_t>(kernels.size()));
-    const size_t wanted = std::min(kernels.size(), static_cast<size_t>(std::max(threads, 1)));
-    const size_t batch = std::clamp<size_t>(kernels.size() / (wanted * kBatchesPerThread), 1, kMaxBatch);
+    std::vector<Job> jobs;
+    for (const kir::Kernel* kernel : kernels) jobs.push_back(job(*kernel));
+    TENON_RETURN_IF_ERROR(make_objects(jobs, threads, interrupt));
+    return link(jobs);
+  }
+
+  int from_cache() const override { return from_cache_; }
+
+ private:
+  Job job(const kir::Kernel& kernel) const {
+    kir::Kernel unnamed = kir::clone(kernel);
+    unnamed.name.clear();
+    std::string key = fmt::format("kernel by {} with LLVM {} for {}\n{}", build_id(), LLVM_VERSION_STRING, target_identity_, kir::print(unnamed));
+    std::string symbol = "tenon_kernel_" + hash128(key).hex();
+    return {&kernel, std::move(key), std::move(symbol), {}};
+  }
+
+  Status make_objects(std::vector<Job>& jobs, int threads, const Interrupt& interrupt) {
+    std::vector<Job*> missing;
+    for (Job& job : jobs)
+      if (!look_up(job)) missing.push_back(&job);
     std::atomic<size_t> next{0};
     std::mutex mutex;
     Status failure;
     const auto work = [&] {
       auto machine = target_machine(target_);
       Status status = machine.ok() ? Status() : std::move(machine).status();
-      for (size_t i; status.ok() && (i = next.fetch_add(batch)) < kernels.size();) {
+      for (size_t i; status.ok() && (i = next.fetch_add(1)) < missing.size();) {
         status = interrupt.check().at("compiling kernels");
-        if (status.ok())
-          status =
-              add(kernels.subspan(i, std::min(batch, kernels.size() - i)), first + static_cast<int64_t>(i), **machine);
+        if (status.ok()) status = make_object(*missing[i], **machine);
       }
       if (status.ok()) return;
       const std::lock_guard lock(mutex);
       if (failure.ok()) failure = std::move(status);
-      next = kernels.size();
+      next = missing.size();
     };
     std::vector<std::thread> helpers;
-    for (size_t t = 1; t < wanted; ++t) helpers.emplace_back(work);
-    work();
+    for (size_t t = 1; t < std::min(missing.size(), static_cast<size_t>(std::max(threads, 1))); ++t) helpers.emplace_back(work);
+    if (!missing.empty()) work();
     for (std::thread& t : helpers) t.join();
-    TENON_RETURN_IF_ERROR(failure);
-    for (size_t i = 0; i < kernels.size(); ++i) {
-      auto address = jit_->lookup(symbol(first + static_cast<int64_t>(i)));
+    return failure;
+  }
+
+  bool look_up(Job& job) {
+    if (cache_ == nullptr) return false;
+    auto found = cache_->find(job.key);
+    if (!found) return false;
+    job.object = std::move(*found);
+    ++from_cache_;
+    return true;
+  }
+
+  Status make_object(Job& job, llvm::TargetMachine& machine) const {
+    llvm::LLVMContext context;
+    llvm::Module module(job.symbol, context);
+    prepare(module, machine);
+    kir::Kernel expanded = kir::clone(*job.kernel);
+    kir::expand_math(expanded);
+    TENON_RETURN_IF_ERROR(emit_kernel(expanded, target_, job.symbol, module));
+    TENON_RETURN_IF_ERROR(optimize(module, machine));
+    TENON_ASSIGN_OR_RETURN(const auto object, generate(module, machine, EmitKind::kObject));
+    const auto bytes = std::as_bytes(std::span(object.data(), object.size()));
+    job.object.assign(bytes.begin(), bytes.end());
+    if (cache_ != nullptr) (void)cache_->store(job.key, job.object);  // who cannot keep it makes it again
+    return {};
+  }
+
+  Result<std::vector<runtime::KernelFn>> link(const std::vector<Job>& jobs) {
+    std::vector<runtime::NativeCode::Object> objects;
+    std::unordered_set<std::string_view> seen;
+    for (const Job& job : jobs)
+      if (seen.insert(job.symbol).second) objects.emplace_back(job.object);
+    auto code = runtime::NativeCode::link(objects);
+    if (!code.ok() && code.status().code() == Code::kUnsupported) return link_with_llvm(jobs);
+    if (!code.ok()) return code.status();
+    std::vector<runtime::KernelFn> functions;
+    for (const Job& job : jobs) functions.push_back((*code)->find(job.symbol));
+    if (std::ranges::find(functions, nullptr) != functions.end()) return Status(Code::kInternal, "a kernel is not in its object");
+    code_.push_back(std::move(*code));
+    return functions;
+  }
+
+  // For machines and relocations that NativeCode does not know.
+  Result<std::vector<runtime::KernelFn>> link_with_llvm(const std::vector<Job>& jobs) {
+    TENON_RETURN_IF_ERROR(start_orc());
+    std::vector<runtime::KernelFn> functions;
+    for (const Job& job : jobs) {
+      if (in_orc_.insert(job.symbol).second) {
+        const llvm::StringRef bytes(reinterpret_cast<const char*>(job.object.data()), job.object.size());
+        if (auto error = orc_->addObjectFile(llvm::MemoryBuffer::getMemBufferCopy(bytes, job.symbol))) return jit_error(std::move(error));
+      }
+      auto address = orc_->lookup(job.symbol);
       if (!address) return jit_error(address.takeError());
-      functions[i] = address->toPtr<runtime::KernelFn>();
+      functions.push_back(address->toPtr<runtime::KernelFn>());
     }
     return functions;
   }
 
- private:
-  static std::string symbol(int64_t number) { return fmt::format("tenon_kernel_{}", number); }
-
-  Status add(std::span<const kir::Kernel* const> kernels, int64_t first, llvm::TargetMachine& machine) {
-    llvm::LLVMContext context;
-    llvm::Module module(symbol(first), context);
-    prepare(module, machine);
-    for (size_t i = 0; i < kernels.size(); ++i) {
-      kir::Kernel expanded = kir::clone(*kernels[i]);
-      kir::expand_math(expanded);
-      TENON_RETURN_IF_ERROR(emit_kernel(expanded, target_, symbol(first + static_cast<int64_t>(i)), module));
-    }
-    TENON_RETURN_IF_ERROR(optimize(module, machine));
-    TENON_ASSIGN_OR_RETURN(const auto object, generate(module, machine, EmitKind::kObject));
-    auto buffer = llvm::MemoryBuffer::getMemBufferCopy(llvm::StringRef(object.data(), object.size()), module.getName());
-    if (auto error = jit_->addObjectFile(std::move(buffer))) return jit_error(std::move(error));
+  Status start_orc() {
+    if (orc_ != nullptr) return {};
+    TENON_ASSIGN_OR_RETURN(const auto machine, target_machine(target_));
+    llvm::orc::JITTargetMachineBuilder builder(machine->getTargetTriple());
+    auto made = llvm::orc::LLJITBuilder()
+                    .setJITTargetMachineBuilder(std::move(builder))
+                    .setPlatformSetUp(llvm::orc::setUpInactivePlatform)
+                    .create();
+    if (!made) return jit_error(made.takeError());
+    orc_ = std::move(*made);
     return {};
   }
 
   const Target target_;
-  const std::unique_ptr<llvm::orc::LLJIT> jit_;
-  std::atomic<int64_t> next_symbol_{0};
+  const std::shared_ptr<const DiskCache> cache_;
+  const std::string target_identity_;
+  int from_cache_ = 0;
+  std::vector<std::shared_ptr<const runtime::NativeCode>> code_;
+  std::unique_ptr<llvm::orc::LLJIT> orc_;
+  std::unordered_set<std::string> in_orc_;
 };
 
 }  // namespace
 
-Result<std::unique_ptr<CpuJit>> CpuJit::create(const Target& target) {
-  TENON_ASSIGN_OR_RETURN(const auto machine, target_machine(target));
-  llvm::orc::JITTargetMachineBuilder builder(machine->getTargetTriple());
-  auto jit = llvm::orc::LLJITBuilder()
-                 .setJITTargetMachineBuilder(std::move(builder))
-                 .setPlatformSetUp(llvm::orc::setUpInactivePlatform)
-                 .create();
-  if (!jit) return jit_error(jit.takeError());
-  return std::unique_ptr<CpuJit>(std::make_unique<OrcJit>(target, std::move(*jit)));
+Result<std::unique_ptr<CpuJit>> CpuJit::create(const Target& target, std::shared_ptr<const DiskCache> cache) {
+  return std::unique_ptr<CpuJit>(std::make_unique<Jit>(target, std::move(cache)));
 }
 
 }  // namespace tenon::codegen

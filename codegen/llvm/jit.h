@@ -8,6 +8,7 @@
 #include "codegen/kernel_ir.h"
 #include "codegen/target.h"
 #include "runtime/plan.h"
+#include "support/disk_cache.h"
 
 namespace tenon::codegen {
 
@@ -18,11 +19,15 @@ namespace tenon::codegen {
 /// more than their element's alignment, but vectors that straddle cache lines cost: align to 64 bytes.
 class CpuJit {
  public:
-  static Result<std::unique_ptr<CpuJit>> create(const Target& target);
+  /// `cache`: where machine code is looked up by the kernel, the target and this very compiler before it is made, and kept
+  /// after; null for none.
+  static Result<std::unique_ptr<CpuJit>> create(const Target& target, std::shared_ptr<const DiskCache> cache = nullptr);
   virtual ~CpuJit() = default;
   /// Compiles kernels (verified, math expanded inside) on up to `threads` threads; functions in the same order.
   virtual Result<std::vector<runtime::KernelFn>> compile(std::span<const kir::Kernel* const> kernels, int threads,
                                                          const Interrupt& interrupt = {}) = 0;
+  /// Kernels of all calls whose code the cache had.
+  virtual int from_cache() const = 0;
 };
 
 enum class EmitKind : uint8_t { kLlvm, kAssembly, kObject };

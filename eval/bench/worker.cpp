@@ -7,12 +7,14 @@
 #include <latch>
 #include <numeric>
 #include <thread>
+#include <utility>
 
 #include <nlohmann/json.hpp>
 
 #include "eval/bench/outputs.h"
 #include "eval/inputs.h"
 #include "eval/model.h"
+#include "ir/weights.h"
 
 namespace tenon::eval {
 namespace {
@@ -125,7 +127,8 @@ class Worker {
     compile.interrupt = interrupt;
     name_source(subject_.model, import_, compile);
     const auto start = Clock::now();
-    TENON_ASSIGN_OR_RETURN(executable_, subject_.backend->compile(*graph_, compile));
+    std::unique_ptr<ir::Graph> whole = std::exchange(graph_, ir::without_weights(*graph_));
+    TENON_ASSIGN_OR_RETURN(executable_, subject_.backend->compile_owned(std::move(whole), compile));
     TENON_ASSIGN_OR_RETURN(session_, executable_->create_session(session_options(interrupt)));
     report["compile_ms"] = ms_since(start);
     TENON_ASSIGN_OR_RETURN(const std::optional<backends::ProcessFigures> process, session_->process());

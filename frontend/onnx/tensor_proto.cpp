@@ -7,9 +7,12 @@
 #include <set>
 
 #include "frontend/onnx/wire.h"
+#include "support/mapped_files.h"
 
 namespace tenon::frontend {
 namespace {
+
+constexpr size_t kLarge = size_t{1} << 20;  // bytes whose pages are worth a call to the system
 
 Status invalid(std::string what) { return Status(Code::kInvalidModel, std::move(what)); }
 
@@ -182,6 +185,7 @@ Result<Tensor> TensorReader::from_bytes(DType dtype, Shape shape, const Bytes& o
     return Tensor::view(dtype, std::move(shape), Buffer::borrow(data.data(), data.size(), owner.owner));
   TENON_ASSIGN_OR_RETURN(Tensor out, Tensor::empty(dtype, std::move(shape)));
   if (!data.empty()) std::memcpy(out.mutable_data(), data.data(), data.size());
+  if (owner.owner != nullptr && data.size() >= kLarge) MappedFiles::now().drop(data);
   if (odd_bool)
     for (size_t i = 0; i < data.size(); ++i) out.mutable_data()[i] = std::byte{data[i] != std::byte{0}};
   return out;

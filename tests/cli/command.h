@@ -32,7 +32,7 @@ class CommandTest : public ::testing::Test {
   int run_in(const std::filesystem::path& where, const std::string& arguments) {
     const std::filesystem::path out = folder_ / "stdout", err = folder_ / "stderr";
     const int status = std::system(
-        fmt::format("cd '{}' && '{}/bin/tenon' {} >'{}' 2>'{}'", where.string(), TENON_BINARY_DIR, arguments, out.string(), err.string()).c_str());
+        fmt::format("cd '{}' && TENON_CACHE='{}' '{}/bin/tenon' {} >'{}' 2>'{}'", where.string(), cache_, TENON_BINARY_DIR, arguments, out.string(), err.string()).c_str());
     out_ = slurp(out);
     err_ = slurp(err);
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
@@ -40,6 +40,7 @@ class CommandTest : public ::testing::Test {
 
   std::filesystem::path folder_;
   std::string out_, err_;
+  std::string cache_ = "off";       // of compiled kernels: TENON_CACHE
 };
 
 /// With m.tir, a matrix product and a Relu of [N, 64].
