@@ -28,10 +28,13 @@ ExpParts exp_parts(V x) {
   return {n, fma(r * r, tail, r)};
 }
 
+// Where e^x is below half of the least subnormal, as where masks hide scores, 0 is chosen rather than computed: a product
+// that underflows traps into microcode on many processors.
 V exp32(V x) {
-  const ExpParts e = exp_parts(min(max(x, -105), 89));
+  const V vanishes = x < -103.98;
+  const ExpParts e = exp_parts(min(select(vanishes, 0.0, x), 89));
   const V half = shr(e.n, 1);
-  return (e.p + 1) * power_of_two(half) * power_of_two(e.n - half);
+  return select(vanishes, 0.0, (e.p + 1) * power_of_two(half) * power_of_two(e.n - half));
 }
 
 // e^x for x <= 0, where results below 2^-126 may become 0: one scaling is enough.
