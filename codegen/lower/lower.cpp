@@ -99,13 +99,15 @@ Status lower_group(Lowering& lowering) {
                                          [](const Stage& s) { return s.reduces(); });
   if (!any_reduction && !has_dependences(lowering.group)) return lower_maps(lowering, all);
   if (all.size() == 1) return lower_reduction(lowering, 0);
-  if (const Result<Attention> attention = match_attention(lowering); attention.ok()) return lower_attention(lowering, *attention);
+  const Result<Attention> attention = match_attention(lowering);
+  if (attention.ok()) return lower_attention(lowering, *attention);
   const Status rows = schedule_rows(lowering, all);
   if (rows.ok()) {
     lowering.out.implementation = "row reduction";
     return {};
   }
   if (rows.code() != Code::kUnsupported) return rows;
+  lowering.out.refused.push_back("attention: " + attention.status().what());
   lowering.out.refused.push_back("row reduction: " + rows.what());
   return lower_stages(lowering);
 }
