@@ -12,7 +12,7 @@ using ir::Value;
 
 namespace {
 
-constexpr size_t kMaxChain = 32;
+constexpr size_t kMaxChain = 64;
 constexpr size_t kNone = SIZE_MAX;
 
 bool contains(std::span<const size_t> nodes, size_t n) { return std::find(nodes.begin(), nodes.end(), n) != nodes.end(); }
@@ -164,6 +164,8 @@ bool FuseGroups::grow_attention(size_t product) {
       }
       const bool row = info.reduces && info.row && std::count(info.kept.begin(), info.kept.end(), 0) == 1 && info.kept.back() == 0;
       if (!(info.fusable && (!info.reduces || row)) && !(info.view && info.moves)) continue;
+      const DType dtype = nodes_[n]->output()->dtype();
+      if (!is_float(dtype) && dtype != DType::kBool) continue;  // indices
       chain.push_back(n);
       for (int i = 0; i < nodes_[n]->num_inputs(); ++i)
         if (follows_rows(n, i)) stack.push_back(def_of(nodes_[n]->input(i)));
