@@ -483,11 +483,38 @@ bool known_ne(Dim a, Dim b) {
   return range.lo > 0 || range.hi < 0;
 }
 
+namespace {
+
+constexpr int kMaxCases = 3;       // nested
+constexpr size_t kMaxTerms = 8;
+
+/// Whether d >= 0 in every case: a minimum or maximum is one of its operands, and on one side of both.
+bool non_negative_by_cases(Dim d, int cases) {
+  if (!d.is_valid()) return false;
+  if (bounds(d).lo >= 0) return true;
+  if (cases == 0 || d.is_const()) return false;
+  const Poly poly = to_poly(d);
+  if (poly.terms.size() > kMaxTerms) return false;
+  for (size_t i = 0; i < poly.terms.size(); ++i) {
+    const Term& term = poly.terms[i];
+    const DimNode* atom = term.factors.size() == 1 ? term.factors[0] : nullptr;
+    if (atom == nullptr || (atom->kind != DimKind::kMin && atom->kind != DimKind::kMax)) continue;
+    Poly others = poly;
+    others.terms.erase(others.terms.begin() + static_cast<int64_t>(i));
+    const Dim rest = from_poly(std::move(others));
+    const auto holds = [&](Dim operand) { return non_negative_by_cases(rest + Dim(term.coefficient) * operand, cases - 1); };
+    const bool either = (atom->kind == DimKind::kMin) == (term.coefficient < 0);
+    if (either ? holds(atom->a) || holds(atom->b) : holds(atom->a) && holds(atom->b)) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
 bool known_le(Dim a, Dim b) {
   if (!a.is_valid() || !b.is_valid()) return false;
   if (bounds(a).hi <= bounds(b).lo) return true;  // also where the difference overflows
-  Dim difference = b - a;
-  return difference.is_valid() && bounds(difference).lo >= 0;
+  return non_negative_by_cases(b - a, kMaxCases);
 }
 
 bool known_lt(Dim a, Dim b) {

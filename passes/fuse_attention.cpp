@@ -12,7 +12,7 @@ using ir::Value;
 
 namespace {
 
-constexpr size_t kMaxChain = 32;
+constexpr size_t kMaxChain = 64;
 constexpr size_t kNone = SIZE_MAX;
 
 bool contains(std::span<const size_t> nodes, size_t n) { return std::find(nodes.begin(), nodes.end(), n) != nodes.end(); }
@@ -26,13 +26,24 @@ size_t FuseGroups::def_of(const Value* value) const {
   return group_[def] < 0 ? def : kNone;
 }
 
+/// Whether a node reads its input at its own index: element by element, along a row or through a view.
+bool FuseGroups::follows_rows(size_t node, int input) const {
+  const Access access = info_[node].inputs[static_cast<size_t>(input)];
+  return info_[node].view || access == Access::kIdentity || access == Access::kBroadcast;
+}
+
 /// Nodes of `chain` between the two, in graph order, when they are a softmax: their results are needed nowhere else, one
 /// row reduction is a maximum and one the sum of exponentials.
 std::vector<size_t> FuseGroups::attention_between(size_t scores, size_t product, const std::vector<size_t>& chain) const {
   std::vector<size_t> found{scores};
   for (size_t n : chain) {  // ascending: operands before their users
-    const auto inputs = nodes_[n]->inputs();
-    if (std::any_of(inputs.begin(), inputs.end(), [&](const Value* v) { return contains(found, def_of(v)); })) found.push_back(n);
+    bool depends = false;
+    for (int i = 0; i < nodes_[n]->num_inputs(); ++i) {
+      if (!contains(found, def_of(nodes_[n]->input(i)))) continue;
+      if (!follows_rows(n, i)) return {};
+      depends = true;
+    }
+    if (depends) found.push_back(n);
   }
   int maxima = 0, sums = 0;
   for (size_t n : found) {
@@ -152,9 +163,12 @@ bool FuseGroups::grow_attention(size_t product) {
         continue;
       }
       const bool row = info.reduces && info.row && std::count(info.kept.begin(), info.kept.end(), 0) == 1 && info.kept.back() == 0;
-      if (!(info.fusable && (info.elementwise || row)) && !(info.view && info.moves)) continue;
+      if (!(info.fusable && (!info.reduces || row)) && !(info.view && info.moves)) continue;
+      const DType dtype = nodes_[n]->output()->dtype();
+      if (!is_float(dtype) && dtype != DType::kBool) continue;  // indices
       chain.push_back(n);
-      for (const Value* v : nodes_[n]->inputs()) stack.push_back(def_of(v));
+      for (int i = 0; i < nodes_[n]->num_inputs(); ++i)
+        if (follows_rows(n, i)) stack.push_back(def_of(nodes_[n]->input(i)));
     }
     std::sort(chain.begin(), chain.end());
     for (size_t scores : contractions) {

@@ -136,6 +136,17 @@ void analyze_accesses(const Node& node, const Body& body, FuseInfo& info) {
   }
 }
 
+/// Whether a view only splits axes.
+bool splits_axes(const std::vector<Dim>& from, const std::vector<Dim>& to) {
+  size_t at = 0;
+  for (const Dim& whole : from) {
+    Dim part = 1;
+    while (part != whole && at < to.size()) part = part * to[at++];
+    if (part != whole) return false;
+  }
+  return at == to.size();
+}
+
 }  // namespace
 
 FuseInfo analyze_for_fusion(const Node& node) {
@@ -350,6 +361,16 @@ bool FuseGroups::joins_epilogue(size_t node, const std::vector<size_t>& members,
   return true;
 }
 
+/// The transposition that alone reads a view which splits axes of the value that the group gives: it can store where the
+/// elements go. -1 when there is none.
+int FuseGroups::transposition_behind(size_t view, const std::vector<size_t>& members, const std::vector<Dim>& shape) const {
+  if (!info_[view].view || !info_[view].moves || group_[view] >= 0 || outputs(members) != 1) return -1;
+  if (!nodes_[view]->input(0)->has_one_use() || !nodes_[view]->output()->has_one_use() || users(view).size() != 1) return -1;
+  const size_t user = users(view)[0];
+  if (!info_[user].permutes || !info_[user].fusable || group_[user] >= 0) return -1;
+  return splits_axes(shape, info_[view].shape) ? static_cast<int>(user) : -1;
+}
+
 void FuseGroups::grow_epilogue(size_t anchor) {
   std::vector<size_t> members;
   take_permuted_operands(anchor, members);
@@ -378,11 +399,13 @@ void FuseGroups::close_epilogue(std::vector<size_t> members) {
     if (std::find(members.begin(), members.end(), n) != members.end()) continue;
     std::vector<size_t> grown = members;
     grown.push_back(n);
-    if (!joins_epilogue(n, members, shape) || makes_cycle(grown)) continue;
-    shape = info_[n].shape;
+    if (const int last = transposition_behind(n, members, shape); last >= 0) grown.push_back(static_cast<size_t>(last));
+    else if (!joins_epilogue(n, members, shape)) continue;
+    if (makes_cycle(grown)) continue;
+    shape = info_[grown.back()].shape;
     members = std::move(grown);
     if (outputs(members) == 1) best = members.size();
-    grows = add_users(n);
+    grows = add_users(members.back());
   }
   members.resize(best);
   Group g;
@@ -468,27 +491,41 @@ void FuseGroups::grow_from_inputs(size_t node) {
     const Value* v = n.input(i);
     const Access access = info.inputs[static_cast<size_t>(i)];
     if (v == nullptr || v->def() == nullptr || v->def()->graph() != &graph_ || access == Access::kNone) continue;
+    const bool once = info.once[static_cast<size_t>(i)] || ir::known_eq(n.output()->tensor().count(), v->tensor().count());
+    const bool moves = access == Access::kOther && !info.reduces && once;
+    std::vector<size_t> grown;  // views on the way to what is moved
+    if (moves) v = behind_views(v, grown);
+    if (v->def() == nullptr || v->def()->graph() != &graph_) continue;
     const size_t def = index_.at(v->def());
     if (!info_[def].fusable || (group_[def] >= 0 && groups_[static_cast<size_t>(group_[def])].anchored)) continue;
     if (info_[def].reduces && !info_[def].row) continue;
     const int from = group_of(def);
-    if (compatible(groups_[static_cast<size_t>(from)], def, *v, node, access)) {
+    if (grown.empty() && compatible(groups_[static_cast<size_t>(from)], def, *v, node, access)) {
       join(from, group_of(node));
       continue;
     }
     // A movement takes over what only it needs, where nothing is computed twice.
     Group& g = groups_[static_cast<size_t>(from)];
     const bool alone = g.members.size() < kMaxGroupNodes && outputs(g.members) == 1 && v->has_one_use() && !g.row;
-    const bool once = info.once[static_cast<size_t>(i)] || ir::known_eq(n.output()->tensor().count(), v->tensor().count());
-    if (access == Access::kOther && !info.reduces && alone && once && group_[node] < 0) {
-      std::vector<size_t> grown = g.members;
-      grown.push_back(node);
-      if (makes_cycle(grown)) continue;
-      g.members = std::move(grown);
-      g.shape = info.shape;
-      group_[node] = from;
-    }
+    if (!moves || !alone || group_[node] >= 0) continue;
+    grown.insert(grown.begin(), g.members.begin(), g.members.end());
+    grown.push_back(node);
+    if (makes_cycle(grown)) continue;
+    for (size_t m : grown) group_[m] = from;
+    g.members = std::move(grown);
+    g.shape = info.shape;
   }
+}
+
+/// What is seen through views that nothing else uses; these are added to `views`.
+const Value* FuseGroups::behind_views(const Value* v, std::vector<size_t>& views) const {
+  while (v->def() != nullptr && v->def()->graph() == &graph_ && v->has_one_use()) {
+    const size_t def = index_.at(v->def());
+    if (!info_[def].view || !info_[def].moves || group_[def] >= 0) break;
+    views.push_back(def);
+    v = nodes_[def]->input(0);
+  }
+  return v;
 }
 
 void FuseGroups::run() {

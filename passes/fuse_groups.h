@@ -73,16 +73,19 @@ class FuseGroups {
   bool makes_cycle(const std::vector<size_t>& members) const;
   /// Where `product` multiplies by the softmax of another contraction's results: that one, what lies between them, and it.
   bool grow_attention(size_t product);
+  bool follows_rows(size_t node, int input) const;
   std::vector<size_t> attention_between(size_t scores, size_t product, const std::vector<size_t>& chain) const;
   std::vector<size_t> generator(const ir::Value* value) const;
   void take_generators(std::vector<size_t>& members);
   void take_moved_operands(size_t anchor, std::vector<size_t>& members) const;
   size_t def_of(const ir::Value* value) const;
+  int transposition_behind(size_t view, const std::vector<size_t>& members, const std::vector<ir::Dim>& shape) const;
   void grow_epilogue(size_t anchor);
   void close_epilogue(std::vector<size_t> members);
   void take_permuted_operands(size_t anchor, std::vector<size_t>& members) const;
   bool joins_epilogue(size_t node, const std::vector<size_t>& members, const std::vector<ir::Dim>& shape) const;
   void grow_from_inputs(size_t node);
+  const ir::Value* behind_views(const ir::Value* value, std::vector<size_t>& views) const;
   bool compatible(const Group& producer, size_t value_def, const ir::Value& value, size_t node, Access access) const;
   bool join(int a, int b);
   int group_of(size_t node);

@@ -463,32 +463,43 @@ void order_reduce_axes(Group& group) {
   }
 }
 
-/// For a load of `from` at plain axes of `user`, each once: the user's axis of every axis of `from`.
-std::optional<std::vector<int>> permutation(const ExprNode& load, const Stage& user, const Stage& from, const ExprPool& pool) {
-  if (load.guarded || user.axes.size() != from.axes.size()) return std::nullopt;
-  std::vector<int> axes;
+/// Whether a load of `from` is at axes of `user`, each once and whole: plain ones, or several that number one axis row by row.
+bool rearranges(const ExprNode& load, const Stage& user, const Stage& from, ExprPool& pool) {
+  if (load.guarded) return false;
+  std::vector<bool> seen(user.axes.size(), false);
   for (size_t i = 0; i < load.args.size(); ++i) {
     if (from.shape[i].is_const(1)) continue;
-    const ExprNode& index = pool.node(load.args[i]);
-    if (index.kind != ExprKind::kIndex || std::find(axes.begin(), axes.end(), index.axis) != axes.end()) return std::nullopt;
-    if (static_cast<size_t>(index.axis) >= user.axes.size() || axes.size() >= from.axes.size()) return std::nullopt;
-    if (user.axes[static_cast<size_t>(index.axis)] != from.axes[axes.size()]) return std::nullopt;
-    axes.push_back(index.axis);
+    IndexAlgebra algebra(pool, user.axes);
+    Affine index = algebra.affine({&pool, load.args[i]});
+    Dim stride = 1;
+    while (!index.terms.empty()) {  // the axis of the smallest stride first
+      const auto next = std::find_if(index.terms.begin(), index.terms.end(), [&](const Affine::Term& t) { return t.coefficient == stride; });
+      if (next == index.terms.end()) return false;
+      const ExprNode& atom = pool.node(next->atom);
+      const auto axis = static_cast<size_t>(atom.axis);
+      if (atom.kind != ExprKind::kIndex || axis >= user.axes.size() || seen[axis]) return false;
+      seen[axis] = true;
+      stride = stride * user.axes[axis];
+      index.terms.erase(next);
+    }
+    if (!index.constant.is_const(0) || !known_eq(stride, from.shape[i])) return false;
   }
-  return axes.size() == from.axes.size() ? std::optional(axes) : std::nullopt;
+  return std::all_of(seen.begin(), seen.end(), [](bool s) { return s; });
 }
 
-/// The reduction with its axes in the user's order.
-void permute_axes(Stage& s, const std::vector<int>& order, ExprPool& pool) {
+/// The reduction with the user's axes: its own ones are what `load` has in their places.
+void rearrange(Stage& s, const ExprNode& load, const Stage& user, ExprPool& pool) {
+  std::vector<Expr> index;
+  for (size_t i = 0; i < load.args.size(); ++i)
+    if (!s.shape[i].is_const(1)) index.push_back({&pool, load.args[i]});
+  for (size_t i = 0; i < s.reduce_axes.size(); ++i) index.push_back(pool.index(static_cast<int>(user.axes.size() + i)));
+  s.axes = user.axes;
+  IndexAlgebra algebra(pool, s.all_axes());
   const auto rename = [&](Expr e) {
-    return pool.copy(e, [&](const ExprNode& n, std::span<const Expr>) -> Expr {
-      const bool outer = n.kind == ExprKind::kIndex && static_cast<size_t>(n.axis) < order.size();
-      return outer ? pool.index(order[static_cast<size_t>(n.axis)]) : Expr{};
-    });
+    return algebra.simplify(pool.copy(e, [&](const ExprNode& n, std::span<const Expr>) -> Expr {
+      return n.kind == ExprKind::kIndex && static_cast<size_t>(n.axis) < index.size() ? index[static_cast<size_t>(n.axis)] : Expr{};
+    }));
   };
-  std::vector<Dim> axes(s.axes.size());
-  for (size_t i = 0; i < order.size(); ++i) axes[static_cast<size_t>(order[i])] = s.axes[i];
-  s.axes = axes;
   s.value = rename(s.value);
   s.post = rename(s.post);
 }
@@ -510,18 +521,17 @@ void fold_epilogues(Group& group) {
         const std::vector<int> used = group.stages[other].operands();
         alone = std::find(used.begin(), used.end(), operand) == used.end();
       }
-      std::optional<std::vector<int>> order;
+      std::optional<ExprNode> place;
       bool later = false;  // what the map needs must be there when the reduction runs
       visit(user.value, [&](int, const ExprNode& n) {
         if (n.kind != ExprKind::kLoad) return;
         if (n.operand > operand) later = true;
         if (n.operand != operand) return;
-        const std::optional<std::vector<int>> p = permutation(n, user, from, *group.pool);
-        alone &= p && (!order || *order == *p);
-        order = p;
+        alone &= !place || place->args == n.args;
+        place = n;
       });
-      if (!alone || later || !order) continue;
-      permute_axes(from, *order, *group.pool);
+      if (!alone || later || !place || !rearranges(*place, user, from, *group.pool)) continue;
+      rearrange(from, *place, user, *group.pool);
       const Expr result = from.post;
       from.post = group.pool->copy(user.value, [&](const ExprNode& n, std::span<const Expr>) -> Expr {
         return n.kind == ExprKind::kLoad && n.operand == operand ? result : Expr{};

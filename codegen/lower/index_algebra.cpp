@@ -194,6 +194,18 @@ Affine IndexAlgebra::divide(const Affine& a, Dim divisor, bool want_quotient) {
   if (in_range) return want_quotient ? d->quotient : d->remainder;
 
   Affine rest = d->remainder;
+  // (c*q + r) / (c*m) is q / m and (c*q + r) % (c*m) is c * (q % m) + r where 0 <= r < c.
+  for (const Affine::Term& t : rest.terms) {
+    const Dim c = t.coefficient;
+    const std::optional<Dim> m = c.is_const() ? std::nullopt : ir::exact_div(divisor, c);
+    if (!m || m->is_const(1) || !usable_divisor(*m)) continue;
+    const std::optional<Division> by_c = split(rest, c);
+    if (!by_c) continue;
+    const Range small = range(by_c->remainder);
+    if (!non_negative(by_c->remainder) || !small.hi || !ir::known_lt(*small.hi, c)) continue;
+    if (want_quotient) return add(d->quotient, divide(by_c->quotient, *m, true));
+    return add(by_c->remainder, divide(by_c->quotient, *m, false), c);
+  }
   if (want_quotient) {
     // floor(floor(x / c) / D) is floor(x / (c*D)).
     if (rest.terms.size() == 1 && rest.terms[0].coefficient.is_const(1) && rest.constant.is_const(0)) {

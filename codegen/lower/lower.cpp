@@ -60,10 +60,52 @@ Status lower_ordered(Lowering& lowering, int stage) {
   return {};
 }
 
+constexpr int64_t kWorthStoring = 12;  // cost from which a factor is not computed again for every product
+
+/// A factor of a product that takes results of several stages and much work (the weights of a softmax): computed once, by a stage
+/// of its own. Its number, or -1.
+int store_factor(Lowering& lowering, int stage) {
+  ir::ExprPool& pool = *lowering.group.pool;
+  const Stage& s = lowering.stage(stage);
+  const ir::ExprNode root = s.value.node();
+  if (root.kind != ir::ExprKind::kOp || root.op != ir::ScalarOp::kMul) return -1;
+  for (int id : root.args) {
+    const ir::Expr factor{&pool, id};
+    std::vector<int> read;
+    collect_operands(factor, read);
+    const auto stages = std::count_if(read.begin(), read.end(), [](int o) { return o >= kStageOperand; });
+    if (stages < 2 || evaluation_cost(factor) < kWorthStoring) continue;
+    Stage made;
+    std::vector<ir::Expr> place;
+    std::vector<int> number;
+    const std::vector<ir::Dim> axes = s.all_axes();
+    for (size_t axis = 0; axis < axes.size(); ++axis) {
+      const bool used = uses_axis(factor, static_cast<int>(axis));
+      number.push_back(static_cast<int>(made.axes.size()));
+      if (!used) continue;
+      made.axes.push_back(axes[axis]);
+      place.push_back(pool.index(static_cast<int>(axis)));
+    }
+    made.shape = made.axes;
+    made.dtype = made.acc_dtype = factor.dtype();
+    made.value = pool.copy(factor, [&](const ir::ExprNode& n, std::span<const ir::Expr>) -> ir::Expr {
+      return n.kind == ir::ExprKind::kIndex ? pool.index(number[static_cast<size_t>(n.axis)]) : ir::Expr{};
+    });
+    const int t = static_cast<int>(lowering.group.stages.size());
+    const ir::Expr value = substitute(s.value, {{id, pool.load(kStageOperand + t, made.dtype, place)}});
+    lowering.stage(stage).value = value;
+    lowering.group.stages.push_back(std::move(made));
+    return t;
+  }
+  return -1;
+}
+
 /// Every stage in kernels of its own, through temporaries.
 Status lower_stages(Lowering& lowering) {
   const int count = static_cast<int>(lowering.group.stages.size());  // schedules may add stages of their own
   for (int s = 0; s < count; ++s) {
+    if (lowering.stage(s).reduces())
+      if (const int factor = store_factor(lowering, s); factor >= 0) TENON_RETURN_IF_ERROR(schedule_map(lowering, std::span<const int>(&factor, 1)));
     if (lowering.stage(s).reduces()) TENON_RETURN_IF_ERROR(lower_reduction(lowering, s));
     else if (lowering.stage(s).ordered()) TENON_RETURN_IF_ERROR(lower_ordered(lowering, s));
     else TENON_RETURN_IF_ERROR(schedule_map(lowering, std::span<const int>(&s, 1)));
@@ -90,7 +132,7 @@ Status lower_attention(Lowering& lowering, const Attention& attention) {
   return {};
 }
 
-Status lower_group(Lowering& lowering) {
+Status lower_group(Lowering& lowering, const std::function<bool(ir::Dim, ir::Dim)>& equal) {
   std::vector<int> all;
   for (int s = 0; s < static_cast<int>(lowering.group.stages.size()); ++s) all.push_back(s);
   const bool any_ordered = std::any_of(lowering.group.stages.begin(), lowering.group.stages.end(),
@@ -100,13 +142,15 @@ Status lower_group(Lowering& lowering) {
                                          [](const Stage& s) { return s.reduces(); });
   if (!any_reduction && !has_dependences(lowering.group)) return lower_maps(lowering, all);
   if (all.size() == 1) return lower_reduction(lowering, 0);
-  if (const Result<Attention> attention = match_attention(lowering); attention.ok()) return lower_attention(lowering, *attention);
+  const Result<Attention> attention = match_attention(lowering, equal);
+  if (attention.ok()) return lower_attention(lowering, *attention);
   const Status rows = schedule_rows(lowering, all);
   if (rows.ok()) {
     lowering.out.implementation = "row reduction";
     return {};
   }
   if (rows.code() != Code::kUnsupported) return rows;
+  lowering.out.refused.push_back("attention: " + attention.status().what());
   lowering.out.refused.push_back("row reduction: " + rows.what());
   return lower_stages(lowering);
 }
@@ -160,6 +204,13 @@ const ir::Value* viewed_operand(Group& group) {
   return difference.is_constant() && difference.constant.is_const(0) ? operand.value : nullptr;
 }
 
+bool assumed_equal(const ir::Graph* graph, ir::Dim a, ir::Dim b) {
+  for (; graph != nullptr; graph = graph->parent() == nullptr ? nullptr : graph->parent()->graph())
+    for (const ir::Graph::Assumption& one : graph->assumptions())
+      if (!one.at_most && ((one.a == a && one.b == b) || (one.a == b && one.b == a))) return true;
+  return false;
+}
+
 Status lower_node(const ir::Node& node, Lowering& lowering) {
   if (node.is("Scan")) return schedule_recurrence(lowering, node);
   TENON_ASSIGN_OR_RETURN(lowering.group, build_group(node));
@@ -168,7 +219,7 @@ Status lower_node(const ir::Node& node, Lowering& lowering) {
     lowering.out.implementation = "view";
     return {};
   }
-  return lower_group(lowering);
+  return lower_group(lowering, [&node](ir::Dim a, ir::Dim b) { return ir::known_eq(a, b) || assumed_equal(node.graph(), a, b); });
 }
 
 }  // namespace

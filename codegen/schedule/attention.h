@@ -35,8 +35,8 @@ struct Attention {
   ir::Dim batch() const;
 };
 
-/// kUnsupported with the reason where the stages are something else.
-Result<Attention> match_attention(Lowering& lowering);
+/// kUnsupported with the reason where the stages are something else. `equal`: dims that are one at run time.
+Result<Attention> match_attention(Lowering& lowering, const std::function<bool(ir::Dim, ir::Dim)>& equal);
 
 /// How the kernel goes through it.
 struct AttentionBlocks {

@@ -28,7 +28,8 @@ bool loads_stages(Expr e) {
 /// Finds the parts in the coordinates of the last stage.
 class Matcher {
  public:
-  explicit Matcher(Lowering& lowering) : lowering_(lowering), pool_(*lowering.group.pool) {}
+  Matcher(Lowering& lowering, const std::function<bool(Dim, Dim)>& equal)
+      : lowering_(lowering), pool_(*lowering.group.pool), equal_(equal) {}
 
   Result<Attention> run() {
     TENON_RETURN_IF_ERROR(find_output());
@@ -192,7 +193,7 @@ class Matcher {
     for (int s : {a_.maxima, a_.sums}) {
       const Stage& one = stage(s);
       const ExprNode post = one.post.node();
-      if (!known_eq(one.reduce_axes[0], a_.extent(a_.key_axis)) || one.acc_dtype != a_.dtype || one.dtype != a_.dtype || post.kind != ExprKind::kAcc)
+      if (!equal_(one.reduce_axes[0], a_.extent(a_.key_axis)) || one.acc_dtype != a_.dtype || one.dtype != a_.dtype || post.kind != ExprKind::kAcc)
         return error(Code::kUnsupported, "rows are of another length or type");
     }
     // The expressions are interned: equal ones have one number.
@@ -302,6 +303,7 @@ class Matcher {
 
   Lowering& lowering_;
   ir::ExprPool& pool_;
+  const std::function<bool(Dim, Dim)>& equal_;
   Attention a_;
   Expr e_;
   std::unordered_map<int, std::vector<Expr>> places_;
@@ -350,6 +352,6 @@ int store_weights(Lowering& lowering, const Attention& a) {
   return number;
 }
 
-Result<Attention> match_attention(Lowering& lowering) { return Matcher(lowering).run(); }
+Result<Attention> match_attention(Lowering& lowering, const std::function<bool(Dim, Dim)>& equal) { return Matcher(lowering, equal).run(); }
 
 }  // namespace tenon::codegen

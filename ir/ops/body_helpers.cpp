@@ -85,7 +85,7 @@ Expr load_broadcast(Body& body, const Node& node, int operand, std::span<const E
   for (size_t i = 0; i < shape.size(); ++i) {
     const Expr index = at[lead + i];
     if (shape[i].is_const(1)) indices.push_back(zero);
-    else if (shape[i] == dims[lead + i] || known_ne(shape[i], 1)) indices.push_back(index);
+    else if (known_le(dims[lead + i], shape[i]) || known_ne(shape[i], 1)) indices.push_back(index);  // of a single one the index is 0
     else indices.push_back(select(pool.dim(shape[i]) == i64(pool, 1), zero, index));
   }
   return load_at(body, node, operand, indices);

@@ -57,6 +57,18 @@ TEST(Dim, BoundsProveFacts) {
   EXPECT_EQ(bounds(n * 2 - 1).hi, 31);
 }
 
+TEST(Dim, CasesProveWhatBoundsDoNot) {
+  DimContext c;
+  Dim past = c.symbol("P"), fresh = c.symbol("S");
+  for (Dim d : {past, fresh}) c.set_bounds(d, {0, INT64_MAX});
+  const Dim rows = max(min(past + fresh, 64) - min(past, 64), 0);  // of a mask of 64 × 64 that is cut to what is new
+  EXPECT_TRUE(known_le(rows, fresh));
+  EXPECT_FALSE(known_le(fresh, rows));
+  EXPECT_TRUE(known_le(min(past, fresh), past));
+  EXPECT_TRUE(known_le(past, max(fresh, past) + 1));
+  EXPECT_FALSE(known_le(max(fresh, past), past));
+}
+
 TEST(Dim, OverflowIsInvalid) {
   DimContext c;
   EXPECT_FALSE((Dim(INT64_MAX) + 1).is_valid());

@@ -4,6 +4,7 @@
 #include <random>
 
 #include "support/float_types.h"
+#include "support/tensor.h"
 #include "tests/kernels/run_kernel.h"
 
 namespace tenon::kir {
@@ -351,6 +352,39 @@ TEST(Emitter, SumsOfFloatsAreCloseAndRepeatable) {
       void* const bindings[] = {values.data(), got};
       ASSERT_EQ(fn(bindings, &n, 0, 1), 0);
       EXPECT_NEAR(got[0], want, 1e-4) << target << " " << n;
+    }
+  }
+}
+
+/// Lanes that each walk as many consecutive elements as there are lanes: read along these and transposed.
+TEST(Emitter, TransposesWhatLanesWalk) {
+  for (const DType d : {DType::kF32, DType::kF64, DType::kI16}) {
+    for (const int64_t width : {4, 8, 16}) {
+      for (const int64_t stride : {width, int64_t{37}}) {
+        Kernel k;
+        KernelBuilder b(k);
+        const int x = b.add_binding("x", d, false), y = b.add_binding("y", d, true);
+        b.loop(LoopKind::kVector, b.i64(0), b.dim(0), 1, [&](ValueId lane) {
+          const ValueId base = b.add(b.mul(lane, b.i64(stride)), b.i64(1));
+          b.loop(LoopKind::kUnroll, b.i64(0), b.i64(width), 1, [&](ValueId i) {
+            b.store(y, b.add(b.mul(i, b.i64(64)), lane), b.load(x, b.add(base, i)));
+          });
+        }, static_cast<int>(width));
+        Tensor from = *Tensor::zeros(d, {64 * 37 + 64});
+        for (int64_t i = 0; i < from.size(); ++i) from.set_double(i, static_cast<double>(i));
+        for (const std::string& target : runnable_targets()) {
+          const auto fn = compile(k, target);
+          ASSERT_TRUE(fn);
+          for (const int64_t n : {width, 2 * width + 3, int64_t{1}}) {
+            Tensor to = *Tensor::zeros(d, {16 * 64});
+            void* const bindings[] = {from.mutable_data(), to.mutable_data()};
+            ASSERT_EQ(fn(bindings, &n, 0, 1), 0);
+            for (int64_t lane = 0; lane < n; ++lane)
+              for (int64_t i = 0; i < width; ++i)
+                ASSERT_EQ(to.at_double(i * 64 + lane), static_cast<double>(lane * stride + 1 + i)) << name(d) << " " << target << " " << width;
+          }
+        }
+      }
     }
   }
 }
