@@ -254,8 +254,23 @@ class LayoutChoice {
       if (wanted != other) use.node->set_input(use.index, conversion_of());
     }
     if (!other) return;
-    for (int i = 0; i < static_cast<int>(graph_.outputs().size()); ++i)
-      if (graph_.outputs()[static_cast<size_t>(i)] == v) graph_.set_output(i, conversion_of());
+    for (const auto& [graph, i] : outputs_of(v)) graph->set_output(i, conversion_of());
+  }
+
+  /// Where the value is an output, of this graph or of regions in it.
+  std::vector<std::pair<Graph*, int>> outputs_of(const Value* v) const {
+    std::vector<std::pair<Graph*, int>> found;
+    if (v->num_output_uses() == 0) return found;
+    const auto search = [&](Graph& graph) {
+      for (int i = 0; i < static_cast<int>(graph.outputs().size()); ++i)
+        if (graph.outputs()[static_cast<size_t>(i)] == v) found.emplace_back(&graph, i);
+    };
+    search(graph_);
+    if (static_cast<int>(found.size()) == v->num_output_uses()) return found;
+    ir::walk(graph_, [&](Node& node) {
+      for (const auto& region : node.regions()) search(*region);
+    });
+    return found;
   }
 
   Value* convert(Value* v, bool to_other) { return stored(v, to_other ? orders_.at(v) : Order{}); }

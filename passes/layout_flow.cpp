@@ -411,12 +411,14 @@ std::optional<Order> carried(const AxisMap& map, const Order& order, std::span<c
       before = j;
     }
   }
+  Order all;  // axes of size 1 first
   for (size_t axis = 0; axis < to.size(); ++axis) {
     if (placed[axis]) continue;
     if (!to[axis].is_const(1)) return std::nullopt;
-    out.push_back(static_cast<int>(axis));
+    all.push_back(static_cast<int>(axis));
   }
-  return out;
+  all.insert(all.end(), out.begin(), out.end());
+  return all;
 }
 
 std::optional<Order> pulled(const AxisMap& map, const Order& order, std::span<const Dim> from, std::span<const Dim> to) {

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "codegen/schedule/attention.h"
 #include "codegen/lower/index_algebra.h"
+#include "codegen/schedule/attention.h"
 #include "codegen/schedule/schedule.h"
 
 namespace tenon::codegen {

@@ -10,6 +10,7 @@
 #include "eval/compare.h"
 #include "frontend/onnx/import.h"
 #include "ir/graph.h"
+#include "ir/op.h"
 #include "ir/parser.h"
 
 namespace tenon::backends {
@@ -71,6 +72,22 @@ constexpr std::string_view kAttention = R"(graph "g" {
   %out: f32[B, S, 32] = MatMul(%weights, %k)
   output %out
 })";
+
+// Packed weights of 24 columns in a panel of more: several kernels write parts of what is made once.
+TEST(Cpu, PacksWeightsFromSeveralConstants) {
+  ir::Graph graph;
+  ir::Builder b(graph);
+  ir::Value* x = graph.add_input("x", ir::TensorType(DType::kU8, {40, 27}));
+  Tensor w = *Tensor::zeros(DType::kI8, {27, 24}), zero = *Tensor::zeros(DType::kI8, {24});
+  for (int64_t i = 0; i < w.size(); ++i) w.set_int(i, i % 41 - 20);
+  for (int64_t i = 0; i < zero.size(); ++i) zero.set_int(i, i % 5);
+  graph.add_output(b.make("MatMulInteger", {x, b.constant(w), b.constant(Tensor::scalar<uint8_t>(114)), b.constant(zero)}));
+  ASSERT_TRUE(b.status().ok()) << b.status().to_string();
+  Tensor given = *Tensor::zeros(DType::kU8, {40, 27});
+  for (int64_t i = 0; i < given.size(); ++i) given.set_int(i, i * 7 % 256);
+  const std::vector<HostValue> inputs = {given};
+  expect_agreement(reference(graph, inputs), run(*compile(graph), inputs));
+}
 
 TEST(Cpu, OneCompilationServesEveryShape) {
   auto graph = graph_of(kAttention);

@@ -325,6 +325,32 @@ TEST(Lower, Pools) {
   g.check(g.node("GlobalAveragePool", {g.input(DType::kF32, {2, 5, 7, 9})}));
 }
 
+TEST(Lower, ConvolutionsOfConstantWeightsWithChannelsInLanes) {
+  using Ints = std::vector<int64_t>;
+  const auto weights = [](Case& c, DType dtype, std::vector<Dim> dims) {
+    return ir::Builder(c.graph).constant(random_tensor(*c.graph.add_input(c.graph.unique_name("w"), TensorType(dtype, std::move(dims))), c.instance, 99));
+  };
+  const auto scalar = [](Case& c, double value) { return ir::Builder(c.graph).scalar(DType::kF32, value); };
+  const std::vector<std::function<Node*(Case&)>> cases = {
+      [&](Case& c) { return c.node("Conv", {c.input(DType::kF32, {2, 3, 13, 12}), weights(c, DType::kF32, {24, 3, 3, 3}), weights(c, DType::kF32, {24})}, {{"pads", Ints{1, 1, 1, 1}}, {"strides", Ints{2, 2}}}); },
+      [&](Case& c) { return c.node("Conv", {c.stored(c.input(DType::kF32, {c.symbol("N", 2), 20, 7, 9}), {0, 2, 3, 1}), weights(c, DType::kF32, {17, 20, 3, 3})}, {{"pads", Ints{1, 1, 1, 1}}}); },
+      [&](Case& c) { return c.node("Conv", {c.stored(c.input(DType::kF32, {1, 12, 7, 9}), {0, 2, 3, 1}), weights(c, DType::kF32, {36, 4, 3, 3})}, {{"group", int64_t{3}}}); },
+      [&](Case& c) { return c.node("ConvInteger", {c.input(DType::kU8, {1, 3, 13, 12}), weights(c, DType::kI8, {24, 3, 3, 3}), c.input(DType::kU8, {})}, {{"pads", Ints{1, 1, 1, 1}}, {"strides", Ints{2, 2}}}); },
+      [&](Case& c) {
+        return c.node("QLinearConv", {c.input(DType::kU8, {1, 3, 13, 12}), scalar(c, 0.02), ir::Builder(c.graph).constant(Tensor::scalar<uint8_t>(114)), weights(c, DType::kI8, {24, 3, 3, 3}), weights(c, DType::kF32, {24}),
+                                      ir::Builder(c.graph).constant(*Tensor::zeros(DType::kI8, {24})), scalar(c, 0.5), ir::Builder(c.graph).constant(Tensor::scalar<uint8_t>(3)), weights(c, DType::kI32, {24})},
+                      {{"pads", Ints{1, 1, 1, 1}}, {"strides", Ints{2, 2}}});
+      },
+  };
+  for (size_t i = 0; i < cases.size(); ++i) {
+    Case c;
+    Node* node = cases[i](c);
+    ir::set_storage_order(*node->output(), {0, 2, 3, 1});
+    SCOPED_TRACE(fmt::format("case {}", i));
+    EXPECT_EQ(c.check(node).substr(0, 11), "contraction");
+  }
+}
+
 /// Every value of the node in an order of its own.
 void shuffle_orders(Case& c, Node& node, std::mt19937& random) {
   const auto order = [&](const Value* v) {

@@ -173,7 +173,7 @@ void check(const std::string& what, const std::function<Status(Graph&)>& change,
   size_t shared = 0;
   for (unsigned seed = first_seed; seed < first_seed + 60; ++seed) {
     RandomGraph random(seed);
-    Graph& graph = random.build(24);
+    Graph& graph = random.build(26);
     if (testing::Test::HasFatalFailure()) return;
     ASSERT_TRUE(ir::verify(graph).ok()) << ir::verify(graph).to_string();
     std::string text = ir::to_text(graph);
