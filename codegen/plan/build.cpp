@@ -171,7 +171,7 @@ class PlanBuilder {
   Result<bool> add_library(const Node& node, std::string& reason);
   Result<bool> add_generated(const Node& node, std::string& reason);
   Status add_dispatches(const Node& node, LoweredOp& op);
-  Status add_setup(const Node& node, LoweredKernel& kernel, std::vector<ValueIdx>& temporaries);
+  Status add_setup(const Node& node, LoweredKernel& kernel, std::vector<ValueIdx>& temporaries, const std::vector<int>& writers);
   Status add_host_call(const Node& node, std::string reason);
   Status add_check(runtime::DimCheck::Kind kind, Dim first, Dim second, std::string node);
   Status add_facts(const Node& node);
@@ -459,9 +459,13 @@ Status PlanBuilder::add_dispatches(const Node& node, LoweredOp& op) {
     value.dims = {count};
     temporaries.push_back(append(std::move(value)));
   }
+  std::vector<int> writers(temporaries.size(), 0);  // kernels that write each
+  for (const LoweredKernel& kernel : op.kernels)
+    for (size_t b = 0; b < kernel.bindings.size(); ++b)
+      if (const int* t = std::get_if<int>(&kernel.bindings[b]); t != nullptr && kernel.kernel.buffers[b].written) ++writers[static_cast<size_t>(*t)];
   for (LoweredKernel& kernel : op.kernels) {
     if (kernel.once) {
-      TENON_RETURN_IF_ERROR(add_setup(node, kernel, temporaries));
+      TENON_RETURN_IF_ERROR(add_setup(node, kernel, temporaries, writers));
       continue;
     }
     Step step;
@@ -491,7 +495,8 @@ Status PlanBuilder::add_dispatches(const Node& node, LoweredOp& op) {
   return {};
 }
 
-Status PlanBuilder::add_setup(const Node& node, LoweredKernel& kernel, std::vector<ValueIdx>& temporaries) {
+Status PlanBuilder::add_setup(const Node& node, LoweredKernel& kernel, std::vector<ValueIdx>& temporaries,
+                              const std::vector<int>& writers) {
   SetupStep step{.plan = plan_, .grid = kernel.grid.value(), .node = node_name(node)};
   if (kernel.work.is_valid() && kernel.work.is_const()) step.work = kernel.work.value();
   for (Dim d : kernel.dims) step.dims.push_back(d.value());
@@ -501,6 +506,8 @@ Status PlanBuilder::add_setup(const Node& node, LoweredKernel& kernel, std::vect
     if (const int* t = std::get_if<int>(&kernel.bindings[b])) {
       const auto temporary = static_cast<size_t>(*t);
       step.bindings.emplace_back(temporaries[temporary]);
+      // Parts of a temporary that several kernels write are those of this node alone.
+      if (kernel.kernel.buffers[b].written && writers[temporary] > 1) key.push_back(static_cast<uint64_t>(temporaries[temporary]));
       if (kernel.kernel.buffers[b].written) written.push_back(temporary);
       else key.push_back(static_cast<uint64_t>(temporaries[temporary]));
       continue;
