@@ -64,7 +64,7 @@ Status check(Options& o) {
   TENON_ASSIGN_OR_RETURN(const codegen::Target target, codegen::cpu_target(o.target, false));
   TENON_ASSIGN_OR_RETURN(const auto graph, load(o.model));
   const size_t nodes = count_nodes(*graph);
-  TENON_RETURN_IF_ERROR(passes::run_pipeline(*graph, {.level = o.level, .interrupt = o.model.interrupt}));
+  TENON_RETURN_IF_ERROR(passes::run_pipeline(*graph, {.level = o.level, .vector_bytes = target.vector_bits / 8, .interrupt = o.model.interrupt}));
   std::vector<ir::Node*> placed;
   ir::walk(*graph, [&](ir::Node& node) {
     const ir::Node* owner = node.graph()->parent();

@@ -71,7 +71,8 @@ Status compile(Options& o) {
     target.kind = codegen::Target::Kind::kGpu;
   }
   TENON_ASSIGN_OR_RETURN(const auto graph, load(o.model));
-  TENON_RETURN_IF_ERROR(passes::run_pipeline(*graph, {.level = o.level, .interrupt = o.model.interrupt}));
+  const int vector_bytes = o.emit == "spirv" ? 0 : target.vector_bits / 8;
+  TENON_RETURN_IF_ERROR(passes::run_pipeline(*graph, {.level = o.level, .vector_bytes = vector_bytes, .interrupt = o.model.interrupt}));
   const std::vector<kir::Kernel> kernels = lower_graph(*graph, target);
   if (o.emit == "spirv") return write_spirv(kernels, o.output);
   std::string text;
