@@ -60,7 +60,13 @@ void name_source(const fs::path& model, const frontend::ImportOptions& import, b
   if (model.extension() == ".tir" || !import.shapes.empty()) return;
   compile.model = model;
   compile.model_dims = import.dims;
-  compile.reload = [model, again = import] {
+  const auto stamp = [model] {
+    std::error_code ec;
+    return std::pair(fs::file_size(model, ec), fs::last_write_time(model, ec));
+  };
+  compile.reload = [model, again = import, stamp, then = stamp()]() -> Result<std::unique_ptr<ir::Graph>> {
+    if (stamp() != then)
+      return Status(Code::kInvalidArgument, "the model's file is no longer the one that was compiled", model.string(), "load the model again");
     frontend::ImportOptions options = again;
     options.interrupt = {};
     options.absent = nullptr;

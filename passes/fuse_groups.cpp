@@ -80,6 +80,7 @@ bool is_fixed(const ExprNode& n) { return n.kind == ExprKind::kConst || n.kind =
 
 /// Whether different output elements read different elements: every axis is an axis of the output, moved by a constant.
 bool reads_once(const Body& body, const ExprNode& load, const std::vector<Dim>& dims) {
+  if (load.args.size() < dims.size()) return false;  // the body says that the operand's rank is wrong
   std::set<int> seen;
   for (size_t i = 0; i < dims.size(); ++i) {
     if (dims[i].is_const(1)) continue;

@@ -68,7 +68,10 @@ Way composed(const Way& first, const Way& second) {
   Way out{Way::Kind::kMapped, {}};
   for (const std::vector<int>& axes : first.map) {
     std::vector<int>& to = out.map.emplace_back();
-    for (int a : axes) to.insert(to.end(), second.map[static_cast<size_t>(a)].begin(), second.map[static_cast<size_t>(a)].end());
+    for (int a : axes) {
+      if (static_cast<size_t>(a) >= second.map.size()) return {Way::Kind::kUnclear, {}};  // read at fewer indices than it has axes
+      to.insert(to.end(), second.map[static_cast<size_t>(a)].begin(), second.map[static_cast<size_t>(a)].end());
+    }
   }
   return out;
 }
@@ -270,6 +273,8 @@ class FlowBuilder {
   }
 
   bool add(const Node& node) {
+    const auto ranked = [](const Value* v) { return v == nullptr || v->type().is_ranked_tensor(); };
+    if (!std::ranges::all_of(node.inputs(), ranked) || !std::ranges::all_of(node.outputs(), ranked)) return false;
     const auto bodies = bodies_of(node);
     if (!bodies) return false;
     for (size_t o = 0; o < bodies->size() && o < node.outputs().size(); ++o) {

@@ -135,8 +135,12 @@ struct Listed {
 /// Entries, and what dead processes left.
 std::vector<Listed> list(int folder) {
   std::vector<Listed> out;
-  DIR* dir = ::fdopendir(::openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (dir == nullptr) return out;
+  const int fd = ::openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  DIR* dir = fd < 0 ? nullptr : ::fdopendir(fd);
+  if (dir == nullptr) {
+    if (fd >= 0) ::close(fd);
+    return out;
+  }
   while (const dirent* entry = ::readdir(dir)) {
     const std::string_view name = entry->d_name;
     struct stat st {};
@@ -151,8 +155,9 @@ std::vector<Listed> list(int folder) {
 
 }  // namespace
 
-Result<std::shared_ptr<const DiskCache>> DiskCache::open(const fs::path& folder, size_t max_bytes) {
+Result<std::shared_ptr<const DiskCache>> DiskCache::open(const fs::path& path, size_t max_bytes) {
   std::error_code ec;
+  const fs::path folder = path.has_filename() ? path : path.parent_path();  // without a slash at its end
   if (folder.has_parent_path()) fs::create_directories(folder.parent_path(), ec);
   if (::mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST) return io_error("cannot make the folder").at(folder.string());
   const int fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);

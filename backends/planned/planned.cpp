@@ -158,6 +158,11 @@ Result<std::shared_ptr<const Executable>> PlannedExecutable::variant(const Symbo
   CompileOptions options = options_;
   options.interrupt = interrupt;
   TENON_ASSIGN_OR_RETURN(const auto source, whole_source());
+  if (options.reload)  // for variants of the variant
+    options.reload = [again = options_.reload, symbols]() -> Result<std::unique_ptr<Graph>> {
+      TENON_ASSIGN_OR_RETURN(const auto graph, again());
+      return specialised(*graph, symbols);
+    };
   TENON_ASSIGN_OR_RETURN(auto made, backend_->compile_owned(specialised(*source, symbols), options));
   return variants_.emplace(symbols, std::move(made)).first->second;
 }

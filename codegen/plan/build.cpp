@@ -665,6 +665,8 @@ Status allocate_made(BuiltPlan& built) {
       const auto* index = std::get_if<ValueIdx>(&step.bindings[b]);
       if (index == nullptr || !runtime::writes((*built.table)[static_cast<size_t>(step.kernel)].access[b])) continue;
       PlanValue& value = step.plan->values[static_cast<size_t>(*index)];
+      const bool placed = std::any_of(made.begin(), made.end(), [&](const Made& one) { return one.value == &value; });
+      if (placed) continue;  // another kernel writes another part
       const int64_t count = step.plan->dims.insts[static_cast<size_t>(value.dims[0])].imm;
       const auto bytes = storage_bytes(value.dtype, count);
       const auto padded = bytes ? checked_add(*bytes, kAlignment - 1) : std::nullopt;
@@ -681,12 +683,14 @@ Status allocate_made(BuiltPlan& built) {
 
 }  // namespace
 
+/// Scalar operations between two looks at the interrupt.
+constexpr int64_t kSetupWorkPerPart = int64_t{1} << 28;
+
 Status run_setup(BuiltPlan& built, Executor& executor, const Interrupt& interrupt) {
   if (built.setup.empty()) return {};
   TENON_RETURN_IF_ERROR(allocate_made(built));
   const MappedFiles files = MappedFiles::now();
   for (SetupStep& step : built.setup) {
-    TENON_RETURN_IF_ERROR(interrupt.check().at("preparing constants"));
     const runtime::PlanKernel& kernel = (*built.table)[static_cast<size_t>(step.kernel)];
     std::vector<void*> pointers;
     for (size_t b = 0; b < step.bindings.size(); ++b) {
@@ -698,9 +702,13 @@ Status run_setup(BuiltPlan& built, Executor& executor, const Interrupt& interrup
       pointers.push_back(std::get<Tensor>(step.plan->values[static_cast<size_t>(*made)].constant).mutable_data());
     }
     std::atomic<int32_t> failed{0};
-    executor.parallel_for(step.grid, [&](int64_t begin, int64_t end, int) {
-      if (const int32_t code = kernel.fn(pointers.data(), step.dims.data(), begin, end); code != 0) failed = code;
-    });
+    const int64_t part = std::max<int64_t>(1, step.grid / std::max<int64_t>(1, std::max<int64_t>(step.work, 0) / kSetupWorkPerPart));
+    for (int64_t first = 0; first < step.grid; first += part) {
+      TENON_RETURN_IF_ERROR(interrupt.check().at("preparing constants"));
+      executor.parallel_for(std::min(part, step.grid - first), [&](int64_t begin, int64_t end, int) {
+        if (const int32_t code = kernel.fn(pointers.data(), step.dims.data(), first + begin, first + end); code != 0) failed = code;
+      });
+    }
     if (failed != 0) return error(Code::kOutOfRange, "an index is outside its tensor").at(step.node);
     for (const auto& binding : step.bindings)
       if (const auto* read = std::get_if<Tensor>(&binding)) files.drop({read->data(), read->bytes()});

@@ -106,7 +106,10 @@ void add_load_facts(const Body& body, const ir::ExprNode& load, const std::vecto
     bool broadcast = false;
     const auto axis = axis_of(pool, load.args[i], broadcast);
     if (axis && *axis < body.axes.size() + body.reduce_axes.size()) {
-      add_fact(facts, broadcast ? Kind::kBroadcast : kind, extent_of(body, *axis), shape[i]);
+      const Dim extent = extent_of(body, *axis);
+      // Of no elements one may be the shape, too: a broadcast that needs no choice.
+      const bool no_choice = kind == Kind::kEqual && body.kind == ir::ComputeKind::kElementwise && known_le(extent, shape[i]);
+      add_fact(facts, broadcast || no_choice ? Kind::kBroadcast : kind, extent, shape[i]);
       continue;
     }
     if (body.kind == ir::ComputeKind::kContraction || (kind == Kind::kLessEqual && !divides(pool, load.args[i])))

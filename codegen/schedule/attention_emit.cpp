@@ -379,13 +379,36 @@ class AttentionEmitter {
     em_.bind_result(kStageOperand + a_.out, unit);
     const ValueId factor = em_.emit(a_.factor);
     em_.hoist(a_.post);
+    const ValueId nothing = weighs_nothing(b_.load(l_.sums, row));
     const std::vector<Dim> axes(a_.axes.begin(), a_.axes.begin() + static_cast<int64_t>(a_.outer));
     const ValueId from = b_.mul(row, b_.i64(c_->n_pitch));
     em_.loop(LoopKind::kVector, b_.i64(0), b_.i64(c_->n), 1, [&](ValueId n) {
       bind(a_.n_axis, n);
-      em_.bind_acc(b_.mul(b_.load(l_.out, b_.add(from, n)), factor));
+      const ValueId sum = b_.mul(b_.load(l_.out, b_.add(from, n)), factor);
+      em_.bind_acc(nothing < 0 ? sum : b_.op(ScalarOp::kSelect, {nothing, number(0), sum}));
       b_.store(output_, row_major_offset(em_, axes, index_, static_cast<size_t>(a_.n_axis)), em_.emit(a_.post));
     });
+  }
+
+  /// Whether a row has no weights, rather than weights that are 0/0: no keys, or none that the mask keeps. -1: never.
+  ValueId weighs_nothing(ValueId sum) {
+    const Dim keys = a_.extent(a_.key_axis);
+    if (!a_.keep.valid() && ir::known_le(1, keys)) return -1;
+    const ValueId empty = b_.op(ScalarOp::kEq, {sum, number(0)}), no_keys = b_.op(ScalarOp::kEq, {em_.dim(keys), b_.i64(0)});
+    if (!a_.keep.valid()) return b_.op(ScalarOp::kAnd, {empty, no_keys});
+    const ValueId kept = b_.if_else(empty, [&] {
+      std::vector<ValueId> found;
+      em_.scoped([&] {
+        const ValueId zero = number(0);
+        found = em_.loop(LoopKind::kVector, b_.i64(0), em_.dim(keys), 1, std::span(&zero, 1), [&](ValueId key, std::span<const ValueId> carried) {
+          em_.bind(a_.key_axis, key);
+          const ValueId here = b_.op(ScalarOp::kSelect, {em_.emit(a_.keep), number(1), number(0)});
+          return std::vector<ValueId>{b_.op(ScalarOp::kMax, {carried[0], here})};
+        }, {Combiner::kMax});
+      });
+      return found;
+    }, [&] { return std::vector<ValueId>{number(1)}; })[0];
+    return b_.op(ScalarOp::kEq, {kept, number(0)});
   }
 
   ValueId multiply_add(ValueId x, ValueId y, ValueId sum) {

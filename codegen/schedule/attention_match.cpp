@@ -149,10 +149,11 @@ class Matcher {
       return per_row(arg(zero(arg(1)) ? 2 : 1), unit);
     }
     if (n.op == ScalarOp::kSelect && of_row(arg(0))) {
-      const Expr none = pool_.constant(a_.dtype, 0);
+      const Expr none = pool_.constant(a_.dtype, 0), kept = a_.keep;
       const std::optional<Expr> yes = zero(arg(1)) ? std::optional(none) : per_row(arg(1), unit);
       const std::optional<Expr> no = zero(arg(2)) ? std::optional(none) : per_row(arg(2), unit);
-      if (yes && no && yes->dtype() == no->dtype()) return ir::select(arg(0), *yes, *no);
+      const bool masked = a_.keep.valid() != kept.valid() || (kept.valid() && a_.keep.id != kept.id);  // one side alone
+      if (!masked && yes && no && yes->dtype() == no->dtype()) return ir::select(arg(0), *yes, *no);
     }
     return std::nullopt;
   }

@@ -209,6 +209,12 @@ std::optional<PackedForm> packed_form(const Lowering& lowering, const Stage& s, 
   for (int axis : form.batch_axes) form.shape.push_back(s.axes[static_cast<size_t>(axis)]);
   form.shape.insert(form.shape.end(), s.reduce_axes.begin(), s.reduce_axes.end());
   for (int axis : form.n_axes) form.shape.push_back(s.axes[static_cast<size_t>(axis)]);
+  // A broadcast constant is not worth its product in memory.
+  std::vector<int> operands;
+  collect_operands(b, operands);
+  Dim read = 0;
+  for (int o : operands) read = read + ir::product(lowering.group.shape_of(o));
+  if (!ir::known_le(ir::product(form.shape), read * 2)) return std::nullopt;
   const bool fixed = std::all_of(form.shape.begin(), form.shape.end(), [](Dim d) { return d.is_const() && d.value() > 0; });
   return fixed ? std::optional(form) : std::nullopt;
 }

@@ -323,7 +323,7 @@ void ContractionEmitter::register_tile(const Tile& tile, ValueId k0, ValueId k_e
       const ValueId along = c_.a_direct ? em_.emit(rows.along_k) : b_.sub(flat, k0);
       ValueId common = -1;
       for (size_t i = 0; i < count; ++i) {
-        if (i == 0 || rows.base[i] != rows.base[0]) common = b_.add(rows.base[i], along);
+        if (i == 0 || rows.base[i] != rows.base[i - 1]) common = b_.add(rows.base[i], along);
         const ValueId a_element = b_.load(a_buffer, b_.add(common, b_.i64(rows.displacement[i])));
         for (size_t v = 0; v < vectors; ++v) next.push_back(multiply_add(a_element, b_elements[v], carried[i * vectors + v]));
       }

@@ -1,6 +1,7 @@
 #include "codegen/schedule/window_tile.h"
 
 #include <algorithm>
+#include <unordered_set>
 
 #include "codegen/lower/guards.h"
 
@@ -160,6 +161,24 @@ void clamp_interior(Dim extent, Dim& lo, Dim& hi) {
   hi = ir::max(hi, lo);
 }
 
+/// Whether one of the conditions has a say beside guarding loads.
+bool decides_more(const Analysis& a, const std::vector<int>& guards) {
+  std::vector<int> stack{a.t.w.value.id};
+  std::unordered_set<int> seen;
+  while (!stack.empty()) {
+    const int id = stack.back();
+    stack.pop_back();
+    if (!seen.insert(id).second) continue;
+    if (std::find(guards.begin(), guards.end(), id) != guards.end()) return true;
+    const ExprNode& node = a.pool.node(id);
+    for (size_t i = 0; i < node.args.size(); ++i) {
+      const bool guard = node.kind == ExprKind::kLoad && node.guarded && i + 2 == node.args.size();
+      if (!guard) stack.push_back(node.args[i]);
+    }
+  }
+  return false;
+}
+
 void sort_guards(Analysis& a) {
   WindowTile& t = a.t;
   t.hi = t.extent(t.columns);
@@ -171,7 +190,7 @@ void sort_guards(Analysis& a) {
              return std::find(load.guards.begin(), load.guards.end(), id) != load.guards.end();
            });
   });
-  if (!shared) t.row_guards.clear();
+  if (!shared || decides_more(a, t.row_guards)) t.row_guards.clear();
   clamp_interior(t.extent(t.columns), t.lo, t.hi);
   clamp_interior(t.extent(t.lanes), t.lane_lo, t.lane_hi);
 }

@@ -247,10 +247,55 @@ TEST(Cpu, MemoryBeyondTheLimitIsRefusedBeforeItIsTaken) {
   ASSERT_NE(graph, nullptr);
   auto executable = compile(*graph);
   SessionOptions options;
-  options.max_bytes = 1 << 20;
+  options.max_bytes = 1 << 17;
   EXPECT_TRUE(run(*executable, {wave({1, 8, 32}), wave({1, 8, 32})}, options).ok());
   const Status status = run(*executable, {wave({1, 2000, 32}), wave({1, 2000, 32})}, options).status();
   EXPECT_EQ(status.code(), Code::kResourceExhausted) << status.to_string();
+}
+
+TEST(Cpu, AttentionToNothingGivesWhatItsDefinitionGives) {
+  // Weights of masked keys are chosen 0, also in a row whose softmax is 0/0 for want of any key.
+  auto masked = graph_of(R"(graph "g" {
+    input %q: f32[1, 2, 5, 8]
+    input %k: f32[1, 2, 8, 9]
+    input %v: f32[1, 2, 9, 16]
+    input %m: f32[1, 1, 5, 9]
+    input %r: f32[1, 1, 5, 1]
+    %zero: f32[] = Constant {value = dense<f32[], 0>}
+    %inf: f32[] = Constant {value = dense<f32[], -inf>}
+    %s: ? = MatMul(%q, %k)
+    %kept: ? = Greater(%m, %zero)
+    %sm: ? = Where(%kept, %s, %inf)
+    %p: ? = Softmax(%sm) {axis = -1}
+    %a: ? = Where(%kept, %p, %zero)
+    %y: ? = MatMul(%a, %v)
+    %plain: ? = Softmax(%s) {axis = -1}
+    %some: ? = Where(%kept, %plain, %zero)
+    %rows: ? = Greater(%r, %zero)
+    %either: ? = Where(%rows, %some, %plain)
+    %z: ? = MatMul(%either, %v)
+    output %y
+    output %z
+  })");
+  ASSERT_NE(masked, nullptr);
+  Tensor mask = wave({1, 1, 5, 9});
+  for (int64_t i = 18; i < 27; ++i) mask.set_double(i, -1);  // no key for the third row
+  const std::vector<HostValue> in = {wave({1, 2, 5, 8}), wave({1, 2, 8, 9}, 0.7), wave({1, 2, 9, 16}, 0.3), mask, wave({1, 1, 5, 1}, 1.7)};
+  expect_agreement(reference(*masked, in), run(*compile(*masked), in), "masked");
+
+  auto memory = graph_of(R"(graph "g" {
+    input %q: f32[1, 2, 3, 8]
+    input %k: f32[1, 2, K, 8]
+    input %v: f32[1, 2, K, 8]
+    %y: ? = Attention(%q, %k, %v) {}
+    output %y
+  })");
+  ASSERT_NE(memory, nullptr);
+  auto executable = compile(*memory);
+  for (int64_t keys : {0, 1, 40}) {
+    const std::vector<HostValue> given = {wave({1, 2, 3, 8}), wave({1, 2, keys, 8}, 0.7), wave({1, 2, keys, 8}, 0.3)};
+    expect_agreement(reference(*memory, given), run(*executable, given), fmt::format("{} keys", keys));
+  }
 }
 
 TEST(Cpu, YunetServesThreeShapesFromOneCompilation) {
