@@ -137,8 +137,7 @@ void print_forecast(const eval::Forecast& f) {
   Table table({"kernel", "implementation", "calls", "grid", "threads", "operations", "bytes", "least ms", "bound", "nodes", "not better because"});
   for (const eval::KernelForecast& k : f.kernels) {
     const std::string nodes = k.nodes.empty() ? "" : shortened(k.nodes[0], 40) + (k.nodes.size() > 1 ? fmt::format(" +{}", k.nodes.size() - 1) : "");
-    const std::string how = k.schedule.empty() ? k.implementation : fmt::format("{}: {}", k.implementation, k.schedule);
-    table.add({k.name, how, std::to_string(k.calls), k.grid > 0 ? std::to_string(k.grid) : "-", std::to_string(k.threads),
+    table.add({k.name, k.implementation, std::to_string(k.calls), k.grid > 0 ? std::to_string(k.grid) : "-", std::to_string(k.threads),
                k.flops ? human_count(*k.flops) : "-", human_bytes(k.bytes), k.ms ? number(*k.ms) : "-", k.bound.empty() ? "-" : k.bound, nodes,
                shortened(k.refused, 120)});
   }

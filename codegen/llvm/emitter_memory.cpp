@@ -1,5 +1,3 @@
-#include <functional>
-
 #include "codegen/llvm/kernel_emitter.h"
 
 namespace tenon::codegen {

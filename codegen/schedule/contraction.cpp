@@ -281,7 +281,9 @@ Result<Contraction> prepare(Lowering& lowering, int stage, Expr stage_value, int
   return c;
 }
 
-bool is_affine_in_last(const Lowering& lowering, const Stage& s, Expr b, int axis) {
+/// Whether the innermost reduce axis walks B's memory element by element.
+bool lies_along_k(const Lowering& lowering, const Stage& s, Expr b) {
+  const int axis = static_cast<int>(s.all_axes().size()) - 1;
   const Expr flat = flatten_loads(b, s.all_axes(), shapes(lowering));
   const ExprNode& load = flat.node();
   if (load.kind != ExprKind::kLoad) return false;
@@ -317,7 +319,7 @@ Result<Contraction> prepare_packed(Lowering& lowering, int stage) {
   if (!padded) found = prepare(lowering, stage, product_of(a), -1, &*form);
   if (!found->ok()) return std::move(*found);
   Contraction c = std::move(**found);
-  if (c.m.is_const(1) && is_affine_in_last(lowering, s, b, static_cast<int>(s.all_axes().size()) - 1))
+  if (c.m.is_const(1) && lies_along_k(lowering, s, b))
     return error(Code::kUnsupported, "one row, and B lies along K");
   c.packed_stage = add_packed_stage(lowering, stage, b, form->batch_axes, form->n_axes, c.tile_lanes);
   const Expr at[] = {lowering.group.pool->constant_int(DType::kI64, 0)};
@@ -345,7 +347,7 @@ Result<Contraction> prepare_here(Lowering& lowering, int stage) {
 std::string describe(const Contraction& c) {
   std::string text = fmt::format("contraction {}x{}", c.tile_rows, c.tile_lanes);
   if (c.packed()) text += " packed";
-  return text;
+  return text + fmt::format(", blocks {}x{}", c.m_block, c.k_block);
 }
 
 }  // namespace

@@ -61,8 +61,8 @@ void choose_blocks(Contraction& c, const Target& target);
 inline constexpr int kPackedOperand = kStageOperand - 192;
 /// Whether every operand that `e` reads is a constant.
 bool reads_constants(const Lowering& lowering, ir::Expr e);
-/// Adds the stage [batch…, tiles of N, K…, tile_lanes] that holds `factor` (over the stage's axes, of which `k_axes` are
-/// reduced and `n_axes` are N) with zeros beyond N. Returns its number.
+/// Adds the stage [batch…, tiles of N, K…, tile_lanes] that holds `factor` (over the stage's axes, of which `n_axes` are N) with
+/// zeros beyond N. Returns its number.
 int add_packed_stage(Lowering& lowering, int stage, ir::Expr factor, std::span<const int> batch_axes,
                      std::span<const int> n_axes, int64_t tile_lanes);
 

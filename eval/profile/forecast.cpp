@@ -170,7 +170,7 @@ nlohmann::json to_json(const Forecast& forecast) {
   const auto number = [](const std::optional<double>& value) { return value ? nlohmann::json(*value) : nlohmann::json(); };
   nlohmann::json kernels = nlohmann::json::array();
   for (const KernelForecast& k : forecast.kernels)
-    kernels.push_back({{"name", k.name}, {"implementation", k.implementation}, {"schedule", k.schedule}, {"refused", k.refused},
+    kernels.push_back({{"name", k.name}, {"implementation", k.implementation}, {"refused", k.refused},
                        {"nodes", k.nodes}, {"calls", k.calls}, {"grid", k.grid}, {"threads", k.threads}, {"operations", number(k.flops)},
                        {"bytes", k.bytes}, {"predicted_ms", number(k.ms)}, {"bound", k.bound}});
   return {{"threads", forecast.threads}, {"kernels", kernels}, {"predicted_ms", forecast.ms}, {"weight_bytes", forecast.weight_bytes},

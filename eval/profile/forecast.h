@@ -22,8 +22,7 @@ struct ForecastOptions {
 /// One kernel, or a kind of call on the host, with all its calls of a run; those of bodies count once.
 struct KernelForecast {
   std::string name;                 // "contraction.3", as in a profile
-  std::string implementation;       // "contraction 6x64"
-  std::string schedule;             // tile, blocks, layout: what the schedule says of itself
+  std::string implementation;       // "contraction 6x64 packed, blocks 96x768": tile of M and N, blocks of M and K
   std::string refused;              // why better-ranked implementations are not used; empty for the best
   std::vector<std::string> nodes;
   int64_t calls = 0;
