@@ -240,6 +240,12 @@ void KernelBuilder::store_masked(int buffer, ValueId offset, ValueId value, Valu
   inst.operands = {offset, value, mask};
 }
 
+void KernelBuilder::prefetch(int buffer, ValueId offset) {
+  Inst& inst = append(InstKind::kPrefetch);
+  inst.index = buffer;
+  inst.operands = {offset};
+}
+
 void KernelBuilder::check(ValueId condition, CheckCode code) {
   if (const auto c = as_constant(condition); c && *c) return;
   Inst& inst = append(InstKind::kCheck);

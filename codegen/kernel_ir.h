@@ -42,6 +42,7 @@ enum class InstKind : uint8_t {
   kBitcast,  // result: operand 0's bits as `dtype` of the same width (f32 <-> i32 …)
   kLoad,     // result: buffer `index`[operand 0]; with 3 operands: [offset, mask, other], read only where mask holds
   kStore,    // buffer `index`[operand 0] = operand 1; with 3 operands the third is a mask
+  kPrefetch, // a hint: buffer `index`[operand 0], which may lie outside, is read soon; towards the second-level cache
   kFor,      // operands lo, hi, init…; region args iv, carried…; results the final carried values; step is `step`
   kIf,       // operand: bool condition (lanes may differ: then each side runs under its mask); regions then, else; results from their yields
   kCheck,    // operand: bool; where false the kernel fails with code `index` (see CheckCode) and goes on
@@ -66,7 +67,7 @@ struct Inst {
   ScalarOp op{};
   DType dtype = DType::kInvalid;     // kConst, kCast, kBitcast
   Scalar constant;                   // kConst
-  int32_t index = 0;                 // kDim, kLoad, kStore, kCheck
+  int32_t index = 0;                 // kDim, kLoad, kStore, kPrefetch, kCheck
   LoopKind loop = LoopKind::kSerial; // kFor
   int32_t width = 0;                 // kFor kVector: lanes wanted; 0: the target's width for the widest dtype in the loop
   int64_t step = 1;                  // kFor, > 0
@@ -133,6 +134,7 @@ class KernelBuilder {
   ValueId load_masked(int buffer, ValueId offset, ValueId mask, ValueId other);
   void store(int buffer, ValueId offset, ValueId value);
   void store_masked(int buffer, ValueId offset, ValueId value, ValueId mask);
+  void prefetch(int buffer, ValueId offset);
   void check(ValueId condition, CheckCode code);
   void barrier();
   // i64 shorthands

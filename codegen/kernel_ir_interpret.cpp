@@ -62,6 +62,8 @@ class Interpreter {
         return load(i);
       case InstKind::kStore:
         return store(i);
+      case InstKind::kPrefetch:
+        return {};
       case InstKind::kFor:
         return loop(i);
       case InstKind::kIf: {

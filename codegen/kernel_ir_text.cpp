@@ -114,6 +114,9 @@ class Printer {
         body = fmt::format("store b{}[{}], {}", i.index, use(i.operands[0]), use(i.operands[1]));
         if (i.operands.size() == 3) body += fmt::format(" if {}", use(i.operands[2]));
         break;
+      case InstKind::kPrefetch:
+        body = fmt::format("prefetch b{}[{}]", i.index, use(i.operands[0]));
+        break;
       case InstKind::kCheck:
         body = fmt::format("check {}, {}", use(i.operands[0]), i.index);
         break;
@@ -362,6 +365,11 @@ class Parser {
     if (keyword == "for") return loop(i, types, depth);
     if (keyword == "if") return branch(i, types, depth);
     if (keyword == "load" || keyword == "store") return access(i, keyword == "load", types);
+    if (keyword == "prefetch") {
+      TENON_RETURN_IF_ERROR(element(i));
+      i.kind = InstKind::kPrefetch;
+      return {};
+    }
     if (keyword == "cast" || keyword == "bitcast") {
       i.kind = keyword == "cast" ? InstKind::kCast : InstKind::kBitcast;
       TENON_RETURN_IF_ERROR(values(i.operands, 1));
@@ -411,8 +419,8 @@ class Parser {
     return {};
   }
 
-  Status access(Inst& i, bool load, std::vector<DType>& types) {
-    i.kind = load ? InstKind::kLoad : InstKind::kStore;
+  /// bN[OFFSET]
+  Status element(Inst& i) {
     const std::string buffer(next());
     char* end = nullptr;
     const long index = buffer.size() > 1 && buffer[0] == 'b' ? std::strtol(buffer.c_str() + 1, &end, 10) : -1;
@@ -420,7 +428,12 @@ class Parser {
     i.index = static_cast<int32_t>(index);
     TENON_RETURN_IF_ERROR(expect("["));
     TENON_RETURN_IF_ERROR(values(i.operands, 1));
-    TENON_RETURN_IF_ERROR(expect("]"));
+    return expect("]");
+  }
+
+  Status access(Inst& i, bool load, std::vector<DType>& types) {
+    i.kind = load ? InstKind::kLoad : InstKind::kStore;
+    TENON_RETURN_IF_ERROR(element(i));
     if (!load) TENON_RETURN_IF_ERROR(values(i.operands, 1));
     // "if" begins either a mask or the next instruction; a mask is followed by "else VALUE" or ends the line.
     if (same_line() && accept("if")) {
@@ -430,7 +443,7 @@ class Parser {
         TENON_RETURN_IF_ERROR(values(i.operands, 1));
       }
     }
-    if (load) types = {k_.buffers[static_cast<size_t>(index)].dtype};
+    if (load) types = {k_.buffers[static_cast<size_t>(i.index)].dtype};
     return {};
   }
 

@@ -144,6 +144,10 @@ class Verifier {
       case InstKind::kLoad:
       case InstKind::kStore:
         return access(i);
+      case InstKind::kPrefetch:
+        TENON_RETURN_IF_ERROR(arity(i, 1, 0));
+        if (i.index < 0 || static_cast<size_t>(i.index) >= k_.buffers.size()) return fail("no buffer {}", i.index);
+        return want(i.operands[0], DType::kI64);
       case InstKind::kFor:
         return loop(i, depth);
       case InstKind::kIf:

@@ -161,6 +161,9 @@ class Expander {
         else
           b_.store_masked(i.index, o[0], o[1], o[2]);
         return;
+      case InstKind::kPrefetch:
+        b_.prefetch(i.index, o[0]);
+        return;
       case InstKind::kCheck:
         b_.check(o[0], static_cast<CheckCode>(i.index));
         return;

@@ -143,6 +143,8 @@ void KernelEmitter::inst(const Inst& i) {
       return load(i);
     case InstKind::kStore:
       return store(i);
+    case InstKind::kPrefetch:
+      return prefetch(i);
     case InstKind::kFor:
       return loop(i);
     case InstKind::kIf:

@@ -103,6 +103,13 @@ Value* KernelEmitter::vector_load(const Inst& i, LaneShape offset, Value* mask, 
   return tag(b_.CreateMaskedGather(type, pointers, align, mask, other), i.index);
 }
 
+void KernelEmitter::prefetch(const Inst& i) {
+  if (!uniform(i.operands[0])) return;
+  constexpr int kRead = 0, kSecondLevel = 2, kData = 1;
+  llvm::Value* pointer = element(i.index, at(i.operands[0]));
+  b_.CreateIntrinsic(llvm::Intrinsic::prefetch, {pointer->getType()}, {pointer, b_.getInt32(kRead), b_.getInt32(kSecondLevel), b_.getInt32(kData)});
+}
+
 void KernelEmitter::store(const Inst& i) {
   const DType dtype = k_.buffers[static_cast<size_t>(i.index)].dtype;
   const bool masked = i.operands.size() == 3;

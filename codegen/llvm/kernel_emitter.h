@@ -82,6 +82,7 @@ class KernelEmitter {
   // Memory.
   void load(const kir::Inst& i);
   void store(const kir::Inst& i);
+  void prefetch(const kir::Inst& i);
   llvm::Value* scalar_load(const kir::Inst& i);
   llvm::Value* branching_load(const kir::Inst& i);
   bool reads_runs(const kir::Inst& i) const;

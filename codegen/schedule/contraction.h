@@ -95,6 +95,12 @@ class ContractionEmitter {
   void pack_b(kir::ValueId k0, kir::ValueId k_count);
   void pack_a(kir::ValueId k0, kir::ValueId k_count);
   void register_tile(const Tile& tile, kir::ValueId k0, kir::ValueId k_end);
+  /// What a tile asks for while it passes over K: at step k, `lines` of `line` elements from base + k * stride on.
+  struct Ahead {
+    kir::ValueId base, stride;
+    int64_t line, lines;
+  };
+  std::optional<Ahead> ahead(const Tile& tile, kir::ValueId k0, kir::ValueId k_end);
   RowsOfA rows_of(const Tile& tile);
   void epilogue_from_sums();
   void finish_row(kir::ValueId row, kir::ValueId lane, kir::ValueId sum, kir::ValueId inside);

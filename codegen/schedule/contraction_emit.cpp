@@ -10,6 +10,7 @@ using kir::LoopKind;
 using kir::ValueId;
 
 namespace {
+constexpr int64_t kLineBytes = 64;    // of the caches
 constexpr int64_t kUnrolledTaps = 8;  // an innermost loop over K of so few trips
 }
 
@@ -300,12 +301,30 @@ ContractionEmitter::RowsOfA ContractionEmitter::rows_of(const Tile& tile) {
   return rows;
 }
 
+/// Panels lie in the order in which they are read, so while the rows of A pass over one block, each tile of rows asks for a share
+/// of the lines of the next. Tiles beyond those that it takes ask for a line that is there.
+std::optional<ContractionEmitter::Ahead> ContractionEmitter::ahead(const Tile& tile, ValueId k0, ValueId k_end) {
+  if (!c_.packed()) return std::nullopt;
+  const int64_t line = kLineBytes * 8 / bits(c_.acc_dtype), lines = (c_.tile_lanes + line - 1) / line;
+  const int64_t tiles = c_.m.is_const() ? std::max<int64_t>(1, std::min(c_.m.value(), c_.m_block) / c_.tile_rows) : lines;
+  if (tiles == 1) return std::nullopt;  // B streams through once, in order
+  const int64_t a_step = (lines + tiles - 1) / tiles;
+  const ValueId inner = em_.dim(inner_k(0)), from = b_.mul(k0, inner), end = b_.mul(k_end, inner);
+  const ValueId steps = b_.sub(end, from), number = b_.op(ScalarOp::kDiv, {tile.row, b_.i64(c_.tile_rows)});
+  const ValueId next = b_.add(panel_base_, b_.mul(end, b_.i64(c_.tile_lanes)));
+  const ValueId share = b_.op(ScalarOp::kLt, {b_.mul(number, b_.i64(a_step)), b_.i64(lines)});
+  const ValueId base = b_.add(next, b_.mul(number, b_.mul(steps, b_.i64(a_step * line))));
+  const ValueId stride = b_.op(ScalarOp::kSelect, {share, b_.i64(a_step * line), b_.i64(0)});
+  return Ahead{b_.sub(b_.op(ScalarOp::kSelect, {share, base, panel_base_}), b_.mul(from, stride)), stride, line, a_step};
+}
+
 /// sum(row + i, lane) += A(row + i, k) * B(k, lane), one vector of lanes beside the other.
 void ContractionEmitter::register_tile(const Tile& tile, ValueId k0, ValueId k_end) {
   const RowsOfA rows = rows_of(tile);
   const auto count = static_cast<size_t>(tile.rows), vectors = static_cast<size_t>(tile.lanes / c_.lanes);
   std::vector<ValueId> sum_base;
   for (int64_t i = 0; i < tile.rows; ++i) sum_base.push_back(b_.mul(b_.add(tile.row, b_.i64(i)), b_.i64(c_.tile_lanes)));
+  const std::optional<Ahead> next_panel = ahead(tile, k0, k_end);
   const int a_buffer = c_.a_direct ? em_.buffer(c_.a.node().operand) : rows_of_a_;
 
   em_.loop(LoopKind::kVector, b_.i64(0), b_.i64(c_.lanes), 1, [&](ValueId first_lane) {
@@ -320,6 +339,10 @@ void ContractionEmitter::register_tile(const Tile& tile, ValueId k0, ValueId k_e
     const std::vector<ValueId> result = over_k(0, k0, k_end, b_.i64(0), inits, [&](ValueId flat, std::span<const ValueId> carried) {
       std::vector<ValueId> b_elements, next;
       for (size_t v = 0; v < vectors; ++v) b_elements.push_back(b_value(flat, lane[v], inside[v]));
+      if (next_panel) {
+        const ValueId at = b_.add(next_panel->base, b_.mul(flat, next_panel->stride));
+        for (int64_t l = 0; l < next_panel->lines; ++l) b_.prefetch(em_.buffer(c_.b.node().operand), b_.add(at, b_.i64(l * next_panel->line)));
+      }
       const ValueId along = c_.a_direct ? em_.emit(rows.along_k) : b_.sub(flat, k0);
       ValueId common = -1;
       for (size_t i = 0; i < count; ++i) {

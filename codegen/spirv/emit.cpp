@@ -250,6 +250,7 @@ class Emitter {
       case InstKind::kBitcast: define(inst, bitcast(operand(inst, 0), operand_dtype(inst, 0), inst.dtype)); return Status();
       case InstKind::kLoad: emit_load(inst); return Status();
       case InstKind::kStore: emit_store(inst); return Status();
+      case InstKind::kPrefetch: return Status();
       case InstKind::kFor: return emit_for(inst);
       case InstKind::kIf: return emit_if(inst);
       case InstKind::kCheck: emit_check(inst); return Status();
