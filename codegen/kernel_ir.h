@@ -42,7 +42,7 @@ enum class InstKind : uint8_t {
   kBitcast,  // result: operand 0's bits as `dtype` of the same width (f32 <-> i32 …)
   kLoad,     // result: buffer `index`[operand 0]; with 3 operands: [offset, mask, other], read only where mask holds
   kStore,    // buffer `index`[operand 0] = operand 1; with 3 operands the third is a mask
-  kPrefetch, // a hint: buffer `index`[operand 0], which may lie outside, is read soon; towards the second-level cache
+  kPrefetch, // a hint: buffer `index`[operand 0], which may lie outside, is read soon
   kFor,      // operands lo, hi, init…; region args iv, carried…; results the final carried values; step is `step`
   kIf,       // operand: bool condition (lanes may differ: then each side runs under its mask); regions then, else; results from their yields
   kCheck,    // operand: bool; where false the kernel fails with code `index` (see CheckCode) and goes on

@@ -104,10 +104,15 @@ Value* KernelEmitter::vector_load(const Inst& i, LaneShape offset, Value* mask, 
 }
 
 void KernelEmitter::prefetch(const Inst& i) {
-  if (!uniform(i.operands[0])) return;
-  constexpr int kRead = 0, kSecondLevel = 2, kData = 1;
-  llvm::Value* pointer = element(i.index, at(i.operands[0]));
-  b_.CreateIntrinsic(llvm::Intrinsic::prefetch, {pointer->getType()}, {pointer, b_.getInt32(kRead), b_.getInt32(kSecondLevel), b_.getInt32(kData)});
+  constexpr int kRead = 0, kSecondLevel = 2, kData = 1, kLineBits = 512;
+  const LaneShape offset = shape(i.operands[0]);
+  const bool run = offset.kind == Kind::kAffine && offset.stride == 1;
+  if (!run && offset.kind != Kind::kUniform) return;
+  const int line = kLineBits / bits(k_.buffers[static_cast<size_t>(i.index)].dtype);
+  for (int lane = 0; lane < (run ? lanes_.width : 1); lane += line) {
+    Value* pointer = element(i.index, b_.CreateAdd(at(i.operands[0]), i64(lane)));
+    b_.CreateIntrinsic(llvm::Intrinsic::prefetch, {pointer->getType()}, {pointer, b_.getInt32(kRead), b_.getInt32(kSecondLevel), b_.getInt32(kData)});
+  }
 }
 
 void KernelEmitter::store(const Inst& i) {

@@ -301,13 +301,14 @@ ContractionEmitter::RowsOfA ContractionEmitter::rows_of(const Tile& tile) {
   return rows;
 }
 
-/// Panels lie in the order in which they are read, so while the rows of A pass over one block, each tile of rows asks for a share
-/// of the lines of the next. Tiles beyond those that it takes ask for a line that is there.
+/// Panels lie in the order in which they are read. One tile of rows asks for what comes a little later; of several, which pass over
+/// one block of a panel after the other, each asks for a share of the lines of the next block, and those beyond the number
+/// that it takes for a line that is there.
 std::optional<ContractionEmitter::Ahead> ContractionEmitter::ahead(const Tile& tile, ValueId k0, ValueId k_end) {
   if (!c_.packed()) return std::nullopt;
   const int64_t line = kLineBytes * 8 / bits(c_.acc_dtype), lines = (c_.tile_lanes + line - 1) / line;
   const int64_t tiles = c_.m.is_const() ? std::max<int64_t>(1, std::min(c_.m.value(), c_.m_block) / c_.tile_rows) : lines;
-  if (tiles == 1) return std::nullopt;  // B streams through once, in order
+  if (tiles == 1) return Ahead{b_.add(panel_base_, b_.i64(kStreamAheadBytes * 8 / bits(c_.acc_dtype))), b_.i64(c_.tile_lanes), line, lines};
   const int64_t a_step = (lines + tiles - 1) / tiles;
   const ValueId inner = em_.dim(inner_k(0)), from = b_.mul(k0, inner), end = b_.mul(k_end, inner);
   const ValueId steps = b_.sub(end, from), number = b_.op(ScalarOp::kDiv, {tile.row, b_.i64(c_.tile_rows)});

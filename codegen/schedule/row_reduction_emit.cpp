@@ -80,12 +80,30 @@ RowEmitter::Values RowEmitter::along(size_t axis, std::span<const ValueId> carri
                   }, lanes ? combiners : std::vector<Combiner>{});
 }
 
+std::vector<Expr> RowEmitter::streams(Expr value) const {
+  std::vector<Expr> found;
+  if (rows_.lanes_have_rows()) return found;
+  visit(value, [&](int id, const ExprNode& n) {
+    if (n.kind != ExprKind::kLoad || n.operand < 0 || static_cast<size_t>(n.operand) >= lowering_.group.operands.size()) return;
+    const Tensor* constant = ir::constant_of(lowering_.group.operands[static_cast<size_t>(n.operand)].value);
+    if (constant == nullptr || static_cast<int64_t>(constant->bytes()) <= lowering_.target.l2_bytes) return;
+    const Expr load{value.pool, id};
+    bool of_row = false;
+    for (size_t axis = 0; axis < rows_.outer; ++axis) of_row |= uses_axis(load, static_cast<int>(axis));
+    if (of_row) found.push_back(load);
+  });
+  return found;
+}
+
 ValueId RowEmitter::reduce(const RowPass& p, Combiner combiner, DType dtype, Expr value) {
   const ValueId init = constant(b_, dtype, ir::identity(combiner, dtype));
   const ExprNode root = value.node();
   const bool fma = lowering_.target.has_fma && combiner == Combiner::kAdd && root.kind == ExprKind::kOp &&
                    root.op == ScalarOp::kMul && (dtype == DType::kF32 || dtype == DType::kF64);
+  const std::vector<Expr> streamed = streams(value);
   return along(rows_.outer, std::span(&init, 1), {combiner}, [&](std::span<const ValueId> carried) {
+    for (Expr load : streamed)
+      b_.prefetch(em_.buffer(load.node().operand), b_.add(em_.emit(offset_of(load)), b_.i64(kStreamAheadBytes * 8 / bits(load.dtype()))));
     if (fma) {
       const ValueId x = em_.emit({value.pool, root.args[0]}), y = em_.emit({value.pool, root.args[1]});
       keep(p);
