@@ -23,8 +23,15 @@ int host_level() {
   if (__builtin_cpu_supports("x86-64-v3")) return 3;
   return __builtin_cpu_supports("x86-64-v2") ? 2 : 1;
 }
+
+/// At the vector width of the level.
+bool has_vnni(int level) {
+  if (level >= 4) return __builtin_cpu_supports("avx512vnni");
+  return level == 3 && __builtin_cpu_supports("avxvnni");
+}
 #else
 int host_level() { return 0; }
+bool has_vnni(int) { return false; }
 #endif
 
 Target aarch64() {
@@ -48,6 +55,7 @@ Result<Target> cpu_target(std::string_view name, bool must_run) {
     t.cpu.clear();
 #else
     set_level(t, host_level());
+    t.has_dot4 = has_vnni(host_level());
 #endif
     t.l1_bytes = cache_bytes(_SC_LEVEL1_DCACHE_SIZE, t.l1_bytes);
     t.l2_bytes = cache_bytes(_SC_LEVEL2_CACHE_SIZE, t.l2_bytes);

@@ -19,6 +19,7 @@ struct Target {
   int vector_bits = 128;            // widest vectors to use: 128, 256, 512
   int vector_registers = 16;
   bool has_fma = false;
+  bool has_dot4 = false;            // multiplies and adds bytes in 32-bit lanes (VNNI)
   int64_t l1_bytes = 32 << 10, l2_bytes = 1 << 20;
 
   // GPU

@@ -41,6 +41,7 @@ constexpr std::array<ScalarOpInfo, static_cast<size_t>(kCount)> kTable = {{
     {kNe, "ne", 2, true, true},           {kLt, "lt", 2, true, false},
     {kLe, "le", 2, true, false},          {kGt, "gt", 2, true, false},
     {kGe, "ge", 2, true, false},          {kFma, "fma", 3, false, false},
+    {kDot4, "dot4", 3, false, false},
     {kSelect, "select", 3, false, false},
 }};
 
@@ -233,6 +234,11 @@ int64_t eval_int(ScalarOp op, DType dtype, int64_t a, int64_t b, int64_t c) {
     case kShl:
     case kShr: return shift(op, dtype, a, b);
     case kFma: return static_cast<int64_t>(x * y + static_cast<uint64_t>(c));
+    case kDot4: {
+      int64_t sum = c;
+      for (int byte = 0; byte < 4; ++byte) sum += int64_t{static_cast<uint8_t>(x >> 8 * byte)} * static_cast<int8_t>(y >> 8 * byte);
+      return sum;
+    }
     default:  // transcendental functions of integers go through double
       return cast_scalar({eval_float(op, is_unsigned ? static_cast<double>(x) : static_cast<double>(a),
                                      is_unsigned ? static_cast<double>(y) : static_cast<double>(b), 0)},
@@ -327,6 +333,8 @@ bool takes(ScalarOp op, DType dtype) {
     case ScalarOp::kShr:
     case ScalarOp::kPopcount:
       return is_int(dtype);
+    case ScalarOp::kDot4:
+      return dtype == DType::kI32;
     default:
       return is_float(dtype);
   }

@@ -27,6 +27,7 @@ enum class ScalarOp : uint8_t {
   kEq, kNe, kLt, kLe, kGt, kGe,
   // ternary
   kFma,                           // a*b + c, one rounding
+  kDot4,                          // on i32: sum over the four bytes of a (unsigned) times those of b (signed), + c
   kSelect,                        // bool ? b : c
   kCount,
 };

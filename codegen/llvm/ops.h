@@ -40,12 +40,14 @@ class OpEmitter {
   llvm::Value* fma(llvm::Value* a, llvm::Value* b, llvm::Value* c);
   llvm::Value* fma_by_f64(llvm::Value* a, llvm::Value* b, llvm::Value* c);
   llvm::Value* int_op(ir::ScalarOp op, DType dtype, llvm::ArrayRef<llvm::Value*> args);
+  llvm::Value* dot4(llvm::Value* a, llvm::Value* b, llvm::Value* c);
   llvm::Value* int_divide(ir::ScalarOp op, bool is_unsigned, llvm::Value* a, llvm::Value* b);
   llvm::Value* divide_by_reciprocal(ir::ScalarOp op, llvm::Value* a, llvm::Value* b);
   llvm::Value* shift(ir::ScalarOp op, bool is_unsigned, llvm::Value* a, llvm::Value* by);
   llvm::Value* float_to_int(llvm::Value* value, DType to);
 
   llvm::IRBuilder<>& b_;
+  const Target& target_;
   bool has_fma_, has_half_conversions_;
 };
 

@@ -30,6 +30,7 @@ struct AxisWalk {
 };
 
 constexpr int64_t kMaxStride = 4;
+constexpr int64_t kWordBytes = 4;
 
 /// The stride of the one output axis in the index, if it has one.
 int64_t stride_of(const Affine& index, const ExprPool& pool, size_t outer) {
@@ -120,7 +121,92 @@ Stage padded_stage(ExprPool& pool, const ExprNode& load, const std::vector<AxisW
   return s;
 }
 
+/// The axis of the operand that `reduce_axis` walks by ones, alone or in multiples of whole words; -1 if there is none.
+int walked_axis(const ExprPool& pool, const std::vector<AxisWalk>& axes, int reduce_axis, Dim extent) {
+  int found = -1;
+  for (size_t j = 0; j < axes.size(); ++j) {
+    bool walks = false, whole_words = true;
+    for (const Affine::Term& t : axes[j].position.terms) {
+      const ExprNode& atom = pool.node(t.atom);
+      const bool own = atom.kind == ExprKind::kIndex && atom.axis == reduce_axis;
+      if (!own && uses_axis({const_cast<ExprPool*>(&pool), t.atom}, reduce_axis)) return -1;
+      if (own && (!t.coefficient.is_const(1) || found >= 0)) return -1;
+      walks |= own;
+      whole_words &= own || (t.coefficient.is_const() && t.coefficient.value() % kWordBytes == 0);
+    }
+    if (!walks) continue;
+    const bool alone = axes[j].position.terms.size() == 1 && axes[j].position.constant.is_const(0);
+    if (!alone && (!whole_words || !axes[j].position.constant.is_const(0) || extent.value() % kWordBytes != 0)) return -1;
+    found = static_cast<int>(j);
+  }
+  return found;
+}
+
+/// The operand's bytes with axis `last` innermost, `width` of it.
+Stage byte_stage(ExprPool& pool, const ExprNode& load, const std::vector<AxisWalk>& axes, const std::vector<Dim>& shape, size_t last, int64_t width) {
+  Stage s;
+  std::vector<Expr> index(axes.size());
+  Expr inside = pool.constant_int(DType::kBool, 1);
+  const auto add_axis = [&](size_t j, Dim extent) {
+    s.shape.push_back(extent);
+    Expr at = pool.constant_int(DType::kI64, 0);
+    if (!extent.is_const(1)) {
+      s.axes.push_back(extent);
+      at = pool.index(static_cast<int>(s.axes.size()) - 1);
+    }
+    index[j] = at + pool.dim(axes[j].lo);
+    if (load.guarded) inside = inside && index[j] >= pool.constant_int(DType::kI64, 0) && index[j] < pool.dim(shape[j]);
+    return at;
+  };
+  for (size_t j = 0; j < axes.size(); ++j)
+    if (j != last) add_axis(j, axes[j].positions);
+  const Expr filled = add_axis(last, width) < pool.dim(axes[last].positions);
+  const Expr zero = constant_expr(pool, load.dtype);
+  Expr value = pool.load_guarded(load.operand, load.dtype, index, inside && filled, load.guarded ? Expr{&pool, load.args.back()} : zero);
+  value = pool.cast(value, DType::kU8);
+  if (load.dtype == DType::kI8) {
+    const Expr flipped[] = {value, pool.constant_int(DType::kU8, 128)};
+    value = pool.op(ScalarOp::kXor, flipped);
+  }
+  if (!axes[last].positions.is_const(width)) value = ir::select(filled, value, pool.constant_int(DType::kU8, 0));
+  s.value = IndexAlgebra(pool, s.axes).simplify(value);
+  s.dtype = s.acc_dtype = DType::kU8;
+  return s;
+}
+
 }  // namespace
+
+std::optional<Padded> materialise_words(Lowering& lowering, int stage, Expr load, int reduce_axis) {
+  ExprPool& pool = *lowering.group.pool;
+  const Stage& s = lowering.stage(stage);
+  const ExprNode node = load.node();
+  const std::vector<Dim> shape = lowering.group.shape_of(node.operand), extents = s.all_axes();
+  IndexAlgebra algebra(pool, extents);
+  const auto axes = walks_of(algebra, pool, node, shape.size(), s.axes.size(), false);
+  if (!axes || (node.guarded && !guards_bounds(algebra, pool, node, shape))) return std::nullopt;
+  for (size_t axis = 0; node.guarded && axis < extents.size(); ++axis)
+    if (uses_axis({&pool, node.args.back()}, static_cast<int>(axis))) return std::nullopt;
+  const Dim extent = extents[static_cast<size_t>(reduce_axis)];
+  const int last = walked_axis(pool, *axes, reduce_axis, extent);
+  if (last < 0 || !(*axes)[static_cast<size_t>(last)].positions.is_const()) return std::nullopt;
+  const int64_t words = ((*axes)[static_cast<size_t>(last)].positions.value() + kWordBytes - 1) / kWordBytes;
+  Stage bytes = byte_stage(pool, node, *axes, shape, static_cast<size_t>(last), words * kWordBytes);
+  if (!ir::product(bytes.shape).is_valid()) return std::nullopt;
+  Stage view = bytes;
+  view.shape.back() = words;
+  view.dtype = view.acc_dtype = DType::kI32;
+  view.same_memory_as = static_cast<int>(lowering.group.stages.size());
+  std::vector<Expr> index;
+  for (size_t j = 0; j < axes->size(); ++j)
+    if (j != static_cast<size_t>(last)) index.push_back(algebra.expr((*axes)[j].position));
+  Affine word = (*axes)[static_cast<size_t>(last)].position;
+  for (Affine::Term& t : word.terms)
+    if (pool.node(t.atom).kind != ExprKind::kIndex || pool.node(t.atom).axis != reduce_axis) t.coefficient = t.coefficient.value() / kWordBytes;
+  index.push_back(algebra.expr(word));
+  lowering.group.stages.push_back(std::move(bytes));
+  lowering.group.stages.push_back(std::move(view));
+  return Padded{static_cast<int>(lowering.group.stages.size()) - 1, std::move(index)};
+}
 
 std::optional<Padded> materialise_padding(Lowering& lowering, int stage, Expr factor, int64_t slack, bool split_strides) {
   ExprPool& pool = *lowering.group.pool;

@@ -2,6 +2,7 @@
 
 #include "codegen/lower/pad.h"
 #include "codegen/schedule/contraction.h"
+#include "codegen/schedule/dot_product.h"
 
 namespace tenon::codegen {
 
@@ -20,7 +21,8 @@ namespace {
 Status factors(const Stage& s, Expr value, Contraction& c) {
   const ExprNode& root = value.node();
   if (s.is_arg() || s.combiner != ir::Combiner::kAdd) return error(Code::kUnsupported, "not a sum");
-  if (root.kind != ExprKind::kOp || root.op != ScalarOp::kMul) return error(Code::kUnsupported, "not a sum of products");
+  c.dot = root.kind == ExprKind::kOp && root.op == ScalarOp::kDot4;
+  if (!c.dot && (root.kind != ExprKind::kOp || root.op != ScalarOp::kMul)) return error(Code::kUnsupported, "not a sum of products");
   c.a = {value.pool, root.args[0]};
   c.b = {value.pool, root.args[1]};
   return {};
@@ -115,7 +117,8 @@ void flatten_groups(Contraction& c, bool keep_k) {
   std::vector<Dim> extents = c.axes;
   extents.insert(extents.end(), {c.m, c.n, c.k});
   IndexAlgebra algebra(pool, extents);
-  for (Expr* e : {&c.a, &c.b, &c.post}) {
+  for (Expr* e : {&c.a, &c.b, &c.post, &c.row_factor}) {
+    if (!e->valid()) continue;
     if (c.wide() && e == &c.b) {
       replacement[static_cast<size_t>(c.n_axes[0])] = pool.constant_int(DType::kI64, 0);
       replacement[static_cast<size_t>(c.n_axes[1])] = pool.index(c.n_axis);
@@ -243,7 +246,7 @@ Status set_b_batch(Contraction& c) {
   return {};
 }
 
-Result<Contraction> prepare(Lowering& lowering, int stage, Expr stage_value, int padded, const PackedForm* form) {
+Result<Contraction> prepare(Lowering& lowering, int stage, Expr stage_value, int padded, const PackedForm* form, Expr row_factor = {}) {
   const Stage& s = lowering.stage(stage);
   Contraction c;
   c.padded = padded;
@@ -254,7 +257,11 @@ Result<Contraction> prepare(Lowering& lowering, int stage, Expr stage_value, int
   const auto shape_of = [&](int operand) { return operand == kPackedOperand ? &form->shape : stored(operand); };
   Expr value = flatten_loads(stage_value, c.axes, shape_of);
   c.post = flatten_loads(s.post, c.axes, stored);
-  Expr* roots[] = {&value, &c.post};
+  std::vector<Expr*> roots = {&value, &c.post};
+  if (row_factor.valid()) {
+    c.row_factor = flatten_loads(row_factor, c.axes, stored);
+    roots.push_back(&c.row_factor);
+  }
   c.outer = static_cast<size_t>(merge_axes(*lowering.group.pool, roots, c.axes, static_cast<int>(s.axes.size())));
   TENON_RETURN_IF_ERROR(factors(s, value, c));
   TENON_RETURN_IF_ERROR(classify(c));
@@ -296,7 +303,7 @@ bool lies_along_k(const Lowering& lowering, const Stage& s, Expr b) {
 }
 
 /// B as panels. A padded image that A reads is stored once with its zeros.
-Result<Contraction> prepare_packed(Lowering& lowering, int stage) {
+Result<Contraction> prepare_packed(Lowering& lowering, int stage, Expr row_factor = {}) {
   const Stage s = lowering.stage(stage);
   Contraction probe;
   TENON_RETURN_IF_ERROR(factors(s, s.value, probe));
@@ -306,7 +313,10 @@ Result<Contraction> prepare_packed(Lowering& lowering, int stage) {
   if (uses_axis(a, last)) std::swap(a, b);
   const std::optional<PackedForm> form = packed_form(lowering, s, a, b);
   if (!form) return error(Code::kUnsupported, "B is not constant");
-  const auto product_of = [&](Expr x) { return x * packed_load(s, *form, b); };
+  const auto product_of = [&](Expr x) {
+    const Expr args[] = {x, packed_load(s, *form, b), constant_expr(*b.pool, b.dtype())};
+    return b.pool->op(s.value.node().op, std::span(args).first(s.value.node().args.size()));
+  };
   std::optional<Padded> padded = materialise_padding(lowering, stage, a, 0, false);
   std::optional<Result<Contraction>> found;
   if (padded) {
@@ -316,7 +326,7 @@ Result<Contraction> prepare_packed(Lowering& lowering, int stage) {
       padded.reset();
     }
   }
-  if (!padded) found = prepare(lowering, stage, product_of(a), -1, &*form);
+  if (!padded) found = prepare(lowering, stage, product_of(a), -1, &*form, row_factor);
   if (!found->ok()) return std::move(*found);
   Contraction c = std::move(**found);
   if (c.m.is_const(1) && lies_along_k(lowering, s, b))
@@ -346,6 +356,7 @@ Result<Contraction> prepare_here(Lowering& lowering, int stage) {
 
 std::string describe(const Contraction& c) {
   std::string text = fmt::format("contraction {}x{}", c.tile_rows, c.tile_lanes);
+  if (c.dot) text += " of bytes";
   if (c.packed()) text += " packed";
   return text + fmt::format(", blocks {}x{}", c.m_block, c.k_block);
 }
@@ -363,7 +374,14 @@ Status schedule_contraction(Lowering& lowering, int stage) {
   const Stage whole = lowering.stage(stage);
   const size_t stages = lowering.group.stages.size();
   if (const auto groups = divided_axis(whole)) split_axis(lowering.stage(stage), groups->first, groups->second);
-  Result<Contraction> prepared = prepare_packed(lowering, stage);
+  const Stage plain = lowering.stage(stage);
+  const std::optional<DotProduct> dot = rewrite_as_dot_product(lowering, stage);
+  Result<Contraction> prepared = prepare_packed(lowering, stage, dot ? dot->row_factor : Expr{});
+  if (!prepared.ok() && dot) {
+    lowering.group.stages.resize(stages);
+    lowering.stage(stage) = plain;
+    prepared = prepare_packed(lowering, stage);
+  }
   if (!prepared.ok()) {
     lowering.group.stages.resize(stages);
     prepared = prepare_here(lowering, stage);
@@ -374,9 +392,10 @@ Status schedule_contraction(Lowering& lowering, int stage) {
     return std::move(prepared).status();
   }
   const Contraction c = std::move(*prepared);
+  if (c.dot) TENON_RETURN_IF_ERROR(schedule_operands(lowering, *dot));
   for (int added : {c.packed_stage, c.padded})
     if (added >= 0) TENON_RETURN_IF_ERROR(schedule_map(lowering, std::span<const int>(&added, 1)));
-  const Expr reads[] = {c.a, c.b, c.post};
+  const Expr reads[] = {c.a, c.b, c.post, c.row_factor};
   KernelWriter writer(lowering, "contraction", reads, std::span<const int>(&stage, 1));
   const Dim batch = ir::product(extents_of(c, c.batch_axes));
   ContractionEmitter(c, writer, writer.output(stage)).emit();

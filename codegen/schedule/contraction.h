@@ -45,9 +45,12 @@ struct Contraction {
   bool b_contiguous = false;        // kHere: B's rows can be read in place
   int64_t direct_rows = 0;          // kHere: up to so many rows of A, packing does not pay
   bool fma = false;
+  bool dot = false;                 // of words of four bytes: see dot_product.h
+  ir::Expr row_factor;              // dot: times the sum of a row's bytes, it is taken from each sum; may be invalid
 
   ir::Dim n_tiles() const { return ir::ceil_div(n, tile_lanes); }
   bool is_k(int axis) const;
+  bool sums_rows() const { return row_factor.valid(); }
 };
 
 /// Extents of some of the axes.

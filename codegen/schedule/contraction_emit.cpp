@@ -203,6 +203,7 @@ void ContractionEmitter::pack_a(ValueId k0, ValueId k_count) {
 }
 
 ValueId ContractionEmitter::multiply_add(ValueId x, ValueId y, ValueId sum) {
+  if (c_.dot) return b_.op(ScalarOp::kDot4, {x, y, sum});
   if (c_.fma) return b_.op(ScalarOp::kFma, {x, y, sum});
   return b_.op(ScalarOp::kAdd, {sum, b_.op(ScalarOp::kMul, {x, y})});
 }
@@ -337,6 +338,13 @@ void ContractionEmitter::register_tile(const Tile& tile, ValueId k0, ValueId k_e
     }
     for (ValueId base : sum_base)
       for (size_t v = 0; v < vectors; ++v) inits.push_back(c_.one_k_block ? zero() : b_.load(sums_, b_.add(base, lane[v])));
+    // In lanes, though they are equal: a sum of a row is one more column, of ones.
+    ValueId ones = -1;
+    if (c_.sums_rows()) {
+      const auto word = [&](int64_t value) { return b_.constant_int(DType::kI32, value); };
+      ones = b_.op(ScalarOp::kOr, {b_.op(ScalarOp::kAnd, {b_.cast(first_lane, DType::kI32), word(0)}), word(0x01010101)});
+      inits.insert(inits.end(), count, zero());
+    }
     const std::vector<ValueId> result = over_k(0, k0, k_end, b_.i64(0), inits, [&](ValueId flat, std::span<const ValueId> carried) {
       std::vector<ValueId> b_elements, next;
       for (size_t v = 0; v < vectors; ++v) b_elements.push_back(b_value(flat, lane[v], inside[v]));
@@ -346,19 +354,30 @@ void ContractionEmitter::register_tile(const Tile& tile, ValueId k0, ValueId k_e
       }
       const ValueId along = c_.a_direct ? em_.emit(rows.along_k) : b_.sub(flat, k0);
       ValueId common = -1;
+      std::vector<ValueId> sums_of_rows;
       for (size_t i = 0; i < count; ++i) {
         if (i == 0 || rows.base[i] != rows.base[i - 1]) common = b_.add(rows.base[i], along);
         const ValueId a_element = b_.load(a_buffer, b_.add(common, b_.i64(rows.displacement[i])));
         for (size_t v = 0; v < vectors; ++v) next.push_back(multiply_add(a_element, b_elements[v], carried[i * vectors + v]));
+        if (ones >= 0) sums_of_rows.push_back(multiply_add(a_element, ones, carried[count * vectors + i]));
       }
+      next.insert(next.end(), sums_of_rows.begin(), sums_of_rows.end());
       return next;
     });
     for (size_t v = 0; v < vectors; ++v)
       em_.scoped([&] {
         em_.bind(c_.n_axis, b_.add(n0_, lane[v]));
         if (inside[v] < 0 && c_.post_in_registers) em_.hoist(c_.post);
+        ValueId factor = -1;
+        if (c_.sums_rows()) {
+          em_.set_mask(inside[v]);
+          factor = em_.emit(c_.row_factor);
+          em_.set_mask(-1);
+        }
         for (size_t i = 0; i < count; ++i) {
-          const ValueId sum = result[i * vectors + v], row = b_.add(tile.row, b_.i64(static_cast<int64_t>(i)));
+          ValueId sum = result[i * vectors + v];
+          if (factor >= 0) sum = b_.sub(sum, b_.mul(factor, result[count * vectors + i]));
+          const ValueId row = b_.add(tile.row, b_.i64(static_cast<int64_t>(i)));
           if (c_.post_in_registers) em_.scoped([&] { finish_row(row, lane[v], sum, inside[v]); });
           else b_.store(sums_, b_.add(sum_base[i], lane[v]), sum);
         }

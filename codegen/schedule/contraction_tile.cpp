@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <limits>
 
 #include "codegen/lower/flatten.h"
 #include "codegen/schedule/contraction.h"
@@ -27,8 +28,9 @@ double tile_cycles(int64_t rows, int64_t vectors) {
 }
 
 /// Rows of a tile as wide as `vectors` for which sums, a row of B and a broadcast element of A fit the registers.
-int64_t most_rows(const Target& target, int64_t vectors) {
-  return std::clamp<int64_t>((target.vector_registers - vectors - 1) / vectors, 1, kMaxTileRows);
+int64_t most_rows(const Contraction& c, const Target& target, int64_t vectors) {
+  const int64_t sums_of_row = c.sums_rows() ? 1 : 0;
+  return std::clamp<int64_t>((target.vector_registers - vectors - 1 - sums_of_row) / (vectors + sums_of_row), 1, kMaxTileRows);
 }
 
 /// Cycles a step of K of the whole product, about.
@@ -53,7 +55,7 @@ Dim matrices(const Contraction& c) { return ir::product(extents_of(c, c.batch_ax
 void choose_tile(Contraction& c, const Target& target) {
   double best = 0;
   for (int64_t vectors = kMaxVectors; vectors >= 1; --vectors) {
-    for (int64_t rows = most_rows(target, vectors); rows >= 1; --rows) {
+    for (int64_t rows = most_rows(c, target, vectors); rows >= 1; --rows) {
       const bool repeats = c.m.is_const() && rows > c.m.value();
       if (repeats) continue;
       const double cycles = product_cycles(c, rows, vectors) * (rows > 9 ? 1.05 : 1);
@@ -84,7 +86,7 @@ void choose_blocks(Contraction& c, const Target& target) {
     return rest;
   }());
   // A panel of B stays in the L2 cache while the rows of A pass, a tile's rows of A in the L1 cache.
-  const int64_t k_max = std::clamp<int64_t>(std::min(target.l2_bytes / 4 / (c.tile_lanes * bytes), target.l1_bytes * 3 / 4 / (c.tile_rows * bytes)), 64, 1024);
+  const int64_t k_max = c.sums_rows() ? std::numeric_limits<int32_t>::max() : std::clamp<int64_t>(std::min(target.l2_bytes / 4 / (c.tile_lanes * bytes), target.l1_bytes * 3 / 4 / (c.tile_rows * bytes)), 64, 1024);
   const Dim outermost = c.extents[static_cast<size_t>(c.k_axes[0])];
   const int64_t per_step = inner.is_const() ? std::max<int64_t>(inner.value(), 1) : 1;
   const int64_t step_max = std::max<int64_t>(1, k_max / per_step);

@@ -1,0 +1,194 @@
+#include "codegen/schedule/dot_product.h"
+
+#include <algorithm>
+
+#include "codegen/lower/pad.h"
+#include "codegen/schedule/contraction.h"
+
+namespace tenon::codegen {
+
+using ir::Dim;
+using ir::Expr;
+using ir::ExprKind;
+using ir::ExprNode;
+using ir::ExprPool;
+using ir::ScalarOp;
+
+namespace {
+
+constexpr int64_t kWordBytes = 4;
+
+/// cast(load) - zero, in i32.
+struct Shifted {
+  Expr load, zero;  // zero is invalid where nothing is subtracted
+};
+
+Expr argument(Expr e, size_t i) { return {e.pool, e.node().args[i]}; }
+
+bool is_byte(DType d) { return d == DType::kU8 || d == DType::kI8; }
+
+std::optional<Shifted> shifted(Expr factor) {
+  Shifted out;
+  if (factor.node().kind == ExprKind::kOp && factor.node().op == ScalarOp::kSub) {
+    out.zero = argument(factor, 1);
+    factor = argument(factor, 0);
+  }
+  if (factor.dtype() != DType::kI32 || factor.node().kind != ExprKind::kCast) return std::nullopt;
+  out.load = argument(factor, 0);
+  if (out.load.node().kind != ExprKind::kLoad || !is_byte(out.load.dtype())) return std::nullopt;
+  return out;
+}
+
+struct Range {
+  int64_t lo, hi;
+};
+
+/// Of an integer constant, or of elements of constant tensors.
+std::optional<Range> range_of(const Lowering& lowering, Expr e) {
+  while (e.node().kind == ExprKind::kCast) e = argument(e, 0);
+  const ExprNode& node = e.node();
+  if (node.kind == ExprKind::kConst && !is_float(node.dtype)) return Range{node.scalar.i, node.scalar.i};
+  if (node.kind != ExprKind::kLoad || node.guarded || static_cast<size_t>(node.operand) >= lowering.group.operands.size()) return std::nullopt;
+  const Tensor* tensor = ir::constant_of(lowering.group.operands[static_cast<size_t>(node.operand)].value);
+  if (tensor == nullptr || tensor->size() == 0) return std::nullopt;
+  const auto over = [&](const auto* elements) {
+    const auto [lo, hi] = std::minmax_element(elements, elements + tensor->size());
+    return Range{*lo, *hi};
+  };
+  switch (tensor->dtype()) {
+    case DType::kU8: return over(reinterpret_cast<const uint8_t*>(tensor->data()));
+    case DType::kI8: return over(reinterpret_cast<const int8_t*>(tensor->data()));
+    case DType::kI32: return over(reinterpret_cast<const int32_t*>(tensor->data()));
+    default: return std::nullopt;
+  }
+}
+
+bool uses_any(Expr e, size_t first, size_t last) {
+  for (size_t axis = first; axis < last; ++axis)
+    if (uses_axis(e, static_cast<int>(axis))) return true;
+  return false;
+}
+
+Expr i32(ExprPool& pool, int64_t value) { return pool.constant_int(DType::kI32, value); }
+
+/// w' and what is left of its zero point.
+struct SignedWeights {
+  Expr value, zero;  // zero: invalid when w' has none
+};
+
+std::optional<SignedWeights> signed_weights(const Lowering& lowering, const Shifted& w) {
+  ExprPool& pool = *lowering.group.pool;
+  const Expr value = pool.cast(w.load, DType::kI32);
+  const std::optional<Range> bytes = range_of(lowering, w.load), zeros = w.zero.valid() ? range_of(lowering, w.zero) : Range{0, 0};
+  if (bytes && zeros && bytes->lo - zeros->hi >= -128 && bytes->hi - zeros->lo <= 127)
+    return SignedWeights{w.zero.valid() ? value - w.zero : value, {}};
+  const int64_t shift = w.load.dtype() == DType::kU8 ? 128 : 0;
+  const Expr zero = w.zero.valid() ? w.zero - i32(pool, shift) : i32(pool, -shift);
+  return SignedWeights{shift == 0 ? value : value - i32(pool, shift), zero};
+}
+
+/// Four neighbours along `axis` of `value`, whose axis counts words then, as bytes of an i32; zeros beyond `extent`.
+Expr as_word(ExprPool& pool, Expr value, int axis, int64_t extent) {
+  Expr word;
+  for (int64_t byte = 0; byte < kWordBytes; ++byte) {
+    const Expr at = pool.index(axis) * pool.constant_int(DType::kI64, kWordBytes) + pool.constant_int(DType::kI64, byte);
+    const bool cut_off = extent % kWordBytes != 0;
+    const Expr inside = at < pool.constant_int(DType::kI64, extent);
+    Expr element = pool.copy(value, [&](const ExprNode& n, std::span<const Expr> args) -> Expr {
+      if (n.kind == ExprKind::kIndex && n.axis == axis) return at;
+      if (n.kind == ExprKind::kLoad && !n.guarded && cut_off) return pool.load_guarded(n.operand, n.dtype, args, inside, constant_expr(pool, n.dtype));
+      return {};
+    });
+    if (cut_off) element = ir::select(inside, element, i32(pool, 0));
+    const Expr low[] = {element, i32(pool, 255)};
+    const Expr placed[] = {pool.op(ScalarOp::kAnd, low), i32(pool, 8 * byte)};
+    const Expr both[] = {word.valid() ? word : i32(pool, 0), pool.op(ScalarOp::kShl, placed)};
+    word = byte == 0 ? both[1] : pool.op(ScalarOp::kOr, both);
+  }
+  return word;
+}
+
+/// Adds the stage that sums `value`, of constants, over the reduce axes; returns a load of it over the axes of `stage`.
+Expr add_column_sums(Lowering& lowering, int stage, Expr value, int& number) {
+  ExprPool& pool = *lowering.group.pool;
+  const Stage& s = lowering.stage(stage);
+  Stage sums;
+  std::vector<int> renamed(s.axes.size(), -1);
+  std::vector<Expr> index;
+  for (size_t axis = 0; axis < s.axes.size(); ++axis) {
+    if (!uses_axis(value, static_cast<int>(axis))) continue;
+    renamed[axis] = static_cast<int>(sums.axes.size());
+    sums.axes.push_back(s.axes[axis]);
+    index.push_back(pool.index(static_cast<int>(axis)));
+  }
+  const size_t kept = sums.axes.size();
+  sums.reduce_axes = s.reduce_axes;
+  sums.shape = sums.axes;
+  sums.dtype = sums.acc_dtype = DType::kI32;
+  sums.value = pool.copy(value, [&](const ExprNode& n, std::span<const Expr>) -> Expr {
+    if (n.kind != ExprKind::kIndex) return {};
+    const auto axis = static_cast<size_t>(n.axis);
+    return pool.index(axis < s.axes.size() ? renamed[axis] : static_cast<int>(kept + axis - s.axes.size()));
+  });
+  sums.post = pool.acc(0, DType::kI32);
+  number = static_cast<int>(lowering.group.stages.size());
+  lowering.group.stages.push_back(std::move(sums));
+  return pool.load(kStageOperand + number, DType::kI32, index);
+}
+
+}  // namespace
+
+std::optional<DotProduct> rewrite_as_dot_product(Lowering& lowering, int stage) {
+  ExprPool& pool = *lowering.group.pool;
+  const Stage s = lowering.stage(stage);
+  if (s.is_arg() || s.combiner != ir::Combiner::kAdd || s.acc_dtype != DType::kI32 || s.axes.empty()) return std::nullopt;
+  if (s.value.node().kind != ExprKind::kOp || s.value.node().op != ScalarOp::kMul) return std::nullopt;
+  Expr a = argument(s.value, 0), b = argument(s.value, 1);
+  if (reads_constants(lowering, a)) std::swap(a, b);
+  if (!reads_constants(lowering, b)) return std::nullopt;
+  const std::optional<Shifted> x = shifted(a), w = shifted(b);
+  if (!x || !w || w->load.node().guarded) return std::nullopt;
+  const size_t outer = s.axes.size(), all = outer + s.reduce_axes.size();
+  for (const Shifted* f : {&*x, &*w})
+    if (f->zero.valid() && uses_any(f->zero, outer, all)) return std::nullopt;
+
+  const size_t stages = lowering.group.stages.size();
+  const std::optional<SignedWeights> weights = signed_weights(lowering, *w);
+  for (size_t axis = all; weights && axis-- > outer;) {
+    const Dim extent = s.reduce_axes[axis - outer];
+    if (!extent.is_const() || extent.value() < kWordBytes) continue;
+    const std::optional<Padded> words = materialise_words(lowering, stage, x->load, static_cast<int>(axis));
+    if (!words) continue;
+    DotProduct dot{.row_factor = weights->zero, .words = words->stage};
+    // zx' sum w' - K zx' zw', where a padded x counts as zx.
+    Expr zero = x->zero;
+    if (x->load.dtype() == DType::kI8) zero = zero.valid() ? zero + i32(pool, 128) : i32(pool, 128);
+    Expr correction;
+    if (zero.valid()) {
+      const Expr centred = weights->zero.valid() ? weights->value - weights->zero : weights->value;
+      correction = zero * add_column_sums(lowering, stage, centred, dot.column_sums);
+    }
+    Stage& rewritten = lowering.stage(stage);
+    const Expr args[] = {pool.load(kStageOperand + words->stage, DType::kI32, words->index),
+                         as_word(pool, weights->value, static_cast<int>(axis), extent.value()), i32(pool, 0)};
+    rewritten.value = pool.op(ScalarOp::kDot4, args);
+    rewritten.reduce_axes[axis - outer] = (extent.value() + kWordBytes - 1) / kWordBytes;
+    if (correction.valid())
+      rewritten.post = pool.copy(s.post, [&](const ExprNode& n, std::span<const Expr>) -> Expr {
+        return n.kind == ExprKind::kAcc ? pool.acc(n.axis, n.dtype) - correction : Expr{};
+      });
+    return dot;
+  }
+  lowering.group.stages.resize(stages);
+  return std::nullopt;
+}
+
+Status schedule_operands(Lowering& lowering, const DotProduct& dot) {
+  const int bytes = lowering.stage(dot.words).same_memory_as;
+  TENON_RETURN_IF_ERROR(schedule_map(lowering, std::span<const int>(&bytes, 1)));
+  if (dot.column_sums < 0) return {};
+  const Status rows = schedule_rows(lowering, std::span<const int>(&dot.column_sums, 1));
+  return rows.code() == Code::kUnsupported ? schedule_window(lowering, dot.column_sums) : rows;
+}
+
+}  // namespace tenon::codegen

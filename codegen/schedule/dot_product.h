@@ -1,0 +1,28 @@
+#pragma once
+
+#include <optional>
+
+#include "codegen/schedule/schedule.h"
+
+namespace tenon::codegen {
+
+/// A product of quantised tensors as dot products of words of four bytes, sum of (x - zx)(w - zw) over K, where x are bytes that a
+/// kernel reads, w constant bytes, zx does not depend on K and zw on nothing but N:
+///
+///     sum x' w' - zw' sum x' - zx' sum w' + K zx' zw'
+///
+/// with x' unsigned (x, or x + 128) and w' signed (w - zw where that fits, else w or w - 128), zx' and zw' shifted alike; all modulo
+/// 2^32, so it is exact. This is how gemmlowp treats zero points ("Low-precision matrix multiplication", its documentation).
+struct DotProduct {
+  ir::Expr row_factor;     // zw' over the stage's axes; the sums of x' are multiplied by it. Invalid: 0
+  int words = -1;          // the stage that holds x'
+  int column_sums = -1;    // the stage that holds sum w'; -1: not needed
+};
+
+/// Rewrites `stage` to kDot4 of words along its last reduce axis that allows it, with the corrections in `post` (but for the sums of
+/// x'), and appends the stages that it reads. nullopt, and nothing changed, when it is no such product.
+std::optional<DotProduct> rewrite_as_dot_product(Lowering& lowering, int stage);
+/// Appends the kernels of the stages that it reads.
+Status schedule_operands(Lowering& lowering, const DotProduct& dot);
+
+}  // namespace tenon::codegen
