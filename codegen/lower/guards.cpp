@@ -1,5 +1,7 @@
 #include "codegen/lower/guards.h"
 
+#include <numeric>
+
 namespace tenon::codegen {
 
 using ir::ExprKind;
@@ -21,6 +23,19 @@ void collect(ExprPool& pool, int guard, std::vector<int>& out) {
   for (int a : n.args) collect(pool, a, out);
 }
 
+/// `a >= 0` divided by what all coefficients have in common.
+Affine tightened(Affine a) {
+  int64_t common = 0;
+  for (const Affine::Term& t : a.terms) {
+    if (!t.coefficient.is_const() || t.coefficient.value() == INT64_MIN) return a;
+    common = std::gcd(common, t.coefficient.value());
+  }
+  if (common < 2 || !a.constant.is_valid()) return a;
+  for (Affine::Term& t : a.terms) t.coefficient = t.coefficient.value() / common;
+  a.constant = ir::floor_div(a.constant, common);
+  return a;
+}
+
 }  // namespace
 
 std::optional<std::vector<int>> conjuncts(ExprPool& pool, int guard) {
@@ -38,10 +53,10 @@ std::optional<Affine> at_least_zero(IndexAlgebra& algebra, ExprPool& pool, int c
     return x;
   };
   switch (n.op) {
-    case ScalarOp::kGe: return algebra.add(a, b, -1);
-    case ScalarOp::kGt: return minus_one(algebra.add(a, b, -1));
-    case ScalarOp::kLe: return algebra.add(b, a, -1);
-    case ScalarOp::kLt: return minus_one(algebra.add(b, a, -1));
+    case ScalarOp::kGe: return tightened(algebra.add(a, b, -1));
+    case ScalarOp::kGt: return tightened(minus_one(algebra.add(a, b, -1)));
+    case ScalarOp::kLe: return tightened(algebra.add(b, a, -1));
+    case ScalarOp::kLt: return tightened(minus_one(algebra.add(b, a, -1)));
     default: return std::nullopt;
   }
 }
