@@ -74,6 +74,24 @@ bool plain_offset(const Contraction& c, Expr e) {
                      [&](const Affine::Term& t) { return e.pool->node(t.atom).kind == ExprKind::kIndex; });
 }
 
+/// Sets `rows` when rows of B along the innermost axis of N can be read in place, and those of all its axes cannot.
+void choose_rows(Contraction& c) {
+  if (c.wide() || c.n_axes.size() < 2) return;
+  const Dim columns = c.axes[static_cast<size_t>(c.n_axes.back())];
+  if (!columns.is_const() || columns.value() < c.lanes) return;
+  const ExprNode& load = c.b.node();
+  if (load.kind != ExprKind::kLoad || load.guarded || c.b.dtype() != c.acc_dtype) return;
+  IndexAlgebra algebra(*c.b.pool, c.axes);
+  for (const Affine::Term& t : algebra.affine({c.b.pool, load.args[0]}).terms) {
+    const ExprNode& atom = c.b.pool->node(t.atom);
+    if (atom.kind != ExprKind::kIndex || (atom.axis == c.n_axes.back() && !t.coefficient.is_const(1))) return;
+  }
+  c.b_mode = Contraction::B::kRows;
+  c.batch_axes.insert(c.batch_axes.end(), c.n_axes.begin(), c.n_axes.end() - 1);
+  c.n_axes.erase(c.n_axes.begin(), c.n_axes.end() - 1);
+  std::sort(c.batch_axes.begin(), c.batch_axes.end());
+}
+
 /// Replaces the M, N and K axes by one flat axis each, numbered after all others. Wide: B alone gets a flat N, which runs
 /// over image rows. `keep_k`: K's loops stay as they are.
 void flatten_groups(Contraction& c, bool keep_k) {
@@ -259,8 +277,11 @@ Result<Contraction> prepare(Lowering& lowering, int stage, Expr stage_value, int
   TENON_RETURN_IF_ERROR(factors(s, value, c));
   TENON_RETURN_IF_ERROR(classify(c));
   if (form != nullptr) c.b_mode = Contraction::B::kPacked;
-  else if (plain_offset(c, c.a)) choose_wide(c);
-  bool keep_k = c.wide();
+  else if (plain_offset(c, c.a)) {
+    choose_wide(c);
+    choose_rows(c);
+  }
+  bool keep_k = c.in_place();
   if (c.packed()) {
     // K's loops stay where A is read in place through them.
     Contraction kept = c;
@@ -273,7 +294,7 @@ Result<Contraction> prepare(Lowering& lowering, int stage, Expr stage_value, int
   if (c.k.is_const() && c.k.value() <= 2) return error(Code::kUnsupported, "{} products an element", c.k.value());
   if (!(c.m * c.n * c.k).is_valid()) return error(Code::kUnsupported, "extents overflow");
   c.fma = lowering.target.has_fma && (c.acc_dtype == DType::kF32 || c.acc_dtype == DType::kF64);
-  c.a_direct = c.wide() || (c.a.dtype() == c.acc_dtype && direct_load(c, c.a, c.k_axes, -1));
+  c.a_direct = c.in_place() || (c.a.dtype() == c.acc_dtype && direct_load(c, c.a, c.k_axes, -1));
   choose_tile(c, lowering.target);
   choose_blocks(c, lowering.target);
   c.b_contiguous = c.b_mode == Contraction::B::kHere && direct_load(c, c.b, c.k_axes, c.n_axis) && c.b.dtype() == c.acc_dtype;
