@@ -1,5 +1,6 @@
 #include "codegen/lower/guards.h"
 
+#include <algorithm>
 #include <numeric>
 
 namespace tenon::codegen {
@@ -36,6 +37,11 @@ Affine tightened(Affine a) {
   return a;
 }
 
+bool same(IndexAlgebra& algebra, const Affine& a, const Affine& b) {
+  const Affine d = algebra.add(a, b, -1);
+  return d.is_constant() && d.constant.is_const(0);
+}
+
 }  // namespace
 
 std::optional<std::vector<int>> conjuncts(ExprPool& pool, int guard) {
@@ -59,6 +65,33 @@ std::optional<Affine> at_least_zero(IndexAlgebra& algebra, ExprPool& pool, int c
     case ScalarOp::kLt: return tightened(minus_one(algebra.add(b, a, -1)));
     default: return std::nullopt;
   }
+}
+
+bool guards_bounds(IndexAlgebra& algebra, ExprPool& pool, const ExprNode& load, const std::vector<ir::Dim>& shape) {
+  const std::optional<std::vector<int>> guards = conjuncts(pool, load.args[load.args.size() - 2]);
+  if (!guards) return false;
+  std::vector<Affine> held;
+  for (int g : *guards) {
+    const std::optional<Affine> a = at_least_zero(algebra, pool, g);
+    if (!a) return false;
+    held.push_back(*a);
+  }
+  std::vector<char> explained(held.size(), 0);
+  for (size_t j = 0; j < shape.size(); ++j) {
+    const Affine index = algebra.affine({&pool, load.args[j]});
+    const IndexAlgebra::Range range = algebra.range(index);
+    Affine above = algebra.scale(index, -1);
+    above.constant = above.constant + shape[j] - 1;
+    bool below_held = algebra.non_negative(index), above_held = range.hi && ir::known_le(*range.hi, shape[j] - 1);
+    for (size_t h = 0; h < held.size(); ++h) {
+      const bool is_below = same(algebra, held[h], index), is_above = same(algebra, held[h], above);
+      below_held |= is_below;
+      above_held |= is_above;
+      if (is_below || is_above) explained[h] = 1;
+    }
+    if (!below_held || !above_held) return false;
+  }
+  return std::find(explained.begin(), explained.end(), 0) == explained.end();
 }
 
 }  // namespace tenon::codegen

@@ -37,6 +37,7 @@ Status lower_reduction(Lowering& lowering, int stage) {
     Status (*schedule)(Lowering&, int);
   };
   const Choice choices[] = {
+      {"winograd", schedule_winograd},
       {"contraction", schedule_contraction},
       {"row reduction", [](Lowering& l, int s) { return schedule_rows(l, std::span<const int>(&s, 1)); }},
       {"window", schedule_window},

@@ -377,6 +377,29 @@ std::vector<Dim> extents_of(const Contraction& c, const std::vector<int>& axes) 
   return out;
 }
 
+namespace {
+
+void emit_contraction(Lowering& lowering, const Contraction& c, int stage) {
+  const Expr reads[] = {c.a, c.b, c.post};
+  KernelWriter writer(lowering, "contraction", reads, std::span<const int>(&stage, 1));
+  const Dim batch = ir::product(extents_of(c, c.batch_axes));
+  ContractionEmitter(c, writer, writer.output(stage)).emit();
+  writer.finish(batch * ir::ceil_div(c.m, c.m_block) * c.n_tiles(), batch * c.m * c.n * c.k * 2);
+}
+
+}  // namespace
+
+Status schedule_panels(Lowering& lowering, int stage, const std::function<Result<int>(int64_t tile_lanes)>& panels) {
+  const Stage s = lowering.stage(stage);
+  const PackedForm form{{0}, {2}, {s.axes[0], s.reduce_axes[0], s.axes[2]}};
+  TENON_ASSIGN_OR_RETURN(Contraction c, prepare(lowering, stage, s.value, -1, &form));
+  TENON_ASSIGN_OR_RETURN(c.packed_stage, panels(c.tile_lanes));
+  const Expr at[] = {lowering.group.pool->constant_int(DType::kI64, 0)};
+  c.b = lowering.group.pool->load(kStageOperand + c.packed_stage, lowering.stage(c.packed_stage).dtype, at);
+  emit_contraction(lowering, c, stage);
+  return {};
+}
+
 Status schedule_contraction(Lowering& lowering, int stage) {
   if (lowering.gpu()) return error(Code::kUnsupported, "GPU: one element an invocation");
   const Stage whole = lowering.stage(stage);
@@ -395,11 +418,7 @@ Status schedule_contraction(Lowering& lowering, int stage) {
   const Contraction c = std::move(*prepared);
   for (int added : {c.packed_stage, c.padded})
     if (added >= 0) TENON_RETURN_IF_ERROR(schedule_map(lowering, std::span<const int>(&added, 1)));
-  const Expr reads[] = {c.a, c.b, c.post};
-  KernelWriter writer(lowering, "contraction", reads, std::span<const int>(&stage, 1));
-  const Dim batch = ir::product(extents_of(c, c.batch_axes));
-  ContractionEmitter(c, writer, writer.output(stage)).emit();
-  writer.finish(batch * ir::ceil_div(c.m, c.m_block) * c.n_tiles(), batch * c.m * c.n * c.k * 2);
+  emit_contraction(lowering, c, stage);
   lowering.out.implementation = describe(c);
   return {};
 }

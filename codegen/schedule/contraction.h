@@ -68,6 +68,10 @@ bool reads_constants(const Lowering& lowering, ir::Expr e);
 int add_packed_stage(Lowering& lowering, int stage, ir::Expr factor, std::span<const int> batch_axes,
                      std::span<const int> n_axes, int64_t tile_lanes);
 
+/// A stage [batch, M, N] that reduces K, whose factors are a load and one of kPackedOperand at [batch, K, N]. `panels` makes the
+/// stage [batch, tiles of N, K, tile_lanes] that holds the latter, and its kernel. Refuses as schedule_contraction does.
+Status schedule_panels(Lowering& lowering, int stage, const std::function<Result<int>(int64_t tile_lanes)>& panels);
+
 /// Writes the kernel: grid over batch, blocks of M and tiles of N.
 class ContractionEmitter {
  public:
