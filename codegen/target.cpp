@@ -47,6 +47,11 @@ Target aarch64() {
 }  // namespace
 
 Result<Target> cpu_target(std::string_view name, bool must_run) {
+  if (name.ends_with(kNoWinograd)) {
+    TENON_ASSIGN_OR_RETURN(Target t, cpu_target(name.substr(0, name.size() - kNoWinograd.size()), must_run));
+    t.winograd = false;
+    return t;
+  }
   Target t;
   if (name.empty() || name == "host") {
 #if defined(__aarch64__)

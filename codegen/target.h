@@ -21,6 +21,7 @@ struct Target {
   bool has_fma = false;
   bool has_dot4 = false;            // multiplies and adds bytes in 32-bit lanes (VNNI)
   int64_t l1_bytes = 32 << 10, l2_bytes = 1 << 20;
+  bool winograd = true;             // convolutions may be computed by fewer products that round more (schedule/winograd.h)
 
   // GPU
   int subgroup_size = 32;
@@ -30,8 +31,10 @@ struct Target {
   int lanes(int dtype_bits) const { return vector_bits / dtype_bits; }
 };
 
+inline constexpr std::string_view kNoWinograd = "-winograd";
+
 /// The host, or a named x86-64 level: "host", "x86-64-v2" (SSE4.2, 128 bit), "x86-64-v3" (AVX2 + FMA, 256 bit),
-/// "x86-64-v4" (AVX-512). kInvalidArgument names the choices; kUnsupported when the host cannot execute the level and
+/// "x86-64-v4" (AVX-512); kNoWinograd behind it forbids that. kInvalidArgument names the choices; kUnsupported when the host cannot execute the level and
 /// `must_run` is set.
 Result<Target> cpu_target(std::string_view name, bool must_run = true);
 

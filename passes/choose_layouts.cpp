@@ -75,8 +75,10 @@ class LayoutChoice {
     const auto channels = static_cast<double>(presumed(anchor.channels, 1));
     const double spatial = presumed_count(dims_of(out)) / channels;
     const double padded = std::ceil(channels / lanes) * lanes;
-    const double vectors = spatial * static_cast<double>(presumed(anchor.terms, 1)) * channels / (2 * lanes);
-    return whole(vectors * ((anchor.shared ? kPixelLanes : kPixelLanesDepthwise) - padded / channels));
+    const double terms = static_cast<double>(presumed(anchor.terms, 1)) / static_cast<double>(anchor.skipped);
+    const double vectors = spatial * terms * channels / (2 * lanes);
+    const double pixel_lanes = anchor.interleaved > 1 ? std::max(kPixelLanes, lanes / static_cast<double>(anchor.interleaved)) : kPixelLanes;
+    return whole(vectors * ((anchor.shared ? pixel_lanes : kPixelLanesDepthwise) - padded / channels));
   }
 
   static int64_t conversion(const Value* v) {

@@ -19,6 +19,8 @@ using ir::Value;
 
 namespace {
 
+constexpr int64_t kMaxStride = 64;
+
 /// Nodes of the pool below the roots.
 std::vector<char> reachable(const Body& body, std::initializer_list<ir::Expr> roots) {
   std::vector<char> seen(static_cast<size_t>(body.pool->size()), 0);
@@ -186,6 +188,19 @@ class BodyFlow {
     }
   }
 
+  /// Remainders decide which taps meet an image.
+  void find_strides(int root, int last, LayoutAnchor& found) const {
+    const std::vector<char> seen = reachable(body_, {ir::Expr{body_.pool.get(), root}});
+    for (size_t id = 0; id < seen.size(); ++id) {
+      const ExprNode& n = body_.pool->node(static_cast<int>(id));
+      if (!seen[id] || n.kind != ExprKind::kOp || n.op != ir::ScalarOp::kMod) continue;
+      const ExprNode& by = body_.pool->node(n.args[1]);
+      if (by.kind != ExprKind::kConst || by.scalar.i < 1 || by.scalar.i > kMaxStride || found.skipped > INT32_MAX) continue;
+      found.skipped *= by.scalar.i;
+      if (contains(output_axes(body_, n.args[0]), last)) found.interleaved = by.scalar.i;
+    }
+  }
+
   void find_anchor(const std::unordered_map<const Value*, const Value*>& outer) {
     const std::vector<int> factors = body_.value.node().args;
     for (int f : factors) mark_factor(f, Way::Kind::kUnclear);
@@ -206,6 +221,7 @@ class BodyFlow {
           if (contains(image, a) && indexes_plainly(factors[1 - w], a)) found.shared = false;
         }
       found.terms = ir::product(body_.reduce_axes);
+      find_strides(factors[1 - w], last, found);
       find_weights(factors[w], channels, found);
       for (Way& way : ways) way = {};
       mark_factor(factors[1 - w], Way::Kind::kFactor);

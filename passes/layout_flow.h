@@ -35,6 +35,8 @@ struct LayoutAnchor {
   ir::Dim channels = 1;    // extent of the weights' axes
   ir::Dim terms = 1;       // products in each sum
   bool shared = true;      // one scalar of the images serves several channels; not so in depthwise convolutions
+  int64_t skipped = 1;     // of so many products one counts, where a stride interleaves sums of different taps (transposed convolutions) …
+  int64_t interleaved = 1; // … and so many pixels along the innermost axis have different taps
   int weights = -1;        // the input that they are, where they are one constant, and the order with the channels innermost
   Order weights_order;
 };

@@ -12,6 +12,7 @@
 #include <fstream>
 #include <set>
 
+#include "codegen/target.h"
 #include "eval/model.h"
 #include "frontend/custom/library.h"
 #include "support/log.h"
@@ -53,6 +54,8 @@ CLI::Option* add_list(CLI::App& app, const std::string& name, std::vector<std::s
 
 void add_target(CLI::App& app, std::string& target) {
   app.add_option("--target", target, "CPU to compile for: host, x86-64-v2, x86-64-v3, x86-64-v4; to read the code, also aarch64")->type_name("CPU");
+  app.add_flag_callback("--no-winograd", [&target] { target = (target.empty() ? "host" : target).append(codegen::kNoWinograd); },
+                        "Compute convolutions as they are defined, not by fewer products that round more");
   app.add_flag_callback("--no-cache", [] { ::setenv("TENON_CACHE", "off", 1); }, "Compile every kernel anew, and keep none");
 }
 

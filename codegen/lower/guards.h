@@ -13,4 +13,7 @@ std::optional<std::vector<int>> conjuncts(ir::ExprPool& pool, int guard);
 /// A comparison of integers as `affine >= 0`.
 std::optional<Affine> at_least_zero(IndexAlgebra& algebra, ir::ExprPool& pool, int comparison);
 
+/// Whether the guard of a guarded load says nothing but that the indices are inside an operand of this shape.
+bool guards_bounds(IndexAlgebra& algebra, ir::ExprPool& pool, const ir::ExprNode& load, const std::vector<ir::Dim>& shape);
+
 }  // namespace tenon::codegen

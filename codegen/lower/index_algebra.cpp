@@ -71,7 +71,7 @@ Affine IndexAlgebra::atom(Expr e) {
   return {{{e.id, Dim(1)}}, Dim()};
 }
 
-/// c*D*(x / D) + c*(x % D) is c*x.
+/// c*D*(x / D) + c*(x % D) is c*x, and c*x - c*(x % D) is c*D*(x / D).
 Affine IndexAlgebra::recombine(Affine a) {
   for (size_t i = 0; i < a.terms.size(); ++i) {
     const ExprNode node = pool_.node(a.terms[i].atom);
@@ -80,6 +80,11 @@ Affine IndexAlgebra::recombine(Affine a) {
     const Affine d = affine({&pool_, node.args[1]});
     if (!d.is_constant()) continue;
     const Affine quotient = divide(x, d.constant, true);
+    const Dim* whole = x.terms.size() == 1 ? a.coefficient_of(x.terms[0].atom) : nullptr;
+    if (const Dim unit = a.terms[i].coefficient; whole != nullptr && ir::known_eq(*whole, unit * x.terms[0].coefficient * -1)) {
+      a.terms.erase(a.terms.begin() + static_cast<std::ptrdiff_t>(i));
+      return add(add(a, x, unit), quotient, unit * d.constant * -1);
+    }
     if (quotient.terms.size() != 1 || !quotient.terms[0].coefficient.is_const(1) || !quotient.constant.is_const(0)) continue;
     const Dim* c = a.coefficient_of(quotient.terms[0].atom);
     const Dim unit = a.terms[i].coefficient;

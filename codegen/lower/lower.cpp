@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "codegen/lower/index_algebra.h"
+#include "codegen/lower/phases.h"
 #include "codegen/schedule/attention.h"
 #include "codegen/schedule/schedule.h"
 
@@ -36,10 +37,12 @@ Status lower_reduction(Lowering& lowering, int stage) {
     Status (*schedule)(Lowering&, int);
   };
   const Choice choices[] = {
+      {"winograd", schedule_winograd},
       {"contraction", schedule_contraction},
       {"row reduction", [](Lowering& l, int s) { return schedule_rows(l, std::span<const int>(&s, 1)); }},
       {"window", schedule_window},
   };
+  split_phases(lowering, stage);
   Status last;
   for (const Choice& choice : choices) {
     last = choice.schedule(lowering, stage);

@@ -15,11 +15,6 @@ using ir::ScalarOp;
 
 namespace {
 
-bool same(IndexAlgebra& algebra, const Affine& a, const Affine& b) {
-  const Affine d = algebra.add(a, b, -1);
-  return d.is_constant() && d.constant.is_const(0);
-}
-
 /// One axis of the operand: its index counted from the lowest that occurs, and the stride with which an output axis walks it.
 /// A stride splits it into phase and position, index = stride * position + phase, so that positions lie side by side.
 struct AxisWalk {
@@ -43,34 +38,6 @@ int64_t stride_of(const Affine& index, const ExprPool& pool, size_t outer) {
     if (t.coefficient.is_const()) stride = t.coefficient.value();
   }
   return walking == 1 && stride > 1 && stride <= kMaxStride ? stride : 1;
-}
-
-/// Whether a guard says nothing but that the index is inside the operand.
-bool guards_bounds(IndexAlgebra& algebra, ExprPool& pool, const ExprNode& load, const std::vector<Dim>& shape) {
-  const std::optional<std::vector<int>> guards = conjuncts(pool, load.args[load.args.size() - 2]);
-  if (!guards) return false;
-  std::vector<Affine> held;
-  for (int g : *guards) {
-    const std::optional<Affine> a = at_least_zero(algebra, pool, g);
-    if (!a) return false;
-    held.push_back(*a);
-  }
-  std::vector<char> explained(held.size(), 0);
-  for (size_t j = 0; j < shape.size(); ++j) {
-    const Affine index = algebra.affine({&pool, load.args[j]});
-    const IndexAlgebra::Range range = algebra.range(index);
-    Affine above = algebra.scale(index, -1);
-    above.constant = above.constant + shape[j] - 1;
-    bool below_held = algebra.non_negative(index), above_held = range.hi && ir::known_le(*range.hi, shape[j] - 1);
-    for (size_t h = 0; h < held.size(); ++h) {
-      const bool is_below = same(algebra, held[h], index), is_above = same(algebra, held[h], above);
-      below_held |= is_below;
-      above_held |= is_above;
-      if (is_below || is_above) explained[h] = 1;
-    }
-    if (!below_held || !above_held) return false;
-  }
-  return std::find(explained.begin(), explained.end(), 0) == explained.end();
 }
 
 std::optional<std::vector<AxisWalk>> walks_of(IndexAlgebra& algebra, ExprPool& pool, const ExprNode& load, size_t rank, size_t outer,

@@ -76,6 +76,24 @@ bool plain_offset(const Contraction& c, Expr e) {
                      [&](const Affine::Term& t) { return e.pool->node(t.atom).kind == ExprKind::kIndex; });
 }
 
+/// Sets `rows` when rows of B along the innermost axis of N can be read in place, and those of all its axes cannot.
+void choose_rows(Contraction& c) {
+  if (c.wide() || c.n_axes.size() < 2) return;
+  const Dim columns = c.axes[static_cast<size_t>(c.n_axes.back())];
+  if (!columns.is_const() || columns.value() < c.lanes) return;
+  const ExprNode& load = c.b.node();
+  if (load.kind != ExprKind::kLoad || load.guarded || c.b.dtype() != c.acc_dtype) return;
+  IndexAlgebra algebra(*c.b.pool, c.axes);
+  for (const Affine::Term& t : algebra.affine({c.b.pool, load.args[0]}).terms) {
+    const ExprNode& atom = c.b.pool->node(t.atom);
+    if (atom.kind != ExprKind::kIndex || (atom.axis == c.n_axes.back() && !t.coefficient.is_const(1))) return;
+  }
+  c.b_mode = Contraction::B::kRows;
+  c.batch_axes.insert(c.batch_axes.end(), c.n_axes.begin(), c.n_axes.end() - 1);
+  c.n_axes.erase(c.n_axes.begin(), c.n_axes.end() - 1);
+  std::sort(c.batch_axes.begin(), c.batch_axes.end());
+}
+
 /// Replaces the M, N and K axes by one flat axis each, numbered after all others. Wide: B alone gets a flat N, which runs
 /// over image rows. `keep_k`: K's loops stay as they are.
 void flatten_groups(Contraction& c, bool keep_k) {
@@ -266,8 +284,11 @@ Result<Contraction> prepare(Lowering& lowering, int stage, Expr stage_value, int
   TENON_RETURN_IF_ERROR(factors(s, value, c));
   TENON_RETURN_IF_ERROR(classify(c));
   if (form != nullptr) c.b_mode = Contraction::B::kPacked;
-  else if (plain_offset(c, c.a)) choose_wide(c);
-  bool keep_k = c.wide();
+  else if (plain_offset(c, c.a)) {
+    choose_wide(c);
+    choose_rows(c);
+  }
+  bool keep_k = c.in_place();
   if (c.packed()) {
     // K's loops stay where A is read in place through them.
     Contraction kept = c;
@@ -280,7 +301,7 @@ Result<Contraction> prepare(Lowering& lowering, int stage, Expr stage_value, int
   if (c.k.is_const() && c.k.value() <= 2) return error(Code::kUnsupported, "{} products an element", c.k.value());
   if (!(c.m * c.n * c.k).is_valid()) return error(Code::kUnsupported, "extents overflow");
   c.fma = lowering.target.has_fma && (c.acc_dtype == DType::kF32 || c.acc_dtype == DType::kF64);
-  c.a_direct = c.wide() || (c.a.dtype() == c.acc_dtype && direct_load(c, c.a, c.k_axes, -1));
+  c.a_direct = c.in_place() || (c.a.dtype() == c.acc_dtype && direct_load(c, c.a, c.k_axes, -1));
   choose_tile(c, lowering.target);
   choose_blocks(c, lowering.target);
   c.b_contiguous = c.b_mode == Contraction::B::kHere && direct_load(c, c.b, c.k_axes, c.n_axis) && c.b.dtype() == c.acc_dtype;
@@ -369,6 +390,29 @@ std::vector<Dim> extents_of(const Contraction& c, const std::vector<int>& axes) 
   return out;
 }
 
+namespace {
+
+void emit_contraction(Lowering& lowering, const Contraction& c, int stage) {
+  const Expr reads[] = {c.a, c.b, c.post, c.row_factor};
+  KernelWriter writer(lowering, "contraction", reads, std::span<const int>(&stage, 1));
+  const Dim batch = ir::product(extents_of(c, c.batch_axes));
+  ContractionEmitter(c, writer, writer.output(stage)).emit();
+  writer.finish(batch * ir::ceil_div(c.m, c.m_block) * c.n_tiles(), batch * c.m * c.n * c.k * 2);
+}
+
+}  // namespace
+
+Status schedule_panels(Lowering& lowering, int stage, const std::function<Result<int>(int64_t tile_lanes)>& panels) {
+  const Stage s = lowering.stage(stage);
+  const PackedForm form{{0}, {2}, {s.axes[0], s.reduce_axes[0], s.axes[2]}};
+  TENON_ASSIGN_OR_RETURN(Contraction c, prepare(lowering, stage, s.value, -1, &form));
+  TENON_ASSIGN_OR_RETURN(c.packed_stage, panels(c.tile_lanes));
+  const Expr at[] = {lowering.group.pool->constant_int(DType::kI64, 0)};
+  c.b = lowering.group.pool->load(kStageOperand + c.packed_stage, lowering.stage(c.packed_stage).dtype, at);
+  emit_contraction(lowering, c, stage);
+  return {};
+}
+
 Status schedule_contraction(Lowering& lowering, int stage) {
   if (lowering.gpu()) return error(Code::kUnsupported, "GPU: one element an invocation");
   const Stage whole = lowering.stage(stage);
@@ -395,11 +439,7 @@ Status schedule_contraction(Lowering& lowering, int stage) {
   if (c.dot) TENON_RETURN_IF_ERROR(schedule_operands(lowering, *dot));
   for (int added : {c.packed_stage, c.padded})
     if (added >= 0) TENON_RETURN_IF_ERROR(schedule_map(lowering, std::span<const int>(&added, 1)));
-  const Expr reads[] = {c.a, c.b, c.post, c.row_factor};
-  KernelWriter writer(lowering, "contraction", reads, std::span<const int>(&stage, 1));
-  const Dim batch = ir::product(extents_of(c, c.batch_axes));
-  ContractionEmitter(c, writer, writer.output(stage)).emit();
-  writer.finish(batch * ir::ceil_div(c.m, c.m_block) * c.n_tiles(), batch * c.m * c.n * c.k * 2);
+  emit_contraction(lowering, c, stage);
   lowering.out.implementation = describe(c);
   return {};
 }

@@ -23,11 +23,13 @@ struct Contraction {
 
   /// How B is read. kPacked: from panels of K × tile_lanes that a kernel of their own makes, once when B is constant. kWide: N's
   /// two axes are a window's rows and columns over a padded image, whose rows are `pitch` apart; the flat N runs over whole
-  /// image rows, so that B is read in place, and the columns beyond the window's last are computed and dropped. kHere: in
+  /// image rows, so that B is read in place, and the columns beyond the window's last are computed and dropped. kRows: in
+  /// place, N being its innermost axis alone; the others are in the grid, with the batch. kHere: in
   /// place for few rows of A, else from a panel that each block of the grid packs for itself.
-  enum class B : uint8_t { kHere, kWide, kPacked } b_mode = B::kHere;
+  enum class B : uint8_t { kHere, kWide, kRows, kPacked } b_mode = B::kHere;
   bool packed() const { return b_mode == B::kPacked; }
   bool wide() const { return b_mode == B::kWide; }
+  bool in_place() const { return b_mode == B::kWide || b_mode == B::kRows; }
   ir::Dim pitch;
   int padded = -1;                  // the stage made for the padded image
   int packed_stage = -1;
@@ -68,6 +70,10 @@ bool reads_constants(const Lowering& lowering, ir::Expr e);
 /// zeros beyond N. Returns its number.
 int add_packed_stage(Lowering& lowering, int stage, ir::Expr factor, std::span<const int> batch_axes,
                      std::span<const int> n_axes, int64_t tile_lanes);
+
+/// A stage [batch, M, N] that reduces K, whose factors are a load and one of kPackedOperand at [batch, K, N]. `panels` makes the
+/// stage [batch, tiles of N, K, tile_lanes] that holds the latter, and its kernel. Refuses as schedule_contraction does.
+Status schedule_panels(Lowering& lowering, int stage, const std::function<Result<int>(int64_t tile_lanes)>& panels);
 
 /// Writes the kernel: grid over batch, blocks of M and tiles of N.
 class ContractionEmitter {

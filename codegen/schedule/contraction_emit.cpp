@@ -39,7 +39,7 @@ void ContractionEmitter::emit() {
 /// Whether B is read in place: known when M is constant or B cannot be, else decided by the kernel.
 void ContractionEmitter::choose_direct(const Body& body) {
   const bool decided = c_.b_mode != Contraction::B::kHere || c_.m.is_const() || c_.direct_rows == 0;
-  direct_ = c_.wide() || (c_.b_mode == Contraction::B::kHere && c_.m.is_const() && c_.m.value() <= c_.direct_rows);
+  direct_ = c_.in_place() || (c_.b_mode == Contraction::B::kHere && c_.m.is_const() && c_.m.value() <= c_.direct_rows);
   if (decided) {
     body();
     return;

@@ -97,7 +97,7 @@ void choose_blocks(Contraction& c, const Target& target) {
   } else {
     c.k_step = std::min<int64_t>(step_max, 256);
   }
-  if (c.wide()) c.one_k_block = true;
+  if (c.in_place()) c.one_k_block = true;
   c.k_block = c.k_step * per_step;
 
   const int64_t row_bytes = c.k_block * bytes;

@@ -72,6 +72,8 @@ ir::Expr row_major_position(ir::ExprPool& pool, std::span<const ir::Dim> extents
 Status schedule_map(Lowering& lowering, std::span<const int> stages);
 Status schedule_rows(Lowering& lowering, std::span<const int> stages);
 Status schedule_contraction(Lowering& lowering, int stage);
+/// A convolution of 3×3 taps by fewer products (winograd.h), where the target allows it and it is estimated to be faster.
+Status schedule_winograd(Lowering& lowering, int stage);
 /// The axis of a scan in order, the others in parallel.
 Status schedule_scan(Lowering& lowering, int stage);
 /// A loop over time (ONNX Scan): see recurrence.h. `lowering` has an empty group.
