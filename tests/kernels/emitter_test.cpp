@@ -121,12 +121,13 @@ class Generator {
                                           kLe,  kGt,  kGe,   kSelect, kIsNan, kIsInf, kSign,  kRecip};
     static constexpr ScalarOp kInt[] = {kNeg, kAbs,      kSign, kNot, kPopcount, kAdd,    kSub, kMul, kDiv, kRem,
                                         kMod, kFloorDiv, kMin,  kMax, kAnd,      kOr,     kXor, kShl, kShr, kEq,
-                                        kNe,  kLt,       kLe,   kGt,  kGe,       kSelect, kFma, kPow};
+                                        kNe,  kLt,       kLe,   kGt,  kGe,       kSelect, kFma, kPow, kDot4};
     static constexpr ScalarOp kLogic[] = {kNot, kAnd, kOr, kXor, kEq, kNe, kSelect};
     const DType d = any_dtype();
-    const ScalarOp o = is_float(d)         ? kFloat[pick(std::size(kFloat))]
+    ScalarOp o = is_float(d)         ? kFloat[pick(std::size(kFloat))]
                        : d == DType::kBool ? kLogic[pick(std::size(kLogic))]
                                            : kInt[pick(std::size(kInt))];
+    if (!ir::takes(o, d)) o = kFma;
     std::vector<ValueId> args;
     for (int i = 0; i < info(o).arity; ++i) args.push_back(value(o == kSelect && i == 0 ? DType::kBool : d));
     add(b_.op(o, args));

@@ -351,6 +351,34 @@ TEST(Lower, ConvolutionsOfConstantWeightsWithChannelsInLanes) {
   }
 }
 
+TEST(Lower, ProductsOfBytesAreDotProductsOfWords) {
+  using Ints = std::vector<int64_t>;
+  struct Kind {
+    DType x, w;
+    std::vector<Dim> image, weights;
+    int64_t groups;
+    bool zeros_vary;  // by output channel
+  };
+  // Channels that do and do not fill words, any signs, zero points that weights less them do and do not fit a byte, groups.
+  const Kind kinds[] = {{DType::kU8, DType::kI8, {1, 8, 9, 7}, {24, 8, 3, 3}, 1, false}, {DType::kU8, DType::kU8, {2, 6, 9, 7}, {70, 6, 3, 3}, 1, false},
+                        {DType::kI8, DType::kI8, {1, 21, 6, 5}, {18, 21, 1, 1}, 1, true}, {DType::kI8, DType::kU8, {1, 16, 6, 5}, {40, 8, 3, 2}, 2, true}};
+  for (const Kind& k : kinds)
+    for (const int64_t zero : {int64_t{0}, int64_t{77}}) {
+      Case c;
+      ir::Builder b(c.graph);
+      const auto constant = [&](DType dtype, std::vector<Dim> dims) {
+        return b.constant(random_tensor(*c.graph.add_input(c.graph.unique_name("w"), TensorType(dtype, std::move(dims))), c.instance, 99));
+      };
+      Value* zeros = k.zeros_vary ? constant(k.w, {k.weights[0]}) : k.w == DType::kU8 ? b.constant(Tensor::scalar<uint8_t>(static_cast<uint8_t>(zero)))
+                                                                                    : b.constant(Tensor::scalar<int8_t>(static_cast<int8_t>(zero)));
+      Value* image = c.stored(c.input(k.x, k.image), {0, 2, 3, 1});
+      Node* node = c.node("ConvInteger", {image, constant(k.w, k.weights), c.input(k.x, {}), zeros}, {{"pads", Ints{1, 1, 1, 1}}, {"group", k.groups}});
+      ir::set_storage_order(*node->output(), {0, 2, 3, 1});
+      SCOPED_TRACE(fmt::format("{} by {}, zero point {}", name(k.x), name(k.w), zero));
+      EXPECT_NE(c.check(node).find("of bytes"), std::string::npos);
+    }
+}
+
 /// Every value of the node in an order of its own.
 void shuffle_orders(Case& c, Node& node, std::mt19937& random) {
   const auto order = [&](const Value* v) {
