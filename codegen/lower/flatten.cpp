@@ -126,6 +126,14 @@ int merge_axes(ExprPool& pool, std::span<Expr*> roots, std::vector<Dim>& extents
   return barrier;
 }
 
+bool uses_any_axis(Expr e, size_t first, size_t last) {
+  for (size_t axis = first; axis < last; ++axis)
+    if (uses_axis(e, static_cast<int>(axis))) return true;
+  return false;
+}
+
+bool is_zero(const ExprNode& node) { return node.kind == ExprKind::kConst && node.scalar.f == 0 && node.scalar.i == 0; }
+
 int64_t evaluation_cost(Expr e) {
   int64_t cost = 0;
   visit(e, [&](int, const ExprNode& n) {

@@ -23,6 +23,11 @@ ir::Expr substitute(ir::Expr e, const std::unordered_map<int, ir::Expr>& replace
 
 /// Whether an expression depends on an axis.
 bool uses_axis(ir::Expr e, int axis);
+/// On one of the axes [first, last).
+bool uses_any_axis(ir::Expr e, size_t first, size_t last);
+
+/// The constant 0 of any dtype.
+bool is_zero(const ir::ExprNode& node);
 
 /// Cost of one evaluation in simple operations, about; loads and transcendental functions count more.
 int64_t evaluation_cost(ir::Expr e);

@@ -25,7 +25,6 @@ struct AxisWalk {
 };
 
 constexpr int64_t kMaxStride = 4;
-constexpr int64_t kWordBytes = 4;
 
 /// The stride of the one output axis in the index, if it has one.
 int64_t stride_of(const Affine& index, const ExprPool& pool, size_t outer) {
@@ -61,8 +60,6 @@ std::optional<std::vector<AxisWalk>> walks_of(IndexAlgebra& algebra, ExprPool& p
   return axes;
 }
 
-bool is_zero(const ExprNode& n) { return n.kind == ExprKind::kConst && n.scalar.f == 0 && n.scalar.i == 0; }
-
 /// The operand as the stage stores it: axes are the phases, then the positions.
 Stage padded_stage(ExprPool& pool, const ExprNode& load, const std::vector<AxisWalk>& axes, const std::vector<Dim>& shape,
                    DType dtype, int64_t slack) {
@@ -89,14 +86,14 @@ Stage padded_stage(ExprPool& pool, const ExprNode& load, const std::vector<AxisW
 }
 
 /// The axis of the operand that `reduce_axis` walks by ones, alone or in multiples of whole words; -1 if there is none.
-int walked_axis(const ExprPool& pool, const std::vector<AxisWalk>& axes, int reduce_axis, Dim extent) {
+int walked_axis(ExprPool& pool, const std::vector<AxisWalk>& axes, int reduce_axis, Dim extent) {
   int found = -1;
   for (size_t j = 0; j < axes.size(); ++j) {
     bool walks = false, whole_words = true;
     for (const Affine::Term& t : axes[j].position.terms) {
       const ExprNode& atom = pool.node(t.atom);
       const bool own = atom.kind == ExprKind::kIndex && atom.axis == reduce_axis;
-      if (!own && uses_axis({const_cast<ExprPool*>(&pool), t.atom}, reduce_axis)) return -1;
+      if (!own && uses_axis({&pool, t.atom}, reduce_axis)) return -1;
       if (own && (!t.coefficient.is_const(1) || found >= 0)) return -1;
       walks |= own;
       whole_words &= own || (t.coefficient.is_const() && t.coefficient.value() % kWordBytes == 0);
@@ -151,8 +148,7 @@ std::optional<Padded> materialise_words(Lowering& lowering, int stage, Expr load
   IndexAlgebra algebra(pool, extents);
   const auto axes = walks_of(algebra, pool, node, shape.size(), s.axes.size(), false);
   if (!axes || (node.guarded && !guards_bounds(algebra, pool, node, shape))) return std::nullopt;
-  for (size_t axis = 0; node.guarded && axis < extents.size(); ++axis)
-    if (uses_axis({&pool, node.args.back()}, static_cast<int>(axis))) return std::nullopt;
+  if (node.guarded && uses_any_axis({&pool, node.args.back()}, 0, extents.size())) return std::nullopt;
   const Dim extent = extents[static_cast<size_t>(reduce_axis)];
   const int last = walked_axis(pool, *axes, reduce_axis, extent);
   if (last < 0 || !(*axes)[static_cast<size_t>(last)].positions.is_const()) return std::nullopt;

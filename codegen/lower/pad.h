@@ -16,6 +16,7 @@ struct Padded {
 };
 std::optional<Padded> materialise_padding(Lowering& lowering, int stage, ir::Expr factor, int64_t slack, bool split_strides);
 
+inline constexpr int64_t kWordBytes = 4;
 /// The operand of a load of bytes, u8 or i8, as words of four: adds a map stage that stores bytes (i8 with 128 added, so that all are
 /// unsigned), the axis that `reduce_axis` walks innermost and filled up with zeros to whole words, beyond the bounds of the operand what
 /// the load has there; and a stage that is the same memory as i32. The index is of the latter, over the axes of `stage` with

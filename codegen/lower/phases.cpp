@@ -23,8 +23,6 @@ struct Phase {
   int64_t offset, stride;
 };
 
-bool is_zero(const ExprNode& n) { return n.kind == ExprKind::kConst && n.scalar.f == 0 && n.scalar.i == 0; }
-
 std::optional<Phase> phase_of(IndexAlgebra& algebra, ExprPool& pool, const Stage& s, int comparison) {
   const ExprNode n = pool.node(comparison);
   if (n.kind != ExprKind::kOp || n.op != ScalarOp::kEq || !is_zero(pool.node(n.args[1]))) return std::nullopt;
@@ -111,13 +109,8 @@ void split(Stage& s, const Phase& phase) {
 
 }  // namespace
 
-bool split_phases(Lowering& lowering, int stage) {
-  bool any = false;
-  while (const std::optional<Phase> phase = find_phase(lowering.stage(stage))) {
-    split(lowering.stage(stage), *phase);
-    any = true;
-  }
-  return any;
+void split_phases(Lowering& lowering, int stage) {
+  while (const std::optional<Phase> phase = find_phase(lowering.stage(stage))) split(lowering.stage(stage), *phase);
 }
 
 }  // namespace tenon::codegen

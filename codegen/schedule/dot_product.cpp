@@ -16,8 +16,6 @@ using ir::ScalarOp;
 
 namespace {
 
-constexpr int64_t kWordBytes = 4;
-
 /// cast(load) - zero, in i32.
 struct Shifted {
   Expr load, zero;  // zero is invalid where nothing is subtracted
@@ -61,12 +59,6 @@ std::optional<Range> range_of(const Lowering& lowering, Expr e) {
     case DType::kI32: return over(reinterpret_cast<const int32_t*>(tensor->data()));
     default: return std::nullopt;
   }
-}
-
-bool uses_any(Expr e, size_t first, size_t last) {
-  for (size_t axis = first; axis < last; ++axis)
-    if (uses_axis(e, static_cast<int>(axis))) return true;
-  return false;
 }
 
 Expr i32(ExprPool& pool, int64_t value) { return pool.constant_int(DType::kI32, value); }
@@ -150,7 +142,7 @@ std::optional<DotProduct> rewrite_as_dot_product(Lowering& lowering, int stage) 
   if (!x || !w || w->load.node().guarded) return std::nullopt;
   const size_t outer = s.axes.size(), all = outer + s.reduce_axes.size();
   for (const Shifted* f : {&*x, &*w})
-    if (f->zero.valid() && uses_any(f->zero, outer, all)) return std::nullopt;
+    if (f->zero.valid() && uses_any_axis(f->zero, outer, all)) return std::nullopt;
 
   const size_t stages = lowering.group.stages.size();
   const std::optional<SignedWeights> weights = signed_weights(lowering, *w);

@@ -88,9 +88,7 @@ std::vector<Expr> RowEmitter::streams(Expr value) const {
     const Tensor* constant = ir::constant_of(lowering_.group.operands[static_cast<size_t>(n.operand)].value);
     if (constant == nullptr || static_cast<int64_t>(constant->bytes()) <= lowering_.target.l2_bytes) return;
     const Expr load{value.pool, id};
-    bool of_row = false;
-    for (size_t axis = 0; axis < rows_.outer; ++axis) of_row |= uses_axis(load, static_cast<int>(axis));
-    if (of_row) found.push_back(load);
+    if (uses_any_axis(load, 0, rows_.outer)) found.push_back(load);
   });
   return found;
 }

@@ -40,18 +40,12 @@ std::optional<Walk> walk_of(const Stage& s, const Affine& index) {
   return walk;
 }
 
-bool uses_any(Expr e, int from, int to) {
-  for (int axis = from; axis < to; ++axis)
-    if (uses_axis(e, axis)) return true;
-  return false;
-}
-
 std::optional<WinogradConvolution> match(const Lowering& lowering, const Stage& s, Expr image, Expr weight) {
   ExprPool& pool = *s.value.pool;
   const ExprNode load = image.node();
   if (load.kind != ExprKind::kLoad || load.dtype != DType::kF32 || !reads_constants(lowering, weight))
     return std::nullopt;
-  const int outer = static_cast<int>(s.axes.size()), all = outer + 3;
+  const int outer = static_cast<int>(s.axes.size());
   IndexAlgebra algebra(pool, s.all_axes());
   WinogradConvolution c{.operand = load.operand, .image = lowering.group.shape_of(load.operand), .axes = s.all_axes()};
   const size_t rank = c.image.size();
@@ -69,12 +63,12 @@ std::optional<WinogradConvolution> match(const Lowering& lowering, const Stage& 
   const bool taps = c.k_axis >= outer && c.k_axis != c.tap_row_axis && c.k_axis != c.tap_column_axis &&
                     c.tap_row_axis != c.tap_column_axis;
   if (!taps || c.row_axis != outer - 3 || c.column_axis != outer - 2) return std::nullopt;
-  if (uses_axis(image, c.channel_axis) || !uses_axis(weight, c.channel_axis) || uses_any(weight, 0, outer - 1))
+  if (uses_axis(image, c.channel_axis) || !uses_axis(weight, c.channel_axis) || uses_any_axis(weight, 0, s.axes.size() - 1))
     return std::nullopt;
   for (int a = 0; a < c.row_axis; ++a) c.batch_axes.push_back(a);
   for (size_t j = 0; j + 3 < rank; ++j) {
     c.outer.push_back({&pool, load.args[j]});
-    if (uses_any(c.outer.back(), c.row_axis, all)) return std::nullopt;
+    if (uses_any_axis(c.outer.back(), static_cast<size_t>(c.row_axis), s.axes.size() + 3)) return std::nullopt;
   }
   const bool zeros =
       !load.guarded || (pool.node(load.args.back()).kind == ExprKind::kConst &&
