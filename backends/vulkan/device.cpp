@@ -136,6 +136,10 @@ Status Device::choose() {
     info_.float64 = features.core.features.shaderFloat64;
     info_.int16 = features.core.features.shaderInt16;
     info_.emit.workgroup_size = static_cast<int>(std::min<uint32_t>(64, p.limits.maxComputeWorkGroupInvocations));
+    info_.target.kind = codegen::Target::Kind::kGpu;
+    info_.target.has_fma = true;
+    info_.target.max_workgroup = static_cast<int>(p.limits.maxComputeWorkGroupInvocations);
+    info_.target.shared_bytes = p.limits.maxComputeSharedMemorySize;
     info_.emit.denorm_preserve_f32 = floats.shaderDenormPreserveFloat32;
     info_.emit.nan_preserve_f32 = floats.shaderSignedZeroInfNanPreserveFloat32;
   }
@@ -200,8 +204,7 @@ DeviceBuffer::~DeviceBuffer() {
   if (memory_ != VK_NULL_HANDLE) device_->vk_->vkFreeMemory(device_->device_, memory_, nullptr);
 }
 
-Result<std::unique_ptr<Pipeline>> Device::create_pipeline(std::span<const uint32_t> spirv, int num_bindings,
-                                                          int num_dims) const {
+Result<std::unique_ptr<Pipeline>> Device::create_pipeline(std::span<const uint32_t> spirv, int lanes) const {
   VkShaderModuleCreateInfo shader{VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO};
   shader.codeSize = spirv.size_bytes();
   shader.pCode = spirv.data();
@@ -209,8 +212,7 @@ Result<std::unique_ptr<Pipeline>> Device::create_pipeline(std::span<const uint32
   TENON_RETURN_IF_ERROR(check(vk_->vkCreateShaderModule(device_, &shader, nullptr, &module), "vkCreateShaderModule"));
   std::unique_ptr<Pipeline> made(new Pipeline());
   made->device_ = shared_from_this();
-  made->num_bindings = num_bindings;
-  made->num_dims = num_dims;
+  made->lanes = lanes;
   VkComputePipelineCreateInfo create{VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO};
   create.stage = {VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO, nullptr, 0, VK_SHADER_STAGE_COMPUTE_BIT, module,
                   "main", nullptr};
@@ -294,7 +296,7 @@ Status Stream::dispatch(const Pipeline& pipeline, std::span<const uint64_t> addr
   }
   d.vk_->vkCmdBindPipeline(commands_, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline.pipeline_);
   d.vk_->vkCmdPushConstants(commands_, d.layout_, VK_SHADER_STAGE_COMPUTE_BIT, 0, sizeof push, &push);
-  const int64_t size = d.info_.emit.workgroup_size, groups = (grid + size - 1) / size;
+  const int64_t size = pipeline.lanes > 1 ? 1 : d.info_.emit.workgroup_size, groups = (grid + size - 1) / size;
   constexpr int64_t kMaxGroups = 65535;  // the smallest maxComputeWorkGroupCount that Vulkan allows
   const int64_t columns = std::min(groups, kMaxGroups), rows = (groups + columns - 1) / columns;
   if (rows > kMaxGroups) return error(Code::kResourceExhausted, "a grid of {} is too large for one dispatch", grid);

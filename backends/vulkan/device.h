@@ -9,6 +9,7 @@
 
 #include "backends/vulkan/loader.h"
 #include "codegen/spirv/emit.h"
+#include "codegen/target.h"
 
 namespace tenon::backends::vulkan {
 
@@ -42,6 +43,7 @@ struct DeviceInfo {
   bool is_cpu = false;              // a software device
   bool float16 = false, float64 = false, int8 = false, int16 = false, storage8 = false, storage16 = false;
   codegen::spirv::EmitOptions emit; // what kernels for this device may use
+  codegen::Target target;           // what their schedules go by
 };
 
 /// One kernel as a pipeline. Owned by the device's user; the device must live as long.
@@ -50,7 +52,8 @@ class Pipeline {
   ~Pipeline();
   Pipeline(const Pipeline&) = delete;
   Pipeline& operator=(const Pipeline&) = delete;
-  int num_bindings = 0, num_dims = 0;
+  /// Invocations that execute one grid index together (kir::Kernel::lanes); 1: each executes one of its own.
+  int lanes = 1;
 
  private:
   friend class Device;
@@ -70,7 +73,7 @@ class Device : public std::enable_shared_from_this<Device> {
 
   const DeviceInfo& info() const { return info_; }
   Result<std::unique_ptr<DeviceBuffer>> allocate(size_t bytes) const;
-  Result<std::unique_ptr<Pipeline>> create_pipeline(std::span<const uint32_t> spirv, int num_bindings, int num_dims) const;
+  Result<std::unique_ptr<Pipeline>> create_pipeline(std::span<const uint32_t> spirv, int lanes = 1) const;
 
  private:
   friend class DeviceBuffer;

@@ -74,8 +74,7 @@ class Compiler {
  public:
   Compiler(VulkanExecutable& out, const Interrupt& interrupt) : out_(out) {
     options_.interrupt = interrupt;
-    options_.target.kind = codegen::Target::Kind::kGpu;
-    options_.target.has_fma = true;
+    options_.target = (*device())->info().target;
     options_.refuse = [this](const kir::Kernel& kernel) { return refused(kernel); };
   }
 
@@ -117,7 +116,7 @@ class Compiler {
   static Result<std::unique_ptr<vulkan::Pipeline>> compile(const kir::Kernel& kernel) {
     const vulkan::Device& gpu = **device();
     TENON_ASSIGN_OR_RETURN(const auto words, codegen::spirv::emit(kernel, gpu.info().emit));
-    return gpu.create_pipeline(words, kernel.num_bindings(), kernel.num_dims);
+    return gpu.create_pipeline(words, kernel.lanes);
   }
 
   std::optional<std::string> refused(const kir::Kernel& kernel) const {

@@ -63,7 +63,7 @@ TEST(VulkanDevice, SampleKernelsAgreeWithTheKernelIrInterpreter) {
     SCOPED_TRACE(sample.name);
     const auto words = codegen::spirv::emit(sample.kernel, (*device)->info().emit);
     ASSERT_TRUE(words.ok()) << words.status().to_string();
-    const auto pipeline = (*device)->create_pipeline(*words, 3, 1);
+    const auto pipeline = (*device)->create_pipeline(*words);
     ASSERT_TRUE(pipeline.ok()) << pipeline.status().to_string();
     std::vector<std::unique_ptr<DeviceBuffer>> buffers;
     std::vector<uint64_t> addresses;
@@ -108,7 +108,7 @@ TEST(VulkanDevice, AFailingCheckComesBackAsItsCode) {
   b.store(0, b.grid_index(), b.constant_int(DType::kI32, 3));
   const auto words = codegen::spirv::emit(kernel, (*device)->info().emit);
   ASSERT_TRUE(words.ok());
-  const auto pipeline = (*device)->create_pipeline(*words, 1, 0);
+  const auto pipeline = (*device)->create_pipeline(*words);
   const auto stream = Stream::create(*device);
   const auto out = (*device)->allocate(64);
   ASSERT_TRUE(pipeline.ok() && stream.ok() && out.ok());
