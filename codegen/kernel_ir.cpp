@@ -253,8 +253,6 @@ void KernelBuilder::check(ValueId condition, CheckCode code) {
   inst.operands = {condition};
 }
 
-void KernelBuilder::barrier() { append(InstKind::kBarrier); }
-
 std::vector<ValueId> KernelBuilder::loop(
     LoopKind kind, ValueId lo, ValueId hi, int64_t step, std::span<const ValueId> inits,
     const std::function<std::vector<ValueId>(ValueId iv, std::span<const ValueId> carried)>& body,

@@ -46,7 +46,6 @@ enum class InstKind : uint8_t {
   kFor,      // operands lo, hi, init…; region args iv, carried…; results the final carried values; step is `step`
   kIf,       // operand: bool condition (lanes may differ: then each side runs under its mask); regions then, else; results from their yields
   kCheck,    // operand: bool; where false the kernel fails with code `index` (see CheckCode) and goes on
-  kBarrier,  // all lanes of the workgroup (GPU); nothing on the CPU
 };
 
 /// What a kernel's non-zero return value says.
@@ -77,10 +76,11 @@ struct Inst {
   std::vector<Region> regions;
 };
 
+/// Where a buffer lies. A GPU has kLocal in the memory that a workgroup shares where that executes a grid index.
 enum class BufferSpace : uint8_t {
   kBinding,  // memory passed by the caller
   kLocal,    // private to a grid index: `count` elements, uninitialised
-  kShared,   // private to a workgroup (GPU); on the CPU as kLocal
+  kLane,     // private to a lane: `count` elements for each iteration of the loops in lanes, which run over [0, lanes) then
 };
 
 struct BufferInfo {
@@ -88,7 +88,7 @@ struct BufferInfo {
   DType dtype = DType::kInvalid;     // storage dtype; not packed, not string
   BufferSpace space = BufferSpace::kBinding;
   bool written = false;
-  int64_t count = 0;                 // kLocal, kShared
+  int64_t count = 0;                 // kLocal, kLane
 };
 
 struct ValueInfo {
@@ -104,7 +104,9 @@ struct Kernel {
   /// one before is done, on all threads. A range on one thread takes the indices of every other round backwards: what
   /// they read last is what the next round reads first, while it is still in the cache.
   int64_t round = 0;
-  int lanes = 1;                     // GPU workgroup size wanted when the body uses kShared or kBarrier; else 1
+  /// Not 1: invocations of a GPU that execute a grid index together. They share the iterations of its vector loops (the outermost ones:
+  /// the loops in lanes) and execute all else alike, and each sees what all wrote before a loop in lanes began. A power of two.
+  int lanes = 1;
   std::vector<ValueInfo> values;
   Region body;
 
@@ -136,7 +138,6 @@ class KernelBuilder {
   void store_masked(int buffer, ValueId offset, ValueId value, ValueId mask);
   void prefetch(int buffer, ValueId offset);
   void check(ValueId condition, CheckCode code);
-  void barrier();
   // i64 shorthands
   ValueId add(ValueId a, ValueId b) { return op(ScalarOp::kAdd, {a, b}); }
   ValueId sub(ValueId a, ValueId b) { return op(ScalarOp::kSub, {a, b}); }

@@ -20,8 +20,9 @@ class Interpreter {
     locals_.resize(k_.buffers.size());
     for (size_t b = views_.size(); b < k_.buffers.size(); ++b) {
       const BufferInfo& info = k_.buffers[b];
-      locals_[b].resize(static_cast<size_t>(info.count * bits(info.dtype) / 8));
-      views_.push_back({locals_[b].data(), info.count});
+      const int64_t count = info.count * (info.space == BufferSpace::kLane ? k_.lanes : 1);
+      locals_[b].resize(static_cast<size_t>(count * bits(info.dtype) / 8));
+      views_.push_back({locals_[b].data(), count});
     }
   }
 
@@ -76,17 +77,23 @@ class Interpreter {
         if (!at(i.operands[0]).i && failed_.ok())
           failed_ = error(Code::kOutOfRange, "kernel '{}' failed its check, code {}", k_.name, i.index);
         return {};
-      case InstKind::kBarrier:
-        return {};
     }
     return {};
   }
 
-  Status bounds(const Inst& i, int64_t offset) const {
+  /// The access's place in its buffer, which a lane has a part of where it is kLane.
+  Result<int64_t> place(const Inst& i) {
     const BufferView& view = views_[static_cast<size_t>(i.index)];
-    if (offset >= 0 && offset < view.size) return {};
+    const BufferInfo& info = k_.buffers[static_cast<size_t>(i.index)];
+    int64_t offset = at(i.operands[0]).i, size = view.size;
+    if (info.space == BufferSpace::kLane) {
+      if (lane_ < 0 || lane_ >= k_.lanes) return error(Code::kInternal, "kernel '{}' has no lane {}", k_.name, lane_);
+      size = info.count;
+      if (offset >= 0 && offset < size) return lane_ * info.count + offset;
+    }
+    if (offset >= 0 && offset < size) return offset;
     return error(Code::kInternal, "kernel '{}' accesses element {} of buffer '{}' of {} elements", k_.name, offset,
-                 k_.buffers[static_cast<size_t>(i.index)].name, view.size);
+                 info.name, size);
   }
 
   Status load(const Inst& i) {
@@ -94,8 +101,7 @@ class Interpreter {
       at(i.results[0]) = at(i.operands[2]);
       return {};
     }
-    const int64_t offset = at(i.operands[0]).i;
-    TENON_RETURN_IF_ERROR(bounds(i, offset));
+    TENON_ASSIGN_OR_RETURN(const int64_t offset, place(i));
     const size_t b = static_cast<size_t>(i.index);
     at(i.results[0]) = ir::load_scalar(views_[b].data, k_.buffers[b].dtype, offset);
     return {};
@@ -103,8 +109,7 @@ class Interpreter {
 
   Status store(const Inst& i) {
     if (i.operands.size() == 3 && !at(i.operands[2]).i) return {};
-    const int64_t offset = at(i.operands[0]).i;
-    TENON_RETURN_IF_ERROR(bounds(i, offset));
+    TENON_ASSIGN_OR_RETURN(const int64_t offset, place(i));
     const size_t b = static_cast<size_t>(i.index);
     ir::store_scalar(views_[b].data, k_.buffers[b].dtype, offset, at(i.operands[1]));
     return {};
@@ -113,10 +118,12 @@ class Interpreter {
   Status loop(const Inst& i) {
     const Region& r = i.regions[0];
     const int64_t hi = at(i.operands[1]).i;
+    const bool in_lanes = i.loop == LoopKind::kVector && lane_ < 0;
     std::vector<Scalar> carried;
     for (size_t c = 2; c < i.operands.size(); ++c) carried.push_back(at(i.operands[c]));
     for (int64_t iv = at(i.operands[0]).i; iv < hi;) {
       at(r.args[0]).i = iv;
+      if (in_lanes) lane_ = iv;
       for (size_t c = 0; c < carried.size(); ++c) at(r.args[c + 1]) = carried[c];
       TENON_RETURN_IF_ERROR(region(r));
       for (size_t c = 0; c < carried.size(); ++c) carried[c] = at(r.yields[c]);
@@ -124,11 +131,13 @@ class Interpreter {
       if (!next) break;
       iv = *next;
     }
+    if (in_lanes) lane_ = -1;
     for (size_t c = 0; c < carried.size(); ++c) at(i.results[c]) = carried[c];
     return {};
   }
 
   const Kernel& k_;
+  int64_t lane_ = -1;  // iteration of the outermost vector loop
   std::span<const int64_t> dims_;
   std::vector<Scalar> values_;
   std::vector<BufferView> views_;

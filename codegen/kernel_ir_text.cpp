@@ -10,7 +10,7 @@ namespace tenon::kir {
 namespace {
 
 constexpr std::string_view kLoopNames[] = {"serial", "unroll", "vector"};
-constexpr std::string_view kSpaceNames[] = {"binding", "local", "shared"};
+constexpr std::string_view kSpaceNames[] = {"binding", "local", "lane"};
 constexpr std::pair<std::string_view, Combiner> kCombiners[] = {
     {"add", Combiner::kAdd}, {"mul", Combiner::kMul}, {"min", Combiner::kMin},
     {"max", Combiner::kMax}, {"and", Combiner::kAnd}, {"or", Combiner::kOr},
@@ -119,9 +119,6 @@ class Printer {
         break;
       case InstKind::kCheck:
         body = fmt::format("check {}, {}", use(i.operands[0]), i.index);
-        break;
-      case InstKind::kBarrier:
-        body = "barrier";
         break;
       case InstKind::kFor:
         return loop(i, indent);
@@ -313,7 +310,7 @@ class Parser {
     else if (space == kSpaceNames[1])
       b.space = BufferSpace::kLocal;
     else if (space == kSpaceNames[2])
-      b.space = BufferSpace::kShared;
+      b.space = BufferSpace::kLane;
     else
       return fail("expected a buffer or the body, not '{}'", space);
     TENON_ASSIGN_OR_RETURN(b.dtype, dtype());
@@ -388,10 +385,6 @@ class Parser {
       i.kind = InstKind::kCheck;
       TENON_RETURN_IF_ERROR(values(i.operands, 1));
       TENON_ASSIGN_OR_RETURN(i.index, small_integer());
-      return {};
-    }
-    if (keyword == "barrier") {
-      i.kind = InstKind::kBarrier;
       return {};
     }
     const auto op = ir::scalar_op_from_name(keyword);

@@ -39,7 +39,7 @@ class Verifier {
     for (const ValueInfo& v : k_.values)
       if (!is_value_dtype(v.dtype)) return fail("value of dtype {}", name(v.dtype));
     TENON_RETURN_IF_ERROR(buffers());
-    if (k_.lanes < 1 || k_.lanes > 1024) return fail("{} lanes", k_.lanes);
+    if (k_.lanes < 1 || k_.lanes > 1024 || (k_.lanes & (k_.lanes - 1)) != 0) return fail("{} lanes", k_.lanes);
     if (k_.round < 0) return fail("rounds of {}", k_.round);
     if (k_.num_dims < 0) return fail("{} dims", k_.num_dims);
     if (k_.body.args.size() != 1 || !k_.body.yields.empty())
@@ -66,6 +66,7 @@ class Verifier {
         continue;
       }
       seen_local = true;
+      if (b.space == BufferSpace::kLane && k_.lanes == 1) return fail("buffer '{}' of lanes that are not there", b.name);
       if (b.count < 1 || b.count > kMaxLocalBytes) return fail("local buffer '{}' of {} elements", b.name, b.count);
       local_bytes += b.count * bits(b.dtype) / 8;
     }
@@ -156,8 +157,6 @@ class Verifier {
         TENON_RETURN_IF_ERROR(arity(i, 1, 0));
         if (i.index <= 0) return fail("check code {}", i.index);
         return want(i.operands[0], DType::kBool);
-      case InstKind::kBarrier:
-        return arity(i, 0, 0);
     }
     return fail("unknown instruction kind");
   }
@@ -182,6 +181,7 @@ class Verifier {
     if (i.index < 0 || static_cast<size_t>(i.index) >= k_.buffers.size()) return fail("no buffer {}", i.index);
     const BufferInfo& buffer = k_.buffers[static_cast<size_t>(i.index)];
     TENON_RETURN_IF_ERROR(want(i.operands[0], DType::kI64));
+    if (buffer.space == BufferSpace::kLane && !in_lanes_) return fail("buffer '{}' outside of the lanes", buffer.name);
     if (load) {
       TENON_RETURN_IF_ERROR(want(i.results[0], buffer.dtype));
       if (masked) TENON_RETURN_IF_ERROR(want(i.operands[1], DType::kBool));
@@ -214,7 +214,10 @@ class Verifier {
       TENON_RETURN_IF_ERROR(want(i.results[c], dtype));
     }
     if (i.loop == LoopKind::kUnroll) TENON_RETURN_IF_ERROR(unrollable(i));
+    const bool outside = !in_lanes_;
+    in_lanes_ = in_lanes_ || i.loop == LoopKind::kVector;
     TENON_RETURN_IF_ERROR(region(r, depth + 1));
+    if (outside) in_lanes_ = false;
     for (size_t c = 0; c < carried; ++c) TENON_RETURN_IF_ERROR(want(r.yields[c], k_.dtype(i.operands[c + 2])));
     for (size_t s = mark; s < scope_.size(); ++s) {
       defined_[static_cast<size_t>(scope_[s])] = false;
@@ -282,6 +285,7 @@ class Verifier {
     bool count(ValueId v) const { return static_cast<size_t>(v) < bits.size() && bits[static_cast<size_t>(v)]; }
   } retired_;
   int at_ = 0;
+  bool in_lanes_ = false;
 };
 
 }  // namespace

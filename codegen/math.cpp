@@ -167,9 +167,6 @@ class Expander {
       case InstKind::kCheck:
         b_.check(o[0], static_cast<CheckCode>(i.index));
         return;
-      case InstKind::kBarrier:
-        b_.barrier();
-        return;
       case InstKind::kFor: {
         const Region& r = i.regions[0];
         const auto results = b_.loop(

@@ -27,6 +27,7 @@ struct Target {
   int subgroup_size = 32;
   int max_workgroup = 1024;
   int64_t shared_bytes = 32 << 10;
+  int lane_sums = 64;               // of a contraction that an invocation holds in registers
 
   int lanes(int dtype_bits) const { return vector_bits / dtype_bits; }
 };

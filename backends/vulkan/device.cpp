@@ -139,7 +139,8 @@ Status Device::choose() {
     info_.target.kind = codegen::Target::Kind::kGpu;
     info_.target.has_fma = true;
     info_.target.max_workgroup = static_cast<int>(p.limits.maxComputeWorkGroupInvocations);
-    info_.target.shared_bytes = p.limits.maxComputeSharedMemorySize;
+    info_.target.shared_bytes = info_.emit.shared_bytes = p.limits.maxComputeSharedMemorySize;
+    info_.target.lane_sums = info_.is_cpu ? 16 : 64;
     info_.emit.denorm_preserve_f32 = floats.shaderDenormPreserveFloat32;
     info_.emit.nan_preserve_f32 = floats.shaderSignedZeroInfNanPreserveFloat32;
   }

@@ -151,8 +151,6 @@ void KernelEmitter::inst(const Inst& i) {
       return uniform(i.operands[0]) ? branch(i) : masked_branch(i);
     case InstKind::kCheck:
       return check(i);
-    case InstKind::kBarrier:
-      return;
   }
 }
 
@@ -479,6 +477,7 @@ void KernelEmitter::vector_loop(const Inst& i) {
 }
 
 Status emit_kernel(const kir::Kernel& kernel, const Target& target, const std::string& name, llvm::Module& module) {
+  if (kernel.lanes != 1) return error(Code::kUnsupported, "kernel {} is for {} lanes of a GPU", kernel.name, kernel.lanes);
   return KernelEmitter(kernel, target, module).run(name);
 }
 

@@ -3,6 +3,7 @@
 #include "codegen/lower/pad.h"
 #include "codegen/schedule/contraction.h"
 #include "codegen/schedule/dot_product.h"
+#include "codegen/schedule/tiled_contraction.h"
 
 namespace tenon::codegen {
 
@@ -413,10 +414,34 @@ Status schedule_panels(Lowering& lowering, int stage, const std::function<Result
   return {};
 }
 
+Result<Contraction> classify_contraction(Lowering& lowering, int stage) {
+  const Stage& s = lowering.stage(stage);
+  Contraction c;
+  c.axes = s.all_axes();
+  c.acc_dtype = s.acc_dtype;
+  Expr value = flatten_loads(s.value, c.axes, shapes(lowering));
+  c.post = flatten_loads(s.post, c.axes, shapes(lowering));
+  Expr* roots[] = {&value, &c.post};
+  c.outer = static_cast<size_t>(merge_axes(*lowering.group.pool, roots, c.axes, static_cast<int>(s.axes.size())));
+  TENON_RETURN_IF_ERROR(factors(s, value, c));
+  TENON_RETURN_IF_ERROR(classify(c));
+  flatten_groups(c, false);
+  if (c.m.is_const() && c.m.value() <= 1) return error(Code::kUnsupported, "one row");
+  if (c.k.is_const() && c.k.value() <= 2) return error(Code::kUnsupported, "{} products an element", c.k.value());
+  if (!(c.m * c.n * c.k).is_valid()) return error(Code::kUnsupported, "extents overflow");
+  c.fma = lowering.target.has_fma && (c.acc_dtype == DType::kF32 || c.acc_dtype == DType::kF64);
+  return c;
+}
+
 Status schedule_contraction(Lowering& lowering, int stage) {
-  if (lowering.gpu()) return error(Code::kUnsupported, "GPU: one element an invocation");
   const Stage whole = lowering.stage(stage);
   const size_t stages = lowering.group.stages.size();
+  if (lowering.gpu()) {
+    if (const auto groups = divided_axis(whole)) split_axis(lowering.stage(stage), groups->first, groups->second);
+    const Status tiled = schedule_tiled_contraction(lowering, stage);
+    if (!tiled.ok()) lowering.stage(stage) = whole;
+    return tiled;
+  }
   if (const auto groups = divided_axis(whole)) split_axis(lowering.stage(stage), groups->first, groups->second);
   const Stage plain = lowering.stage(stage);
   const std::optional<DotProduct> dot = rewrite_as_dot_product(lowering, stage);

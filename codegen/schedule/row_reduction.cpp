@@ -19,7 +19,8 @@ namespace {
 constexpr int64_t kRowBlock = 8192;          // elements of one grid index
 constexpr int64_t kRowBufferBytes = 16 << 10;
 constexpr size_t kMaxRowBuffers = 4;
-constexpr int64_t kShortRow = 8;
+constexpr int64_t kShortRow = 8, kShortRowOfWorkgroup = 32;
+constexpr int64_t kMaxRowLanes = 256, kRowLanes = 128;  // of a workgroup; where the row's length is not known
 constexpr int64_t kWorthKeeping = 12;        // cost from which a value is kept rather than computed again
 constexpr int kVectorsOfRows = 4;            // vectors in flight where each lane has a row
 
@@ -288,7 +289,8 @@ class BufferChooser {
 Status choose_lanes(Lowering& lowering, size_t stages, Rows& rows) {
   const Dim innermost = rows.axes.back();
   const bool in_order = contiguous(rows, lowering);
-  const bool short_runs = rows.outer > 0 && innermost.is_const() && innermost.value() < kShortRow;
+  const int64_t enough = lowering.gpu() ? kShortRowOfWorkgroup : kShortRow;
+  const bool short_runs = rows.outer > 0 && innermost.is_const() && innermost.value() < enough;
   if (in_order && !short_runs) return {};
   const Status why = short_runs ? error(Code::kUnsupported, "runs of {} elements", innermost.value())
                                 : error(Code::kUnsupported, "rows are not contiguous in memory");
@@ -412,6 +414,22 @@ int rows_at_once(const Lowering& lowering, const Rows& rows) {
   return width;
 }
 
+/// On a GPU, a workgroup for each row, or an invocation.
+Dim emit_rows_of_gpu(RowEmitter& emitter, const Rows& rows, Emitter& em) {
+  if (!rows.lanes_have_rows()) {
+    const Dim innermost = rows.axes.back();
+    int64_t lanes = kRowLanes;
+    if (innermost.is_const())
+      for (lanes = kShortRowOfWorkgroup; lanes < kMaxRowLanes && lanes * 4 <= innermost.value();) lanes *= 2;
+    em.builder().kernel().lanes = static_cast<int>(lanes);
+  }
+  const std::vector<Dim> outer = rows.outer_axes();
+  const std::vector<ValueId> index = em.unflatten(em.builder().grid_index(), outer);
+  for (size_t a = 0; a < outer.size(); ++a) em.bind(static_cast<int>(a), index[a]);
+  emitter.row(index);
+  return ir::product(outer);
+}
+
 Dim emit_rows_in_lanes(RowEmitter& emitter, const Lowering& lowering, const Rows& rows, Emitter& em) {
   const Dim length = rows.length();
   const int width = rows_at_once(lowering, rows);
@@ -440,7 +458,6 @@ std::vector<Expr> Rows::values() const {
 }
 
 Status schedule_rows(Lowering& lowering, std::span<const int> stages) {
-  if (lowering.gpu()) return error(Code::kUnsupported, "GPU: one element an invocation");
   TENON_ASSIGN_OR_RETURN(const Rows rows, prepare(lowering, stages));
   std::vector<int> writes, in_registers;
   for (const RowPass& p : rows.passes) {
@@ -452,7 +469,8 @@ Status schedule_rows(Lowering& lowering, std::span<const int> stages) {
   make_buffers(rows, writer);
   if (!rounds(rows)) writer.emitter().use_reciprocals(static_cast<int>(rows.axes.size()) - 1);
   RowEmitter emitter(lowering, rows, writer);
-  const Dim grid = rows.lanes_have_rows() ? emit_rows_in_lanes(emitter, lowering, rows, writer.emitter())
+  const Dim grid = lowering.gpu() ? emit_rows_of_gpu(emitter, rows, writer.emitter())
+                   : rows.lanes_have_rows() ? emit_rows_in_lanes(emitter, lowering, rows, writer.emitter())
                                           : emit_rows(emitter, rows, writer.emitter());
   writer.finish(grid, ir::product(rows.outer_axes()) * rows.length() * cost_of(rows));
   return {};

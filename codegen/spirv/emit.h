@@ -11,14 +11,17 @@ namespace tenon::codegen::spirv {
 /// What the device has beyond Vulkan 1.2 with buffer device addresses and 64-bit integers. A module declares only the
 /// capabilities that its kernel uses.
 struct EmitOptions {
-  int workgroup_size = 64;           // invocations; a grid index each
+  int workgroup_size = 64;           // invocations that execute a grid index each; kernels with lanes have so many instead
+  int64_t shared_bytes = 16 << 10;   // maxComputeSharedMemorySize
+  int subgroup_size = 0;             // of every subgroup, with shuffles; 0: it varies or is not known, and lanes meet in shared memory
+  bool narrow_indices = false;       // the grid, dims and buffers' elements are fewer than 2^30 at run time: indices may take 32 bits
   bool denorm_preserve_f32 = false;  // VkPhysicalDeviceFloatControlsProperties: ask for it where it is there
   bool nan_preserve_f32 = false;     // shaderSignedZeroInfNanPreserveFloat32
 };
 
-/// The push constants of every kernel: one invocation executes grid index `grid_begin` + its linear id when that is
-/// below `grid_end`. `parameters` is the device address of num_bindings buffer addresses followed by num_dims dims, then
-/// the address of an int32 that a failing check sets to its code.
+/// The push constants of every kernel: the grid indices [grid_begin, grid_end). Without lanes, one invocation executes grid_begin + its
+/// linear id; with lanes, a workgroup executes grid_begin + its own. `parameters` is the device address of num_bindings buffer addresses
+/// followed by num_dims dims, then the address of an int32 that a failing check sets to its code.
 struct PushConstants {
   uint64_t parameters;
   int64_t grid_begin;
@@ -26,7 +29,7 @@ struct PushConstants {
 };
 
 /// One SPIR-V 1.5 module (Vulkan 1.2) with the entry point "main". Math is expanded inside, as for every emitter.
-/// kUnsupported: a dtype or instruction that SPIR-V has no form for.
+/// kUnsupported: a dtype or instruction that SPIR-V has no form for, or more shared memory than the device has.
 Result<std::vector<uint32_t>> emit(const kir::Kernel& kernel, const EmitOptions& options = {});
 
 }  // namespace tenon::codegen::spirv

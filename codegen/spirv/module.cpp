@@ -33,11 +33,9 @@ void Module::execution_mode(Id entry, spv::ExecutionMode mode, std::initializer_
   put(modes_, spv::OpExecutionMode, operands);
 }
 
-void Module::entry_point(Id function, std::string_view name, std::span<const Id> interface) {
-  Words operands{spv::ExecutionModelGLCompute, function};
-  put_string(operands, name);
-  operands.insert(operands.end(), interface.begin(), interface.end());
-  put(entry_points_, spv::OpEntryPoint, operands);
+void Module::entry_point(Id function, std::string_view name) {
+  entry_point_ = {spv::ExecutionModelGLCompute, function};
+  put_string(entry_point_, name);
 }
 
 void Module::decorate(Id target, spv::Decoration decoration, std::initializer_list<uint32_t> extra) {
@@ -127,14 +125,16 @@ void Module::label(Id id) {
   block_ = id;
 }
 
-std::vector<uint32_t> Module::finish(uint32_t version) {
+std::vector<uint32_t> Module::finish(uint32_t version, std::span<const Id> interface) {
   put(body_, spv::OpFunctionEnd, {});
   Words out{spv::MagicNumber, version, 0, next_id_, 0};
   for (uint32_t capability : capabilities_) put(out, spv::OpCapability, Words{capability});
   out.insert(out.end(), imports_.begin(), imports_.end());
   put(out, spv::OpMemoryModel, Words{spv::AddressingModelPhysicalStorageBuffer64, spv::MemoryModelGLSL450});
+  entry_point_.insert(entry_point_.end(), interface.begin(), interface.end());
+  put(out, spv::OpEntryPoint, entry_point_);
   for (const Words* section :
-       {&entry_points_, &modes_, &decorations_, &globals_, &function_header_, &locals_, &body_})
+       {&modes_, &decorations_, &globals_, &function_header_, &locals_, &body_})
     out.insert(out.end(), section->begin(), section->end());
   return out;
 }

@@ -23,7 +23,7 @@ class Module {
   void capability(spv::Capability value);
   Id ext_inst_set(std::string_view name);
   void execution_mode(Id entry, spv::ExecutionMode mode, std::initializer_list<uint32_t> operands);
-  void entry_point(Id function, std::string_view name, std::span<const Id> interface);
+  void entry_point(Id function, std::string_view name);
   void decorate(Id target, spv::Decoration decoration, std::initializer_list<uint32_t> operands = {});
   void decorate_member(Id target, uint32_t member, spv::Decoration decoration, std::initializer_list<uint32_t> operands);
 
@@ -55,8 +55,8 @@ class Module {
   size_t body_size() const { return body_.size(); }
   void patch(size_t offset, uint32_t word) { body_[offset] = word; }
 
-  /// The finished module; `version` as in the header, 0x00010500 for 1.5.
-  std::vector<uint32_t> finish(uint32_t version);
+  /// The finished module; `version` as in the header, 0x00010500 for 1.5; `interface`: the entry point's global variables.
+  std::vector<uint32_t> finish(uint32_t version, std::span<const Id> interface);
 
  private:
   using Words = std::vector<uint32_t>;
@@ -66,7 +66,7 @@ class Module {
   Id next_id_ = 1;
   Id block_ = 0;
   std::set<uint32_t> capabilities_;
-  Words imports_, entry_points_, modes_, decorations_, globals_;
+  Words imports_, entry_point_, modes_, decorations_, globals_;
   Words function_header_, locals_, body_;
   std::map<Words, Id> shared_;
 };

@@ -71,7 +71,7 @@ TEST(KernelIr, TextOfEveryForm) {
   binding i64 "at"
   binding f16 written "y"
   local f32 16 "tile"
-  shared bf16 8 "group"
+  lane bf16 8 "group"
   body %0 {
     %1 = const f32 nan
     %2 = const f32 -inf
@@ -80,7 +80,6 @@ TEST(KernelIr, TextOfEveryForm) {
     %5 = const bool 1
     %6 = load b0[%0] if %5 else %3
     check %5, 1
-    barrier
     %7 = const i64 0
     %8 = const i64 4
     %9 = for unroll %10 in %7 to %8 step 2 carry %11 = %1 {

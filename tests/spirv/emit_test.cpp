@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <fstream>
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "codegen/spirv/emit.h"
@@ -32,11 +33,13 @@ TEST(SpirvEmit, EveryModuleIsValid) {
   const std::string folder = ::testing::TempDir();
   for (const testing::SampleKernel& sample : testing::sample_kernels()) {
     ASSERT_TRUE(kir::verify(sample.kernel).ok()) << sample.name << ": " << kir::verify(sample.kernel).to_string();
-    const auto words = codegen::spirv::emit(sample.kernel);
-    ASSERT_TRUE(words.ok()) << sample.name << ": " << words.status().to_string();
-    files.push_back(folder + "/tenon_" + std::to_string(getpid()) + "_" + sample.name + ".spv");
-    std::ofstream(files.back(), std::ios::binary)
-        .write(reinterpret_cast<const char*>(words->data()), static_cast<std::streamsize>(words->size() * 4));
+    for (const bool narrow : {false, true}) {
+      const auto words = codegen::spirv::emit(sample.kernel, {.subgroup_size = narrow ? 32 : 0, .narrow_indices = narrow});
+      ASSERT_TRUE(words.ok()) << sample.name << ": " << words.status().to_string();
+      files.push_back(fmt::format("{}/tenon_{}_{}_{}.spv", folder, getpid(), sample.name, narrow));
+      std::ofstream(files.back(), std::ios::binary)
+          .write(reinterpret_cast<const char*>(words->data()), static_cast<std::streamsize>(words->size() * 4));
+    }
   }
   EXPECT_EQ(validate(files), "");
   for (const std::string& file : files) std::remove(file.c_str());
@@ -53,10 +56,12 @@ TEST(SpirvEmit, DeclaresOnlyTheCapabilitiesThatAKernelUses) {
   }
 }
 
-TEST(SpirvEmit, RefusesCooperatingLanesAndSmallFloats) {
-  auto samples = testing::sample_kernels();
-  samples[0].kernel.lanes = 32;
-  EXPECT_EQ(codegen::spirv::emit(samples[0].kernel).status().code(), Code::kUnsupported);
+TEST(SpirvEmit, RefusesMoreSharedMemoryThanThereIs) {
+  for (const testing::SampleKernel& sample : testing::sample_kernels()) {
+    if (sample.name != "lanes_max_of_what_is_kept") continue;
+    EXPECT_TRUE(codegen::spirv::emit(sample.kernel, {.shared_bytes = 2048}).ok());
+    EXPECT_EQ(codegen::spirv::emit(sample.kernel, {.shared_bytes = 1024}).status().code(), Code::kUnsupported);
+  }
 }
 
 }  // namespace

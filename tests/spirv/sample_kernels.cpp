@@ -1,5 +1,7 @@
 #include "tests/spirv/sample_kernels.h"
 
+#include <functional>
+
 namespace tenon::testing {
 namespace {
 
@@ -121,6 +123,77 @@ void add_control_flow(std::vector<SampleKernel>& out) {
   }));
 }
 
+/// Combines a row of `dim` elements over 64 lanes, twice as many lanes as some rows are long.
+ValueId combined(KernelBuilder& b, ir::Combiner combiner, ValueId init, const std::function<ValueId(ValueId i, ValueId carried)>& body) {
+  const ValueId inits[] = {init};
+  return b.loop(LoopKind::kVector, b.i64(0), b.dim(0), 1, inits,
+                [&](ValueId i, std::span<const ValueId> carried) { return std::vector<ValueId>{body(i, carried[0])}; }, {combiner})[0];
+}
+
+void add_lanes(std::vector<SampleKernel>& out) {
+  const auto lanes = [&](std::string name, DType in, DType result, const std::function<ValueId(KernelBuilder&)>& body) {
+    out.push_back(make(std::move(name), in, result, [&](KernelBuilder& b) {
+      b.kernel().lanes = 64;
+      return body(b);
+    }));
+  };
+  lanes("lanes_sum", DType::kI32, DType::kI32, [](KernelBuilder& b) {
+    return combined(b, ir::Combiner::kAdd, b.constant_int(DType::kI32, 5), [&](ValueId i, ValueId sum) {
+      return b.op(ScalarOp::kAdd, {sum, b.op(ScalarOp::kMul, {b.load(0, i), b.load(1, b.grid_index())})});
+    });
+  });
+  lanes("lanes_product_mod_256", DType::kU8, DType::kU8, [](KernelBuilder& b) {
+    return combined(b, ir::Combiner::kMul, b.constant_int(DType::kU8, 1), [&](ValueId i, ValueId sum) {
+      return b.op(ScalarOp::kMul, {sum, b.op(ScalarOp::kOr, {b.load(0, i), b.constant_int(DType::kU8, 1)})});
+    });
+  });
+  lanes("lanes_max_of_what_is_kept", DType::kF32, DType::kF32, [](KernelBuilder& b) {
+    const int row = b.add_local("row", DType::kF32, 256);
+    const ValueId largest = combined(b, ir::Combiner::kMax, b.constant(DType::kF32, -1e30), [&](ValueId i, ValueId most) {
+      const ValueId v = b.op(ScalarOp::kMul, {b.load(0, i), b.load(1, b.grid_index())});
+      b.store(row, b.sub(b.sub(b.dim(0), i), b.i64(1)), v);
+      return b.op(ScalarOp::kMax, {most, v});
+    });
+    const ValueId smallest = combined(b, ir::Combiner::kMin, b.constant(DType::kF32, 1e30), [&](ValueId i, ValueId least) {
+      return b.op(ScalarOp::kMin, {least, b.op(ScalarOp::kSub, {b.load(row, i), largest})});
+    });
+    return b.op(ScalarOp::kAdd, {smallest, b.load(row, b.grid_index())});
+  });
+  lanes("lanes_first_position", DType::kI16, DType::kI64, [](KernelBuilder& b) {
+    return combined(b, ir::Combiner::kMin, b.i64(INT64_MAX), [&](ValueId i, ValueId least) {
+      const ValueId same = b.op(ScalarOp::kLe, {b.load(0, i), b.load(1, b.grid_index())});
+      return b.op(ScalarOp::kMin, {least, b.op(ScalarOp::kSelect, {same, b.mul(i, b.i64(INT32_MAX)), b.i64(INT64_MAX)})});
+    });
+  });
+  lanes("lanes_all", DType::kF32, DType::kBool, [](KernelBuilder& b) {
+    return combined(b, ir::Combiner::kAnd, b.constant_int(DType::kBool, 1), [&](ValueId i, ValueId all) {
+      return b.op(ScalarOp::kAnd, {all, b.op(ScalarOp::kLe, {b.load(0, i), b.load(1, b.grid_index())})});
+    });
+  });
+  // Blocks of a row go through shared memory, each lane keeps sums of its own between them.
+  lanes("lanes_keep_sums", DType::kI32, DType::kI32, [](KernelBuilder& b) {
+    const int block = b.add_local("block", DType::kI32, 64), own = b.add_local("own", DType::kI32, 2, kir::BufferSpace::kLane);
+    const auto each = [&](const std::function<void(ValueId)>& body) { b.loop(LoopKind::kVector, b.i64(0), b.i64(64), 1, body); };
+    each([&](ValueId) {
+      b.store(own, b.i64(0), b.constant_int(DType::kI32, 0));
+      b.store(own, b.i64(1), b.constant_int(DType::kI32, 1));
+    });
+    b.loop(LoopKind::kSerial, b.i64(0), b.dim(0), 64, [&](ValueId first) {
+      each([&](ValueId lane) {
+        const ValueId at = b.add(first, lane);
+        b.store(block, lane, b.load_masked(0, at, b.op(ScalarOp::kLt, {at, b.dim(0)}), b.constant_int(DType::kI32, 0)));
+      });
+      each([&](ValueId lane) {
+        const ValueId other = b.load(block, b.sub(b.i64(63), lane));
+        b.store(own, b.i64(0), b.op(ScalarOp::kAdd, {b.load(own, b.i64(0)), other}));
+        b.store(own, b.i64(1), b.op(ScalarOp::kXor, {b.load(own, b.i64(1)), other}));
+      });
+    });
+    each([&](ValueId lane) { b.store(block, lane, b.op(ScalarOp::kMul, {b.load(own, b.i64(0)), b.load(own, b.i64(1))})); });
+    return b.load(block, b.op(ScalarOp::kRem, {b.grid_index(), b.i64(64)}));
+  });
+}
+
 }  // namespace
 
 std::vector<SampleKernel> sample_kernels() {
@@ -128,6 +201,7 @@ std::vector<SampleKernel> sample_kernels() {
   add_operations(out);
   add_casts(out);
   add_control_flow(out);
+  add_lanes(out);
   return out;
 }
 

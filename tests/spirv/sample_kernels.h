@@ -15,7 +15,7 @@ struct SampleKernel {
 };
 
 /// Every operation on every dtype it is defined for, casts between all pairs, loops with carried values, masks, branches,
-/// local buffers, dims. Bindings: a, b (inputs, `in`), c (output, `out`), each of `grid` elements; one dim: the grid extent.
+/// local buffers, dims, lanes that work together. Bindings: a, b (inputs, `in`), c (output, `out`), each of `grid` elements; one dim: the grid extent.
 std::vector<SampleKernel> sample_kernels();
 
 }  // namespace tenon::testing

@@ -61,9 +61,11 @@ TEST(VulkanDevice, SampleKernelsAgreeWithTheKernelIrInterpreter) {
   for (const testing::SampleKernel& sample : testing::sample_kernels()) {
     if (!supports((*device)->info(), sample.in) || !supports((*device)->info(), sample.out)) continue;
     SCOPED_TRACE(sample.name);
-    const auto words = codegen::spirv::emit(sample.kernel, (*device)->info().emit);
+    codegen::spirv::EmitOptions options = (*device)->info().emit;
+    options.narrow_indices = true;
+    const auto words = codegen::spirv::emit(sample.kernel, options);
     ASSERT_TRUE(words.ok()) << words.status().to_string();
-    const auto pipeline = (*device)->create_pipeline(*words);
+    const auto pipeline = (*device)->create_pipeline(*words, sample.kernel.lanes);
     ASSERT_TRUE(pipeline.ok()) << pipeline.status().to_string();
     std::vector<std::unique_ptr<DeviceBuffer>> buffers;
     std::vector<uint64_t> addresses;

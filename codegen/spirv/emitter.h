@@ -1,0 +1,112 @@
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "codegen/spirv/emit.h"
+#include "codegen/spirv/module.h"
+#include "codegen/spirv/ops.h"
+
+namespace tenon::codegen::spirv {
+
+/// Buffers of a kernel by number.
+struct Accesses {
+  std::vector<char> reads, writes;
+  void add(const Accesses& other);
+  bool conflicts(const Accesses& later) const;
+};
+
+/// Writes one kernel. Where its lanes are 1, each invocation executes a grid index; else a workgroup does: vector loops share their
+/// iterations among the invocations, all else is executed by every one alike, and barriers stand where what one invocation wrote may be
+/// read or overwritten by another.
+class Emitter {
+ public:
+  Emitter(const kir::Kernel& kernel, const EmitOptions& options) : kernel_(kernel), options_(options), o_(m_) {}
+  Result<std::vector<uint32_t>> run();
+
+ private:
+  Status check_types() const;
+  // Entry and memory
+  void emit_entry();
+  Id builtin(spv::BuiltIn which, Id type);
+  Id grid_index(Id begin);
+  Id declare(const kir::BufferInfo& buffer);
+  Id workgroup_array(Id element, int bytes, int64_t count);
+  Id load_address(Id address, Id value_type, int bytes);
+  Id element(int buffer, kir::ValueId offset);
+  std::vector<uint32_t> with_alignment(int buffer, std::vector<uint32_t> operands);
+  Id load(int buffer, kir::ValueId offset);
+  void store(int buffer, kir::ValueId offset, Id value);
+
+  // Instructions
+  Id id(kir::ValueId v) const { return ids_[static_cast<size_t>(v)]; }
+  bool narrow(kir::ValueId v) const { return narrow_[static_cast<size_t>(v)] != 0; }
+  /// An operand at the width of its dtype.
+  Id operand(const kir::Inst& inst, size_t i) { return wide(inst.operands[i]); }
+  Id wide(kir::ValueId v) { return narrow(v) ? o_.sign_extend(id(v), 32) : id(v); }
+  /// A loop's bound, at the width of its counter.
+  Id bound(const kir::Inst& loop, size_t i) { return narrow(loop.regions[0].args[0]) ? id(loop.operands[i]) : operand(loop, i); }
+  std::vector<Id> wide(const std::vector<kir::ValueId>& values) {
+    std::vector<Id> ids;
+    for (kir::ValueId v : values) ids.push_back(wide(v));
+    return ids;
+  }
+  DType operand_dtype(const kir::Inst& inst, size_t i) const { return kernel_.dtype(inst.operands[i]); }
+  void define(const kir::Inst& inst, Id value) { ids_[static_cast<size_t>(inst.results[0])] = value; }
+  /// Runs `then_body` where the condition holds.
+  template <class Body>
+  void when(Id condition, Body&& then_body) {
+    const Id then_label = m_.new_id(), merge = m_.new_id();
+    m_.op(spv::OpSelectionMerge, {merge, spv::SelectionControlMaskNone});
+    m_.op(spv::OpBranchConditional, {condition, then_label, merge});
+    m_.label(then_label);
+    then_body();
+    m_.op(spv::OpBranch, {merge});
+    m_.label(merge);
+  }
+  Status emit_region(const kir::Region& region);
+  Status emit_inst(const kir::Inst& inst);
+  Status emit_op(const kir::Inst& inst);
+  void emit_load(const kir::Inst& inst);
+  void emit_store(const kir::Inst& inst);
+  void emit_check(const kir::Inst& inst);
+  /// The loop from `first`, its iterations `step` apart; `inits` are the carried values' first ones. Between two of its bodies, what one
+  /// accesses is settled with `around`, what the next one does.
+  Status emit_loop(const kir::Inst& inst, Id first, int64_t step, std::span<const Id> inits, std::vector<Id>& results, const Accesses* around);
+  Status emit_for(const kir::Inst& inst);
+  Status emit_if(const kir::Inst& inst);
+
+  // Workgroups (emit_lanes.cpp)
+  bool cooperative() const { return kernel_.lanes > 1; }
+  /// Executed by all invocations alike.
+  bool uniform() const { return cooperative() && !in_lanes_; }
+  bool is_lane_loop(const kir::Inst& inst) const { return uniform() && inst.kind == kir::InstKind::kFor && inst.loop == kir::LoopKind::kVector; }
+  Status emit_lane_loop(const kir::Inst& inst);
+  /// All invocations' values as one.
+  Id reduce(kir::Combiner combiner, DType d, Id value);
+  Id reduce_in_memory(ir::ScalarOp op, DType d, Id value);
+  Id reduce_subgroups(ir::ScalarOp op, DType d, Id value);
+  Id scratch_element(DType d, Id array, Id index);
+  Accesses accesses_of(const kir::Inst& inst) const;
+  Accesses accesses_of(const kir::Region& region) const;
+  /// Before what makes these accesses: a barrier if any of them meets an earlier one.
+  void settle(const Accesses& next);
+  void barrier();
+
+  const kir::Kernel& kernel_;
+  const EmitOptions& options_;
+  Module m_;
+  Ops o_;
+  Id exit_ = 0, error_address_ = 0, push_ = 0;
+  Id lane_ = 0;                     // of this invocation, 32 bits
+  std::vector<char> narrow_;        // by value
+  bool in_lanes_ = false;
+  Accesses pending_;                // since the last barrier
+  int64_t shared_bytes_ = 0;
+  std::vector<Id> interface_;
+  std::vector<std::pair<Id, Id>> scratch_;  // element type, array
+  Id subgroup_ = 0, subgroup_lane_ = 0;     // built-in variables
+  std::vector<Id> ids_, buffers_, dims_;
+};
+
+}  // namespace tenon::codegen::spirv

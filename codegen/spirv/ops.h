@@ -1,0 +1,52 @@
+#pragma once
+
+#include <vector>
+
+#include "codegen/spirv/module.h"
+#include "ir/compute.h"
+#include "ir/scalar_op.h"
+#include "support/dtype.h"
+
+namespace tenon::codegen::spirv {
+
+/// Types, constants, conversions and operations of Kernel IR as SPIR-V instructions at a module's insertion point. Bools are OpTypeBool
+/// in registers and bytes in memory, bf16 its 16 bits; integers have no signedness.
+class Ops {
+ public:
+  explicit Ops(Module& module) : m_(module) {}
+
+  Id int_type(int width);
+  Id float_type(int width);
+  Id bool_type();
+  Id type(DType d);
+  Id memory_type(DType d);
+  Id pointer(spv::StorageClass storage, Id pointee);
+  Id int_const(int width, int64_t value);
+  Id constant(DType d, const ir::Scalar& value);
+
+  /// Value conversion as ir::cast_scalar.
+  Id cast(Id value, DType from, DType to);
+  Id sign_extend(Id value, int from);
+  Id bitcast(Id value, DType from, DType to);
+  /// `op` on operands of dtype `d` (of a select: of its choices), as ir/scalar_op.h defines it; 0: SPIR-V has no form for it.
+  Id apply(ir::ScalarOp op, DType d, const std::vector<Id>& a);
+
+ private:
+  Id float_to_int(Id value, DType from, DType to);
+  Id bfloat16_to_f32(Id value);
+  Id f32_to_bfloat16(Id value);
+  Id bool_op(ir::ScalarOp op, const std::vector<Id>& a);
+  Id extended(uint32_t instruction, Id t, const std::vector<Id>& a);
+  Id exact(spv::Op op, Id t, const std::vector<Id>& a);
+  Id float_op(ir::ScalarOp op, DType d, const std::vector<Id>& a);
+  Id nan_aware(spv::Op wins, Id t, const std::vector<Id>& a);
+  Id int_op(ir::ScalarOp op, DType d, const std::vector<Id>& a);
+  Id divide(DType d, const std::vector<Id>& a, bool remainder);
+  Id floor_divide(DType d, const std::vector<Id>& a, bool remainder);
+  Id shift(spv::Op op, DType d, const std::vector<Id>& a, Id beyond);
+
+  Module& m_;
+  Id glsl_ = 0;
+};
+
+}  // namespace tenon::codegen::spirv
