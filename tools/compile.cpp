@@ -17,7 +17,8 @@ constexpr const char* kExamples =
     "Examples:\n"
     "  tenon compile model.onnx --emit kernel-ir\n"
     "  tenon compile model.onnx --emit asm --target x86-64-v3 -o model.s\n"
-    "  tenon compile model.onnx --emit spirv -o kernels/";
+    "  tenon compile model.onnx --emit spirv -o kernels/\n"
+    "  tenon compile model.onnx --emit kernel-ir --target vulkan";
 
 struct Options {
   ModelOptions model;
@@ -57,21 +58,24 @@ Status write_spirv(const std::vector<kir::Kernel>& kernels, const std::string& f
 Status check_options(const Options& o) {
   if (std::filesystem::path(o.output).extension() == ".tenon")
     return Status(Code::kUnsupported, "compiled models cannot be written", o.output, "choose code with --emit, or use tenon run");
-  if (o.emit == "spirv" && !o.target.empty())
+  if (o.emit == "spirv" && !o.target.empty() && o.target != "vulkan")
     return Status(Code::kInvalidArgument, "names a CPU, and SPIR-V is for GPUs", "--target", "leave it out");
+  if (o.target == "vulkan" && o.emit != "spirv" && o.emit != "kernel-ir")
+    return Status(Code::kInvalidArgument, "is for GPUs, whose code is SPIR-V", "--target vulkan", "choose --emit spirv or kernel-ir");
   return {};
 }
 
 Status compile(Options& o) {
   TENON_RETURN_IF_ERROR(check_options(o));
   codegen::Target target;
-  if (o.emit != "spirv") {
+  const bool gpu = o.emit == "spirv" || o.target == "vulkan";
+  if (!gpu) {
     TENON_ASSIGN_OR_RETURN(target, codegen::cpu_target(o.target.empty() ? "host" : o.target, false));
   } else {
     target.kind = codegen::Target::Kind::kGpu;
   }
   TENON_ASSIGN_OR_RETURN(const auto graph, load(o.model));
-  const int vector_bytes = o.emit == "spirv" ? 0 : target.vector_bits / 8;
+  const int vector_bytes = gpu ? 0 : target.vector_bits / 8;
   TENON_RETURN_IF_ERROR(passes::run_pipeline(*graph, {.level = o.level, .vector_bytes = vector_bytes, .interrupt = o.model.interrupt}));
   const std::vector<kir::Kernel> kernels = lower_graph(*graph, target);
   if (o.emit == "spirv") return write_spirv(kernels, o.output);

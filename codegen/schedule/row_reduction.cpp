@@ -287,7 +287,7 @@ class BufferChooser {
 
 /// Lanes along the row where that is how memory lies; else, for several stages, each lane gets a row.
 Status choose_lanes(Lowering& lowering, size_t stages, Rows& rows) {
-  const Dim innermost = rows.axes.back();
+  const Dim innermost = lowering.gpu() ? rows.length() : rows.axes.back();
   const bool in_order = contiguous(rows, lowering);
   const int64_t enough = lowering.gpu() ? kShortRowOfWorkgroup : kShortRow;
   const bool short_runs = rows.outer > 0 && innermost.is_const() && innermost.value() < enough;
@@ -417,10 +417,10 @@ int rows_at_once(const Lowering& lowering, const Rows& rows) {
 /// On a GPU, a workgroup for each row, or an invocation.
 Dim emit_rows_of_gpu(RowEmitter& emitter, const Rows& rows, Emitter& em) {
   if (!rows.lanes_have_rows()) {
-    const Dim innermost = rows.axes.back();
+    const Dim length = rows.length();
     int64_t lanes = kRowLanes;
-    if (innermost.is_const())
-      for (lanes = kShortRowOfWorkgroup; lanes < kMaxRowLanes && lanes * 4 <= innermost.value();) lanes *= 2;
+    if (length.is_const())
+      for (lanes = kShortRowOfWorkgroup; lanes < kMaxRowLanes && lanes * 4 <= length.value();) lanes *= 2;
     em.builder().kernel().lanes = static_cast<int>(lanes);
   }
   const std::vector<Dim> outer = rows.outer_axes();

@@ -65,6 +65,8 @@ class RowEmitter {
   void keep(const RowPass& p);
   Values along(size_t axis, std::span<const kir::ValueId> carried, const std::vector<ir::Combiner>& combiners,
                const std::function<Values(std::span<const kir::ValueId>)>& body);
+  Values along_flat(std::span<const kir::ValueId> carried, const std::vector<ir::Combiner>& combiners,
+                    const std::function<Values(std::span<const kir::ValueId>)>& body);
   /// Loads of `value` that stream through memory: of constants larger than a cache, another part for each row.
   std::vector<ir::Expr> streams(ir::Expr value) const;
   kir::ValueId reduce(const RowPass& p, ir::Combiner combiner, DType dtype, ir::Expr value);

@@ -69,6 +69,7 @@ void RowEmitter::keep(const RowPass& p) {
 RowEmitter::Values RowEmitter::along(size_t axis, std::span<const ValueId> carried, const std::vector<Combiner>& combiners,
                                      const std::function<Values(std::span<const ValueId>)>& body) {
   if (axis == rows_.axes.size()) return body(carried);
+  if (lowering_.gpu() && axis == rows_.outer && !rows_.lanes_have_rows() && axis + 1 < rows_.axes.size()) return along_flat(carried, combiners, body);
   const bool lanes = axis + 1 == rows_.axes.size() && !rows_.lanes_have_rows();
   const Dim extent = rows_.axes[axis];
   const bool unrolled = rows_.lanes_have_rows() && extent.is_const() && extent.value() <= kUnrolledRow;
@@ -78,6 +79,17 @@ RowEmitter::Values RowEmitter::along(size_t axis, std::span<const ValueId> carri
                     em_.bind(static_cast<int>(axis), iv);
                     return along(axis + 1, inner, combiners, body);
                   }, lanes ? combiners : std::vector<Combiner>{});
+}
+
+/// One loop for all axes of the row, so that the lanes of a workgroup meet once and none is idle.
+RowEmitter::Values RowEmitter::along_flat(std::span<const ValueId> carried, const std::vector<Combiner>& combiners,
+                                          const std::function<Values(std::span<const ValueId>)>& body) {
+  for (Expr e : rows_.values()) em_.hoist(is_store(e) ? offset_of(e) : e);
+  return em_.loop(LoopKind::kVector, b_.i64(0), em_.dim(rows_.length()), 1, carried, [&](ValueId flat, std::span<const ValueId> inner) {
+    const std::vector<ValueId> index = em_.unflatten(flat, rows_.inner_axes());
+    for (size_t i = 0; i < index.size(); ++i) em_.bind(static_cast<int>(rows_.outer + i), index[i]);
+    return body(inner);
+  }, combiners);
 }
 
 std::vector<Expr> RowEmitter::streams(Expr value) const {

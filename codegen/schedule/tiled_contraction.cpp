@@ -13,7 +13,8 @@ using kir::ValueId;
 
 namespace {
 
-constexpr int64_t kTile = 64, kSmallTile = 32, kTileK = 16;
+constexpr int64_t kLanes = 8;         // along each side of a tile
+constexpr int64_t kMinTile = 16, kTileK = 16;
 constexpr int64_t kManyTiles = 256;  // workgroups from which on larger tiles pay
 constexpr int64_t kPad = 1;          // elements behind a shared row, so that columns meet different banks
 
@@ -34,22 +35,25 @@ bool runs_along(const Contraction& c, Expr e, int axis, int other) {
   return along && !across;
 }
 
-/// Every place along K is another piece of memory for windows, whose innermost reduce axis then still runs along it.
-bool known_below(Dim d, int64_t limit) { return d.is_const() && d.value() <= limit; }
+bool known_at_most(Dim d, int64_t limit) { return d.is_const() && d.value() <= limit; }
 
 TiledContraction choose(Contraction c, const Target& target) {
   TiledContraction t;
-  t.tile_m = t.tile_n = kTile;
   t.tile_k = kTileK;
-  const Dim tiles = ir::product(extents_of(c, c.batch_axes)) * ir::ceil_div(c.m, kTile) * ir::ceil_div(c.n, kTile);
-  if (known_below(tiles, kManyTiles - 1)) t.tile_m = t.tile_n = kSmallTile;
-  while (t.tile_m > 16 && known_below(c.m, t.tile_m / 2)) t.tile_m /= 2;
-  while (t.tile_n > 16 && known_below(c.n, t.tile_n / 2)) t.tile_n /= 2;
-  t.lane_m = t.lane_n = t.tile_m * t.tile_n >= kTile * kTile && target.lane_sums >= 64 ? 8 : 4;
+  const Dim batch = ir::product(extents_of(c, c.batch_axes));
+  const auto is_small = [&](int64_t tile) {
+    return known_at_most(batch * ir::ceil_div(c.m, tile) * ir::ceil_div(c.n, tile), kManyTiles - 1);
+  };
+  int64_t sums = 8;  // of a lane along each side
+  while (sums > 2 && (sums * sums > target.lane_sums || (sums > 4 && is_small(kLanes * sums)))) sums /= 2;
+  t.lane_m = t.lane_n = sums;
+  t.tile_m = t.tile_n = kLanes * sums;
+  while (t.tile_m > kMinTile && known_at_most(c.m, t.tile_m / 2)) t.tile_m /= 2;
+  while (t.tile_n > kMinTile && known_at_most(c.n, t.tile_n / 2)) t.tile_n /= 2;
   t.a_along_k = !runs_along(c, c.a, c.m_axis, c.k_axis);
   t.b_along_k = runs_along(c, c.b, c.k_axis, c.n_axis);
   t.c = std::move(c);
-  while (t.shared_bytes() > target.shared_bytes && t.tile_m * t.tile_n > 16 * 16) (t.tile_m >= t.tile_n ? t.tile_m : t.tile_n) /= 2;
+  while (t.shared_bytes() > target.shared_bytes && t.tile_m * t.tile_n > kMinTile * kMinTile) (t.tile_m >= t.tile_n ? t.tile_m : t.tile_n) /= 2;
   return t;
 }
 

@@ -126,9 +126,8 @@ Id Emitter::reduce_in_memory(ScalarOp op, DType d, Id value) {
   if (array == 0) {
     array = workgroup_array(t, std::max(1, bits(d) / 8), kernel_.lanes);
     scratch_.emplace_back(t, array);
-  } else {
-    barrier();  // until all have read what was there
   }
+  barrier();  // until all have read what was there, in an earlier trip of a loop perhaps
   m_.op(spv::OpStore, {scratch_element(d, array, lane_), value});
   bool known = true;
   for (int half = kernel_.lanes / 2; half > 0; half /= 2) {
@@ -167,9 +166,8 @@ Id Emitter::reduce_subgroups(ScalarOp op, DType d, Id value) {
   if (array == 0) {
     array = workgroup_array(t, bits(d) / 8, kernel_.lanes);
     scratch_.emplace_back(t, array);
-  } else {
-    barrier();
   }
+  barrier();
   const Id lane = m_.value(spv::OpLoad, u32, {subgroup_lane_});
   when(m_.value(spv::OpIEqual, o_.bool_type(), {lane, o_.int_const(32, 0)}), [&] {
     m_.op(spv::OpStore, {scratch_element(d, array, m_.value(spv::OpLoad, u32, {subgroup_})), value});

@@ -225,6 +225,8 @@ codegen::Target cpu(int vector_bits, bool fma) {
 codegen::Target gpu() {
   codegen::Target t;
   t.kind = codegen::Target::Kind::kGpu;
+  t.has_fma = true;
+  t.lane_sums = 4;  // small tiles, since the interpreter is slow
   return t;
 }
 

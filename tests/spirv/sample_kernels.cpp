@@ -165,6 +165,16 @@ void add_lanes(std::vector<SampleKernel>& out) {
       return b.op(ScalarOp::kMin, {least, b.op(ScalarOp::kSelect, {same, b.mul(i, b.i64(INT32_MAX)), b.i64(INT64_MAX)})});
     });
   });
+  // What lanes combine through is used again in the next trip.
+  lanes("lanes_combine_again_and_again", DType::kI32, DType::kI32, [](KernelBuilder& b) {
+    const ValueId init[] = {b.constant_int(DType::kI32, 0)};
+    return b.loop(LoopKind::kSerial, b.i64(0), b.i64(40), 1, init, [&](ValueId trip, std::span<const ValueId> carried) {
+      const ValueId most = combined(b, ir::Combiner::kMax, b.constant_int(DType::kI32, INT32_MIN), [&](ValueId i, ValueId best) {
+        return b.op(ScalarOp::kMax, {best, b.op(ScalarOp::kXor, {b.load(0, i), b.cast(trip, DType::kI32)})});
+      });
+      return std::vector<ValueId>{b.op(ScalarOp::kAdd, {b.op(ScalarOp::kXor, {carried[0], most}), b.load(1, b.grid_index())})};
+    })[0];
+  });
   lanes("lanes_all", DType::kF32, DType::kBool, [](KernelBuilder& b) {
     return combined(b, ir::Combiner::kAnd, b.constant_int(DType::kBool, 1), [&](ValueId i, ValueId all) {
       return b.op(ScalarOp::kAnd, {all, b.op(ScalarOp::kLe, {b.load(0, i), b.load(1, b.grid_index())})});
