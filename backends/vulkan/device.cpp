@@ -32,6 +32,10 @@ Result<std::shared_ptr<Device>> Device::open(const DeviceOptions& options) {
 Device::~Device() {
   if (device_ == VK_NULL_HANDLE || vk().vkDestroyDevice == nullptr) return;
   allocator_.reset();
+  if (abandoned_) {
+    static_cast<void>(new std::shared_ptr<const Instance>(instance_));  // the driver's threads may be in there
+    return;
+  }
   if (cache_ != VK_NULL_HANDLE) vk().vkDestroyPipelineCache(device_, cache_, nullptr);
   if (layout_ != VK_NULL_HANDLE) vk().vkDestroyPipelineLayout(device_, layout_, nullptr);
   vk().vkDestroyDevice(device_, nullptr);
@@ -108,8 +112,15 @@ Status Device::check(VkResult result, std::string_view call) const {
   return failed;
 }
 
-Status Device::lose(std::string_view why) const {
+void Device::settle() const {
+  if (abandoned_) return;
+  const std::lock_guard lock(queue_mutex_);
+  static_cast<void>(vk().vkDeviceWaitIdle(device_));
+}
+
+Status Device::abandon(std::string_view why) const {
   const std::lock_guard lock(loss_mutex_);
+  abandoned_ = true;
   if (!lost_)
     loss_ = Status(Code::kIo, std::string(why), info_.name, "see the system's log for what the driver says, or use --backend cpu");
   lost_ = true;
@@ -148,7 +159,7 @@ Result<std::unique_ptr<Pipeline>> Device::create_pipeline(std::span<const uint32
 }
 
 Pipeline::~Pipeline() {
-  if (pipeline_ != VK_NULL_HANDLE) device_->vk().vkDestroyPipeline(device_->handle(), pipeline_, nullptr);
+  if (pipeline_ != VK_NULL_HANDLE && !device_->abandoned()) device_->vk().vkDestroyPipeline(device_->handle(), pipeline_, nullptr);
 }
 
 std::string Device::cache_key() const {

@@ -53,8 +53,11 @@ class Device : public std::enable_shared_from_this<Device> {
   bool lost() const { return lost_; }
   /// vulkan::check, and remembers a loss.
   Status check(VkResult result, std::string_view call) const;
-  /// Gives the device up, because it does not answer.
-  Status lose(std::string_view why) const;
+  /// Gives the device up, because it does not answer: nothing of it is destroyed any more, as it may still be at work.
+  Status abandon(std::string_view why) const;
+  bool abandoned() const { return abandoned_; }
+  /// After a loss: waits until nothing is in flight, so that what it used can be destroyed. Drivers promise that to end.
+  void settle() const;
 
   const Loader& vk() const { return instance_->vk(); }
   VkDevice handle() const { return device_; }
@@ -82,7 +85,7 @@ class Device : public std::enable_shared_from_this<Device> {
   VkPipelineLayout layout_ = VK_NULL_HANDLE;
   std::unique_ptr<Allocator> allocator_;
   mutable std::mutex queue_mutex_, loss_mutex_, cache_mutex_;
-  mutable std::atomic<bool> lost_ = false;
+  mutable std::atomic<bool> lost_ = false, abandoned_ = false;
   mutable Status loss_;
   mutable std::shared_ptr<const DiskCache> disk_;
   mutable VkPipelineCache cache_ = VK_NULL_HANDLE;

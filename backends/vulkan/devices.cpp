@@ -10,7 +10,7 @@ namespace {
 
 struct Shared {
   std::mutex mutex;
-  std::map<std::string, Result<std::shared_ptr<Device>>, std::less<>> devices;  // by what was wanted; errors are kept as well
+  std::map<std::string, std::shared_ptr<Device>, std::less<>> devices;  // by their options
 };
 
 // Never destroyed: outputs that outlive main() hold memory of devices.
@@ -29,14 +29,15 @@ Result<std::vector<DeviceInfo>> list_devices() {
 Result<std::shared_ptr<Device>> shared_device(std::string_view wanted) {
   DeviceOptions options = DeviceOptions::from_environment();
   if (!wanted.empty()) options.device = wanted;
+  const std::string key = fmt::format("{} {} {}", options.staging ? *options.staging ? 1 : 0 : -1, options.max_bytes, options.device);
   Shared& s = shared();
   const std::lock_guard lock(s.mutex);
-  auto found = s.devices.find(options.device);
-  if (found != s.devices.end() && !(found->second.ok() && (*found->second)->lost())) return found->second;
-  auto opened = Device::open(options);
-  if (found != s.devices.end()) found->second = opened;
-  else s.devices.emplace(options.device, opened);
-  return opened;
+  std::shared_ptr<Device>& device = s.devices[key];
+  if (device == nullptr || device->lost()) {
+    device = nullptr;
+    TENON_ASSIGN_OR_RETURN(device, Device::open(options));
+  }
+  return device;
 }
 
 Status can_open() { return Device::open().status(); }

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <charconv>
 #include <cstdlib>
+#include <map>
 #include <mutex>
 #include <string>
 #include <vector>
@@ -23,7 +24,8 @@ struct Fault {
 struct State {
   std::mutex mutex;
   std::vector<Fault> faults;
-  std::atomic<bool> wanted = false, armed = false;
+  std::map<std::string, int64_t, std::less<>> calls;
+  std::atomic<bool> wanted = false;
 };
 
 Result<Fault> parse(std::string_view text) {
@@ -55,8 +57,8 @@ Status assign(State& state, std::string_view text) {
   }
   const std::lock_guard lock(state.mutex);
   state.faults = std::move(faults);
+  state.calls.clear();
   state.wanted = true;
-  state.armed = !state.faults.empty();
   return {};
 }
 
@@ -79,10 +81,19 @@ Status Faults::set(std::string_view faults) { return assign(state(), faults); }
 
 bool Faults::wanted() { return state().wanted; }
 
+int64_t Faults::calls(std::string_view function) {
+  State& s = state();
+  const std::lock_guard lock(s.mutex);
+  const auto found = s.calls.find(function);
+  return found == s.calls.end() ? 0 : found->second;
+}
+
 std::optional<VkResult> Faults::take(std::string_view function) {
   State& s = state();
-  if (!s.armed) return std::nullopt;
   const std::lock_guard lock(s.mutex);
+  auto counted = s.calls.find(function);
+  if (counted == s.calls.end()) counted = s.calls.emplace(function, 0).first;
+  ++counted->second;
   std::optional<VkResult> out;
   for (Fault& fault : s.faults) {
     if (fault.function != function) continue;

@@ -20,6 +20,8 @@ class Faults {
   /// reaching the driver. "3+" means the third and all after it. Replaces what was set before; "" sets nothing.
   static Status set(std::string_view faults);
   static bool wanted();
+  /// Calls of a wrapped function since the last set(), which a test may want to be none.
+  static int64_t calls(std::string_view function);
   /// Counts a call; what it must return when it is to fail.
   static std::optional<VkResult> take(std::string_view function);
 };

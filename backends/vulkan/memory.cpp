@@ -180,6 +180,7 @@ Status Allocator::fill_block(Block& block) const {
 }
 
 void Allocator::destroy(Block& block) {
+  if (device_.abandoned()) return;
   if (block.buffer != VK_NULL_HANDLE) device_.vk().vkDestroyBuffer(device_.handle(), block.buffer, nullptr);
   if (block.memory != VK_NULL_HANDLE) device_.vk().vkFreeMemory(device_.handle(), block.memory, nullptr);
 }

@@ -24,6 +24,7 @@ Result<std::unique_ptr<Recording>> Recording::create(std::shared_ptr<const Devic
 
 Recording::~Recording() {
   const Device& d = *device_;
+  if (d.abandoned()) return;
   if (queries_ != VK_NULL_HANDLE) d.vk().vkDestroyQueryPool(d.handle(), queries_, nullptr);
   if (pool_ != VK_NULL_HANDLE) d.vk().vkDestroyCommandPool(d.handle(), pool_, nullptr);
 }

@@ -26,7 +26,8 @@ Result<std::unique_ptr<Stream>> Stream::create(std::shared_ptr<const Device> dev
 
 Stream::~Stream() {
   const Device& d = *device_;
-  if (done_ < submitted_) static_cast<void>(wait());
+  if (done_ < submitted_) static_cast<void>(wait_for(submitted_));
+  if (d.abandoned()) return;
   if (timeline_ != VK_NULL_HANDLE) d.vk().vkDestroySemaphore(d.handle(), timeline_, nullptr);
   if (pool_ != VK_NULL_HANDLE) d.vk().vkDestroyCommandPool(d.handle(), pool_, nullptr);
 }
@@ -54,7 +55,10 @@ Status Stream::flush() {
   const Status status = device_->submit(submit);
   queued_.clear();
   queued_ns_ = 0;
-  TENON_RETURN_IF_ERROR(Status(status));
+  if (!status.ok()) {
+    device_->settle();
+    return status;
+  }
   submitted_ = value;
   in_flight_.push_back(value);
   return {};
@@ -62,11 +66,17 @@ Status Stream::flush() {
 
 Status Stream::wait_for(uint64_t value) {
   if (value <= done_) return {};
-  TENON_RETURN_IF_ERROR(device_->status());
   const VkSemaphoreWaitInfo info{VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO, nullptr, 0, 1, &timeline_, &value};
-  const VkResult result = device_->vk().vkWaitSemaphores(device_->handle(), &info, kPatienceNs);
-  if (result == VK_TIMEOUT) return device_->lose("the device does not answer (vkWaitSemaphores timed out)");
-  TENON_RETURN_IF_ERROR(device_->check(result, "vkWaitSemaphores"));
+  Status status = device_->status();
+  if (status.ok()) {
+    const VkResult result = device_->vk().vkWaitSemaphores(device_->handle(), &info, kPatienceNs);
+    if (result == VK_TIMEOUT) return device_->abandon("the device does not answer (vkWaitSemaphores timed out)");
+    status = device_->check(result, "vkWaitSemaphores");
+  }
+  if (!status.ok()) {  // also when another session has met the loss
+    if (device_->lost()) device_->settle();
+    return status;
+  }
   done_ = value;
   while (!in_flight_.empty() && in_flight_.front() <= value) in_flight_.pop_front();
   return {};
