@@ -40,6 +40,11 @@ Result<std::shared_ptr<Device>> shared_device(std::string_view wanted) {
   return device;
 }
 
+Result<DeviceInfo> open_info(std::string_view wanted) {
+  TENON_ASSIGN_OR_RETURN(const std::shared_ptr<Device> device, shared_device(wanted));
+  return device->info();
+}
+
 Status can_open() { return Device::open().status(); }
 
 }  // namespace tenon::backends::vulkan

@@ -19,6 +19,9 @@ Result<std::vector<DeviceInfo>> list_devices();
 /// the environment says, else the best one. Drivers do not survive fork(): not before a process forks workers that use the device.
 Result<std::shared_ptr<Device>> shared_device(std::string_view wanted);
 
+/// What the shared device is, with that it is opened.
+Result<DeviceInfo> open_info(std::string_view wanted);
+
 /// Whether a device can be opened here, by opening one and closing it again.
 Status can_open();
 

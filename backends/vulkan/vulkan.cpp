@@ -6,6 +6,7 @@
 
 #include "backends/vulkan/devices.h"
 #include "backends/vulkan/executable.h"
+#include "backends/vulkan/requirement.h"
 #include "codegen/plan/build.h"
 #include "passes/pass.h"
 
@@ -71,6 +72,7 @@ class Compiler {
       TENON_ASSIGN_OR_RETURN(complete, compile_all());
     }
     device_->save_cache();
+    TENON_RETURN_IF_ERROR(vulkan::check_placement(built_.placement));
     vulkan::Pipelines pipelines;
     for (const kir::Kernel& kernel : built_.kernels) {
       Compiled& one = compiled_.at(kir::structural_hash(kernel));
