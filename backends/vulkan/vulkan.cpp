@@ -4,6 +4,7 @@
 #include <chrono>
 #include <unordered_map>
 
+#include "backends/vulkan/deny.h"
 #include "backends/vulkan/devices.h"
 #include "backends/vulkan/executable.h"
 #include "backends/vulkan/requirement.h"
@@ -65,6 +66,7 @@ class Compiler {
 
   // A kernel that the device cannot have moves its node to the host, which may change the plan around it.
   Status run() {
+    TENON_ASSIGN_OR_RETURN(deny_, vulkan::deny_list(device_->info()));
     for (bool complete = false; !complete;) {
       const auto start = std::chrono::steady_clock::now();
       TENON_ASSIGN_OR_RETURN(built_, codegen::build_plan(*out_.graph, plan_options_));
@@ -132,12 +134,14 @@ class Compiler {
   std::optional<std::string> refused(const kir::Kernel& kernel) const {
     const auto found = failures_.find(kir::structural_hash(kernel));
     if (found != failures_.end()) return "SPIR-V: " + found->second;
+    if (auto why = vulkan::denied(kernel, deny_)) return why;
     return missing(kernel, device_->info());
   }
 
   VulkanExecutable& out_;
   std::shared_ptr<vulkan::Device> device_;
   const int threads_;
+  std::vector<vulkan::DenyEntry> deny_;
   codegen::PlanOptions plan_options_;
   codegen::BuiltPlan built_;
   std::unordered_map<uint64_t, Compiled> compiled_;  // modules stay where they are while pipelines are made

@@ -2,6 +2,8 @@
 
 #include <gmock/gmock.h>
 
+#include <fstream>
+
 #include "backends/vulkan/devices.h"
 #include "backends/vulkan/faults.h"
 #include "backends/vulkan/instance.h"
@@ -78,6 +80,29 @@ TEST_F(Devices, WhatRunsOnTheHostBreaksARequiredPlacement) {
   EXPECT_TRUE(compile().ok()) << compile().to_string();
   const Environment wrong("TENON_REQUIRE_PLACEMENT", "gpu");
   EXPECT_EQ(compile().code(), Code::kInvalidArgument);
+}
+
+TEST_F(Devices, WhatIsOnTheDenyListRunsOnTheHost) {
+  const auto graph = vulkan_test::parse("graph \"g\" { input %x: f16[8]\n %y: f16[8] = Exp(%x)\n output %y }");
+  const std::string path = ::testing::TempDir() + "deny.txt";
+  const Environment file("TENON_VULKAN_DENY", path);
+  for (const auto& [text, why] : {std::pair{"* * f16 it is wrong\n", "f16 kernels are on the deny list: it is wrong"}, {"# nothing\n* * f64 no\n", ""},
+                                  {"0x1 * all no\n* 999.0.0-999.1 all no\n", ""}, {"* 0-999.0 lanes\n* 0.0.0-999.0.0 all so\n", "all kernels are on the deny list: so"}}) {
+    SCOPED_TRACE(text);
+    std::ofstream(path) << text;
+    const auto made = backends::find_backend("vulkan")->compile(*graph, {});
+    ASSERT_TRUE(made.ok()) << made.status().to_string();
+    std::string reasons;
+    for (const auto& row : (*made)->placement()) reasons += row.reason;
+    if (*why == '\0') EXPECT_EQ(reasons.find("deny list"), std::string::npos);
+    else EXPECT_THAT(reasons, HasSubstr(why));
+  }
+  for (const char* text : {"nvidia * all", "* x-y all", "* * everything", "* *"}) {
+    std::ofstream(path) << text;
+    const auto made = backends::find_backend("vulkan")->compile(*graph, {});
+    EXPECT_EQ(made.status().code(), Code::kInvalidArgument) << text;
+    EXPECT_THAT(made.status().to_string(), HasSubstr("line 1"));
+  }
 }
 
 }  // namespace
