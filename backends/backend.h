@@ -38,12 +38,13 @@ struct CompileOptions {
   int opt_level = 3;                // 0…3
   int compile_threads = 0;          // 0: all cores
   std::string target;               // "", "host", "x86-64-v2" (SSE4.2), "x86-64-v3" (AVX2), "x86-64-v4" (AVX-512); "host-winograd" etc.: without Winograd's convolutions
+  std::string device;               // vulkan: an index, a part of a name or the beginning of a UUID; "": TENON_VULKAN_DEVICE, or the best one
   std::vector<std::string> disabled_passes;
   int64_t max_rewrites = -1;        // of the passes; negative: all
   passes::Fault fault;              // made on purpose, to test what finds it; the reference has no passes and ignores both
   std::string matmul;               // cpu: "" generated code first, "openblas" the library first where it has the form
   Interrupt interrupt;              // asked between passes, nodes and kernels
-  std::shared_ptr<const DiskCache> cache;  // cpu: of machine code; null: none
+  std::shared_ptr<const DiskCache> cache;  // cpu: of machine code, vulkan: of pipelines; null: none
   /// The ONNX file that the graph was imported from, and the dims that were bound then: backends that read ONNX themselves
   /// (external runners) take it as it is. Empty: such a backend gets the graph, exported.
   std::filesystem::path model;

@@ -59,6 +59,7 @@ Status Frame::iterate(size_t index, size_t first_in, size_t first_out, size_t ca
   for (size_t i = 0; i < carried; ++i) st.operands[first_in + i] = {&results[first_out + i], false};
   size_t stacked_bytes = 0;
   for (size_t i = 0; i < st.stacks.size(); ++i) {
+    TENON_RETURN_IF_ERROR(bring(results[first_out + carried + i]));
     TENON_RETURN_IF_ERROR(st.stacks[i].append(results[first_out + carried + i], context_.free_bytes()));
     stacked_bytes += st.stacks[i].bytes();
     if (stacked_bytes > st.held[2]) TENON_RETURN_IF_ERROR(context_.hold(st.held[2], stacked_bytes));
@@ -134,6 +135,7 @@ Status Frame::run_loop(size_t index) {
     std::get<Tensor>(st.iteration).set_int(0, i);
     std::get<Tensor>(st.condition).set_int(0, going);
     TENON_RETURN_IF_ERROR(iterate(index, 2, 1, carried));
+    TENON_RETURN_IF_ERROR(bring(st.results[st.turn ^ 1][0]));
     TENON_ASSIGN_OR_RETURN(going, scalar_int(st.results[st.turn ^ 1][0], "condition"));
   }
   return finish_iterations(index, 2, carried);

@@ -32,7 +32,11 @@ Frame::Frame(std::shared_ptr<const PreparedPlan> plan, RunContext& context, bool
   phases_.resize(plan_->phases.size());
   states_.resize(p.steps.size());
   calls_.resize(plan_->dispatch_runs.size());
-  arguments_.resize(plan_->max_dims);
+  if (context_.device != nullptr) {
+    device_runs_.resize(plan_->dispatch_runs.size());
+    device_steps_.resize(p.steps.size());
+    homes_.assign(p.values.size(), Home::kBoth);
+  }
   for (size_t v = 0; v < p.values.size(); ++v) {
     if (p.values[v].storage != Storage::kConstant) continue;
     slots_[v] = p.values[v].constant;
@@ -61,6 +65,8 @@ Status Frame::run(std::span<const Operand> inputs, const Symbols& symbols, std::
   if (status.ok()) status = begin_phase(0, outputs);
   if (status.ok()) status = check_input_shapes();
   if (status.ok()) status = run_steps();
+  for (size_t i = 0; status.ok() && i < outputs.size(); ++i)  // a body's stay where they are, unless they must be copied
+    if (const ValueIdx v = p.outputs[i].value; depth_ == 0 || lent(v)) status = to_host(v);
   const Status finished = finish_device("the end of the run");  // also after an error: nothing may be in flight
   if (status.ok()) status = finished;
   if (status.ok()) status = collect_outputs(outputs);
@@ -81,6 +87,7 @@ Status Frame::bind_inputs(std::span<const Operand> inputs) {
     slots_[v] = given;
     data_[v] = tensor == nullptr ? nullptr : const_cast<std::byte*>(tensor->data());
     lent_inputs_[v] = inputs[i].lent;
+    set_home(io.value, depth_ == 0 ? Home::kHost : Home::kDevice);
     Status bound = bind_shape(io.value, given);
     if (!bound.ok()) return std::move(bound).at(fmt::format("input {}", io.name));
   }
@@ -88,14 +95,20 @@ Status Frame::bind_inputs(std::span<const Operand> inputs) {
 }
 
 Status Frame::run_steps() {
-  const bool in_one_go = context_.observer == nullptr && context_.device == nullptr;
+  const bool in_one_go = context_.observer == nullptr;
   const size_t count = plan_->plan->steps.size();
   for (size_t s = 0; s < count;) {
     const int32_t run = plan_->dispatch_run_of[s];
     TENON_RETURN_IF_ERROR(context_.interrupt.check());
     if (in_one_go && run >= 0) {
-      TENON_RETURN_IF_ERROR(run_dispatches(static_cast<size_t>(run)));
-      s = static_cast<size_t>(plan_->dispatch_runs[static_cast<size_t>(run)].last) + 1;
+      const PreparedPlan::DispatchRun& range = plan_->dispatch_runs[static_cast<size_t>(run)];
+      if (context_.device == nullptr) {
+        TENON_RETURN_IF_ERROR(run_dispatches(static_cast<size_t>(run)));
+      } else {
+        TENON_RETURN_IF_ERROR(run_on_device(static_cast<size_t>(range.first), static_cast<size_t>(range.last), device_runs_[static_cast<size_t>(run)]));
+        release_after(static_cast<size_t>(range.last));
+      }
+      s = static_cast<size_t>(range.last) + 1;
     } else {
       TENON_RETURN_IF_ERROR(run_step(s++));
     }
@@ -119,7 +132,8 @@ void Frame::release_after(size_t index) {
 Status Frame::execute(size_t index) {
   const Step& step = plan_->plan->steps[index];
   if (step.kind == Step::Kind::kDispatch) return dispatch(index);
-  Status status = finish_device(step.node);
+  Status status = fetch_for(step);
+  if (status.ok()) status = finish_device(step.node);
   if (!status.ok()) return status;
   switch (step.kind) {
     case Step::Kind::kIf: status = run_if(index); break;
@@ -157,7 +171,7 @@ Status Frame::call_host(size_t index) {
   for (size_t i = 0; status.ok() && i < st.out.size(); ++i) {
     const ValueIdx v = step.outputs[i];
     status = value(v).storage == Storage::kArena ? store_output(v, st.out[i])
-                                                 : set_output(v, std::move(st.out[i]), st.operands);
+                                                 : set_output(v, std::move(st.out[i]), st.operands, Home::kHost);
   }
   for (HostValue& in : st.in) clear(in);
   for (HostValue& out : st.out) out = std::monostate();
@@ -173,6 +187,7 @@ Status Frame::store_output(ValueIdx v, const HostValue& made) {
                  name(value(v).dtype), to_string(shape_of(v)));
   std::byte* target = data_[static_cast<size_t>(v)];
   if (bytes != 0 && tensor->data() != target) std::memmove(target, tensor->data(), bytes);
+  set_home(v, Home::kHost);
   return {};
 }
 
@@ -222,7 +237,7 @@ Status Frame::add_operands(std::span<const ValueIdx> values, std::vector<Operand
   return {};
 }
 
-Status Frame::set_output(ValueIdx v, HostValue made, std::span<const Operand> inputs) {
+Status Frame::set_output(ValueIdx v, HostValue made, std::span<const Operand> inputs, Home home) {
   const auto i = static_cast<size_t>(v);
   const bool unused = plan_->first_use[i] == plan_->last_use[i];
   if (std::holds_alternative<std::monostate>(made) && unused) return {};
@@ -232,6 +247,7 @@ Status Frame::set_output(ValueIdx v, HostValue made, std::span<const Operand> in
   for (const Operand& input : inputs) {
     const auto* source = std::get_if<Tensor>(input.value);
     if (!input.lent || source == nullptr) continue;
+    if (home == Home::kDevice) TENON_RETURN_IF_ERROR(bring(*input.value));
     TENON_ASSIGN_OR_RETURN(made, copy_overlapping(made, source->data(), source->bytes()));
   }
   Status bound = bind_shape(v, made);
@@ -241,6 +257,7 @@ Status Frame::set_output(ValueIdx v, HostValue made, std::span<const Operand> in
   TENON_RETURN_IF_ERROR(context_.hold(held_[i], own_bytes(slot(v))));
   auto* kept = std::get_if<Tensor>(&slot(v));
   data_[i] = kept == nullptr ? nullptr : kept->mutable_data();
+  set_home(v, home);
   return {};
 }
 
@@ -251,10 +268,13 @@ Status Frame::collect_outputs(std::span<HostValue> outputs) {
     const auto* tensor = std::get_if<Tensor>(made);
     auto* given = std::get_if<Tensor>(&outputs[i]);
     if (!lent(v) || tensor == nullptr) {
+      if (depth_ > 0) TENON_RETURN_IF_ERROR(to_device(v));
       outputs[i] = *made;
     } else if (given != nullptr && given->dtype() == tensor->dtype() && given->shape() == tensor->shape() &&
                given->unique() && tensor->dtype() != DType::kString) {
       std::copy_n(tensor->data(), tensor->bytes(), given->mutable_data());
+      if (depth_ > 0 && staged() && context_.device->holds(given->data()))
+        TENON_RETURN_IF_ERROR(context_.device->wrote({given->data(), given->bytes()}));
     } else {
       TENON_ASSIGN_OR_RETURN(Tensor copy, tensor->clone());
       outputs[i] = std::move(copy);

@@ -88,6 +88,16 @@ class Frame {
     std::vector<std::pair<uint32_t, ValueIdx>> moving;  // pointers to values whose memory is another one in each run
   };
 
+  /// Dispatches on a device, recorded for the dims and the memory of one evaluation.
+  struct DeviceRun {
+    uint64_t evaluation = 0;                  // 0: none that holds
+    std::unique_ptr<DeviceProgram> program;
+    std::vector<ValueIdx> bound, written;     // roots
+    std::vector<ValueIdx> moving;             // of `bound`: the values that the program calls moving
+  };
+  /// Which side has the bytes of a value in a staged device's memory.
+  enum class Home : uint8_t { kBoth, kHost, kDevice };
+
   const PlanValue& value(ValueIdx v) const { return plan_->plan->values[static_cast<size_t>(v)]; }
   ValueIdx root(ValueIdx v) const { return plan_->root[static_cast<size_t>(v)]; }
   HostValue& slot(ValueIdx v) { return slots_[static_cast<size_t>(v)]; }
@@ -124,9 +134,22 @@ class Frame {
   Status run_dispatches(size_t run);
   Status call(const Call& call, const Step& step);
   Status dispatch(size_t index);
-  Status dispatch_on_device(const Step& step, int64_t grid);
-  /// Waits for the device, if there is one, so that the host sees what it wrote.
+  /// Queues the dispatches from one step to another, both included.
+  Status run_on_device(size_t first, size_t last, DeviceRun& run);
+  Status record(size_t first, size_t last, DeviceRun& run);
+  /// Waits for the device, if there is one, so that the host sees what it wrote and what was asked for by to_host().
   Status finish_device(std::string_view where);
+  bool staged() const { return context_.device != nullptr && context_.device->staged(); }
+  bool moves(ValueIdx r) const;
+  /// Asks for the value's bytes where the device alone has them; they are there after finish_device().
+  Status to_host(ValueIdx v);
+  Status to_host(std::span<const ValueIdx> values);
+  /// The same of a tensor that a body has made. Waits.
+  Status bring(const HostValue& value);
+  /// Gives the device the bytes where the host alone has them.
+  Status to_device(ValueIdx v);
+  void set_home(ValueIdx v, Home home);
+  Status fetch_for(const Step& step);
   Result<std::shared_ptr<Buffer>> allocate_for_output(size_t bytes);
   Status call_host(size_t index);
   Status run_if(size_t index);
@@ -146,8 +169,9 @@ class Frame {
   /// Whether the value's bytes may change after its last use here.
   bool lent(ValueIdx v) const;
   Status add_operands(std::span<const ValueIdx> values, std::vector<Operand>& operands);
-  /// Takes what a step made: checks dtype and rank, copies what is lent, binds the dims that it defines.
-  Status set_output(ValueIdx v, HostValue made, std::span<const Operand> inputs);
+  /// Takes what a step made: checks dtype and rank, copies what is lent, binds the dims that it defines. `home`: of its bytes where
+  /// they lie in a staged device's memory.
+  Status set_output(ValueIdx v, HostValue made, std::span<const Operand> inputs, Home home = Home::kDevice);
   Status store_output(ValueIdx v, const HostValue& made);
   Status collect_outputs(std::span<HostValue> outputs);
   void release_after(size_t step);
@@ -173,8 +197,10 @@ class Frame {
   uint64_t evaluations_ = 0;
   std::vector<std::unique_ptr<StepState>> states_;
   std::vector<Calls> calls_;            // by DispatchRun
-  std::vector<int64_t> arguments_;      // scratch of dispatch_on_device
-  std::vector<DeviceOperand> operands_;
+  std::vector<DeviceRun> device_runs_;  // by DispatchRun
+  std::vector<DeviceRun> device_steps_;  // by step, where each runs alone for an observer
+  std::vector<Home> homes_;             // by root value; of a staged device
+  std::vector<const std::byte*> pointers_;  // scratch of run_on_device
   std::span<HostValue> outputs_;        // of the run in progress
 };
 

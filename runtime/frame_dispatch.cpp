@@ -2,6 +2,7 @@
 #include <atomic>
 
 #include "runtime/frame.h"
+#include "runtime/frame_state.h"
 
 // Dispatches: what a kernel is called with, made once for the dims of a run and used until they change.
 namespace tenon::runtime {
@@ -12,11 +13,11 @@ constexpr int64_t kMaxWorkPerIndex = int64_t{1} << 34;
 /// Scalar operations between two looks at the deadline and the cancel flag, inside a dispatch and between short ones.
 constexpr int64_t kWorkPerPart = int64_t{1} << 32, kWorkPerLook = int64_t{1} << 22;
 
+}  // namespace
+
 Status index_error(std::string_view where) {
   return Status(Code::kOutOfRange, "an index is outside its tensor", std::string(where), "check the input values");
 }
-
-}  // namespace
 
 DispatchCost Frame::cost_of(const Step& step) const {
   DispatchCost cost;
@@ -139,35 +140,12 @@ Status Frame::call(const Call& c, const Step& step) {
 Status Frame::dispatch(size_t index) {
   const Step& step = plan_->plan->steps[index];
   step_threads_ = 1;
-  if (context_.device != nullptr) return dispatch_on_device(step, dim(step.grid));
+  if (context_.device != nullptr) return run_on_device(index, index, device_steps_[index]);
   const auto run = static_cast<size_t>(plan_->dispatch_run_of[index]);
   TENON_ASSIGN_OR_RETURN(const Calls* made, calls(run));
   const Call& c = made->calls[index - static_cast<size_t>(plan_->dispatch_runs[run].first)];
   step_threads_ = c.threads;
   return call(c, step);
-}
-
-Status Frame::dispatch_on_device(const Step& step, int64_t grid) {
-  if (grid <= 0) return grid == 0 ? Status() : error(Code::kOutOfRange, "a grid of {}", grid).at(step.node);
-  operands_.clear();
-  for (ValueIdx v : step.bindings) {
-    const ValueIdx r = root(v);
-    const auto i = static_cast<size_t>(r);
-    const auto* tensor = std::get_if<Tensor>(&slot(r));
-    const bool placed = value(r).storage == Storage::kArena;
-    operands_.push_back({data_[i], placed || tensor == nullptr ? bytes_[i] : tensor->bytes(),
-                         value(r).storage == Storage::kConstant});
-  }
-  for (size_t i = 0; i < step.kernel_dims.size(); ++i) arguments_[i] = dim(step.kernel_dims[i]);
-  Status status = context_.device->dispatch(step.kernel, operands_, std::span(arguments_).first(step.kernel_dims.size()), grid);
-  if (!status.ok()) return std::move(status).at(step.node);
-  return {};
-}
-
-Status Frame::finish_device(std::string_view where) {
-  if (context_.device == nullptr) return {};
-  TENON_ASSIGN_OR_RETURN(const int32_t code, context_.device->finish());
-  return code == 0 ? Status() : index_error(fmt::format("before {}", where));
 }
 
 }  // namespace tenon::runtime

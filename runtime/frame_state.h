@@ -5,6 +5,9 @@
 
 namespace tenon::runtime {
 
+/// What a failing check of a kernel means.
+Status index_error(std::string_view where);
+
 /// What a frame keeps for one of its steps from run to run, so that a warm step allocates nothing.
 struct Frame::StepState {
   std::vector<Operand> operands;          // of the host call, or of the body

@@ -14,6 +14,9 @@ Status Frame::observe(size_t index) {
   TENON_RETURN_IF_ERROR(execute(index));
   TENON_RETURN_IF_ERROR(finish_device(step.node));
   event.end = Clock::now();
+  if (dispatched && context_.device != nullptr)
+    if (const auto& program = device_steps_[index].program; program != nullptr && !program->times_ns().empty())
+      event.end = event.start + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double, std::nano>(program->times_ns()[0]));
   event.threads = dispatched ? step_threads_ : step.kind == Step::Kind::kHostCall ? context_.max_threads : 1;
   if (step.work != -1) event.work = dim(step.work);
   std::vector<ValueIdx> read, written = step.outputs;
@@ -35,6 +38,8 @@ Status Frame::observe_values(size_t index) {
   const Plan& plan = *plan_->plan;
   for (ValueIdx v : plan_->final_after[index]) {
     if (!context_.observer->wants(plan, v)) continue;
+    TENON_RETURN_IF_ERROR(to_host(v));
+    TENON_RETURN_IF_ERROR(finish_device(plan.steps[index].node));
     TENON_ASSIGN_OR_RETURN(const HostValue* made, host_value(v));
     if (std::holds_alternative<std::monostate>(*made)) continue;  // an optional output that was not made
     Status seen = show_value(v, *made);

@@ -7,6 +7,7 @@
 #include <csignal>
 #include <cstring>
 
+#include "backends/vulkan/requirement.h"
 #include "eval/bench/baseline.h"
 #include "eval/bench/child.h"
 #include "eval/bench/document.h"
@@ -163,7 +164,7 @@ class Bench {
     if (interrupted) doubts_.push_back({"", {"interrupted", 0, fmt::format("interrupted: {} of {} cases were begun, the last one has fewer rounds", done, cases.size())}});
     else if (o_.models.size() > 1) TENON_RETURN_IF_ERROR(check_absent(o_, absent_));
     json document = {{"kind", "bench"}, {"context", context_}, {"warnings", warnings()}, {"results", results_}};
-    int status = failed_ || interrupted ? kFailure : kSuccess;
+    int status = misplaced_ ? kDoesNotHold : failed_ || interrupted ? kFailure : kSuccess;
     if (!baseline.is_null()) {
       Result<eval::BaselineComparison> comparison = eval::compare_with_baseline(baseline, document, o_.tolerance / 100);
       if (!comparison.ok()) return std::move(comparison).status().at(o_.baseline);
@@ -214,6 +215,7 @@ class Bench {
       absent_.push_back(m.status.ok() ? m.absent : std::vector<std::string>());
       if (m.status.ok()) continue;
       failed_ = true;
+      misplaced_ |= m.status.what().find(backends::vulkan::kOnHost) != std::string::npos;
       if (file.ok() || i == 0) report_failure(subjects[i], m.status);
     }
   }
@@ -308,7 +310,7 @@ class Bench {
   json context_, results_ = json::array();
   std::vector<std::pair<std::string, eval::Doubt>> doubts_;  // with the case that they are of
   std::vector<std::vector<std::string>> absent_;
-  bool failed_ = false;
+  bool failed_ = false, misplaced_ = false;
 };
 
 Result<int> bench(const Options& o) {

@@ -56,6 +56,11 @@ void add_target(CLI::App& app, std::string& target) {
   app.add_option("--target", target, "CPU to compile for: host, x86-64-v2, x86-64-v3, x86-64-v4; to read the code, also aarch64")->type_name("CPU");
   app.add_flag_callback("--no-winograd", [&target] { target = (target.empty() ? "host" : target).append(codegen::kNoWinograd); },
                         "Compute convolutions as they are defined, not by fewer products that round more");
+  const auto variable = [&app](const char* option, const char* name, const char* type, const char* help) {
+    app.add_option_function<std::string>(option, [name](const std::string& value) { ::setenv(name, value.c_str(), 1); }, help)->type_name(type)->default_str("");
+  };
+  variable("--device", "TENON_VULKAN_DEVICE", "DEVICE", "Vulkan device: its number, a part of its name or the beginning of its UUID (tenon devices)");
+  variable("--require-placement", "TENON_REQUIRE_PLACEMENT", "vulkan=N%", "Status 1 when fewer of the model's nodes run on the Vulkan device");
   app.add_flag_callback("--no-cache", [] { ::setenv("TENON_CACHE", "off", 1); }, "Compile every kernel anew, and keep none");
 }
 

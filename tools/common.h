@@ -42,7 +42,7 @@ void add_custom_ops(CLI::App& app, std::vector<std::string>& libraries);
 Result<std::shared_ptr<const ir::OpRegistry>> load_libraries(const std::vector<std::string>& libraries);
 /// An option that is given once for every value.
 CLI::Option* add_list(CLI::App& app, const std::string& name, std::vector<std::string>& values, const char* type, const char* help);
-/// The CPU to compile for, --no-winograd and --no-cache.
+/// The CPU to compile for, --no-winograd and --no-cache; the Vulkan device, and how much must run on it.
 void add_target(CLI::App& app, std::string& target);
 /// Of compiled kernels, unless it is switched off (DiskCache, user_cache_folder) or cannot be used, which is a warning.
 std::shared_ptr<const DiskCache> user_cache();
@@ -115,5 +115,6 @@ void add_report(CLI::App& app, int& status);
 void add_ops(CLI::App& app, int& status);
 void add_metrics(CLI::App& app, int& status);
 void add_data(CLI::App& app, int& status);
+void add_devices(CLI::App& app, int& status);
 
 }  // namespace tenon::tools

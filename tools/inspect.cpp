@@ -2,6 +2,7 @@
 #include <map>
 
 #include "eval/cost.h"
+#include "eval/profile/crossing.h"
 #include "eval/profile/forecast.h"
 #include "frontend/onnx/model_fields.h"
 #include "tools/common.h"
@@ -111,6 +112,12 @@ void print_placement(const std::vector<backends::Placement>& placement) {
     fmt::print("{:<12} {:5} nodes  {:5.1f} %\n", kind, n, 100.0 * static_cast<double>(n) / static_cast<double>(std::max<size_t>(all, 1)));
 }
 
+void print_crossing(const eval::Crossing& c) {
+  fmt::print("\nbetween host and device, a run: inputs {}, outputs {}; around {} step{} on the host {} to it and {} from it; {} run{} of kernels{}\n", human_bytes(c.inputs),
+             human_bytes(c.outputs), c.host_steps, c.host_steps == 1 ? "" : "s", human_bytes(c.to_host), human_bytes(c.to_device), c.segments, c.segments == 1 ? "" : "s",
+             c.unknown > 0 ? fmt::format("; {} sizes are known at run time alone", c.unknown) : "");
+}
+
 nlohmann::json placement_json(const std::vector<backends::Placement>& placement) {
   nlohmann::json rows = nlohmann::json::array();
   std::map<std::string, size_t> totals;
@@ -160,8 +167,11 @@ Status inspect_compiled(Options& o, const ir::Graph& graph, nlohmann::json& json
     TENON_ASSIGN_OR_RETURN(const auto executable, backend->compile(graph, compile));
     const std::string name(backend->name());
     if (text && chosen.size() > 1) fmt::print("{}:\n", name);
+    const bool crosses = o.placement && name == "vulkan";
     if (o.placement && text) print_placement(executable->placement());
     if (o.placement) json["placement"][name] = placement_json(executable->placement());
+    if (crosses && text) print_crossing(eval::crossing(*executable));
+    if (crosses) json["placement"][name]["crossing"] = eval::to_json(eval::crossing(*executable));
     if (!o.explain) continue;
     TENON_ASSIGN_OR_RETURN(const eval::Forecast forecast, eval::forecast(*executable, {o.threads, o.calibrate, o.target}));
     if (text) print_forecast(forecast);

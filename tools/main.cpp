@@ -31,6 +31,7 @@ int run(int argc, char** argv) {
   add_ops(app, status);
   add_metrics(app, status);
   add_data(app, status);
+  add_devices(app, status);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {

@@ -5,66 +5,180 @@
 
 namespace tenon::backends::vulkan {
 
-Result<std::shared_ptr<SessionDevice>> SessionDevice::create(std::shared_ptr<const vulkan::Device> device,
-                                                             std::shared_ptr<const Pipelines> pipelines) {
+namespace {
+
+/// Whether all sizes are within what 32 bits may count (EmitOptions::narrow_indices).
+bool narrow(const runtime::DeviceCall& call, std::span<const runtime::DeviceValue> values) {
+  constexpr int64_t kLimit = int64_t{1} << 30;
+  return call.grid < kLimit && std::all_of(call.dims.begin(), call.dims.end(), [](int64_t d) { return d > -kLimit && d < kLimit; }) &&
+         std::all_of(call.values.begin(), call.values.end(),
+                     [&](int32_t v) { return values[static_cast<size_t>(v)].bytes.size() < size_t{kLimit}; });
+}
+
+}  // namespace
+
+/// A recording and where its moving values are.
+class SessionDevice::Program final : public runtime::DeviceProgram {
+ public:
+  struct Moving {
+    size_t bytes = 0;
+    uint64_t address = 0;
+    std::vector<size_t> bindings;           // of the recording
+    std::unique_ptr<Memory> place;          // where the bytes go that lie in no region
+  };
+
+  std::span<const double> times_ns() override { return times; }
+
+  std::unique_ptr<Recording> recording;
+  std::vector<Moving> moving;
+  std::vector<double> times;
+  SessionDevice* owner = nullptr;
+
+  ~Program() override {
+    if (owner != nullptr && owner->timed_ == this) owner->timed_ = nullptr;
+  }
+};
+
+Result<std::shared_ptr<SessionDevice>> SessionDevice::create(std::shared_ptr<const Loaded> loaded) {
   std::shared_ptr<SessionDevice> made(new SessionDevice());
-  TENON_ASSIGN_OR_RETURN(made->stream_, Stream::create(device));
-  made->device_ = std::move(device);
-  made->pipelines_ = std::move(pipelines);
+  made->regions_ = std::make_shared<Regions>(loaded->device);
+  TENON_ASSIGN_OR_RETURN(made->check_code_, loaded->device->allocate(sizeof(int32_t), MemoryKind::kHost));
+  std::memset(made->check_code_->host(), 0, sizeof(int32_t));
+  TENON_ASSIGN_OR_RETURN(made->stream_, Stream::create(loaded->device));
+  made->loaded_ = std::move(loaded);
   return made;
 }
 
 Result<std::shared_ptr<Buffer>> SessionDevice::allocate(size_t bytes) {
-  std::erase_if(regions_, [](const auto& entry) { return entry.second.buffer.expired(); });
-  TENON_ASSIGN_OR_RETURN(auto made, device_->allocate(bytes));
-  std::shared_ptr<DeviceBuffer> buffer = std::move(made);
-  regions_[buffer->host()] = {buffer, std::max<size_t>(bytes, 1), buffer->address()};
-  return Buffer::borrow(buffer->host(), bytes, buffer);
+  TENON_RETURN_IF_ERROR(loaded_->device->status());
+  return regions_->allocate(bytes);
 }
 
-Result<uint64_t> SessionDevice::address_of(const runtime::DeviceOperand& operand) {
-  auto after = regions_.upper_bound(operand.data);
-  if (after != regions_.begin()) {
-    const auto& [begin, region] = *std::prev(after);
-    const auto offset = static_cast<size_t>(operand.data - begin);
-    if (offset < region.size && !region.buffer.expired()) return region.address + offset;
+Status SessionDevice::fetch(std::span<const std::byte> bytes) {
+  const Regions::Place place = regions_->find(bytes.data());
+  if (!staged() || place.region == nullptr || bytes.empty()) return {};
+  return stream_->download(*place.region->memory, place.offset, {place.region->host + place.offset, bytes.size()});
+}
+
+Status SessionDevice::wrote(std::span<const std::byte> bytes) {
+  const Regions::Place place = regions_->find(bytes.data());
+  if (!staged() || place.region == nullptr || bytes.empty()) return {};
+  return stream_->upload(bytes, *place.region->memory, place.offset);
+}
+
+// Rather too much than too little: it only decides where a submission is split.
+double SessionDevice::expected_ns(const runtime::DeviceCall& call, std::span<const runtime::DeviceValue> values) const {
+  const DeviceInfo& info = loaded_->device->info();
+  const bool discrete = info.type == "discrete";
+  const double operations_a_ns = info.is_cpu ? 1 : discrete ? 500 : 50, bytes_a_ns = info.is_cpu ? 2 : discrete ? 100 : 10;
+  double bytes = 0;
+  for (int32_t v : call.values) bytes += static_cast<double>(values[static_cast<size_t>(v)].bytes.size());
+  return std::max(static_cast<double>(std::max<int64_t>(call.work, 0)) / operations_a_ns, bytes / bytes_a_ns);
+}
+
+Result<uint64_t> SessionDevice::address_of(const runtime::DeviceValue& value, Program& program) {
+  if (value.constant) {
+    if (const uint64_t address = loaded_->constants->find(value.bytes)) return address;
+    TENON_ASSIGN_OR_RETURN(auto memory, loaded_->device->allocate(value.bytes.size()));
+    if (staged()) TENON_RETURN_IF_ERROR(stream_->upload(value.bytes, *memory, 0));
+    else if (!value.bytes.empty()) std::memcpy(memory->host(), value.bytes.data(), value.bytes.size());
+    late_.push_back(std::move(memory));
+    return late_.back()->address();
   }
-  return upload(operand);
+  const Regions::Place place = regions_->find(value.bytes.data());
+  if (!value.moves) return place.region != nullptr ? place.address() : check_code_->address();  // of no bytes at all
+  Program::Moving& moving = program.moving.emplace_back();
+  moving.bytes = value.bytes.size();
+  if (place.region != nullptr) return moving.address = place.address();
+  TENON_ASSIGN_OR_RETURN(moving.place, loaded_->device->allocate(moving.bytes));
+  return moving.address = moving.place->address();
 }
 
-Result<uint64_t> SessionDevice::upload(const runtime::DeviceOperand& operand) {
-  DeviceBuffer* target = nullptr;
-  if (operand.constant) {
-    auto& kept = constants_[operand.data];
-    if (kept != nullptr && kept->size() >= operand.bytes) return kept->address();
-    TENON_ASSIGN_OR_RETURN(kept, device_->allocate(operand.bytes));
-    target = kept.get();
-  } else {
-    if (staged_ == staging_.size()) staging_.emplace_back();
-    auto& slot = staging_[staged_++];
-    if (slot == nullptr || slot->size() < operand.bytes) {
-      TENON_ASSIGN_OR_RETURN(slot, device_->allocate(operand.bytes));
+Result<std::unique_ptr<runtime::DeviceProgram>> SessionDevice::record(std::span<const runtime::DeviceValue> values, std::span<const runtime::DeviceCall> calls,
+                                                                      bool timed, std::unique_ptr<runtime::DeviceProgram> old) {
+  std::unique_ptr<Program> program(static_cast<Program*>(old.release()));
+  if (program == nullptr) program = std::make_unique<Program>();
+  program->owner = this;
+  program->moving.clear();
+  program->times.clear();
+  if (program->recording == nullptr) {
+    TENON_ASSIGN_OR_RETURN(program->recording, Recording::create(loaded_->device));
+  }
+  std::vector<uint64_t> addresses;
+  std::vector<int32_t> moving_of;
+  for (const runtime::DeviceValue& value : values) {
+    TENON_ASSIGN_OR_RETURN(const uint64_t address, address_of(value, *program));
+    addresses.push_back(address);
+    moving_of.push_back(value.moves ? static_cast<int32_t>(program->moving.size()) - 1 : -1);
+  }
+  size_t count = 0;
+  for (const runtime::DeviceCall& call : calls) count += call.values.size();
+  std::vector<Binding> bindings;
+  bindings.reserve(count);  // dispatches point into them
+  std::vector<Dispatch> dispatches;
+  for (const runtime::DeviceCall& call : calls) {
+    const size_t first = bindings.size();
+    const auto kernel = static_cast<size_t>(call.kernel);
+    for (size_t b = 0; b < call.values.size(); ++b) {
+      const auto v = static_cast<size_t>(call.values[b]);
+      if (moving_of[v] >= 0) program->moving[static_cast<size_t>(moving_of[v])].bindings.push_back(bindings.size());
+      bindings.push_back({addresses[v], values[v].bytes.size(), (*loaded_->kernels)[kernel].access[b]});
     }
-    target = slot.get();
+    const Pipeline* pipeline = loaded_->pipelines[kernel].get();
+    if (!narrow(call, values)) {
+      TENON_ASSIGN_OR_RETURN(pipeline, pipeline->wide());
+    }
+    dispatches.push_back({pipeline, std::span(bindings).subspan(first), call.dims, call.grid, expected_ns(call, values)});
   }
-  if (operand.bytes != 0) std::memcpy(target->host(), operand.data, operand.bytes);
-  return target->address();
+  TENON_RETURN_IF_ERROR(program->recording->record(dispatches, check_code_->address(), timed));
+  ++figures_.recordings;
+  figures_.barriers = program->recording->barriers();
+  return std::unique_ptr<runtime::DeviceProgram>(std::move(program));
 }
 
-Status SessionDevice::dispatch(int32_t kernel, std::span<const runtime::DeviceOperand> operands,
-                               std::span<const int64_t> dims, int64_t grid) {
-  const Pipeline& pipeline = *(*pipelines_)[static_cast<size_t>(kernel)];
-  addresses_.clear();
-  for (const runtime::DeviceOperand& operand : operands) {
-    TENON_ASSIGN_OR_RETURN(const uint64_t address, address_of(operand));
-    addresses_.push_back(address);
+Status SessionDevice::run(runtime::DeviceProgram& given, std::span<const std::byte* const> moving, const Interrupt& interrupt) {
+  auto& program = static_cast<Program&>(given);
+  TENON_RETURN_IF_ERROR(loaded_->device->status());
+  for (size_t i = 0; i < program.moving.size(); ++i) {
+    Program::Moving& one = program.moving[i];
+    const Regions::Place place = regions_->find(moving[i]);
+    uint64_t address = place.region != nullptr ? place.address() : 0;
+    if (place.region == nullptr) {
+      if (one.place == nullptr) {
+        TENON_ASSIGN_OR_RETURN(one.place, loaded_->device->allocate(one.bytes));
+      }
+      address = one.place->address();
+      const std::span<const std::byte> bytes(moving[i], moving[i] == nullptr ? 0 : one.bytes);
+      if (staged()) TENON_RETURN_IF_ERROR(stream_->upload(bytes, *one.place, 0));
+      else if (!bytes.empty()) std::memcpy(one.place->host(), bytes.data(), bytes.size());
+    }
+    if (address == one.address) continue;
+    one.address = address;
+    for (size_t binding : one.bindings) program.recording->move(binding, address);
   }
-  return stream_->dispatch(pipeline, addresses_, dims, grid);
+  ++figures_.runs;
+  TENON_RETURN_IF_ERROR(program.recording->enqueue(*stream_, interrupt));
+  timed_ = &program;
+  return {};
 }
 
 Result<int32_t> SessionDevice::finish() {
-  staged_ = 0;
-  return stream_->flush();
+  TENON_RETURN_IF_ERROR(stream_->wait());
+  if (timed_ != nullptr) {
+    TENON_ASSIGN_OR_RETURN(const auto times, timed_->recording->times_ns());
+    timed_->times.assign(times.begin(), times.end());
+    timed_ = nullptr;
+  }
+  int32_t code = 0;
+  std::memcpy(&code, check_code_->host(), sizeof code);
+  if (code != 0) std::memset(check_code_->host(), 0, sizeof code);
+  return code;
+}
+
+SessionFigures SessionDevice::figures() const {
+  SessionFigures out = figures_;
+  out.submissions = stream_->submissions();
+  return out;
 }
 
 }  // namespace tenon::backends::vulkan

@@ -1,48 +1,62 @@
 #pragma once
 
-#include <map>
 #include <memory>
-#include <unordered_map>
 #include <vector>
 
-#include "backends/vulkan/device.h"
+#include "backends/vulkan/constants.h"
+#include "backends/vulkan/recording.h"
+#include "backends/vulkan/regions.h"
 #include "runtime/device.h"
 
 namespace tenon::backends::vulkan {
 
 /// The pipelines of a plan's kernels, in the plan's order.
-using Pipelines = std::vector<std::unique_ptr<Pipeline>>;
+using Pipelines = std::vector<std::shared_ptr<const Pipeline>>;
 
-/// Runs one session's dispatches on a Vulkan device. Arenas and outputs live in mapped device memory; inputs and the
-/// results of host calls are copied there for each run, constants once.
+/// A plan on a device: what its sessions share. Immutable.
+struct Loaded {
+  std::shared_ptr<const Device> device;
+  Pipelines pipelines;
+  std::shared_ptr<const std::vector<runtime::PlanKernel>> kernels;
+  std::shared_ptr<const Constants> constants;
+};
+
+/// What a session has done on its device.
+struct SessionFigures {
+  uint64_t recordings = 0, runs = 0, submissions = 0;
+  int barriers = 0;                 // of the last recording
+};
+
+/// Runs one session's dispatches on a Vulkan device.
 class SessionDevice final : public runtime::Device {
  public:
-  static Result<std::shared_ptr<SessionDevice>> create(std::shared_ptr<const vulkan::Device> device,
-                                                       std::shared_ptr<const Pipelines> pipelines);
+  static Result<std::shared_ptr<SessionDevice>> create(std::shared_ptr<const Loaded> loaded);
 
   Result<std::shared_ptr<Buffer>> allocate(size_t bytes) override;
-  Status dispatch(int32_t kernel, std::span<const runtime::DeviceOperand> operands, std::span<const int64_t> dims,
-                  int64_t grid) override;
+  bool staged() const override { return loaded_->device->info().staged; }
+  bool holds(const std::byte* data) const override { return regions_->find(data).region != nullptr; }
+  Status fetch(std::span<const std::byte> bytes) override;
+  Status wrote(std::span<const std::byte> bytes) override;
+  Result<std::unique_ptr<runtime::DeviceProgram>> record(std::span<const runtime::DeviceValue> values, std::span<const runtime::DeviceCall> calls, bool timed,
+                                                         std::unique_ptr<runtime::DeviceProgram> old) override;
+  Status run(runtime::DeviceProgram& program, std::span<const std::byte* const> moving, const Interrupt& interrupt) override;
   Result<int32_t> finish() override;
 
- private:
-  struct Region {
-    std::weak_ptr<DeviceBuffer> buffer;
-    size_t size;
-    uint64_t address;
-  };
-  SessionDevice() = default;
-  Result<uint64_t> address_of(const runtime::DeviceOperand& operand);
-  Result<uint64_t> upload(const runtime::DeviceOperand& operand);
+  SessionFigures figures() const;
 
-  std::shared_ptr<const vulkan::Device> device_;
-  std::shared_ptr<const Pipelines> pipelines_;
+ private:
+  class Program;
+  SessionDevice() = default;
+  Result<uint64_t> address_of(const runtime::DeviceValue& value, Program& program);
+  double expected_ns(const runtime::DeviceCall& call, std::span<const runtime::DeviceValue> values) const;
+
+  std::shared_ptr<const Loaded> loaded_;
+  std::shared_ptr<Regions> regions_;
+  std::unique_ptr<Memory> check_code_;
   std::unique_ptr<Stream> stream_;
-  std::map<const std::byte*, Region> regions_;  // by first byte: what allocate() gave out
-  std::unordered_map<const std::byte*, std::unique_ptr<DeviceBuffer>> constants_;
-  std::vector<std::unique_ptr<DeviceBuffer>> staging_;  // of this recording, reused after finish()
-  size_t staged_ = 0;
-  std::vector<uint64_t> addresses_;
+  Program* timed_ = nullptr;        // the last that ran, if it is measured
+  std::vector<std::unique_ptr<Memory>> late_;  // constants that the executable did not know of
+  SessionFigures figures_;
 };
 
 }  // namespace tenon::backends::vulkan

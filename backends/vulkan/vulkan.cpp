@@ -4,8 +4,10 @@
 #include <chrono>
 #include <unordered_map>
 
-#include "backends/planned/planned.h"
-#include "backends/vulkan/session_device.h"
+#include "backends/vulkan/deny.h"
+#include "backends/vulkan/devices.h"
+#include "backends/vulkan/executable.h"
+#include "backends/vulkan/requirement.h"
 #include "codegen/plan/build.h"
 #include "passes/pass.h"
 
@@ -13,14 +15,8 @@ namespace tenon::backends {
 namespace {
 
 using vulkan::DeviceInfo;
-using vulkan::Pipelines;
-using vulkan::SessionDevice;
-
-/// The device of this process, opened at first use; an error is kept as well.
-const Result<std::shared_ptr<vulkan::Device>>& device() {
-  static const Result<std::shared_ptr<vulkan::Device>> opened = vulkan::Device::open();
-  return opened;
-}
+using vulkan::Module;
+using vulkan::VulkanExecutable;
 
 bool supports(const DeviceInfo& info, DType d, bool stored) {
   switch (bits(d)) {
@@ -54,17 +50,6 @@ std::optional<std::string> missing(const kir::Kernel& kernel, const DeviceInfo& 
   return std::nullopt;
 }
 
-class VulkanExecutable final : public PlannedExecutable {
- public:
-  std::shared_ptr<const Pipelines> pipelines;
-
- private:
-  Result<std::shared_ptr<runtime::Device>> create_device() const override {
-    TENON_ASSIGN_OR_RETURN(std::shared_ptr<runtime::Device> made, SessionDevice::create(*device(), pipelines));
-    return made;
-  }
-};
-
 double elapsed_ms(std::chrono::steady_clock::time_point since) {
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - since).count();
 }
@@ -72,63 +57,97 @@ double elapsed_ms(std::chrono::steady_clock::time_point since) {
 /// Pipelines for the plan's kernels, by structural hash, so that a plan built again compiles only what is new.
 class Compiler {
  public:
-  Compiler(VulkanExecutable& out, const Interrupt& interrupt) : out_(out) {
-    options_.interrupt = interrupt;
-    options_.target = (*device())->info().target;
-    options_.refuse = [this](const kir::Kernel& kernel) { return refused(kernel); };
+  Compiler(VulkanExecutable& out, std::shared_ptr<vulkan::Device> device, const CompileOptions& options)
+      : out_(out), device_(std::move(device)), threads_(options.compile_threads) {
+    plan_options_.interrupt = options.interrupt;
+    plan_options_.target = device_->info().target;
+    plan_options_.refuse = [this](const kir::Kernel& kernel) { return refused(kernel); };
   }
 
   // A kernel that the device cannot have moves its node to the host, which may change the plan around it.
   Status run() {
+    TENON_ASSIGN_OR_RETURN(deny_, vulkan::deny_list(device_->info()));
     for (bool complete = false; !complete;) {
       const auto start = std::chrono::steady_clock::now();
-      TENON_ASSIGN_OR_RETURN(built_, codegen::build_plan(*out_.graph, options_));
+      TENON_ASSIGN_OR_RETURN(built_, codegen::build_plan(*out_.graph, plan_options_));
       out_.figures.lower_ms += elapsed_ms(start);
-      complete = compile_all();
-      TENON_RETURN_IF_ERROR(options_.interrupt.check().at("compiling kernels"));
+      TENON_ASSIGN_OR_RETURN(complete, compile_all());
     }
-    auto pipelines = std::make_shared<Pipelines>();
-    for (const kir::Kernel& kernel : built_.kernels) pipelines->push_back(std::move(compiled_[kir::structural_hash(kernel)]));
-    out_.pipelines = std::move(pipelines);
+    device_->save_cache();
+    TENON_RETURN_IF_ERROR(vulkan::check_placement(built_.placement));
+    vulkan::Pipelines pipelines;
+    for (const kir::Kernel& kernel : built_.kernels) {
+      Compiled& one = compiled_.at(kir::structural_hash(kernel));
+      out_.figures.cached += one.pipeline->cached;
+      pipelines.push_back(one.pipeline);
+      out_.modules.push_back(std::move(one.module));
+    }
     TENON_ASSIGN_OR_RETURN(out_.plan, runtime::prepare(built_.plan));
     out_.rows = std::move(built_.placement);
     out_.figures.kernels = static_cast<int>(built_.kernels.size());
     out_.figures.dispatches = built_.dispatches;
+    const auto start = std::chrono::steady_clock::now();
+    TENON_RETURN_IF_ERROR(out_.load(device_, std::move(pipelines)));
+    out_.figures.setup_ms = elapsed_ms(start);
     return {};
   }
 
  private:
-  bool compile_all() {
+  struct Compiled {
+    Module module;
+    std::shared_ptr<const vulkan::Pipeline> pipeline;
+  };
+
+  /// False: some kernel cannot be had.
+  Result<bool> compile_all() {
     const auto start = std::chrono::steady_clock::now();
     const size_t failures = failures_.size();
+    std::vector<uint64_t> keys;
+    std::vector<const Module*> modules;
     for (const kir::Kernel& kernel : built_.kernels) {
       const uint64_t key = kir::structural_hash(kernel);
       if (compiled_.contains(key)) continue;
-      if (!options_.interrupt.check().ok()) break;
-      auto made = compile(kernel);
-      if (made.ok()) compiled_.emplace(key, std::move(*made));
-      else failures_.emplace(key, made.status().what());
+      codegen::spirv::EmitOptions options = device_->info().emit;
+      auto words = codegen::spirv::emit(kernel, options);
+      options.narrow_indices = false;
+      auto wide = words.ok() ? codegen::spirv::emit(kernel, options) : words;
+      if (!words.ok()) {
+        failures_.emplace(key, words.status().what());
+        continue;
+      }
+      Compiled& one = compiled_[key];
+      one.module = {std::move(*words), wide.ok() ? std::move(*wide) : std::vector<uint32_t>(), kernel.lanes};
+      keys.push_back(key);
+      modules.push_back(&one.module);
+    }
+    std::vector<std::string> errors;
+    TENON_ASSIGN_OR_RETURN(vulkan::Pipelines made, vulkan::make_pipelines(device_, modules, threads_, errors, plan_options_.interrupt));
+    for (size_t i = 0; i < keys.size(); ++i) {
+      if (made[i] != nullptr) {
+        compiled_.at(keys[i]).pipeline = std::move(made[i]);
+      } else {
+        failures_.emplace(keys[i], errors[i]);
+        compiled_.erase(keys[i]);
+      }
     }
     out_.figures.emit_ms += elapsed_ms(start);
     return failures_.size() == failures;
   }
 
-  static Result<std::unique_ptr<vulkan::Pipeline>> compile(const kir::Kernel& kernel) {
-    const vulkan::Device& gpu = **device();
-    TENON_ASSIGN_OR_RETURN(const auto words, codegen::spirv::emit(kernel, gpu.info().emit));
-    return gpu.create_pipeline(words, kernel.lanes);
-  }
-
   std::optional<std::string> refused(const kir::Kernel& kernel) const {
     const auto found = failures_.find(kir::structural_hash(kernel));
     if (found != failures_.end()) return "SPIR-V: " + found->second;
-    return missing(kernel, (*device())->info());
+    if (auto why = vulkan::denied(kernel, deny_)) return why;
+    return missing(kernel, device_->info());
   }
 
   VulkanExecutable& out_;
-  codegen::PlanOptions options_;
+  std::shared_ptr<vulkan::Device> device_;
+  const int threads_;
+  std::vector<vulkan::DenyEntry> deny_;
+  codegen::PlanOptions plan_options_;
   codegen::BuiltPlan built_;
-  std::unordered_map<uint64_t, std::unique_ptr<vulkan::Pipeline>> compiled_;
+  std::unordered_map<uint64_t, Compiled> compiled_;  // modules stay where they are while pipelines are made
   std::unordered_map<uint64_t, std::string> failures_;
 };
 
@@ -136,15 +155,17 @@ class VulkanBackend final : public Backend {
  public:
   std::string_view name() const override { return "vulkan"; }
   // Opens and closes a device of its own: drivers do not survive fork(), and callers ask before they fork workers.
-  Status available() const override { return vulkan::Device::open().status(); }
+  Status available() const override { return vulkan::can_open(); }
 
   Result<std::shared_ptr<const Executable>> compile(const ir::Graph& graph, const CompileOptions& options) const override {
-    if (!device().ok()) return device().status();
     if (!options.target.empty() && options.target != "vulkan")
       return Status(Code::kInvalidArgument, fmt::format("target '{}' is not a Vulkan target", options.target), "--target",
                     "leave it out, or use --backend cpu");
+    TENON_ASSIGN_OR_RETURN(const auto device, vulkan::shared_device(options.device));
+    device->use_cache(options.cache);
     auto out = std::make_shared<VulkanExecutable>();
     out->keep_source(*this, graph, options);
+    out->keep_for_fallback(graph, options);
     out->graph = graph.clone();
     const auto start = std::chrono::steady_clock::now();
     passes::PipelineOptions pipeline;
@@ -155,7 +176,7 @@ class VulkanBackend final : public Backend {
     pipeline.interrupt = options.interrupt;
     TENON_RETURN_IF_ERROR(passes::run_pipeline(*out->graph, pipeline));
     out->figures.optimize_ms = elapsed_ms(start);
-    TENON_RETURN_IF_ERROR(Compiler(*out, options.interrupt).run());
+    TENON_RETURN_IF_ERROR(Compiler(*out, device, options).run());
     return std::shared_ptr<const Executable>(std::move(out));
   }
 };

@@ -3,15 +3,36 @@
 
 #include <gtest/gtest.h>
 
-#include "backends/vulkan/device.h"
+#include "backends/vulkan/recording.h"
 #include "tests/spirv/sample_kernels.h"
 
 namespace tenon {
 namespace {
 
+using backends::vulkan::Binding;
 using backends::vulkan::Device;
-using backends::vulkan::DeviceBuffer;
+using backends::vulkan::Dispatch;
+using backends::vulkan::Memory;
+using backends::vulkan::MemoryKind;
+using backends::vulkan::Recording;
 using backends::vulkan::Stream;
+
+/// Buffers that the host fills, on a device of either kind.
+Result<std::unique_ptr<Memory>> mapped(const Device& device, size_t bytes) { return device.allocate(bytes, MemoryKind::kHost); }
+
+/// Runs one dispatch; the check code.
+Result<int32_t> run(const std::shared_ptr<Device>& device, const Dispatch& dispatch) {
+  TENON_ASSIGN_OR_RETURN(const auto code, mapped(*device, sizeof(int32_t)));
+  std::memset(code->host(), 0, sizeof(int32_t));
+  TENON_ASSIGN_OR_RETURN(const auto recording, Recording::create(device));
+  TENON_ASSIGN_OR_RETURN(const auto stream, Stream::create(device));
+  TENON_RETURN_IF_ERROR(recording->record({&dispatch, 1}, code->address(), false));
+  TENON_RETURN_IF_ERROR(recording->enqueue(*stream, {}));
+  TENON_RETURN_IF_ERROR(stream->wait());
+  int32_t out = 0;
+  std::memcpy(&out, code->host(), sizeof out);
+  return out;
+}
 
 bool supports(const backends::vulkan::DeviceInfo& info, DType d) {
   if (d == DType::kF64) return info.float64;
@@ -53,11 +74,9 @@ double ulps(double a, double b, DType d) {
 TEST(VulkanDevice, SampleKernelsAgreeWithTheKernelIrInterpreter) {
   const auto device = Device::open();
   if (!device.ok()) GTEST_SKIP() << "no Vulkan device: " << device.status().to_string();
-  const auto stream = Stream::create(*device);
-  ASSERT_TRUE(stream.ok()) << stream.status().to_string();
   constexpr int64_t kCount = 131;
   std::mt19937_64 random(7);
-  int run = 0;
+  int count = 0;
   for (const testing::SampleKernel& sample : testing::sample_kernels()) {
     if (!supports((*device)->info(), sample.in) || !supports((*device)->info(), sample.out)) continue;
     SCOPED_TRACE(sample.name);
@@ -67,13 +86,13 @@ TEST(VulkanDevice, SampleKernelsAgreeWithTheKernelIrInterpreter) {
     ASSERT_TRUE(words.ok()) << words.status().to_string();
     const auto pipeline = (*device)->create_pipeline(*words, sample.kernel.lanes);
     ASSERT_TRUE(pipeline.ok()) << pipeline.status().to_string();
-    std::vector<std::unique_ptr<DeviceBuffer>> buffers;
-    std::vector<uint64_t> addresses;
+    std::vector<std::unique_ptr<Memory>> buffers;
+    std::vector<Binding> bindings;
     for (DType d : {sample.in, sample.in, sample.out}) {
-      auto buffer = (*device)->allocate(static_cast<size_t>(kCount * bits(d) / 8));
+      auto buffer = mapped(**device, static_cast<size_t>(kCount * bits(d) / 8));
       ASSERT_TRUE(buffer.ok()) << buffer.status().to_string();
       fill((*buffer)->host(), d, kCount, random);
-      addresses.push_back((*buffer)->address());
+      bindings.push_back({(*buffer)->address(), (*buffer)->size()});
       buffers.push_back(std::move(*buffer));
     }
     std::vector<std::byte> expected(static_cast<size_t>(kCount * bits(sample.out) / 8));
@@ -82,8 +101,7 @@ TEST(VulkanDevice, SampleKernelsAgreeWithTheKernelIrInterpreter) {
     kir::Kernel expanded = kir::clone(sample.kernel);
     kir::expand_math(expanded);
     ASSERT_TRUE(kir::interpret(expanded, views, dims, 0, kCount).ok());
-    ASSERT_TRUE((*stream)->dispatch(**pipeline, addresses, dims, kCount).ok());
-    const auto code = (*stream)->flush();
+    const auto code = run(*device, {pipeline->get(), bindings, dims, kCount});
     ASSERT_TRUE(code.ok()) << code.status().to_string();
     EXPECT_EQ(*code, 0);
     for (int64_t i = 0; i < kCount; ++i) {
@@ -93,10 +111,10 @@ TEST(VulkanDevice, SampleKernelsAgreeWithTheKernelIrInterpreter) {
       if (is_float(sample.out)) ASSERT_LE(ulps(want.f, got.f, sample.out), 4) << "element " << i << ": " << want.f << " " << got.f;
       else ASSERT_EQ(want.i, got.i) << "element " << i;
     }
-    ++run;
+    ++count;
   }
-  EXPECT_GT(run, 100);
-  RecordProperty("kernels", run);
+  EXPECT_GT(count, 100);
+  RecordProperty("kernels", count);
 }
 
 TEST(VulkanDevice, AFailingCheckComesBackAsItsCode) {
@@ -111,14 +129,12 @@ TEST(VulkanDevice, AFailingCheckComesBackAsItsCode) {
   const auto words = codegen::spirv::emit(kernel, (*device)->info().emit);
   ASSERT_TRUE(words.ok());
   const auto pipeline = (*device)->create_pipeline(*words);
-  const auto stream = Stream::create(*device);
-  const auto out = (*device)->allocate(64);
-  ASSERT_TRUE(pipeline.ok() && stream.ok() && out.ok());
-  const uint64_t addresses[] = {(*out)->address()};
+  const auto out = mapped(**device, 64);
+  ASSERT_TRUE(pipeline.ok() && out.ok());
+  const Binding bindings[] = {{(*out)->address(), 64}};
   for (const auto& [grid, want] : {std::pair<int64_t, int32_t>{5, 0}, {6, kir::kCheckIndexOutOfRange}, {5, 0}}) {
-    ASSERT_TRUE((*stream)->dispatch(**pipeline, addresses, {}, grid).ok());
-    const auto code = (*stream)->flush();
-    ASSERT_TRUE(code.ok());
+    const auto code = run(*device, {pipeline->get(), bindings, {}, grid});
+    ASSERT_TRUE(code.ok()) << code.status().to_string();
     EXPECT_EQ(*code, want);
   }
 }
