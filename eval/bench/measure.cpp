@@ -154,6 +154,7 @@ class Group {
     launched_[i].load_ms.push_back(report.value("load_ms", 0.0));
     launched_[i].compile_ms.push_back(report.value("compile_ms", 0.0));
     launched_[i].first_run_ms.push_back(report.value("first_run_ms", 0.0));
+    m.from_cache += report.value("from_cache", false) ? 1 : 0;
     m.warmup_runs += report.value("warmup_runs", 0);
     m.settled = m.settled && report.value("settled", true);
     m.runtime = report.value("runtime", "");
