@@ -263,7 +263,7 @@ class Reader {
     step.grid = in_.get<DimId>();
     step.work = in_.get<DimId>();
     if (step.kind == Step::Kind::kDispatch) return;
-    if (step.kind == Step::Kind::kHostCall || !step.bindings.empty()) return in_.fail();
+    if (step.kind == Step::Kind::kHostCall) return in_.fail();
     step.inputs = in_.list<ValueIdx>();
     step.outputs = in_.list<ValueIdx>();
     step.captures.resize(in_.count(kLeast));

@@ -1,5 +1,4 @@
 #include <fcntl.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -15,6 +14,7 @@
 #include "support/disk_cache.h"
 #include "support/disk_cache_files.h"
 #include "support/executor.h"
+#include "support/file_mapping.h"
 
 namespace tenon {
 using namespace cache_files;
@@ -32,36 +32,10 @@ struct DiskCache::MappedHeader {
 
 namespace {
 
-/// Files keep what is written in large, aligned parts in large pages of memory, and map it by them.
+/// Parts that are written at once and so aligned can be mapped in large pages (support/file_mapping.h).
 constexpr size_t kLargePage = size_t{2} << 20, kPage = size_t{4} << 10;
 
 size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
-
-/// Part of a file in memory; the whole of its last page is, too.
-class Mapping {
- public:
-  static std::shared_ptr<Mapping> of(int file, size_t offset, size_t bytes) {
-    auto out = std::make_shared<Mapping>();
-    const size_t room = bytes + kLargePage;
-    void* reserved = ::mmap(nullptr, room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (reserved == MAP_FAILED) return nullptr;
-    out->reserved_ = reserved;
-    out->room_ = room;
-    out->data_ = reinterpret_cast<std::byte*>(round_up(reinterpret_cast<uintptr_t>(reserved), kLargePage));
-    if (::mmap(out->data_, bytes, PROT_READ, MAP_PRIVATE | MAP_FIXED, file, static_cast<off_t>(offset)) == MAP_FAILED) return nullptr;
-    ::madvise(out->data_, bytes, MADV_HUGEPAGE);
-    return out;
-  }
-  ~Mapping() {
-    if (reserved_ != nullptr) ::munmap(reserved_, room_);
-  }
-  std::byte* data() const { return data_; }
-
- private:
-  void* reserved_ = nullptr;
-  size_t room_ = 0;
-  std::byte* data_ = nullptr;
-};
 
 std::string boot_id() {
   std::string id;
@@ -165,7 +139,7 @@ std::optional<DiskCache::Mapped> DiskCache::find_mapped(std::string_view key) co
     out.body = Buffer::borrow(nullptr, 0, nullptr);
     return out;
   }
-  const auto mapping = Mapping::of(file.get(), header.body_offset, size - header.body_offset);
+  const auto mapping = FileMapping::of(file.get(), header.body_offset, size - header.body_offset);
   if (mapping == nullptr) return std::nullopt;
   if (!was_seen(name, file.get(), tag)) {
     if (!authentic(secret_, {mapping->data(), header.body_bytes}, content.last(header.chunks() * kTagBytes), MappedHeader::kChunk)) return std::nullopt;

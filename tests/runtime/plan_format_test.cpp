@@ -38,7 +38,7 @@ class Example {
     Step& step = main_.step(Step::Kind::kLoop, "loop", {trips, -1, sum}, {last, rows});
     step.plans = {body()};
     step.captures = {{bias}};
-    main_.plan->checks.push_back({DimCheck::Kind::kBroadcast, n, hundred, "add bias"});
+    main_.plan->checks.push_back({DimCheck::Kind::kLessEqual, n, hundred, "add bias"});
     main_.output("last", last);
     main_.output("rows", rows);
     main_.output("flat", flat);
@@ -135,15 +135,14 @@ void read_and_prepare(const Bytes& bytes, const std::shared_ptr<Buffer>& weights
     EXPECT_EQ(read.status().code(), Code::kInvalidArgument);
     return;
   }
-  print(*read->plan);
-  (void)prepare(read->plan);
+  if (prepare(read->plan).ok()) print(*read->plan);
 }
 
 TEST(PlanFormat, AnyPartOfItIsAnError) {
   Example example;
   const Written written = write(*example.plan());
   const auto weights = block_of(written.weights);
-  for (size_t size = 0; size < written.bytes.size(); size += size < 4000 || size + 4000 > written.bytes.size() ? 1 : 97)
+  for (size_t size = 0; size < written.bytes.size(); size += size < 3000 || size + 3000 > written.bytes.size() ? 1 : 997)
     EXPECT_FALSE(read_plan(std::span(written.bytes).first(size), weights).ok()) << size;
   Bytes longer = written.bytes;
   longer.push_back(std::byte{0});
