@@ -126,6 +126,12 @@ bool CompiledModel::restore() {
 }
 
 Status CompiledModel::import_model() {
+  if (request_.imported != nullptr && !request_.imported->from_cache_) {
+    graph_ = request_.imported->graph_->clone();
+    files_ = request_.imported->files_;
+    opened_ = request_.imported->opened_;
+    return {};
+  }
   frontend::ImportOptions import = request_.import;
   import.files = &files_;
   if (import.absent != nullptr) import.absent = &absent_;

@@ -19,6 +19,8 @@ struct ModelRequest {
   const backends::Backend* backend = nullptr;
   backends::CompileOptions compile;
   std::shared_ptr<const DiskCache> cache;  // of whole executables; null: none
+  /// The same model, opened before with the same `import` and not compiled: its graph is copied instead of imported again. Outlives this.
+  const class CompiledModel* imported = nullptr;
 };
 
 /// A model on its way to runs. Where the cache has its executable, made of the same files with the same options, neither import nor

@@ -56,7 +56,7 @@ void add_target(CLI::App& app, std::string& target) {
   app.add_option("--target", target, "CPU to compile for: host, x86-64-v2, x86-64-v3, x86-64-v4; to read the code, also aarch64")->type_name("CPU");
   app.add_flag_callback("--no-winograd", [&target] { target = (target.empty() ? "host" : target).append(codegen::kNoWinograd); },
                         "Compute convolutions as they are defined, not by fewer products that round more");
-  app.add_flag_callback("--no-cache", [] { ::setenv("TENON_CACHE", "off", 1); }, "Compile every kernel anew, and keep none");
+  app.add_flag_callback("--no-cache", [] { ::setenv("TENON_CACHE", "off", 1); }, "Compile everything anew, and keep nothing");
 }
 
 std::shared_ptr<const DiskCache> user_cache() {
@@ -146,9 +146,6 @@ Result<frontend::ImportOptions> import_options(const ModelOptions& options) {
   return out;
 }
 
-namespace {
-
-/// Starts the limits and finds the file.
 Status begin(ModelOptions& options) {
   options.interrupt = start_clock(options.limits);
   TENON_ASSIGN_OR_RETURN(options.max_bytes, apply_memory_limit(options.limits));
@@ -158,8 +155,6 @@ Status begin(ModelOptions& options) {
   options.path = file.string();
   return {};
 }
-
-}  // namespace
 
 Result<std::unique_ptr<ir::Graph>> load(ModelOptions& options) {
   TENON_RETURN_IF_ERROR(begin(options));

@@ -54,6 +54,8 @@ inline constexpr int kMaxThreads = 1024;
 CLI::Validator non_negative();
 CLI::Validator thread_count();
 Result<frontend::ImportOptions> import_options(const ModelOptions& options);
+/// Starts the limits, and leaves the file that eval::find_model finds in `options`: what load() and open() begin with.
+Status begin(ModelOptions& options);
 /// Starts the limits, loads what eval::find_model finds, and leaves its path and the limits in `options`.
 Result<std::unique_ptr<ir::Graph>> load(ModelOptions& options);
 /// The same for one backend: what the user's cache has of it is taken from there.

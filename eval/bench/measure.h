@@ -44,7 +44,7 @@ struct Measurement {
   Status status;                            // where it fails, no figure below means anything
   double load_ms = 0;                       // import, or reading the executable from the cache; 0 where the backend reads the model itself
   double compile_ms = 0;                    // compile and session, reading included where the backend does that
-  int from_cache = 0;                       // launches that found the whole executable in the cache
+  int from_cache = 0;                       // launches that found the executable in the cache; these three are of the others, if there are any
   double first_run_ms = 0;
   double peak_rss_mb = 0;                   // of a process that did nothing else
   double arena_mb = 0;                      // intermediate results of a session; 0: unknown
