@@ -10,7 +10,6 @@
 #include "ir/parser.h"
 #include "ir/weights.h"
 #include "support/byte_io.h"
-#include "support/file_stamp.h"
 #include "support/log.h"
 
 namespace tenon::eval {
@@ -47,12 +46,12 @@ bool same_files(ByteReader& in) {
   return in.ok();
 }
 
-/// Writes the files as they are; false when one of them may have changed since they were opened.
+/// Writes the files as they are; false when one of them, or the link to it, may have changed since they were opened.
 bool write_files(const std::vector<fs::path>& files, std::chrono::system_clock::time_point opened, ByteWriter& out) {
   out.put(uint64_t{files.size()});
   for (const fs::path& file : files) {
-    const auto stamp = FileStamp::of(file);
-    if (!stamp || !stamp->settled_before(opened)) return false;
+    const auto stamp = FileStamp::of(file), link = FileStamp::of_link(file);
+    if (!stamp || !link || !stamp->settled_before(opened) || !link->settled_before(opened)) return false;
     out.put(fs::absolute(file).string());
     write(*stamp, out);
   }
@@ -130,8 +129,10 @@ Status CompiledModel::import_model() {
     graph_ = request_.imported->graph_->clone();
     files_ = request_.imported->files_;
     opened_ = request_.imported->opened_;
+    stamp_ = request_.imported->stamp_;
     return {};
   }
+  stamp_ = FileStamp::of(request_.file);
   frontend::ImportOptions import = request_.import;
   import.files = &files_;
   if (import.absent != nullptr) import.absent = &absent_;
@@ -164,7 +165,7 @@ void CompiledModel::keep() {
   if (key_.empty() || from_cache_ || executable_ == nullptr) return;
   const std::string key = std::exchange(key_, {});
   ByteWriter out;
-  if (!write_files(files_, opened_, out)) return;
+  if (FileStamp::of(request_.file) != stamp_ || !write_files(files_, opened_, out)) return;
   const auto interface = interface_text(*graph_);
   const auto saved = request_.backend->save(*executable_);
   if (!interface || !saved.ok()) return;

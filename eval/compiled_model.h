@@ -3,6 +3,7 @@
 #include <chrono>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -10,6 +11,7 @@
 #include "frontend/onnx/import.h"
 #include "ir/graph.h"
 #include "support/disk_cache.h"
+#include "support/file_stamp.h"
 
 namespace tenon::eval {
 
@@ -55,6 +57,7 @@ class CompiledModel {
   ModelRequest request_;
   std::string key_;                 // of the cache; empty: nothing is looked up or kept
   std::chrono::system_clock::time_point opened_;
+  std::optional<FileStamp> stamp_;  // of the model's file, before it was opened
   std::vector<std::filesystem::path> files_;
   std::vector<std::string> absent_;
   std::unique_ptr<ir::Graph> graph_;

@@ -15,6 +15,7 @@
 #include "support/disk_cache_files.h"
 #include "support/executor.h"
 #include "support/file_mapping.h"
+#include "support/mapped_files.h"
 
 namespace tenon {
 using namespace cache_files;
@@ -43,7 +44,7 @@ std::string boot_id() {
   return id;
 }
 
-/// Reads the body piece by piece.
+/// Reads the body piece by piece. What it read from mapped files takes no memory after.
 class Source {
  public:
   explicit Source(std::span<const DiskCache::Piece> pieces) : pieces_(pieces) {}
@@ -55,12 +56,14 @@ class Source {
       const size_t end = piece.offset + piece.bytes.size();
       const size_t from = std::max(begin, piece.offset), until = std::min(begin + to.size(), end);
       if (from < until) std::ranges::copy(piece.bytes.subspan(from - piece.offset, until - from), to.subspan(from - begin).begin());
+      if (from < until) files_.drop(piece.bytes.subspan(from - piece.offset, until - from));
       if (end <= begin + to.size() && i == next_) ++next_;
     }
   }
 
  private:
   std::span<const DiskCache::Piece> pieces_;
+  const MappedFiles files_ = MappedFiles::now();
   size_t next_ = 0;  // the first one that is not written to its end
 };
 

@@ -11,12 +11,20 @@ constexpr int64_t kSecond = 1'000'000'000;
 
 int64_t nanoseconds(const timespec& time) { return int64_t{time.tv_sec} * kSecond + time.tv_nsec; }
 
+FileStamp stamp(const struct stat& st) {
+  return {st.st_dev, st.st_ino, st.st_size, nanoseconds(st.st_mtim), nanoseconds(st.st_ctim)};
+}
+
 }  // namespace
 
 std::optional<FileStamp> FileStamp::of(const std::filesystem::path& path) {
   struct stat st {};
-  if (::stat(path.c_str(), &st) != 0) return std::nullopt;
-  return FileStamp{st.st_dev, st.st_ino, st.st_size, nanoseconds(st.st_mtim), nanoseconds(st.st_ctim)};
+  return ::stat(path.c_str(), &st) == 0 ? std::optional(stamp(st)) : std::nullopt;
+}
+
+std::optional<FileStamp> FileStamp::of_link(const std::filesystem::path& path) {
+  struct stat st {};
+  return ::lstat(path.c_str(), &st) == 0 ? std::optional(stamp(st)) : std::nullopt;
 }
 
 // Linux counts the times of files in ticks of up to 10 ms, some file systems in seconds, FAT in two.

@@ -16,6 +16,8 @@ struct FileStamp {
 
   /// Of the file that the path leads to; nullopt when there is none.
   static std::optional<FileStamp> of(const std::filesystem::path& path);
+  /// The same of the path itself, where that is a symbolic link.
+  static std::optional<FileStamp> of_link(const std::filesystem::path& path);
   /// Whether it was written last so long before this moment that what is written after it has another stamp: times of files are coarse.
   bool settled_before(std::chrono::system_clock::time_point moment) const;
 };

@@ -274,6 +274,30 @@ TEST_F(CompiledModelTest, WhatWasWrittenAMomentAgoIsNotKept) {
   EXPECT_TRUE(entries().empty());
 }
 
+TEST_F(CompiledModelTest, WhatIsExchangedWhileItIsCompiledIsNotKept) {
+  for (const double seed : {1.0, 2.0}) {
+    write_layers(seed);
+    fs::rename(file_, folder_ / fmt::format("{}.onnx", seed));
+  }
+  std::this_thread::sleep_for(std::chrono::milliseconds(60));
+  fs::create_symlink("1.onnx", file_);
+  std::this_thread::sleep_for(std::chrono::milliseconds(60));
+  auto model = *CompiledModel::open(request());
+  fs::remove(file_);
+  fs::create_symlink("2.onnx", file_);  // an old file, too
+  ASSERT_TRUE(model.compile().ok());
+  model.keep();
+  EXPECT_TRUE(entries().empty());
+  std::this_thread::sleep_for(std::chrono::milliseconds(60));
+  const std::string second = run(request()).bytes;
+  EXPECT_TRUE(run(request()).from_cache);
+  fs::remove(file_);
+  fs::create_symlink("1.onnx", file_);
+  const Ran first = run(request());
+  EXPECT_FALSE(first.from_cache);
+  EXPECT_NE(first.bytes, second);
+}
+
 TEST_F(CompiledModelTest, DamagedEntriesAreIgnoredAndReplaced) {
   write_layers(1);
   const std::string wanted = run(request()).bytes;
