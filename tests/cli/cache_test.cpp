@@ -90,7 +90,7 @@ TEST_F(CacheTest, ExecutablesMayHaveNoRoom) {
 TEST_F(CacheTest, EvaluationsTakeTheExecutableToo) {
   const fs::path digits = fs::path(TENON_SOURCE_DIR) / "models/digits";
   const auto evaluate = [&](const std::string& more) {
-    EXPECT_EQ(run(fmt::format("eval {} --recipe {} --resamples 0 --json - {}", digits.string(), (digits / "recipe.json").string(), more)), 0) << err_;
+    EXPECT_EQ(run(fmt::format("eval {} --recipe {} --resamples 0 --limit 40 --threads 1 --json - {}", digits.string(), (digits / "recipe.json").string(), more)), 0) << err_;
     return json::parse(out_)["results"][0]["metrics"];
   };
   const json wanted = evaluate("--no-cache");
