@@ -113,6 +113,7 @@ bool CompiledModel::restore() {
   leave_out_absent();
   backends::CompileOptions compile = request_.compile;
   name_source(request_.file, request_.import, compile);
+  if (!compile.reload && has_symbols(**interface)) return false;  // see compile()
   auto restored = request_.backend->restore(executable, found->body, **interface, compile);
   if (!restored.ok()) {
     log(LogLevel::kWarn, "what the cache has of {} cannot be used: {}", request_.file.string(), restored.status().to_string());
