@@ -13,6 +13,7 @@
 #include "ir/graph.h"
 #include "passes/fault.h"
 #include "runtime/observer.h"
+#include "runtime/plan_format.h"
 #include "support/disk_cache.h"
 #include "support/executor.h"
 #include "support/interrupt.h"
@@ -32,6 +33,13 @@ struct CompileStats {
   int kernels = 0;                  // distinct, compiled
   int cached = 0;                   // of these, taken from the cache
   int dispatches = 0;
+  bool restored = false;            // the whole executable was compiled at an earlier time (Backend::restore)
+};
+
+/// An executable as bytes, for this build of Tenon on this machine. The weights are those of the executable, which must outlive them.
+struct SavedExecutable {
+  std::vector<std::byte> bytes;
+  runtime::WeightBlock weights;
 };
 
 struct CompileOptions {
@@ -45,6 +53,7 @@ struct CompileOptions {
   std::string matmul;               // cpu: "" generated code first, "openblas" the library first where it has the form
   Interrupt interrupt;              // asked between passes, nodes and kernels
   std::shared_ptr<const DiskCache> cache;  // cpu: of machine code, vulkan: of pipelines; null: none
+  bool keep_code = false;           // for Backend::save
   /// The ONNX file that the graph was imported from, and the dims that were bound then: backends that read ONNX themselves
   /// (external runners) take it as it is. Empty: such a backend gets the graph, exported.
   std::filesystem::path model;
@@ -123,6 +132,18 @@ class Backend {
   /// The same of a graph that nobody else needs: weights that the executable keeps in another form go as soon as they have it.
   virtual Result<std::shared_ptr<const Executable>> compile_owned(std::unique_ptr<ir::Graph> graph, const CompileOptions& options) const {
     return compile(*graph, options);
+  }
+
+  /// All that an executable depends on beside its graph; equal texts give the same. Nullopt: this backend saves none with these options.
+  virtual std::optional<std::string> save_key(const CompileOptions&) const { return std::nullopt; }
+  /// An executable that was compiled with `keep_code`. kUnsupported for one that cannot be without its graph.
+  virtual Result<SavedExecutable> save(const Executable&) const { return Status(Code::kUnsupported, "executables of this backend cannot be saved"); }
+  /// The executable of what save() made, with these options and the same save_key. `interface`: a graph with the inputs of the one that
+  /// was compiled. kInvalidArgument when the bytes are damaged.
+  virtual Result<std::shared_ptr<const Executable>> restore(std::span<const std::byte>, const std::shared_ptr<Buffer>& weights,
+                                                            const ir::Graph& interface, const CompileOptions&) const {
+    (void)weights, (void)interface;
+    return Status(Code::kUnsupported, "executables of this backend cannot be saved");
   }
 };
 

@@ -168,7 +168,11 @@ Status Preparer::check_sub_plans(const Step& step, size_t index) {
 Status Preparer::check_step(size_t index) {
   out_->sub_plans.resize(plan().steps.size());
   const Step& step = plan().steps[index];
-  if (step.kind == Step::Kind::kDispatch) return check_dispatch(step);
+  const bool dispatch = step.kind == Step::Kind::kDispatch;
+  const bool calls = !step.inputs.empty() || !step.outputs.empty() || !step.captures.empty();
+  const bool dispatches = !step.bindings.empty() || !step.kernel_dims.empty() || step.work != -1;
+  if (dispatch ? calls : dispatches) return bad("step {} has operands of another kind of step", step.node);
+  if (dispatch) return check_dispatch(step);
   if (step.kind > Step::Kind::kScan) return bad("step {} has an unknown kind", step.node);
   for (ValueIdx v : step.inputs)
     if (v != -1 && !is_value(v)) return bad("step {} reads no value", step.node);

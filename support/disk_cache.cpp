@@ -7,95 +7,25 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
-#include <cerrno>
+#include <charconv>
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
 
+#include "support/disk_cache_files.h"
+
 namespace tenon {
 namespace fs = std::filesystem;
+using namespace cache_files;
 namespace {
 
 constexpr char kMagic[8] = {'T', 'N', 'C', 'A', 'C', 'H', 'E', '1'};
 constexpr const char* kSecretFile = "key";
-constexpr std::string_view kTemporary = ".new-";
-constexpr size_t kTagBytes = 16;
-constexpr time_t kRecent = 3600;  // seconds: a use is noted once in so long; leftovers of dead processes go after it
 
 struct Header {
   char magic[8];
   uint64_t key_bytes, value_bytes;
 };
-
-class File {
- public:
-  explicit File(int fd) : fd_(fd) {}
-  ~File() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  File(const File&) = delete;
-  File& operator=(const File&) = delete;
-  bool open() const { return fd_ >= 0; }
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
-
-Status io_error(const char* what) { return Status(Code::kIo, fmt::format("{}: {}", what, std::strerror(errno)), "cache"); }
-
-bool read_all(int fd, std::byte* to, size_t bytes) {
-  while (bytes > 0) {
-    const ssize_t n = ::read(fd, to, bytes);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return false;
-    to += n;
-    bytes -= static_cast<size_t>(n);
-  }
-  return true;
-}
-
-bool write_all(int fd, std::span<const std::byte> bytes) {
-  while (!bytes.empty()) {
-    const ssize_t n = ::write(fd, bytes.data(), bytes.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return false;
-    bytes = bytes.subspan(static_cast<size_t>(n));
-  }
-  return true;
-}
-
-std::span<const std::byte> bytes_of(std::string_view text) { return std::as_bytes(std::span(text.data(), text.size())); }
-
-/// A file of ours in the folder, open for reading; its size in `size`. Not a link, a pipe, or another user's.
-File open_own(int folder, const char* name, size_t& size) {
-  const int fd = ::openat(folder, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-  struct stat st {};
-  if (fd >= 0 && (::fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_uid != ::geteuid() || (st.st_mode & 0022) != 0)) {
-    ::close(fd);
-    return File(-1);
-  }
-  size = static_cast<size_t>(st.st_size);
-  return File(fd);
-}
-
-std::string temporary_name() {
-  static std::atomic<unsigned> count = 0;
-  return fmt::format("{}{}-{}", kTemporary, ::getpid(), count.fetch_add(1));
-}
-
-/// Writes a file under a name of its own; empty on failure.
-std::string write_temporary(int folder, std::span<const std::byte> bytes) {
-  const std::string name = temporary_name();
-  ::unlinkat(folder, name.c_str(), 0);  // of a dead process with our number
-  const File file(::openat(folder, name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (file.open() && write_all(file.get(), bytes)) return name;
-  const int code = errno;
-  if (file.open()) ::unlinkat(folder, name.c_str(), 0);
-  errno = code;
-  return {};
-}
 
 std::optional<SipKey> read_secret(int folder) {
   size_t size = 0;
@@ -147,7 +77,10 @@ std::vector<Listed> list(int folder) {
     const bool temporary = name.starts_with(kTemporary);
     if ((!is_entry(name) && !temporary) || ::fstatat(folder, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0) continue;
     if (temporary && ::time(nullptr) - st.st_mtime > kRecent) ::unlinkat(folder, entry->d_name, 0);
-    else if (!temporary) out.push_back({std::string(name), st.st_mtime, static_cast<size_t>(std::max<off_t>(st.st_size, 0))});
+    if (temporary) continue;
+    struct stat seen {};
+    if (::fstatat(folder, fmt::format("{}{}", name, kSeen).c_str(), &seen, AT_SYMLINK_NOFOLLOW) != 0) seen = st;
+    out.push_back({std::string(name), std::max(st.st_mtime, seen.st_mtime), static_cast<size_t>(std::max<off_t>(st.st_size, 0))});
   }
   ::closedir(dir);
   return out;
@@ -214,9 +147,13 @@ Status DiskCache::store(std::string_view key, std::span<const std::byte> value) 
   make_room(all.size());
   const std::string name = write_temporary(folder_, all);
   if (name.empty()) return io_error("cannot write");
-  if (::renameat(folder_, name.c_str(), folder_, file_of(key).c_str()) == 0) return {};
+  return rename(name, file_of(key));
+}
+
+Status DiskCache::rename(const std::string& temporary, const std::string& name) const {
+  if (::renameat(folder_, temporary.c_str(), folder_, name.c_str()) == 0) return {};
   Status failed = io_error("cannot rename");
-  ::unlinkat(folder_, name.c_str(), 0);
+  ::unlinkat(folder_, temporary.c_str(), 0);
   return failed;
 }
 
@@ -234,15 +171,29 @@ void DiskCache::make_room(size_t bytes) const {
   for (const Listed& entry : entries) {
     if (sum <= wanted) break;
     if (::unlinkat(folder_, entry.name.c_str(), 0) == 0) sum -= entry.bytes;
+    ::unlinkat(folder_, (entry.name + std::string(kSeen)).c_str(), 0);
   }
   used_ = sum;
 }
 
+namespace {
+
+std::string variable(const char* name) {
+  const char* text = std::getenv(name);
+  return text == nullptr ? "" : text;
+}
+
+}  // namespace
+
+size_t user_executables_room() {
+  constexpr size_t kGib = size_t{1} << 30, kMost = size_t{1} << 20;
+  const std::string text = variable("TENON_CACHE_GIB");
+  size_t number = 0;
+  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), number);
+  return text.empty() || code != std::errc() || *end != '\0' ? kDefaultExecutablesBytes : std::min(number, kMost) * kGib;
+}
+
 std::optional<fs::path> user_cache_folder() {
-  const auto variable = [](const char* name) {
-    const char* text = std::getenv(name);
-    return std::string(text == nullptr ? "" : text);
-  };
   const std::string own = variable("TENON_CACHE"), cache = variable("XDG_CACHE_HOME"), home = variable("HOME");
   if (own == "off") return std::nullopt;
   if (!own.empty()) return fs::path(own);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <filesystem>
 #include <memory>
@@ -12,6 +13,7 @@
 
 #include "support/siphash.h"
 #include "support/status.h"
+#include "support/tensor.h"
 
 namespace tenon {
 
@@ -35,10 +37,32 @@ class DiskCache {
   /// Replaces what there was. A full disk and the like are errors that need not stop anybody.
   Status store(std::string_view key, std::span<const std::byte> value) const;
 
+  /// Entries with a body that is too large to be read before it is needed: it is mapped, in large pages where the system has them for
+  /// files, and stays valid without the cache. The body is authenticated once for each start of the machine, then known by its file's
+  /// inode, size and times, which whoever writes to it changes. A key has an entry of one of the two kinds.
+  struct Mapped {
+    std::vector<std::byte> value;
+    std::shared_ptr<Buffer> body;
+  };
+  std::optional<Mapped> find_mapped(std::string_view key) const;
+  /// The body is these bytes at these offsets, which ascend, and zeros between. Half of the disk's free space is left free.
+  struct Piece {
+    size_t offset;
+    std::span<const std::byte> bytes;
+  };
+  Status store_mapped(std::string_view key, std::span<const std::byte> value, std::span<const Piece> body) const;
+
  private:
+  struct MappedHeader;
   DiskCache(int folder, size_t max_bytes, const SipKey& secret) : folder_(folder), max_bytes_(max_bytes), secret_(secret) {}
   std::string file_of(std::string_view key) const;
   void make_room(size_t bytes) const;
+  Status rename(const std::string& temporary, const std::string& name) const;
+  using Tag = std::array<std::byte, 16>;
+  std::optional<Tag> seen_tag(int file, std::span<const std::byte> tag) const;
+  bool was_seen(const std::string& name, int file, std::span<const std::byte> tag) const;
+  void note_seen(const std::string& name, int file, std::span<const std::byte> tag) const;
+  Result<Tag> write_mapped(int file, std::string_view key, std::span<const std::byte> value, std::span<const Piece> body, const MappedHeader& header) const;
 
   const int folder_;
   const size_t max_bytes_;
@@ -49,5 +73,8 @@ class DiskCache {
 
 /// Where the user's cache is: `TENON_CACHE`, a folder, or off; else tenon in $XDG_CACHE_HOME or ~/.cache. Nullopt: nowhere.
 std::optional<std::filesystem::path> user_cache_folder();
+/// Bytes that whole executables may take there: TENON_CACHE_GIB, a number; else kDefaultExecutablesBytes.
+size_t user_executables_room();
+inline constexpr size_t kDefaultExecutablesBytes = size_t{8} << 30;
 
 }  // namespace tenon

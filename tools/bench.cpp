@@ -86,6 +86,7 @@ Result<eval::MeasureOptions> measure_options(const Options& o) {
   options.compile.opt_level = o.opt_level;
   options.compile.target = o.target;
   options.compile.cache = user_cache();
+  options.executables = user_executables(options.compile.cache);
   options.timeout_s = o.limits.timeout_s;
   TENON_ASSIGN_OR_RETURN(options.max_bytes, apply_memory_limit(o.limits));
   return options;

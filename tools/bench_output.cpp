@@ -121,6 +121,8 @@ void print_bench_table(const json& document) {
   }
   table.print();
   print_means(results, "");
+  const auto from_cache = [](const json& row) { return row.value("from_cache", 0) > 0 && row.value("from_cache", 0) == row.value("launches", 0); };
+  if (std::ranges::any_of(results, from_cache)) fmt::print("load, compile and first run are of executables from the cache; --no-cache compiles\n");
 }
 
 void print_bench_profiles(const json& document) {

@@ -61,7 +61,7 @@ void add_target(CLI::App& app, std::string& target) {
   };
   variable("--device", "TENON_VULKAN_DEVICE", "DEVICE", "Vulkan device: its number, a part of its name or the beginning of its UUID (tenon devices)");
   variable("--require-placement", "TENON_REQUIRE_PLACEMENT", "vulkan=N%", "Status 1 when fewer of the model's nodes run on the Vulkan device");
-  app.add_flag_callback("--no-cache", [] { ::setenv("TENON_CACHE", "off", 1); }, "Compile every kernel anew, and keep none");
+  app.add_flag_callback("--no-cache", [] { ::setenv("TENON_CACHE", "off", 1); }, "Compile everything anew, and keep nothing");
 }
 
 std::shared_ptr<const DiskCache> user_cache() {
@@ -71,6 +71,14 @@ std::shared_ptr<const DiskCache> user_cache() {
   if (cache.ok()) return std::move(*cache);
   log(LogLevel::kWarn, "compiled kernels are not kept: {}", cache.status().to_string());
   return nullptr;
+}
+
+std::shared_ptr<const DiskCache> user_executables(const std::shared_ptr<const DiskCache>& kernels) {
+  const size_t room = user_executables_room();
+  const auto folder = user_cache_folder();
+  if (room == 0 || !folder || kernels == nullptr) return nullptr;
+  auto cache = DiskCache::open(*folder / "executables", room);
+  return cache.ok() ? std::move(*cache) : nullptr;
 }
 
 CLI::Validator non_negative() {
@@ -143,14 +151,26 @@ Result<frontend::ImportOptions> import_options(const ModelOptions& options) {
   return out;
 }
 
-Result<std::unique_ptr<ir::Graph>> load(ModelOptions& options) {
+Status begin(ModelOptions& options) {
   options.interrupt = start_clock(options.limits);
   TENON_ASSIGN_OR_RETURN(options.max_bytes, apply_memory_limit(options.limits));
   TENON_ASSIGN_OR_RETURN(options.import, import_options(options));
   options.import.interrupt = options.interrupt;
   TENON_ASSIGN_OR_RETURN(const std::filesystem::path file, eval::find_model(options.path));
   options.path = file.string();
-  return eval::load_model(file, options.import);
+  return {};
+}
+
+Result<std::unique_ptr<ir::Graph>> load(ModelOptions& options) {
+  TENON_RETURN_IF_ERROR(begin(options));
+  return eval::load_model(options.path, options.import);
+}
+
+Result<eval::CompiledModel> open(ModelOptions& options, const backends::Backend& backend, backends::CompileOptions compile) {
+  TENON_RETURN_IF_ERROR(begin(options));
+  compile.interrupt = options.interrupt;
+  const auto executables = user_executables(compile.cache);
+  return eval::CompiledModel::open({options.path, options.import, &backend, std::move(compile), executables});
 }
 
 void name_source(const ModelOptions& options, backends::CompileOptions& compile) {

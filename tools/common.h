@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include "backends/backend.h"
+#include "eval/compiled_model.h"
 #include "frontend/onnx/import.h"
 #include "ir/graph.h"
 #include "ir/op_registry.h"
@@ -46,13 +47,19 @@ CLI::Option* add_list(CLI::App& app, const std::string& name, std::vector<std::s
 void add_target(CLI::App& app, std::string& target);
 /// Of compiled kernels, unless it is switched off (DiskCache, user_cache_folder) or cannot be used, which is a warning.
 std::shared_ptr<const DiskCache> user_cache();
+/// Of whole executables, beside those kernels; null without them, or where the user gave it no room.
+std::shared_ptr<const DiskCache> user_executables(const std::shared_ptr<const DiskCache>& kernels);
 /// Checks of numbers: finite and not negative; a number of threads, where 0 is all cores.
 inline constexpr int kMaxThreads = 1024;
 CLI::Validator non_negative();
 CLI::Validator thread_count();
 Result<frontend::ImportOptions> import_options(const ModelOptions& options);
+/// Starts the limits, and leaves the file that eval::find_model finds in `options`: what load() and open() begin with.
+Status begin(ModelOptions& options);
 /// Starts the limits, loads what eval::find_model finds, and leaves its path and the limits in `options`.
 Result<std::unique_ptr<ir::Graph>> load(ModelOptions& options);
+/// The same for one backend: what the user's cache has of it is taken from there.
+Result<eval::CompiledModel> open(ModelOptions& options, const backends::Backend& backend, backends::CompileOptions compile);
 /// Names the loaded file to backends that read ONNX themselves (eval::name_source).
 void name_source(const ModelOptions& options, backends::CompileOptions& compile);
 /// "batch, length at 1 (bind with --dim NAME=N)" of the symbolic dims of the inputs, without the advice for a .tir file, which

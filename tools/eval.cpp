@@ -191,14 +191,14 @@ Result<std::vector<eval::Candidate>> candidates(const Options& o) {
   std::vector<eval::Candidate> out;
   for (const backends::Backend* backend : backends)
     for (int level : levels) {
-      eval::Candidate c{levels.size() > 1 ? fmt::format("{} -O{}", backend->name(), level) : std::string(backend->name()), backend, {}};
+      eval::Candidate c{levels.size() > 1 ? fmt::format("{} -O{}", backend->name(), level) : std::string(backend->name()), backend, {}, {}};
       c.compile.opt_level = level;
       c.compile.target = o.target;
       c.compile.cache = user_cache();
       c.compile.interrupt = o.model.interrupt;
-      name_source(o.model, c.compile);
       if (std::any_of(out.begin(), out.end(), [&](const eval::Candidate& other) { return other.name == c.name; }))
         return Status(Code::kInvalidArgument, fmt::format("{} is given twice", c.name), "--backend");
+      c.request = {o.model.path, o.model.import, backend, c.compile, user_executables(c.compile.cache)};
       out.push_back(std::move(c));
     }
   return out;
@@ -272,16 +272,18 @@ Result<int> evaluate(Options& o) {
   if (!recipe.dataset.empty()) {
     TENON_ASSIGN_OR_RETURN(dataset, eval::open_dataset(recipe.dataset, recipe.dataset_options));
   }
-  TENON_ASSIGN_OR_RETURN(const std::unique_ptr<ir::Graph> graph, load(o.model));
-  TENON_ASSIGN_OR_RETURN(recipe, eval::complete_recipe(*graph, dataset != nullptr ? dataset->classes() : std::vector<std::string>(), std::move(recipe)));
+  TENON_RETURN_IF_ERROR(begin(o.model));
+  eval::EvaluateOptions options;
+  TENON_ASSIGN_OR_RETURN(options.candidates, candidates(o));
+  TENON_ASSIGN_OR_RETURN(const eval::CompiledModel model, eval::CompiledModel::open(*options.candidates[0].request));
+  for (eval::Candidate& c : options.candidates) c.request->imported = &model;
+  TENON_ASSIGN_OR_RETURN(recipe, eval::complete_recipe(model.graph(), dataset != nullptr ? dataset->classes() : std::vector<std::string>(), std::move(recipe)));
   TENON_RETURN_IF_ERROR(apply_scale(o, recipe));
   if (o.print_recipe) {
     fmt::print("{}", eval::to_text(recipe));
     return kSuccess;
   }
-  eval::EvaluateOptions options;
   options.recipe = std::move(recipe);
-  TENON_ASSIGN_OR_RETURN(options.candidates, candidates(o));
   TENON_RETURN_IF_ERROR(parse_shard(o, options));
   options.session.num_threads = o.threads;
   options.session.max_bytes = o.model.max_bytes;
@@ -316,7 +318,7 @@ Result<int> evaluate(Options& o) {
     const std::string left = done > first ? fmt::format(", about {} left", duration(seconds / static_cast<double>(done - first) * static_cast<double>(total - done))) : "";
     progress.show(fmt::format("{} of {} examples{}", done, total, left));
   };
-  TENON_ASSIGN_OR_RETURN(const eval::Evaluation evaluation, eval::evaluate(*graph, *dataset, options));
+  TENON_ASSIGN_OR_RETURN(const eval::Evaluation evaluation, eval::evaluate(model.graph(), *dataset, options));
   progress.clear();
   release_interrupts();
   if (!evaluation.stopped.ok()) return interruption(o, evaluation);

@@ -4,7 +4,6 @@
 
 #include "eval/inputs.h"
 #include "frontend/onnx/npy.h"
-#include "ir/weights.h"
 #include "tools/inputs.h"
 
 namespace tenon::tools {
@@ -85,33 +84,38 @@ void show(const ir::Graph& graph, const std::vector<HostValue>& inputs, const st
   table.print();
 }
 
+nlohmann::json report_of(const Options& o, const backends::Backend& backend, const eval::CompiledModel& model, const std::vector<HostValue>& inputs,
+                         const std::vector<HostValue>& outputs, double took) {
+  nlohmann::json ins = nlohmann::json::array(), outs = nlohmann::json::array();
+  for (size_t i = 0; i < inputs.size(); ++i) ins.push_back(to_json(model.graph().inputs()[i]->name(), inputs[i]));
+  for (size_t i = 0; i < outputs.size(); ++i) outs.push_back(to_json(model.graph().output_name(static_cast<int>(i)), outputs[i]));
+  return {{"model", o.model.path}, {"backend", backend.name()}, {"first_run_ms", took}, {"from_cache", model.from_cache()}, {"inputs", ins}, {"outputs", outs}};
+}
+
 Status run(Options& o) {
   TENON_ASSIGN_OR_RETURN(const auto chosen, backends_of(o.backend));
   if (chosen.size() != 1) return Status(Code::kInvalidArgument, "one backend, please", "--backend", "tenon bench compares several");
-  TENON_ASSIGN_OR_RETURN(auto graph, load(o.model));
-  if (!o.output_dir.empty()) TENON_RETURN_IF_ERROR(make_folder(o.output_dir));
-  TENON_ASSIGN_OR_RETURN(const std::vector<HostValue> inputs, inputs_of(o.inputs, *graph, o.model));
   backends::CompileOptions compile;
   compile.opt_level = o.opt_level;
   compile.target = o.target;
   compile.cache = user_cache();
-  compile.interrupt = o.model.interrupt;
-  name_source(o.model, compile);
-  std::unique_ptr<ir::Graph> whole = std::exchange(graph, ir::without_weights(*graph));
-  TENON_ASSIGN_OR_RETURN(const auto executable, chosen[0]->compile_owned(std::move(whole), compile));
-  TENON_ASSIGN_OR_RETURN(const auto session, executable->create_session({.num_threads = o.threads, .max_bytes = o.model.max_bytes, .interrupt = o.model.interrupt}));
+  TENON_ASSIGN_OR_RETURN(eval::CompiledModel model, open(o.model, *chosen[0], compile));
+  if (!o.output_dir.empty()) TENON_RETURN_IF_ERROR(make_folder(o.output_dir));
+  TENON_ASSIGN_OR_RETURN(const std::vector<HostValue> inputs, inputs_of(o.inputs, model.graph(), o.model));
+  TENON_RETURN_IF_ERROR(model.compile());
+  const ir::Graph& graph = model.graph();
+  TENON_ASSIGN_OR_RETURN(const auto session, model.executable()->create_session({.num_threads = o.threads, .max_bytes = o.model.max_bytes, .interrupt = o.model.interrupt}));
   const auto start = std::chrono::steady_clock::now();
   TENON_ASSIGN_OR_RETURN(const std::vector<HostValue> outputs, session->run(inputs, o.model.interrupt));
   const double took = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
-  if (!o.output_dir.empty()) TENON_RETURN_IF_ERROR(write_outputs(o, *graph, outputs));
-  if (o.json != "-") show(*graph, inputs, outputs);
-  const std::string unbound = o.inputs.test_data || o.inputs.files.size() == inputs.size() ? std::string() : unbound_dims(*graph, o.model);
+  if (!o.output_dir.empty()) TENON_RETURN_IF_ERROR(write_outputs(o, graph, outputs));
+  if (o.json != "-") show(graph, inputs, outputs);
+  const std::string unbound = o.inputs.test_data || o.inputs.files.size() == inputs.size() ? std::string() : unbound_dims(graph, o.model);
   if (o.json != "-") fmt::print("{} in {:.3f} ms, the first run{}\n", chosen[0]->name(), took, unbound.empty() ? "" : fmt::format("; random inputs, {}", unbound));
-  if (o.json.empty()) return {};
-  nlohmann::json ins = nlohmann::json::array(), outs = nlohmann::json::array();
-  for (size_t i = 0; i < inputs.size(); ++i) ins.push_back(to_json(graph->inputs()[i]->name(), inputs[i]));
-  for (size_t i = 0; i < outputs.size(); ++i) outs.push_back(to_json(graph->output_name(static_cast<int>(i)), outputs[i]));
-  return write_json({{"model", o.model.path}, {"backend", chosen[0]->name()}, {"first_run_ms", took}, {"inputs", ins}, {"outputs", outs}}, o.json);
+  const Status written = o.json.empty() ? Status() : write_json(report_of(o, *chosen[0], model, inputs, outputs, took), o.json);
+  std::fflush(stdout);
+  model.keep();
+  return written;
 }
 
 }  // namespace

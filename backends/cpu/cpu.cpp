@@ -3,21 +3,18 @@
 #include <chrono>
 #include <unordered_map>
 
+#include "backends/cpu/executable.h"
 #include "backends/cpu/openblas.h"
-#include "backends/planned/planned.h"
-#include "codegen/llvm/jit.h"
 #include "codegen/plan/build.h"
+#include "codegen/target_identity.h"
 #include "ir/weights.h"
 #include "passes/pass.h"
+#include "support/build_id.h"
+#include "support/byte_io.h"
 #include "support/cpu_count.h"
 
 namespace tenon::backends {
 namespace {
-
-class CpuExecutable final : public PlannedExecutable {
- public:
-  std::unique_ptr<codegen::CpuJit> jit;
-};
 
 class Stopwatch {
  public:
@@ -49,7 +46,7 @@ class Compiler {
     plan_options_.library = openblas_matmul;
     plan_options_.prefer_library = options_.matmul == "openblas";
     plan_options_.refuse = [this](const kir::Kernel& kernel) { return refused(kernel); };
-    TENON_ASSIGN_OR_RETURN(out_.jit, codegen::CpuJit::create(plan_options_.target, options_.cache));
+    TENON_ASSIGN_OR_RETURN(out_.jit, codegen::CpuJit::create(plan_options_.target, options_.cache, options_.keep_code));
     TENON_RETURN_IF_ERROR(plan());
     Status compiled = compile_all();
     if (!compiled.ok()) {
@@ -142,6 +139,30 @@ class CpuBackend final : public Backend {
     TENON_RETURN_IF_ERROR(passes::run_pipeline(*out->graph, pipeline));
     out->figures.optimize_ms = watch.lap();
     TENON_RETURN_IF_ERROR(Compiler(*out, options).run());
+    return std::shared_ptr<const Executable>(std::move(out));
+  }
+
+  std::optional<std::string> save_key(const CompileOptions& options) const override {
+    const auto target = target_of(options);
+    if (build_id().empty() || !target.ok() || options.fault.planted()) return std::nullopt;
+    ByteWriter out;
+    for (const std::string& text : {build_id(), std::string(codegen::compiler_version()), codegen::identity(*target), options.target, options.matmul}) out.put(text);
+    out.put(options.opt_level);
+    out.put(options.disabled_passes);
+    out.put(options.max_rewrites);
+    const auto bytes = out.written();
+    return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  }
+
+  Result<SavedExecutable> save(const Executable& executable) const override {
+    const auto* own = dynamic_cast<const CpuExecutable*>(&executable);
+    return own == nullptr ? Status(Code::kInvalidArgument, "not an executable of this backend") : save_executable(*own);
+  }
+
+  Result<std::shared_ptr<const Executable>> restore(std::span<const std::byte> bytes, const std::shared_ptr<Buffer>& weights,
+                                                    const ir::Graph& interface, const CompileOptions& options) const override {
+    TENON_ASSIGN_OR_RETURN(auto out, restore_executable(bytes, weights));
+    out->keep_source(*this, interface, options);
     return std::shared_ptr<const Executable>(std::move(out));
   }
 };

@@ -44,6 +44,20 @@ std::unique_ptr<Graph> specialised(const Graph& source, std::span<const std::pai
   return graph;
 }
 
+/// Symbols of `from`'s inputs by their numbers in another graph of the same inputs.
+std::vector<std::pair<int, int64_t>> renumbered(const std::vector<std::pair<int, int64_t>>& symbols, const Graph& from, const Graph& to) {
+  std::map<int, int> numbers;
+  for (size_t i = 0; i < from.inputs().size(); ++i) {
+    if (!from.inputs()[i]->type().is_ranked_tensor()) continue;
+    const auto &old = *from.inputs()[i]->tensor().dims, &now = *to.inputs()[i]->tensor().dims;
+    for (size_t axis = 0; axis < old.size(); ++axis)
+      if (old[axis].is_symbol()) numbers.emplace(old[axis].symbol_id(), now[axis].symbol_id());
+  }
+  std::vector<std::pair<int, int64_t>> out;
+  for (const auto& [symbol, value] : symbols) out.emplace_back(numbers.at(symbol), value);
+  return out;
+}
+
 }  // namespace
 
 class PlannedExecutable::PlannedSession final : public Session {
@@ -158,12 +172,13 @@ Result<std::shared_ptr<const Executable>> PlannedExecutable::variant(const Symbo
   CompileOptions options = options_;
   options.interrupt = interrupt;
   TENON_ASSIGN_OR_RETURN(const auto source, whole_source());
+  const Symbols own = renumbered(symbols, *source_, *source);
   if (options.reload)  // for variants of the variant
-    options.reload = [again = options_.reload, symbols]() -> Result<std::unique_ptr<Graph>> {
+    options.reload = [again = options_.reload, own]() -> Result<std::unique_ptr<Graph>> {
       TENON_ASSIGN_OR_RETURN(const auto graph, again());
-      return specialised(*graph, symbols);
+      return specialised(*graph, own);
     };
-  TENON_ASSIGN_OR_RETURN(auto made, backend_->compile_owned(specialised(*source, symbols), options));
+  TENON_ASSIGN_OR_RETURN(auto made, backend_->compile_owned(specialised(*source, own), options));
   return variants_.emplace(symbols, std::move(made)).first->second;
 }
 

@@ -34,16 +34,19 @@ struct Job {
 
 class Jit final : public CpuJit {
  public:
-  Jit(const Target& target, std::shared_ptr<const DiskCache> cache)
-      : target_(target), cache_(build_id().empty() ? nullptr : std::move(cache)), target_identity_(identity(target)) {}
+  Jit(const Target& target, std::shared_ptr<const DiskCache> cache, bool keep_objects)
+      : target_(target), keep_objects_(keep_objects), cache_(build_id().empty() ? nullptr : std::move(cache)), target_identity_(identity(target)) {}
 
   Result<std::vector<runtime::KernelFn>> compile(std::span<const kir::Kernel* const> kernels, int threads,
                                                  const Interrupt& interrupt) override {
     std::vector<Job> jobs;
     for (const kir::Kernel* kernel : kernels) jobs.push_back(job(*kernel));
+    objects_.clear();
     TENON_RETURN_IF_ERROR(make_objects(jobs, threads, interrupt));
     return link(jobs);
   }
+
+  std::span<const KernelObject> objects() const override { return objects_; }
 
   int from_cache() const override { return from_cache_; }
 
@@ -106,7 +109,7 @@ class Jit final : public CpuJit {
     return {};
   }
 
-  Result<std::vector<runtime::KernelFn>> link(const std::vector<Job>& jobs) {
+  Result<std::vector<runtime::KernelFn>> link(std::vector<Job>& jobs) {
     std::vector<runtime::NativeCode::Object> objects;
     std::unordered_set<std::string_view> seen;
     for (const Job& job : jobs)
@@ -118,6 +121,8 @@ class Jit final : public CpuJit {
     for (const Job& job : jobs) functions.push_back((*code)->find(job.symbol));
     if (std::ranges::find(functions, nullptr) != functions.end()) return Status(Code::kInternal, "a kernel is not in its object");
     code_.push_back(std::move(*code));
+    if (keep_objects_)
+      for (Job& job : jobs) objects_.push_back({std::move(job.symbol), std::move(job.object)});
     return functions;
   }
 
@@ -151,9 +156,11 @@ class Jit final : public CpuJit {
   }
 
   const Target target_;
+  const bool keep_objects_;
   const std::shared_ptr<const DiskCache> cache_;
   const std::string target_identity_;
   int from_cache_ = 0;
+  std::vector<KernelObject> objects_;
   std::vector<std::shared_ptr<const runtime::NativeCode>> code_;
   std::unique_ptr<llvm::orc::LLJIT> orc_;
   std::unordered_set<std::string> in_orc_;
@@ -161,8 +168,10 @@ class Jit final : public CpuJit {
 
 }  // namespace
 
-Result<std::unique_ptr<CpuJit>> CpuJit::create(const Target& target, std::shared_ptr<const DiskCache> cache) {
-  return std::unique_ptr<CpuJit>(std::make_unique<Jit>(target, std::move(cache)));
+Result<std::unique_ptr<CpuJit>> CpuJit::create(const Target& target, std::shared_ptr<const DiskCache> cache, bool keep_objects) {
+  return std::unique_ptr<CpuJit>(std::make_unique<Jit>(target, std::move(cache), keep_objects));
 }
+
+std::string_view compiler_version() { return "LLVM " LLVM_VERSION_STRING; }
 
 }  // namespace tenon::codegen

@@ -37,6 +37,8 @@ json bench_row(const Subject& subject, const Measurement& m, const Subject& base
               {"launches_ms", launches},
               {"load_ms", m.load_ms},
               {"compile_ms", m.compile_ms},
+              {"from_cache", m.from_cache},
+              {"launches", m.samples.size()},
               {"first_run_ms", m.first_run_ms},
               {"ready_ms", m.load_ms + m.compile_ms + m.first_run_ms},
               {"peak_rss_mb", m.peak_rss_mb},

@@ -52,7 +52,11 @@ std::vector<double> thinned(std::vector<double> samples) {
 
 /// Figures of each launch; what is reported is the median.
 struct Launched {
-  std::vector<double> load_ms, compile_ms, first_run_ms, throughput;
+  struct Start {
+    std::vector<double> load_ms, compile_ms, first_run_ms;
+  };
+  Start compiled, from_cache;       // two kinds, whose times have no median together
+  std::vector<double> throughput;
 };
 
 class Group {
@@ -151,9 +155,12 @@ class Group {
     Measurement& m = subject(i);
     m.absent = report.value("absent", std::vector<std::string>());
     if (const std::string text = report.value("error", ""); !text.empty()) return Status(Code::kInvalidArgument, text);
-    launched_[i].load_ms.push_back(report.value("load_ms", 0.0));
-    launched_[i].compile_ms.push_back(report.value("compile_ms", 0.0));
-    launched_[i].first_run_ms.push_back(report.value("first_run_ms", 0.0));
+    const bool from_cache = report.value("from_cache", false);
+    m.from_cache += from_cache ? 1 : 0;
+    Launched::Start& start = from_cache ? launched_[i].from_cache : launched_[i].compiled;
+    start.load_ms.push_back(report.value("load_ms", 0.0));
+    start.compile_ms.push_back(report.value("compile_ms", 0.0));
+    start.first_run_ms.push_back(report.value("first_run_ms", 0.0));
     m.warmup_runs += report.value("warmup_runs", 0);
     m.settled = m.settled && report.value("settled", true);
     m.runtime = report.value("runtime", "");
@@ -218,9 +225,10 @@ class Group {
   }
 
   static void conclude(Measurement& m, const Launched& l) {
-    m.load_ms = median(l.load_ms);
-    m.compile_ms = median(l.compile_ms);
-    m.first_run_ms = median(l.first_run_ms);
+    const Launched::Start& start = l.compiled.load_ms.empty() ? l.from_cache : l.compiled;
+    m.load_ms = median(start.load_ms);
+    m.compile_ms = median(start.compile_ms);
+    m.first_run_ms = median(start.first_run_ms);
     m.throughput = median(l.throughput);
   }
 

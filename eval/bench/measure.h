@@ -35,14 +35,16 @@ struct MeasureOptions {
   uint64_t seed = 0;          // of random inputs
   bool use_test_data = false; // inputs of test_data_set_0 instead
   backends::CompileOptions compile;
+  std::shared_ptr<const DiskCache> executables;  // where compiled models are kept and taken from; null: each launch compiles
   double timeout_s = 3600;    // of one subject: preparing, and each round
   size_t max_bytes = 0;       // of a session; 0: the default
 };
 
 struct Measurement {
   Status status;                            // where it fails, no figure below means anything
-  double load_ms = 0;                       // import; 0 where the backend reads the model itself
+  double load_ms = 0;                       // import, or reading the executable from the cache; 0 where the backend reads the model itself
   double compile_ms = 0;                    // compile and session, reading included where the backend does that
+  int from_cache = 0;                       // launches that found the executable in the cache; these three are of the others, if there are any
   double first_run_ms = 0;
   double peak_rss_mb = 0;                   // of a process that did nothing else
   double arena_mb = 0;                      // intermediate results of a session; 0: unknown

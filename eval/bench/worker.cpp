@@ -12,9 +12,8 @@
 #include <nlohmann/json.hpp>
 
 #include "eval/bench/outputs.h"
+#include "eval/compiled_model.h"
 #include "eval/inputs.h"
-#include "eval/model.h"
-#include "ir/weights.h"
 
 namespace tenon::eval {
 namespace {
@@ -76,9 +75,9 @@ class Worker {
     TENON_RETURN_IF_ERROR(load(report, interrupt));
     TENON_RETURN_IF_ERROR(compile(report, interrupt));
     if (options_.use_test_data) {
-      TENON_ASSIGN_OR_RETURN(inputs_, read_inputs(*graph_, subject_.model.parent_path() / "test_data_set_0"));
+      TENON_ASSIGN_OR_RETURN(inputs_, read_inputs(model_->graph(), subject_.model.parent_path() / "test_data_set_0"));
     } else {
-      TENON_ASSIGN_OR_RETURN(inputs_, random_inputs(*graph_, options_.seed));
+      TENON_ASSIGN_OR_RETURN(inputs_, random_inputs(model_->graph(), options_.seed));
     }
     note_dims(report);
     const auto start = Clock::now();
@@ -90,47 +89,45 @@ class Worker {
     return warm_up(report, interrupt);
   }
 
-  Status load(json& report, const Interrupt& interrupt) {
-    frontend::ImportOptions import = subject_.import;
-    import.interrupt = interrupt;
+  Result<CompiledModel> open(frontend::ImportOptions import, const Interrupt& interrupt, json& report) const {
     std::vector<std::string> absent;
+    import.interrupt = interrupt;
     if (subject_.skip_absent) import.absent = &absent;
+    backends::CompileOptions compile = options_.compile;
+    compile.interrupt = interrupt;
     const auto start = Clock::now();
-    TENON_ASSIGN_OR_RETURN(graph_, load_model(subject_.model, import));
+    Result<CompiledModel> model = CompiledModel::open({subject_.model, std::move(import), subject_.backend, std::move(compile), options_.executables});
     report["load_ms"] = ms_since(start);
-    if (subject_.batch) {
-      TENON_ASSIGN_OR_RETURN(const std::vector<std::string> symbols, leading_symbols(*graph_));
-      frontend::ImportOptions named = import;
-      for (const std::string& symbol : symbols) named.dims.emplace_back(symbol, *subject_.batch);
-      absent.clear();
-      Result<std::unique_ptr<ir::Graph>> bound = load_model(subject_.model, named);
-      if (bound.ok()) {
-        import = std::move(named);
-      } else {  // a dim that the model gives no name cannot be bound by one
-        for (auto& shape : leading_shapes(*graph_, *subject_.batch)) import.shapes.push_back(std::move(shape));
-        bound = load_model(subject_.model, import);
+    return model;
+  }
+
+  Status load(json& report, const Interrupt& interrupt) {
+    Result<CompiledModel> model = open(subject_.import, interrupt, report);
+    if (model.ok() && subject_.batch) {
+      TENON_ASSIGN_OR_RETURN(const std::vector<std::string> symbols, leading_symbols(model->graph()));
+      frontend::ImportOptions import = subject_.import;
+      for (const std::string& symbol : symbols) import.dims.emplace_back(symbol, *subject_.batch);
+      Result<CompiledModel> bound = open(import, interrupt, report);
+      if (!bound.ok()) {  // a dim that the model gives no name cannot be bound by one
+        import = subject_.import;
+        for (auto& shape : leading_shapes(model->graph(), *subject_.batch)) import.shapes.push_back(std::move(shape));
+        bound = open(import, interrupt, report);
       }
-      if (!bound.ok()) return bound.status();
-      graph_ = std::move(*bound);
+      model = std::move(bound);
     }
-    report["absent"] = absent;
-    import_ = std::move(import);
-    import_.absent = nullptr;
-    const auto is_absent = [&](const auto& named) { return std::find(absent.begin(), absent.end(), named.first) != absent.end(); };
-    std::erase_if(import_.dims, is_absent);
-    std::erase_if(import_.shapes, is_absent);
+    if (!model.ok()) return std::move(model).status();
+    model_.emplace(std::move(*model));
+    report["absent"] = model_->absent();
+    report["from_cache"] = model_->from_cache();
     return {};
   }
 
   Status compile(json& report, const Interrupt& interrupt) {
-    backends::CompileOptions compile = options_.compile;
-    compile.interrupt = interrupt;
-    name_source(subject_.model, import_, compile);
     const auto start = Clock::now();
-    std::unique_ptr<ir::Graph> whole = std::exchange(graph_, ir::without_weights(*graph_));
-    TENON_ASSIGN_OR_RETURN(executable_, subject_.backend->compile_owned(std::move(whole), compile));
-    TENON_ASSIGN_OR_RETURN(session_, executable_->create_session(session_options(interrupt)));
+    TENON_RETURN_IF_ERROR(model_->compile());
+    TENON_ASSIGN_OR_RETURN(session_, model_->executable()->create_session(session_options(interrupt)));
     report["compile_ms"] = ms_since(start);
+    model_->keep();
     TENON_ASSIGN_OR_RETURN(const std::optional<backends::ProcessFigures> process, session_->process());
     if (!process) return {};
     report["load_ms"] = 0;
@@ -147,12 +144,12 @@ class Worker {
     json dims = json::object();
     for (size_t i = 0; i < inputs_.size(); ++i) {
       const auto* tensor = std::get_if<Tensor>(&inputs_[i]);
-      const ir::Value& input = *graph_->inputs()[i];
+      const ir::Value& input = *model_->graph().inputs()[i];
       if (tensor == nullptr || !input.type().is_ranked_tensor() || input.tensor().rank() != tensor->rank()) continue;
       for (int axis = 0; axis < tensor->rank(); ++axis)
-        if (const ir::Dim dim = input.tensor().dim(axis); dim.is_symbol()) dims[graph_->dims().symbol_name(dim.symbol_id())] = tensor->dim(axis);
+        if (const ir::Dim dim = input.tensor().dim(axis); dim.is_symbol()) dims[model_->graph().dims().symbol_name(dim.symbol_id())] = tensor->dim(axis);
     }
-    for (const auto& [name, size] : import_.dims) dims[name] = size;
+    for (const auto& [name, size] : model_->import().dims) dims[name] = size;
     if (subject_.batch && dims.empty()) dims["batch"] = *subject_.batch;
     report["dims"] = dims;
   }
@@ -185,7 +182,7 @@ class Worker {
     const auto count = static_cast<size_t>(options_.streams);
     std::vector<std::unique_ptr<backends::Session>> sessions(count);
     for (auto& session : sessions) {
-      TENON_ASSIGN_OR_RETURN(session, executable_->create_session(session_options(time_limit(options_))));
+      TENON_ASSIGN_OR_RETURN(session, model_->executable()->create_session(session_options(time_limit(options_))));
       const Result<std::vector<HostValue>> warm = session->run(inputs_, time_limit(options_));
       if (!warm.ok()) return warm.status();
     }
@@ -225,9 +222,7 @@ class Worker {
   const Subject& subject_;
   const MeasureOptions& options_;
   const int outputs_;
-  frontend::ImportOptions import_;  // without what the model does not have
-  std::unique_ptr<ir::Graph> graph_;
-  std::shared_ptr<const backends::Executable> executable_;
+  std::optional<CompiledModel> model_;
   std::unique_ptr<backends::Session> session_;
   std::vector<HostValue> inputs_;
 };

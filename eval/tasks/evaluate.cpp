@@ -49,12 +49,19 @@ class Runner {
   void compile(const ir::Graph& graph) {
     const auto start = Clock::now();
     std::optional<double> own_clock;
+    std::optional<CompiledModel> model;
     result.status = [&]() -> Status {
       if (Status status = candidate_.backend->available(); !status.ok()) {
         result.available = false;
         return status;
       }
-      TENON_ASSIGN_OR_RETURN(executable_, candidate_.backend->compile(graph, candidate_.compile));
+      if (candidate_.request) {
+        TENON_ASSIGN_OR_RETURN(model, CompiledModel::open(*candidate_.request));
+        TENON_RETURN_IF_ERROR(model->compile());
+        executable_ = model->executable();
+      } else {
+        TENON_ASSIGN_OR_RETURN(executable_, candidate_.backend->compile(graph, candidate_.compile));
+      }
       TENON_ASSIGN_OR_RETURN(session_, executable_->create_session(options_.session));
       TENON_ASSIGN_OR_RETURN(const auto process, session_->process());
       if (process) {
@@ -65,6 +72,7 @@ class Runner {
       return {};
     }();
     if (const double took = own_clock.value_or(ms_since(start)); result.state.compile_ms == 0) result.state.compile_ms = took;
+    if (result.status.ok() && model) model->keep();
   }
 
   Result<std::vector<HostValue>> run(std::span<const HostValue> inputs, int64_t examples, BatchFigures& figures) {

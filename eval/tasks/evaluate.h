@@ -3,10 +3,12 @@
 #include <atomic>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "backends/backend.h"
+#include "eval/compiled_model.h"
 #include "eval/datasets/dataset.h"
 #include "eval/tasks/recipe.h"
 #include "eval/tasks/state.h"
@@ -21,6 +23,8 @@ struct Candidate {
   std::string name;                          // "cpu", "cpu -O1"
   const backends::Backend* backend = nullptr;
   backends::CompileOptions compile;
+  /// Where the model comes from, if it may come from the cache; the graph may have inputs and outputs alone then. Else the graph is compiled.
+  std::optional<ModelRequest> request;
 };
 
 struct EvaluateOptions {

@@ -4,6 +4,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "ir/graph.h"
 #include "support/interrupt.h"
@@ -17,6 +18,8 @@ struct ImportOptions {
   std::vector<std::pair<std::string, std::vector<int64_t>>> shapes;
   /// Where given, overrides of names that the model does not have are left out and their names added here; else they are errors.
   std::vector<std::string>* absent = nullptr;
+  /// Where given, the model's file and those of its external data are added here.
+  std::vector<std::filesystem::path>* files = nullptr;
   /// What nodes may name beside the built-in ops; a function of the model with the name of one of them is not used.
   std::shared_ptr<const ir::OpRegistry> ops;
   int max_nesting = 64;             // of regions and function calls

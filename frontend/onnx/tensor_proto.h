@@ -3,6 +3,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "frontend/onnx/file.h"
 #include "frontend/onnx/proto.h"
@@ -21,6 +22,13 @@ class TensorReader {
   Result<Tensor> read(const onnx::TensorProto& proto);
   /// Dense form of a sparse tensor, of at most kMaxDenseBytes.
   Result<Tensor> read(const onnx::SparseTensorProto& proto);
+
+  /// Locations of the external data that was read.
+  std::vector<std::string> locations() const {
+    std::vector<std::string> out;
+    for (const auto& [location, bytes] : files_) out.push_back(location);
+    return out;
+  }
 
   static constexpr int64_t kMaxDenseBytes = int64_t{1} << 30;
 

@@ -43,6 +43,61 @@ TEST_F(CacheTest, AFolderThatOthersMayWriteToIsNotUsed) {
   EXPECT_EQ(entries(), 0u);
 }
 
+TEST_F(CacheTest, AModelThatWasCompiledBeforeIsNotCompiledAgain) {
+  const std::string model = (fs::path(TENON_SOURCE_DIR) / "models/digits/model.onnx").string(), command = fmt::format("run {} --test-data --json -", model);
+  ASSERT_EQ(run(command + " --no-cache"), 0) << err_;
+  const json without = json::parse(out_);
+  EXPECT_EQ(without["from_cache"], false);
+  for (const bool cached : {false, true}) {
+    ASSERT_EQ(run(command), 0) << err_;
+    const json report = json::parse(out_);
+    EXPECT_EQ(report["from_cache"], cached);
+    EXPECT_EQ(report["inputs"], without["inputs"]);
+    EXPECT_EQ(report["outputs"], without["outputs"]);
+  }
+  ASSERT_EQ(run(command + " -O1"), 0) << err_;
+  EXPECT_EQ(json::parse(out_)["from_cache"], false);
+  const std::string bench = fmt::format("bench {} --launches 2 --rounds 2 --round-ms 1 --warmup-ms 1 --threads 1", model);
+  ASSERT_EQ(run(bench + " --json -"), 0) << err_;
+  EXPECT_EQ(json::parse(out_)["results"][0]["from_cache"], 2);
+  ASSERT_EQ(run(bench), 0) << err_;
+  EXPECT_NE(out_.find("from the cache"), std::string::npos) << out_;
+  ASSERT_EQ(run(bench + " --no-cache --json -"), 0) << err_;
+  EXPECT_EQ(json::parse(out_)["results"][0]["from_cache"], 0);
+}
+
+TEST_F(CacheTest, ACommandThatShowsTheCompilersWorkCompiles) {
+  const std::string model = (fs::path(TENON_SOURCE_DIR) / "models/digits/model.onnx").string(), placement = fmt::format("inspect {} --placement", model);
+  ASSERT_EQ(run(placement), 0) << err_;
+  const std::string before = out_;
+  ASSERT_EQ(run("run " + model), 0) << err_;
+  ASSERT_EQ(run(placement), 0) << err_;
+  EXPECT_EQ(out_, before);
+}
+
+TEST_F(CacheTest, ExecutablesMayHaveNoRoom) {
+  const std::string model = (fs::path(TENON_SOURCE_DIR) / "models/digits/model.onnx").string();
+  ::setenv("TENON_CACHE_GIB", "0", 1);
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_EQ(run(fmt::format("run {} --json -", model)), 0) << err_;
+    EXPECT_EQ(json::parse(out_)["from_cache"], false);
+  }
+  ::unsetenv("TENON_CACHE_GIB");
+  EXPECT_FALSE(fs::exists(fs::path(cache_) / "executables"));
+  EXPECT_GT(entries(), 0u);
+}
+
+TEST_F(CacheTest, EvaluationsTakeTheExecutableToo) {
+  const fs::path digits = fs::path(TENON_SOURCE_DIR) / "models/digits";
+  const auto evaluate = [&](const std::string& more) {
+    EXPECT_EQ(run(fmt::format("eval {} --recipe {} --resamples 0 --limit 40 --threads 1 --json - {}", digits.string(), (digits / "recipe.json").string(), more)), 0) << err_;
+    return json::parse(out_)["results"][0]["metrics"];
+  };
+  const json wanted = evaluate("--no-cache");
+  EXPECT_EQ(evaluate(""), wanted);
+  EXPECT_EQ(evaluate(""), wanted);
+}
+
 using ExplainTest = ProductTest;
 
 TEST_F(ExplainTest, NamesWhatEachKernelIsAndWhatBoundsIt) {

@@ -94,6 +94,7 @@ class PlanMaker {
   std::shared_ptr<const Plan> done() {
     plan->dims.num_symbols = 16;
     plan->dims.symbol_names = *symbols_;
+    plan->dims.symbol_names.resize(16);
     return plan;
   }
 
