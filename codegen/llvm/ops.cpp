@@ -24,7 +24,8 @@ llvm::Constant* fp_like(Value* v, double value) { return llvm::ConstantFP::get(v
 }  // namespace
 
 OpEmitter::OpEmitter(llvm::IRBuilder<>& builder, const Target& target)
-    : b_(builder), target_(target), has_fma_(target.has_fma), has_half_conversions_(target.has_fma) {}
+    : b_(builder), target_(target), has_fma_(target.has_fma), has_half_conversions_(target.has_fma),
+      has_bf16_conversions_(target.features.find("+bf16") != std::string::npos) {}
 
 llvm::Type* OpEmitter::like(Value* value, llvm::Type* element) {
   const auto* vector = llvm::dyn_cast<llvm::FixedVectorType>(value->getType());
@@ -400,6 +401,7 @@ Value* OpEmitter::to_f32(Value* small, DType from) {
 
 Value* OpEmitter::from_f32(Value* value, DType to) {
   if (to == DType::kF16) return f32_to_half_bits(value);
+  if (has_bf16_conversions_) return b_.CreateBitCast(b_.CreateFPTrunc(value, like(value, b_.getBFloatTy())), like(value, b_.getInt16Ty()));
   Value* bits = b_.CreateBitCast(value, like(value, b_.getInt32Ty()));
   Value* odd = b_.CreateAnd(b_.CreateLShr(bits, int_like(bits, 16)), int_like(bits, 1));
   Value* rounded = b_.CreateAdd(bits, b_.CreateAdd(odd, int_like(bits, 0x7fff)));

@@ -54,7 +54,7 @@ class OpEmitter {
 
   llvm::IRBuilder<>& b_;
   const Target& target_;
-  bool has_fma_, has_half_conversions_;
+  bool has_fma_, has_half_conversions_, has_bf16_conversions_;
 };
 
 }  // namespace tenon::codegen
