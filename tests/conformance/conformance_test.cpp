@@ -149,7 +149,7 @@ TEST_P(Conformance, OnlyListedCasesFail) {
       EXPECT_TRUE(listed) << r.name << ": " << r.message;
     }
   }
-  if (!cases.empty()) EXPECT_GT(passed, refused);
+  EXPECT_TRUE(passed > refused || cases.empty());
   fmt::print("{} on {}: {} of {} pass\n", suite.name, suite.target.empty() ? suite.backend : suite.target, passed, results.size());
 }
 

@@ -18,9 +18,9 @@ struct Instance {
 
 codegen::Target cpu(int vector_bits, bool fma);
 codegen::Target gpu();
-/// aarch64 in steps, where it can be emulated: run_lowered() then runs what LLVM makes of the kernels.
+/// aarch64 from the least to all that it may have, where it can be emulated: run_lowered() then runs what LLVM makes of the kernels.
 std::vector<codegen::Target> emulated();
-/// CPUs of 128, 256 and 512 bits, a GPU and what is emulated; the widest CPU comes first.
+/// CPUs of 128, 256 and 512 bits, a GPU and the last of what is emulated; the widest CPU comes first.
 std::vector<codegen::Target> every_target();
 
 /// A tensor of the value's shape under the instance's symbols, filled from a seed: small integers for integers, -1…1 for floats.
