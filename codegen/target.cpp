@@ -2,6 +2,13 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+#include <iterator>
+
+#if defined(__aarch64__)
+#include <sys/auxv.h>
+#endif
+
 namespace tenon::codegen {
 namespace {
 
@@ -16,23 +23,8 @@ void set_level(Target& t, int level) {
   t.has_fma = level >= 3;
 }
 
-#if defined(__x86_64__)
-int host_level() {
-  __builtin_cpu_init();
-  if (__builtin_cpu_supports("x86-64-v4")) return 4;
-  if (__builtin_cpu_supports("x86-64-v3")) return 3;
-  return __builtin_cpu_supports("x86-64-v2") ? 2 : 1;
-}
-
-/// At the vector width of the level.
-bool has_vnni(int level) {
-  if (level >= 4) return __builtin_cpu_supports("avx512vnni");
-  return level == 3 && __builtin_cpu_supports("avxvnni");
-}
-#else
-int host_level() { return 0; }
-bool has_vnni(int) { return false; }
-#endif
+constexpr std::string_view kAarch64 = "aarch64";
+constexpr std::string_view kArmFeatures[] = {"dotprod", "i8mm", "bf16"};
 
 Target aarch64() {
   Target t;
@@ -41,6 +33,70 @@ Target aarch64() {
   t.vector_bits = 128;
   t.vector_registers = 32;
   t.has_fma = true;
+  return t;
+}
+
+void add_feature(Target& t, std::string_view feature) {
+  t.features += fmt::format("{}+{}", t.features.empty() ? "" : ",", feature);
+  t.has_dot4 |= feature == "i8mm";
+  t.has_dot4_signed |= feature == "dotprod";
+}
+
+#if defined(__x86_64__)
+int host_level() {
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("x86-64-v4")) return 4;
+  if (__builtin_cpu_supports("x86-64-v3")) return 3;
+  return __builtin_cpu_supports("x86-64-v2") ? 2 : 1;
+}
+
+bool host_has(std::string_view) { return false; }
+
+Target host() {
+  Target t;
+  const int level = host_level();
+  set_level(t, level);
+  t.has_dot4 = level >= 4 ? __builtin_cpu_supports("avx512vnni") : level == 3 && __builtin_cpu_supports("avxvnni");
+  return t;
+}
+#elif defined(__aarch64__)
+int host_level() { return 0; }
+
+/// Bits of AT_HWCAP and AT_HWCAP2 (Linux, Documentation/arch/arm64/elf_hwcaps.rst).
+bool host_has(std::string_view feature) {
+  if (feature == "dotprod") return (getauxval(AT_HWCAP) >> 20 & 1) != 0;
+  return (getauxval(AT_HWCAP2) >> (feature == "i8mm" ? 13 : 14) & 1) != 0;
+}
+
+Target host() {
+  Target t = aarch64();
+  t.triple.clear();
+  t.cpu.clear();
+  for (std::string_view feature : kArmFeatures)
+    if (host_has(feature)) add_feature(t, feature);
+  return t;
+}
+#else
+int host_level() { return 0; }
+bool host_has(std::string_view) { return false; }
+Target host() { return {}; }
+#endif
+
+/// `features`: "+dotprod+i8mm", or nothing.
+Result<Target> aarch64_with(std::string_view features, bool must_run) {
+#if !defined(__aarch64__)
+  if (must_run) return error(Code::kUnsupported, "this machine cannot execute {} code", kAarch64);
+#endif
+  Target t = aarch64();
+  while (!features.empty()) {
+    features.remove_prefix(1);
+    const std::string_view feature = features.substr(0, features.find('+'));
+    features.remove_prefix(feature.size());
+    if (std::find(std::begin(kArmFeatures), std::end(kArmFeatures), feature) == std::end(kArmFeatures))
+      return error(Code::kInvalidArgument, "aarch64 has no feature '{}'", feature).with_hint("use aarch64 with any of +dotprod, +i8mm, +bf16");
+    if (must_run && !host_has(feature)) return error(Code::kUnsupported, "this machine cannot execute {}+{} code", kAarch64, feature);
+    add_feature(t, feature);
+  }
   return t;
 }
 
@@ -54,28 +110,15 @@ Result<Target> cpu_target(std::string_view name, bool must_run) {
   }
   Target t;
   if (name.empty() || name == "host") {
-#if defined(__aarch64__)
-    t = aarch64();
-    t.triple.clear();
-    t.cpu.clear();
-#else
-    set_level(t, host_level());
-    t.has_dot4 = has_vnni(host_level());
-#endif
+    t = host();
     t.l1_bytes = cache_bytes(_SC_LEVEL1_DCACHE_SIZE, t.l1_bytes);
     t.l2_bytes = cache_bytes(_SC_LEVEL2_CACHE_SIZE, t.l2_bytes);
     return t;
   }
-  const bool x86_level = name == "x86-64-v2" || name == "x86-64-v3" || name == "x86-64-v4";
-  if (!x86_level && name != "aarch64")
+  if (name == kAarch64 || name.starts_with("aarch64+")) return aarch64_with(name.substr(kAarch64.size()), must_run);
+  if (name != "x86-64-v2" && name != "x86-64-v3" && name != "x86-64-v4")
     return Status(Code::kInvalidArgument, fmt::format("no CPU target '{}'", name), "",
-                  "use host, x86-64-v2, x86-64-v3, x86-64-v4 or aarch64");
-  if (!x86_level) {
-#if !defined(__aarch64__)
-    if (must_run) return error(Code::kUnsupported, "this machine cannot execute {} code", name);
-#endif
-    return aarch64();
-  }
+                  "use host, x86-64-v2, x86-64-v3, x86-64-v4, or aarch64 with any of +dotprod, +i8mm, +bf16");
   const int level = name.back() - '0';
   if (must_run && host_level() < level) return error(Code::kUnsupported, "this machine cannot execute {} code", name);
   set_level(t, level);

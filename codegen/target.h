@@ -19,7 +19,8 @@ struct Target {
   int vector_bits = 128;            // widest vectors to use: 128, 256, 512
   int vector_registers = 16;
   bool has_fma = false;
-  bool has_dot4 = false;            // multiplies and adds bytes in 32-bit lanes (VNNI)
+  bool has_dot4 = false;            // sums products of unsigned and signed bytes in 32-bit lanes (VNNI, FEAT_I8MM)
+  bool has_dot4_signed = false;     // the same of signed bytes alone, and of unsigned ones (FEAT_DotProd)
   int64_t l1_bytes = 32 << 10, l2_bytes = 1 << 20;
   bool winograd = true;             // convolutions may be computed by fewer products that round more (schedule/winograd.h)
 
@@ -34,9 +35,14 @@ struct Target {
 
 inline constexpr std::string_view kNoWinograd = "-winograd";
 
-/// The host, or a named x86-64 level: "host", "x86-64-v2" (SSE4.2, 128 bit), "x86-64-v3" (AVX2 + FMA, 256 bit),
-/// "x86-64-v4" (AVX-512); kNoWinograd behind it forbids that. kInvalidArgument names the choices; kUnsupported when the host cannot execute the level and
-/// `must_run` is set.
+/// The host, or a named level of a family of processors:
+///
+///     x86-64-v2   SSE4.2, 128 bits          aarch64   Armv8-A with NEON, 128 bits; behind it any of +dotprod, +i8mm, +bf16
+///     x86-64-v3   AVX2 and FMA, 256 bits
+///     x86-64-v4   AVX-512
+///
+/// kNoWinograd behind the name forbids that. kInvalidArgument names the choices; kUnsupported when the host cannot execute the level
+/// and `must_run` is set.
 Result<Target> cpu_target(std::string_view name, bool must_run = true);
 
 }  // namespace tenon::codegen

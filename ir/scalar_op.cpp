@@ -43,6 +43,7 @@ constexpr std::array<ScalarOpInfo, static_cast<size_t>(kCount)> kTable = {{
     {kGe, "ge", 2, true, false},          {kFma, "fma", 3, false, false},
     {kDot4, "dot4", 3, false, false},
     {kSelect, "select", 3, false, false},
+    {kDot4Signed, "dot4_signed", 3, false, false},
 }};
 
 double round_float(DType dtype, double value) {
@@ -234,9 +235,13 @@ int64_t eval_int(ScalarOp op, DType dtype, int64_t a, int64_t b, int64_t c) {
     case kShl:
     case kShr: return shift(op, dtype, a, b);
     case kFma: return static_cast<int64_t>(x * y + static_cast<uint64_t>(c));
-    case kDot4: {
+    case kDot4:
+    case kDot4Signed: {
       int64_t sum = c;
-      for (int byte = 0; byte < 4; ++byte) sum += int64_t{static_cast<uint8_t>(x >> 8 * byte)} * static_cast<int8_t>(y >> 8 * byte);
+      for (int byte = 0; byte < 4; ++byte) {
+        const auto low = static_cast<uint8_t>(x >> 8 * byte);
+        sum += (op == kDot4 ? int64_t{low} : int64_t{static_cast<int8_t>(low)}) * static_cast<int8_t>(y >> 8 * byte);
+      }
       return sum;
     }
     default:  // transcendental functions of integers go through double
@@ -334,6 +339,7 @@ bool takes(ScalarOp op, DType dtype) {
     case ScalarOp::kPopcount:
       return is_int(dtype);
     case ScalarOp::kDot4:
+    case ScalarOp::kDot4Signed:
       return dtype == DType::kI32;
     default:
       return is_float(dtype);

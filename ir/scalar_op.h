@@ -29,6 +29,7 @@ enum class ScalarOp : uint8_t {
   kFma,                           // a*b + c, one rounding
   kDot4,                          // on i32: sum over the four bytes of a (unsigned) times those of b (signed), + c
   kSelect,                        // bool ? b : c
+  kDot4Signed,                    // kDot4 with the bytes of both signed
   kCount,
 };
 

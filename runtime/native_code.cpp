@@ -9,6 +9,7 @@
 #include <cstring>
 #include <optional>
 
+#include "runtime/relocation.h"
 #include "support/checked.h"
 
 namespace tenon::runtime {
@@ -17,7 +18,13 @@ namespace {
 using Bytes = NativeCode::Object;
 
 constexpr size_t kMaxAlignment = 4096, kMaxTotal = size_t{1} << 30;
-constexpr size_t kStubBytes = 16;
+#if defined(__x86_64__)
+constexpr Machine kMachine = Machine::kX86_64;
+#elif defined(__aarch64__)
+constexpr Machine kMachine = Machine::kAarch64;
+#else
+constexpr Machine kMachine{};  // of no object
+#endif
 
 Status damaged(const char* what) { return Status(Code::kInvalidArgument, fmt::format("the object file {}", what)); }
 Status unsupported(std::string what) { return Status(Code::kUnsupported, fmt::format("the object file {}", what)); }
@@ -101,13 +108,8 @@ Result<Bytes> Linker::contents(const Elf64_Shdr& header) const {
 Status Linker::read_sections() {
   const auto header = read<Elf64_Ehdr>(object_, 0);
   if (!header || std::memcmp(header->e_ident, ELFMAG, SELFMAG) != 0) return damaged("is none");
-#if defined(__x86_64__)
-  constexpr Elf64_Half kMachine = EM_X86_64;
-#else
-  constexpr Elf64_Half kMachine = EM_NONE;
-#endif
   if (header->e_ident[EI_CLASS] != ELFCLASS64 || header->e_ident[EI_DATA] != ELFDATA2LSB || header->e_type != ET_REL ||
-      header->e_machine != kMachine || header->e_shentsize != sizeof(Elf64_Shdr))
+      header->e_machine != static_cast<Elf64_Half>(kMachine) || kMachine == Machine{} || header->e_shentsize != sizeof(Elf64_Shdr))
     return unsupported("is of another kind or machine");
   for (size_t i = 0; i < header->e_shnum; ++i) {
     const auto at = checked_add(uint64_t{header->e_shoff}, i * sizeof(Elf64_Shdr));
@@ -161,7 +163,7 @@ Status Linker::place(size_t& end) {
   return {};
 }
 
-/// A jump to a function that may be further away than an instruction reaches: jmp *0(%rip), then its address.
+/// A jump to a function of the C library.
 Result<uint64_t> Linker::stub(size_t symbol, std::byte* memory) {
   const char* name = text(symbol_names_, symbols_[symbol].st_name);
   const auto target = name == nullptr ? std::nullopt : find_external(name);
@@ -169,9 +171,7 @@ Result<uint64_t> Linker::stub(size_t symbol, std::byte* memory) {
   if (!stubs_[symbol]) {
     stubs_[symbol] = stubs_begin_;
     stubs_begin_ += kStubBytes;
-    constexpr uint8_t kJump[] = {0xff, 0x25, 0, 0, 0, 0};
-    std::memcpy(memory + *stubs_[symbol], kJump, sizeof kJump);
-    std::memcpy(memory + *stubs_[symbol] + sizeof kJump, &*target, sizeof *target);
+    write_stub(kMachine, memory + *stubs_[symbol], *target);
   }
   return reinterpret_cast<uint64_t>(memory + *stubs_[symbol]);
 }
@@ -187,21 +187,12 @@ Result<uint64_t> Linker::address(size_t symbol, std::byte* memory) {
 }
 
 Status Linker::relocate(const Elf64_Rela& entry, const Section& target, std::byte* memory) {
-  const auto type = ELF64_R_TYPE(entry.r_info);
-  const size_t width = type == R_X86_64_64 ? 8 : 4;
-  if (entry.r_offset > target.header.sh_size || target.header.sh_size - entry.r_offset < width) return damaged("patches outside its section");
-  std::byte* at = memory + *target.place + entry.r_offset;
+  const uint64_t size = target.header.sh_size;
+  if (entry.r_offset > size) return damaged("patches outside its section");
+  const std::span<std::byte> at(memory + *target.place + entry.r_offset, size - entry.r_offset);
   TENON_ASSIGN_OR_RETURN(const uint64_t symbol, address(ELF64_R_SYM(entry.r_info), memory));
-  const uint64_t value = symbol + static_cast<uint64_t>(entry.r_addend);
-  if (type == R_X86_64_64) {
-    std::memcpy(at, &value, sizeof value);
-    return {};
-  }
-  if (type != R_X86_64_PC32 && type != R_X86_64_PLT32) return unsupported(fmt::format("has relocations of type {}", type));
-  const auto distance = checked_cast<int32_t>(static_cast<int64_t>(value - reinterpret_cast<uint64_t>(at)));
-  if (!distance) return damaged("refers too far");
-  std::memcpy(at, &*distance, sizeof *distance);
-  return {};
+  return apply_relocation(kMachine, static_cast<uint32_t>(ELF64_R_TYPE(entry.r_info)), at, reinterpret_cast<uint64_t>(at.data()),
+                          symbol + static_cast<uint64_t>(entry.r_addend));
 }
 
 Status Linker::relocate(const Section& target, Bytes entries, std::byte* memory) {
@@ -253,6 +244,7 @@ Result<std::shared_ptr<const NativeCode>> NativeCode::link(std::span<const Objec
       out->functions_.emplace(name, reinterpret_cast<KernelFn>(out->memory_ + place));
     });
   }
+  __builtin___clear_cache(static_cast<char*>(memory), static_cast<char*>(memory) + size);
   if (::mprotect(memory, size, PROT_READ | PROT_EXEC) != 0) return Status(Code::kUnsupported, "this system allows no new code");
   return std::shared_ptr<const NativeCode>(std::move(out));
 }

@@ -53,7 +53,7 @@ CLI::Option* add_list(CLI::App& app, const std::string& name, std::vector<std::s
 }
 
 void add_target(CLI::App& app, std::string& target) {
-  app.add_option("--target", target, "CPU to compile for: host, x86-64-v2, x86-64-v3, x86-64-v4; to read the code, also aarch64")->type_name("CPU");
+  app.add_option("--target", target, "CPU to compile for: host, x86-64-v2, x86-64-v3, x86-64-v4; aarch64, and behind it any of +dotprod, +i8mm, +bf16")->type_name("CPU");
   app.add_flag_callback("--no-winograd", [&target] { target = (target.empty() ? "host" : target).append(codegen::kNoWinograd); },
                         "Compute convolutions as they are defined, not by fewer products that round more");
   const auto variable = [&app](const char* option, const char* name, const char* type, const char* help) {

@@ -47,7 +47,8 @@ Result<std::unique_ptr<llvm::TargetMachine>> target_machine(const Target& target
   const std::string triple = target.triple.empty() ? llvm::sys::getProcessTriple() : target.triple;
   const bool host = target.triple.empty() && target.cpu.empty();
   const std::string cpu = host ? llvm::sys::getHostCPUName().str() : target.cpu;
-  const std::string features = host && target.features.empty() ? host_features() : target.features;
+  std::string features = host ? host_features() : target.features;
+  if (host && !target.features.empty()) features += ',' + target.features;  // what LLVM does not ask this machine for
   std::string message;
   const llvm::Target* found = llvm::TargetRegistry::lookupTarget(triple, message);
   if (!found) return error(Code::kUnsupported, "LLVM has no target '{}': {}", triple, message);

@@ -3,9 +3,7 @@
 #include <limits>
 
 #include <llvm/IR/Intrinsics.h>
-#include <llvm/IR/IntrinsicsX86.h>
 #include <llvm/IR/Module.h>
-#include <llvm/TargetParser/Triple.h>
 
 #include "support/float_types.h"
 
@@ -26,7 +24,8 @@ llvm::Constant* fp_like(Value* v, double value) { return llvm::ConstantFP::get(v
 }  // namespace
 
 OpEmitter::OpEmitter(llvm::IRBuilder<>& builder, const Target& target)
-    : b_(builder), target_(target), has_fma_(target.has_fma), has_half_conversions_(target.has_fma) {}
+    : b_(builder), target_(target), has_fma_(target.has_fma), has_half_conversions_(target.has_fma),
+      has_bf16_conversions_(target.features.find("+bf16") != std::string::npos) {}
 
 llvm::Type* OpEmitter::like(Value* value, llvm::Type* element) {
   const auto* vector = llvm::dyn_cast<llvm::FixedVectorType>(value->getType());
@@ -223,7 +222,8 @@ Value* OpEmitter::int_op(ScalarOp op, DType dtype, llvm::ArrayRef<Value*> a) {
     case ScalarOp::kFma:
       return b_.CreateAdd(b_.CreateMul(a[0], a[1]), a[2]);
     case ScalarOp::kDot4:
-      return dot4(a[0], a[1], a[2]);
+    case ScalarOp::kDot4Signed:
+      return dot4(op, a[0], a[1], a[2]);
     case ScalarOp::kDiv:
     case ScalarOp::kRem:
     case ScalarOp::kMod:
@@ -258,37 +258,6 @@ Value* OpEmitter::int_op(ScalarOp op, DType dtype, llvm::ArrayRef<Value*> a) {
     default:
       return nullptr;
   }
-}
-
-/// One instruction; else products of 16-bit halves, which do not overflow in 32 bits, or of single bytes.
-Value* OpEmitter::dot4(Value* a, Value* b, Value* c) {
-  const auto* vector = llvm::dyn_cast<llvm::FixedVectorType>(a->getType());
-  const unsigned width = vector == nullptr ? 0 : vector->getNumElements() * 32;
-  const bool whole = width == static_cast<unsigned>(target_.vector_bits) && llvm::Triple(b_.GetInsertBlock()->getModule()->getTargetTriple()).isX86();
-  if (whole && target_.has_dot4) {
-    const auto id = width == 512   ? llvm::Intrinsic::x86_avx512_vpdpbusd_512
-                    : width == 256 ? llvm::Intrinsic::x86_avx512_vpdpbusd_256
-                                   : llvm::Intrinsic::x86_avx512_vpdpbusd_128;
-    return b_.CreateIntrinsic(id, {}, {c, a, b});
-  }
-  const auto bits_of = [&](int64_t value) { return int_like(a, value); };
-  if (whole) {
-    llvm::Type* halves = llvm::FixedVectorType::get(b_.getInt16Ty(), vector->getNumElements() * 2);
-    const auto id = width == 512   ? llvm::Intrinsic::x86_avx512_pmaddw_d_512
-                    : width == 256 ? llvm::Intrinsic::x86_avx2_pmadd_wd
-                                   : llvm::Intrinsic::x86_sse2_pmadd_wd;
-    const auto as_halves = [&](Value* v) { return b_.CreateBitCast(v, halves); };
-    Value* eight = llvm::ConstantInt::get(halves, 8);
-    Value* even = b_.CreateIntrinsic(id, {}, {as_halves(b_.CreateAnd(a, bits_of(0x00ff00ff))), b_.CreateAShr(b_.CreateShl(as_halves(b), eight), eight)});
-    Value* odd = b_.CreateIntrinsic(id, {}, {b_.CreateLShr(as_halves(a), eight), b_.CreateAShr(as_halves(b), eight)});
-    return b_.CreateAdd(c, b_.CreateAdd(even, odd));
-  }
-  for (int byte = 0; byte < 4; ++byte) {
-    Value* x = b_.CreateAnd(b_.CreateLShr(a, bits_of(8 * byte)), bits_of(255));
-    Value* y = b_.CreateAShr(b_.CreateShl(b, bits_of(24 - 8 * byte)), bits_of(24));
-    c = b_.CreateAdd(c, b_.CreateMul(x, y));
-  }
-  return c;
 }
 
 // Divisors 0 and, when signed, -1 are replaced by 1 before dividing: the hardware traps on 0 and on minimum / -1.
@@ -432,6 +401,7 @@ Value* OpEmitter::to_f32(Value* small, DType from) {
 
 Value* OpEmitter::from_f32(Value* value, DType to) {
   if (to == DType::kF16) return f32_to_half_bits(value);
+  if (has_bf16_conversions_) return b_.CreateBitCast(b_.CreateFPTrunc(value, like(value, b_.getBFloatTy())), like(value, b_.getInt16Ty()));
   Value* bits = b_.CreateBitCast(value, like(value, b_.getInt32Ty()));
   Value* odd = b_.CreateAnd(b_.CreateLShr(bits, int_like(bits, 16)), int_like(bits, 1));
   Value* rounded = b_.CreateAdd(bits, b_.CreateAdd(odd, int_like(bits, 0x7fff)));

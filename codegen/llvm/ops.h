@@ -40,7 +40,13 @@ class OpEmitter {
   llvm::Value* fma(llvm::Value* a, llvm::Value* b, llvm::Value* c);
   llvm::Value* fma_by_f64(llvm::Value* a, llvm::Value* b, llvm::Value* c);
   llvm::Value* int_op(ir::ScalarOp op, DType dtype, llvm::ArrayRef<llvm::Value*> args);
-  llvm::Value* dot4(llvm::Value* a, llvm::Value* b, llvm::Value* c);
+  llvm::Value* dot4(ir::ScalarOp op, llvm::Value* a, llvm::Value* b, llvm::Value* c);
+  llvm::Value* dot4_x86(llvm::Value* a, llvm::Value* b, llvm::Value* c);
+  llvm::Value* dot4_aarch64(ir::ScalarOp op, llvm::Value* a, llvm::Value* b, llvm::Value* c);
+  struct Halves {
+    llvm::Value *even, *odd;
+  };
+  Halves as_halves(llvm::Value* words, bool is_signed);
   llvm::Value* int_divide(ir::ScalarOp op, bool is_unsigned, llvm::Value* a, llvm::Value* b);
   llvm::Value* divide_by_reciprocal(ir::ScalarOp op, llvm::Value* a, llvm::Value* b);
   llvm::Value* shift(ir::ScalarOp op, bool is_unsigned, llvm::Value* a, llvm::Value* by);
@@ -48,7 +54,7 @@ class OpEmitter {
 
   llvm::IRBuilder<>& b_;
   const Target& target_;
-  bool has_fma_, has_half_conversions_;
+  bool has_fma_, has_half_conversions_, has_bf16_conversions_;
 };
 
 }  // namespace tenon::codegen

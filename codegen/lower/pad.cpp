@@ -107,7 +107,7 @@ int walked_axis(ExprPool& pool, const std::vector<AxisWalk>& axes, int reduce_ax
 }
 
 /// The operand's bytes with axis `last` innermost, `width` of it.
-Stage byte_stage(ExprPool& pool, const ExprNode& load, const std::vector<AxisWalk>& axes, const std::vector<Dim>& shape, size_t last, int64_t width) {
+Stage byte_stage(ExprPool& pool, const ExprNode& load, const std::vector<AxisWalk>& axes, const std::vector<Dim>& shape, size_t last, int64_t width, bool is_signed) {
   Stage s;
   std::vector<Expr> index(axes.size());
   Expr inside = pool.constant_int(DType::kBool, 1);
@@ -128,7 +128,7 @@ Stage byte_stage(ExprPool& pool, const ExprNode& load, const std::vector<AxisWal
   const Expr zero = constant_expr(pool, load.dtype);
   Expr value = pool.load_guarded(load.operand, load.dtype, index, inside && filled, load.guarded ? Expr{&pool, load.args.back()} : zero);
   value = pool.cast(value, DType::kU8);
-  if (load.dtype == DType::kI8) {
+  if ((load.dtype == DType::kI8) != is_signed) {
     const Expr flipped[] = {value, pool.constant_int(DType::kU8, 128)};
     value = pool.op(ScalarOp::kXor, flipped);
   }
@@ -140,7 +140,7 @@ Stage byte_stage(ExprPool& pool, const ExprNode& load, const std::vector<AxisWal
 
 }  // namespace
 
-std::optional<Padded> materialise_words(Lowering& lowering, int stage, Expr load, int reduce_axis) {
+std::optional<Padded> materialise_words(Lowering& lowering, int stage, Expr load, int reduce_axis, bool is_signed) {
   ExprPool& pool = *lowering.group.pool;
   const Stage& s = lowering.stage(stage);
   const ExprNode node = load.node();
@@ -153,7 +153,7 @@ std::optional<Padded> materialise_words(Lowering& lowering, int stage, Expr load
   const int last = walked_axis(pool, *axes, reduce_axis, extent);
   if (last < 0 || !(*axes)[static_cast<size_t>(last)].positions.is_const()) return std::nullopt;
   const int64_t words = ((*axes)[static_cast<size_t>(last)].positions.value() + kWordBytes - 1) / kWordBytes;
-  Stage bytes = byte_stage(pool, node, *axes, shape, static_cast<size_t>(last), words * kWordBytes);
+  Stage bytes = byte_stage(pool, node, *axes, shape, static_cast<size_t>(last), words * kWordBytes, is_signed);
   if (!ir::product(bytes.shape).is_valid()) return std::nullopt;
   Stage view = bytes;
   view.shape.back() = words;

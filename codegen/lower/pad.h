@@ -17,10 +17,10 @@ struct Padded {
 std::optional<Padded> materialise_padding(Lowering& lowering, int stage, ir::Expr factor, int64_t slack, bool split_strides);
 
 inline constexpr int64_t kWordBytes = 4;
-/// The operand of a load of bytes, u8 or i8, as words of four: adds a map stage that stores bytes (i8 with 128 added, so that all are
-/// unsigned), the axis that `reduce_axis` walks innermost and filled up with zeros to whole words, beyond the bounds of the operand what
-/// the load has there; and a stage that is the same memory as i32. The index is of the latter, over the axes of `stage` with
-/// `reduce_axis` counting words. nullopt when `reduce_axis` does not walk one axis of the operand by ones.
-std::optional<Padded> materialise_words(Lowering& lowering, int stage, ir::Expr load, int reduce_axis);
+/// The operand of a load of bytes, u8 or i8, as words of four: adds a map stage that stores bytes (moved by 128 where `is_signed` asks
+/// for the other sign), the axis that `reduce_axis` walks innermost and filled up with zeros to whole words, beyond the bounds of the
+/// operand what the load has there; and a stage that is the same memory as i32. The index is of the latter, over the axes of `stage`
+/// with `reduce_axis` counting words. nullopt when `reduce_axis` does not walk one axis of the operand by ones.
+std::optional<Padded> materialise_words(Lowering& lowering, int stage, ir::Expr load, int reduce_axis, bool is_signed);
 
 }  // namespace tenon::codegen

@@ -12,6 +12,7 @@
 #include "codegen/plan/placement.h"
 #include "codegen/target.h"
 #include "ir/graph.h"
+#include "runtime/device.h"
 #include "runtime/plan.h"
 
 namespace tenon::codegen {
@@ -66,5 +67,7 @@ Result<BuiltPlan> build_plan(const ir::Graph& graph, const PlanOptions& options)
 
 /// Executes the setup steps of a plan whose kernels are compiled. What they read stays alive only where the plan needs it too.
 Status run_setup(BuiltPlan& built, Executor& executor, const Interrupt& interrupt);
+/// The same on a device, in whose memory the made constants lie.
+Status run_setup(BuiltPlan& built, runtime::Device& device, const Interrupt& interrupt);
 
 }  // namespace tenon::codegen

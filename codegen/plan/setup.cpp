@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <atomic>
+#include <functional>
 #include <utility>
 
 #include "codegen/plan/build.h"
@@ -17,7 +18,7 @@ namespace {
 constexpr int64_t kSetupWorkPerPart = int64_t{1} << 28;
 
 /// Places what the setup steps make in one block, whose pages can be large.
-Status allocate_made(BuiltPlan& built) {
+Status allocate_made(BuiltPlan& built, const std::function<Result<std::shared_ptr<Buffer>>(size_t)>& allocate) {
   constexpr size_t kAlignment = 64;
   struct Made {
     PlanValue* value;
@@ -40,30 +41,38 @@ Status allocate_made(BuiltPlan& built) {
       if (!next) return error(Code::kResourceExhausted, "prepared constants do not fit in memory").at(step.node);
       made.push_back({&value, count, std::exchange(end, *next)});
     }
-  TENON_ASSIGN_OR_RETURN(const std::shared_ptr<Buffer> block, Buffer::allocate(end));
+  TENON_ASSIGN_OR_RETURN(const std::shared_ptr<Buffer> block, allocate(end));
   for (const Made& one : made) {
     TENON_ASSIGN_OR_RETURN(one.value->constant, Tensor::view(one.value->dtype, {one.count}, block, one.offset));
   }
   return {};
 }
 
+/// What a step reads or writes by binding.
+const Tensor& operand(const SetupStep& step, size_t binding) {
+  const auto* made = std::get_if<ValueIdx>(&step.bindings[binding]);
+  if (made == nullptr) return std::get<Tensor>(step.bindings[binding]);
+  return std::get<Tensor>(step.plan->values[static_cast<size_t>(*made)].constant);
+}
+
+void release(SetupStep& step, const MappedFiles& files) {
+  for (const auto& binding : step.bindings)
+    if (const auto* read = std::get_if<Tensor>(&binding)) files.drop({read->data(), read->bytes()});
+  step.bindings.clear();
+}
+
+Status index_error(const SetupStep& step) { return error(Code::kOutOfRange, "an index is outside its tensor").at(step.node); }
+
 }  // namespace
 
 Status run_setup(BuiltPlan& built, Executor& executor, const Interrupt& interrupt) {
   if (built.setup.empty()) return {};
-  TENON_RETURN_IF_ERROR(allocate_made(built));
+  TENON_RETURN_IF_ERROR(allocate_made(built, [](size_t bytes) { return Buffer::allocate(bytes); }));
   const MappedFiles files = MappedFiles::now();
   for (SetupStep& step : built.setup) {
     const runtime::PlanKernel& kernel = (*built.table)[static_cast<size_t>(step.kernel)];
     std::vector<void*> pointers;
-    for (size_t b = 0; b < step.bindings.size(); ++b) {
-      const auto* made = std::get_if<ValueIdx>(&step.bindings[b]);
-      if (made == nullptr) {
-        pointers.push_back(const_cast<std::byte*>(std::get<Tensor>(step.bindings[b]).data()));
-        continue;
-      }
-      pointers.push_back(std::get<Tensor>(step.plan->values[static_cast<size_t>(*made)].constant).mutable_data());
-    }
+    for (size_t b = 0; b < step.bindings.size(); ++b) pointers.push_back(const_cast<std::byte*>(operand(step, b).data()));
     std::atomic<int32_t> failed{0};
     const int64_t part = std::max<int64_t>(1, step.grid / std::max<int64_t>(1, std::max<int64_t>(step.work, 0) / kSetupWorkPerPart));
     for (int64_t first = 0; first < step.grid; first += part) {
@@ -72,10 +81,24 @@ Status run_setup(BuiltPlan& built, Executor& executor, const Interrupt& interrup
         if (const int32_t code = kernel.fn(pointers.data(), step.dims.data(), first + begin, first + end); code != 0) failed = code;
       });
     }
-    if (failed != 0) return error(Code::kOutOfRange, "an index is outside its tensor").at(step.node);
-    for (const auto& binding : step.bindings)
-      if (const auto* read = std::get_if<Tensor>(&binding)) files.drop({read->data(), read->bytes()});
-    step.bindings.clear();
+    if (failed != 0) return index_error(step);
+    release(step, files);
+  }
+  return {};
+}
+
+Status run_setup(BuiltPlan& built, runtime::Device& device, const Interrupt& interrupt) {
+  if (built.setup.empty()) return {};
+  TENON_RETURN_IF_ERROR(allocate_made(built, [&](size_t bytes) { return device.allocate(bytes); }));
+  const MappedFiles files = MappedFiles::now();
+  for (SetupStep& step : built.setup) {
+    TENON_RETURN_IF_ERROR(interrupt.check().at("preparing constants"));
+    std::vector<runtime::DeviceOperand> operands;
+    for (size_t b = 0; b < step.bindings.size(); ++b) operands.push_back({operand(step, b).data(), operand(step, b).bytes(), false});
+    TENON_RETURN_IF_ERROR(device.dispatch(step.kernel, operands, step.dims, step.grid).at(step.node));
+    TENON_ASSIGN_OR_RETURN(const int32_t code, device.finish());
+    if (code != 0) return index_error(step);
+    release(step, files);
   }
   return {};
 }

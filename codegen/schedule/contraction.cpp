@@ -22,7 +22,8 @@ namespace {
 Status factors(const Stage& s, Expr value, Contraction& c) {
   const ExprNode& root = value.node();
   if (s.is_arg() || s.combiner != ir::Combiner::kAdd) return error(Code::kUnsupported, "not a sum");
-  c.dot = root.kind == ExprKind::kOp && root.op == ScalarOp::kDot4;
+  c.dot = root.kind == ExprKind::kOp && (root.op == ScalarOp::kDot4 || root.op == ScalarOp::kDot4Signed);
+  c.dot_signed = c.dot && root.op == ScalarOp::kDot4Signed;
   if (!c.dot && (root.kind != ExprKind::kOp || root.op != ScalarOp::kMul)) return error(Code::kUnsupported, "not a sum of products");
   c.a = {value.pool, root.args[0]};
   c.b = {value.pool, root.args[1]};

@@ -48,6 +48,7 @@ struct Contraction {
   int64_t direct_rows = 0;          // kHere: up to so many rows of A, packing does not pay
   bool fma = false;
   bool dot = false;                 // of words of four bytes: see dot_product.h
+  bool dot_signed = false;          // dot: bytes of both factors are signed
   ir::Expr row_factor;              // dot: times the sum of a row's bytes, it is taken from each sum; may be invalid
 
   ir::Dim n_tiles() const { return ir::ceil_div(n, tile_lanes); }

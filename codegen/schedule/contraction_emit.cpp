@@ -203,7 +203,7 @@ void ContractionEmitter::pack_a(ValueId k0, ValueId k_count) {
 }
 
 ValueId ContractionEmitter::multiply_add(ValueId x, ValueId y, ValueId sum) {
-  if (c_.dot) return b_.op(ScalarOp::kDot4, {x, y, sum});
+  if (c_.dot) return b_.op(c_.dot_signed ? ScalarOp::kDot4Signed : ScalarOp::kDot4, {x, y, sum});
   if (c_.fma) return b_.op(ScalarOp::kFma, {x, y, sum});
   return b_.op(ScalarOp::kAdd, {sum, b_.op(ScalarOp::kMul, {x, y})});
 }

@@ -27,10 +27,12 @@ double tile_cycles(int64_t rows, int64_t vectors) {
   return std::max({products, loads, kFmaLatency});
 }
 
-/// Rows of a tile as wide as `vectors` for which sums, a row of B and a broadcast element of A fit the registers.
+/// Rows of a tile as wide as `vectors` for which sums, a row of B and a broadcast element of A fit the registers. Words that no
+/// instruction multiplies are taken apart into halves; sixteen registers hold too few sums for the halves to stay in some.
 int64_t most_rows(const Contraction& c, const Target& target, int64_t vectors) {
-  const int64_t sums_of_row = c.sums_rows() ? 1 : 0;
-  return std::clamp<int64_t>((target.vector_registers - vectors - 1 - sums_of_row) / (vectors + sums_of_row), 1, kMaxTileRows);
+  const bool halves = c.dot && !target.has_dot4 && !target.has_dot4_signed && target.vector_registers > 16;
+  const int64_t sums_of_row = c.sums_rows() ? 1 : 0, operands = halves ? 2 * vectors + 4 : vectors + 1;
+  return std::clamp<int64_t>((target.vector_registers - operands - sums_of_row) / (vectors + sums_of_row), 1, kMaxTileRows);
 }
 
 /// Cycles a step of K of the whole product, about.

@@ -144,17 +144,19 @@ std::optional<DotProduct> rewrite_as_dot_product(Lowering& lowering, int stage) 
   for (const Shifted* f : {&*x, &*w})
     if (f->zero.valid() && uses_any_axis(f->zero, outer, all)) return std::nullopt;
 
+  const bool is_signed = lowering.target.has_dot4_signed && !lowering.target.has_dot4;
   const size_t stages = lowering.group.stages.size();
   const std::optional<SignedWeights> weights = signed_weights(lowering, *w);
   for (size_t axis = all; weights && axis-- > outer;) {
     const Dim extent = s.reduce_axes[axis - outer];
     if (!extent.is_const() || extent.value() < kWordBytes) continue;
-    const std::optional<Padded> words = materialise_words(lowering, stage, x->load, static_cast<int>(axis));
+    const std::optional<Padded> words = materialise_words(lowering, stage, x->load, static_cast<int>(axis), is_signed);
     if (!words) continue;
     DotProduct dot{.row_factor = weights->zero, .words = words->stage};
     // zx' sum w' - K zx' zw', where a padded x counts as zx.
     Expr zero = x->zero;
-    if (x->load.dtype() == DType::kI8) zero = zero.valid() ? zero + i32(pool, 128) : i32(pool, 128);
+    if (const int64_t shift = (x->load.dtype() == DType::kI8 ? 128 : 0) - (is_signed ? 128 : 0); shift != 0)
+      zero = zero.valid() ? zero + i32(pool, shift) : i32(pool, shift);
     Expr correction;
     if (zero.valid()) {
       const Expr centred = weights->zero.valid() ? weights->value - weights->zero : weights->value;
@@ -163,7 +165,7 @@ std::optional<DotProduct> rewrite_as_dot_product(Lowering& lowering, int stage) 
     Stage& rewritten = lowering.stage(stage);
     const Expr args[] = {pool.load(kStageOperand + words->stage, DType::kI32, words->index),
                          as_word(pool, weights->value, static_cast<int>(axis), extent.value()), i32(pool, 0)};
-    rewritten.value = pool.op(ScalarOp::kDot4, args);
+    rewritten.value = pool.op(is_signed ? ScalarOp::kDot4Signed : ScalarOp::kDot4, args);
     rewritten.reduce_axes[axis - outer] = (extent.value() + kWordBytes - 1) / kWordBytes;
     if (correction.valid())
       rewritten.post = pool.copy(s.post, [&](const ExprNode& n, std::span<const Expr>) -> Expr {

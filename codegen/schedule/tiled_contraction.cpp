@@ -149,8 +149,8 @@ class TileEmitter {
   ValueId column_of(ValueId lane_column, int64_t j) { return b_.add(lane_column, b_.i64(j * (t_.tile_n / t_.lane_n))); }
 
   ValueId multiply_add(ValueId x, ValueId y, ValueId sum) {
-    const bool fused = c_.fma || c_.dot;
-    if (fused) return b_.op(c_.dot ? ScalarOp::kDot4 : ScalarOp::kFma, {x, y, sum});
+    if (c_.dot) return b_.op(c_.dot_signed ? ScalarOp::kDot4Signed : ScalarOp::kDot4, {x, y, sum});
+    if (c_.fma) return b_.op(ScalarOp::kFma, {x, y, sum});
     return b_.op(ScalarOp::kAdd, {sum, b_.op(ScalarOp::kMul, {x, y})});
   }
 

@@ -227,11 +227,13 @@ Id Ops::int_op(ScalarOp op, DType d, const std::vector<Id>& a) {
     case ScalarOp::kSub: return m_.value(spv::OpISub, t, a);
     case ScalarOp::kMul: return m_.value(spv::OpIMul, t, a);
     case ScalarOp::kFma: return m_.value(spv::OpIAdd, t, {m_.value(spv::OpIMul, t, {a[0], a[1]}), a[2]});
-    case ScalarOp::kDot4: {
+    case ScalarOp::kDot4:
+    case ScalarOp::kDot4Signed: {
+      const spv::Op first = op == ScalarOp::kDot4 ? spv::OpBitFieldUExtract : spv::OpBitFieldSExtract;
       Id sum = a[2];
       for (int byte = 0; byte < 4; ++byte) {
         const Id at = int_const(32, 8 * byte), eight = int_const(32, 8);
-        const Id x = m_.value(spv::OpBitFieldUExtract, t, {a[0], at, eight}), y = m_.value(spv::OpBitFieldSExtract, t, {a[1], at, eight});
+        const Id x = m_.value(first, t, {a[0], at, eight}), y = m_.value(spv::OpBitFieldSExtract, t, {a[1], at, eight});
         sum = m_.value(spv::OpIAdd, t, {sum, m_.value(spv::OpIMul, t, {x, y})});
       }
       return sum;

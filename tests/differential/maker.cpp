@@ -1,10 +1,13 @@
 #include "maker.h"
 
 #include <cmath>
+#include <cstdlib>
 #include <limits>
 
 #include "backends/backend.h"
 #include "eval/compare.h"
+#include "tests/aarch64/emulator/backend.h"
+#include "tests/aarch64/emulator/emulator.h"
 
 namespace tenon::differential {
 namespace {
@@ -24,26 +27,38 @@ const backends::Backend& backend(std::string_view name) {
   return *found;
 }
 
-Result<std::vector<HostValue>> run(const backends::Backend& on, const Maker& made, int level,
-                                   int* dispatches = nullptr) {
+/// What runs a case.
+struct Setting {
+  const backends::Backend* on;
+  int level;                   // -O
+  std::string_view target = {};
+
+  std::string_view name() const { return target.empty() ? on->name() : target; }
+};
+
+Result<std::vector<HostValue>> run(const Setting& setting, const Maker& made, int* dispatches = nullptr) {
   backends::CompileOptions options;
-  options.opt_level = level;
+  options.opt_level = setting.level;
+  options.target = setting.target;
   options.compile_threads = 1;
-  TENON_ASSIGN_OR_RETURN(const auto executable, on.compile(*made.graph, options));
+  TENON_ASSIGN_OR_RETURN(const auto executable, setting.on->compile(*made.graph, options));
   if (dispatches != nullptr) *dispatches = executable->stats().dispatches;
   TENON_ASSIGN_OR_RETURN(const auto session, executable->create_session());
   return session->run(made.inputs);
 }
 
-/// Backend and optimisation level of every run that is compared with the reference.
-const std::vector<std::pair<std::string_view, int>>& runs() {
+/// Of every run that is compared with the reference. TENON_EMULATE adds emulated CPUs.
+const std::vector<Setting>& settings() {
   static const auto all = [] {
-    std::vector<std::pair<std::string_view, int>> out{{"cpu", 0}, {"cpu", 3}};
-    const Status vulkan = backend("vulkan").available();
-    if (vulkan.ok())
-      out.emplace_back("vulkan", 3);
-    else
-      fmt::print("vulkan is not compared: {}\n", vulkan.to_string());
+    std::vector<Setting> out{{&backend("cpu"), 0}, {&backend("cpu"), 3}};
+    const auto add = [&](const Setting& setting) {
+      const Status available = setting.on->available();
+      if (available.ok()) out.push_back(setting);
+      else fmt::print("{} is not compared: {}\n", setting.name(), available.to_string());
+    };
+    add({&backend("vulkan"), 3});
+    if (std::getenv("TENON_EMULATE") != nullptr)
+      for (std::string_view target : emulator::targets()) add({&emulator::emulated_backend(), 3, target});
     return out;
   }();
   return all;
@@ -130,16 +145,16 @@ std::string disagreement(const Maker& made, Tally& tally) {
     ++tally.refused;
     return {};
   }
-  const auto expected = run(backend("reference"), made, 0);
+  const auto expected = run({&backend("reference"), 0}, made);
   if (!expected.ok()) {
     ++tally.refused;
-    for (int level : {0, 3}) (void)run(backend("cpu"), made, level);  // must not crash either
+    for (int level : {0, 3}) (void)run({&backend("cpu"), level}, made);  // must not crash either
     return {};
   }
   int dispatches = 0;
-  for (const auto& [name, level] : runs()) {
-    const std::string place = fmt::format("{} on {} at O{}", made.text, name, level);
-    const auto actual = run(backend(name), made, level, name == "cpu" ? &dispatches : nullptr);
+  for (const Setting& setting : settings()) {
+    const std::string place = fmt::format("{} on {} at O{}", made.text, setting.name(), setting.level);
+    const auto actual = run(setting, made, setting.on->name() == "cpu" ? &dispatches : nullptr);
     if (!actual.ok()) return fmt::format("{}: {}", place, actual.status().to_string());
     if (actual->size() != expected->size()) return place + ": another number of outputs";
     for (size_t i = 0; i < expected->size(); ++i) {

@@ -121,7 +121,7 @@ class Generator {
                                           kLe,  kGt,  kGe,   kSelect, kIsNan, kIsInf, kSign,  kRecip};
     static constexpr ScalarOp kInt[] = {kNeg, kAbs,      kSign, kNot, kPopcount, kAdd,    kSub, kMul, kDiv, kRem,
                                         kMod, kFloorDiv, kMin,  kMax, kAnd,      kOr,     kXor, kShl, kShr, kEq,
-                                        kNe,  kLt,       kLe,   kGt,  kGe,       kSelect, kFma, kPow, kDot4};
+                                        kNe,  kLt,       kLe,   kGt,  kGe,       kSelect, kFma, kPow, kDot4, kDot4Signed};
     static constexpr ScalarOp kLogic[] = {kNot, kAnd, kOr, kXor, kEq, kNe, kSelect};
     const DType d = any_dtype();
     ScalarOp o = is_float(d)         ? kFloat[pick(std::size(kFloat))]
@@ -309,9 +309,9 @@ void compare_with_interpreter(uint64_t seed) {
     const auto fn = compile(k, target);
     ASSERT_TRUE(fn);
     Data got = make_data(k, seed);
-    std::vector<void*> bindings;
-    for (auto& bytes : got.buffers) bindings.push_back(bytes.data());
-    ASSERT_EQ(fn(bindings.data(), trips, 0, kGrid), 0);
+    std::vector<Binding> bindings;
+    for (const auto& buffer : got.buffers) bindings.push_back(bound(buffer));
+    ASSERT_EQ(fn(bindings, trips, 0, kGrid), 0);
     for (size_t i = 0; i < got.buffers.size(); ++i)
       for (int64_t e = 0; e < got.sizes[i]; ++e)
         ASSERT_TRUE(same(k.buffers[i].dtype, want.buffers[i].data(), got.buffers[i].data(), e))
@@ -350,7 +350,7 @@ TEST(Emitter, SumsOfFloatsAreCloseAndRepeatable) {
       double want = 0;
       for (int64_t i = 0; i < n; ++i) want += values[static_cast<size_t>(i)];
       float got[2];
-      void* const bindings[] = {values.data(), got};
+      const Binding bindings[] = {bound(values), bound(got)};
       ASSERT_EQ(fn(bindings, &n, 0, 1), 0);
       EXPECT_NEAR(got[0], want, 1e-4) << target << " " << n;
     }
@@ -378,7 +378,7 @@ TEST(Emitter, TransposesWhatLanesWalk) {
           ASSERT_TRUE(fn);
           for (const int64_t n : {width, 2 * width + 3, int64_t{1}}) {
             Tensor to = *Tensor::zeros(d, {16 * 64});
-            void* const bindings[] = {from.mutable_data(), to.mutable_data()};
+            const Binding bindings[] = {bound(from), bound(to)};
             ASSERT_EQ(fn(bindings, &n, 0, 1), 0);
             for (int64_t lane = 0; lane < n; ++lane)
               for (int64_t i = 0; i < width; ++i)
@@ -408,7 +408,7 @@ TEST(Emitter, FusedMultiplyAddRoundsOnce) {
       for (const std::string& target : runnable_targets()) {
         const auto fn = compile(k, target);
         ASSERT_TRUE(fn);
-        void* const bindings[] = {values.data(), got.data()};
+        const Binding bindings[] = {bound(values), bound(got)};
         ASSERT_EQ(fn(bindings, &n, 0, 1), 0);
         for (size_t i = 0; i < got.size(); ++i)
           ASSERT_EQ(got[i], std::fma(values[i], values[i + 1], values[i + 2])) << target << " " << i;
@@ -445,7 +445,7 @@ void check_casts(DType from, DType to) {
   for (const std::string& target : runnable_targets()) {
     const auto fn = compile(k, target);
     ASSERT_TRUE(fn);
-    void* const bindings[] = {values.data(), got.data()};
+    const Binding bindings[] = {bound(values), bound(got)};
     ASSERT_EQ(fn(bindings, &n, 0, 1), 0);
     for (int64_t i = 0; i < n; ++i) {
       const ir::Scalar in = ir::load_scalar(values.data(), from, i);
@@ -501,7 +501,7 @@ TEST(Emitter, DividesLanesExactly) {
            [&](ValueId i) { b.store(y, i, b.op(op, {b.load(x, i), b.load(z, i)})); });
     for (const std::string& target : runnable_targets()) {
       const auto fn = compile(k, target);
-      void* const bindings[] = {a.data(), d.data(), got.data()};
+      const Binding bindings[] = {bound(a), bound(d), bound(got)};
       ASSERT_EQ(fn(bindings, &n, 0, 1), 0);
       for (size_t i = 0; i < a.size(); ++i) {
         const Scalar args[] = {{0, a[i]}, {0, d[i]}};
@@ -549,7 +549,7 @@ TEST(Emitter, ChecksReturnTheirCode) {
   const int64_t n = 37;
   for (const std::string& target : runnable_targets()) {
     const auto fn = compile(k, target);
-    void* const bindings[] = {values.data(), got.data()};
+    const Binding bindings[] = {bound(values), bound(got)};
     values[36] = 99;
     EXPECT_EQ(fn(bindings, &n, 0, 1), 0);
     values[36] = 100;

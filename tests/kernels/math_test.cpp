@@ -149,7 +149,7 @@ void measure(const std::string& target, DType dtype, size_t count) {
   for (const MathAccuracy& entry : math_accuracy()) {
     const auto fn = compile(map_kernel(entry.op, dtype), target);
     ASSERT_TRUE(fn);
-    void* const bindings[] = {const_cast<T*>(x.data()), z.data(), y.data()};
+    const Binding bindings[] = {bound(x), bound(z), bound(y)};
     const int64_t dims[] = {static_cast<int64_t>(x.size())};
     ASSERT_EQ(fn(bindings, dims, 0, 1), 0);
     double worst = 0;
@@ -190,7 +190,7 @@ TEST(Math, ConstantPowers) {
     });
     const auto fn = compile(k, "host");
     ASSERT_TRUE(fn);
-    void* const bindings[] = {const_cast<float*>(x.data()), y.data()};
+    const Binding bindings[] = {bound(x), bound(y)};
     const int64_t n = static_cast<int64_t>(x.size());
     ASSERT_EQ(fn(bindings, &n, 0, 1), 0);
     for (size_t i = 0; i < x.size(); ++i) {
@@ -212,7 +212,7 @@ void check_remainders(DType dtype) {
     for (const std::string& target : runnable_targets()) {
       const auto fn = compile(map_kernel(op, dtype), target);
       ASSERT_TRUE(fn);
-      void* const bindings[] = {const_cast<T*>(x.data()), z.data(), y.data()};
+      const Binding bindings[] = {bound(x), bound(z), bound(y)};
       const int64_t dims[] = {static_cast<int64_t>(x.size())};
       ASSERT_EQ(fn(bindings, dims, 0, 1), 0);
       for (size_t i = 0; i < x.size(); ++i) {

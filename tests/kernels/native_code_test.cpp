@@ -36,7 +36,7 @@ std::string object_of(const Kernel& kernel, const codegen::Target& target) {
 NativeCode::Object bytes(const std::string& text) { return std::as_bytes(std::span(text.data(), text.size())); }
 
 TEST(NativeCode, RunsWhatTheCompilerWrote) {
-  for (const std::string& name : runnable_targets()) {
+  for (const std::string& name : native_targets()) {
     const std::string one = object_of(sample(1), *codegen::cpu_target(name));
     Kernel other = sample(100);
     other.name = "other";

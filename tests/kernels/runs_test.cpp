@@ -32,7 +32,7 @@ void check(DType dtype) {
         const auto fn = compile(transposing(dtype, width, symbolic), target);
         ASSERT_TRUE(fn);
         std::vector<T> y(kRows * width);
-        void* const bindings[] = {x.data(), y.data()};
+        const Binding bindings[] = {bound(x), bound(y)};
         const int64_t dims[] = {kRows, kStride};
         ASSERT_EQ(fn(bindings, dims, 0, 1), 0);
         for (int64_t j = 0; j < width; ++j)

@@ -49,7 +49,7 @@ Status run_node(const ir::Node& node, const codegen::Target& target, Instance& i
   Result<codegen::LoweredOp> lowered = codegen::lower(node, target);
   if (lowered.ok()) {
     kernels += lowered->implementation.starts_with("attention");
-    TENON_ASSIGN_OR_RETURN(const auto outputs, run_lowered(*lowered, node, instance));
+    TENON_ASSIGN_OR_RETURN(const auto outputs, run_lowered(*lowered, node, instance, target));
     for (int i = 0; i < node.num_outputs(); ++i) instance.tensors[node.output(i)] = outputs[static_cast<size_t>(i)];
     return {};
   }
@@ -63,11 +63,11 @@ Status run_node(const ir::Node& node, const codegen::Target& target, Instance& i
   return {};
 }
 
-/// Compares all outputs on CPUs of three widths, where `kernels` attention kernels must come out, and on a GPU, where none does.
+/// Compares all outputs on every target: on CPUs, `kernels` attention kernels must come out, and on a GPU, where none does.
 void check(std::string_view text, const Symbols& symbols, int kernels = 1, const Edit& edit = {}, double tolerance = 1e-5) {
   Prepared p;
   ASSERT_NO_FATAL_FAILURE(prepare(p, text, symbols, edit));
-  for (const codegen::Target& target : {cpu(512, true), cpu(256, true), cpu(128, false), gpu()}) {
+  for (const codegen::Target& target : every_target()) {
     Instance instance{symbols, {}};
     for (size_t i = 0; i < p.inputs.size(); ++i) instance.tensors[p.graph->inputs()[i]] = std::get<Tensor>(p.inputs[i]);
     int found = 0;

@@ -26,7 +26,7 @@ Status run_node(const Node& node, const codegen::Target& target, Instance& insta
   Result<codegen::LoweredOp> lowered = codegen::lower(node, target);
   if (lowered.ok()) {
     how.push_back(lowered->implementation);
-    TENON_ASSIGN_OR_RETURN(auto outputs, run_lowered(*lowered, node, instance));
+    TENON_ASSIGN_OR_RETURN(auto outputs, run_lowered(*lowered, node, instance, target));
     for (int i = 0; i < node.num_outputs(); ++i) instance.tensors[node.output(i)] = outputs[static_cast<size_t>(i)];
     return {};
   }
@@ -58,7 +58,7 @@ std::vector<std::string> check_graph(std::string_view text, std::map<std::string
   EXPECT_TRUE(optimised.ok()) << optimised.to_string();
   if (!optimised.ok()) return {};
   std::vector<std::string> first;
-  for (const codegen::Target& target : {cpu(512, true), cpu(128, false), gpu()}) {
+  for (const codegen::Target& target : every_target()) {
     Instance instance{symbols, {}};
     for (size_t i = 0; i < inputs.size(); ++i) instance.tensors[graph->inputs()[i]] = std::get<Tensor>(inputs[i]);
     std::vector<std::string> how;

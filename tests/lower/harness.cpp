@@ -7,6 +7,7 @@
 
 #include "ir/storage_order.h"
 #include "runtime/storage_order.h"
+#include "tests/kernels/run_kernel.h"
 
 namespace tenon::lower_test {
 
@@ -258,7 +259,40 @@ Status evaluate_node(const ir::Node& node, Instance& instance) {
   return {};
 }
 
-Result<std::vector<Tensor>> run_lowered(const codegen::LoweredOp& lowered, const ir::Node& node, const Instance& given) {
+std::vector<codegen::Target> emulated() {
+  std::vector<codegen::Target> out;
+  if (!emulator::Emulator::available().ok()) return out;
+  for (std::string_view name : emulator::targets()) out.push_back(*codegen::cpu_target(name, false));
+  return out;
+}
+
+std::vector<codegen::Target> every_target() {
+  std::vector<codegen::Target> out = {cpu(512, true), cpu(256, true), cpu(128, false), gpu()};
+  if (const auto all = emulated(); !all.empty()) out.push_back(all.back());
+  return out;
+}
+
+namespace {
+
+/// The emulated target's name; empty: another.
+std::string emulated_name(const codegen::Target& target) {
+  if (!target.triple.starts_with("aarch64")) return "";
+  std::string features = target.features;
+  std::erase(features, ',');
+  return "aarch64" + features;
+}
+
+Status emulate(const kir::Kernel& kernel, const std::string& target, std::span<const kir::Binding> bindings, const std::vector<int64_t>& dims, int64_t grid) {
+  const kir::CompiledKernel compiled = kir::compile(kernel, target);
+  if (!compiled) return error(Code::kInternal, "no code for {}", target);
+  const int32_t code = compiled(bindings, dims.data(), 0, grid);
+  return code == 0 ? Status() : error(Code::kOutOfRange, "{} returned {}", target, code);
+}
+
+}  // namespace
+
+Result<std::vector<Tensor>> run_lowered(const codegen::LoweredOp& lowered, const ir::Node& node, const Instance& given, const codegen::Target& target) {
+  const std::string emulated = emulated_name(target);
   const auto symbols = symbols_of(*node.graph(), given);
   std::map<const ir::Value*, Tensor> memory;
   std::vector<Tensor> temporaries;
@@ -275,14 +309,17 @@ Result<std::vector<Tensor>> run_lowered(const codegen::LoweredOp& lowered, const
   if (lowered.view_of != nullptr) memory[node.output()] = *tensor_of(lowered.view_of).reshaped(shape_of(*node.output(), symbols));
   for (const codegen::LoweredKernel& k : lowered.kernels) {
     std::vector<kir::BufferView> views;
+    std::vector<kir::Binding> bindings;
     for (const codegen::BindingRef& ref : k.bindings) {
       Tensor& t = std::holds_alternative<int>(ref) ? temporaries[static_cast<size_t>(std::get<int>(ref))]
                                                    : tensor_of(std::get<const ir::Value*>(ref));
       views.push_back({t.mutable_data(), t.size()});
+      bindings.push_back(kir::bound(t));
     }
     std::vector<int64_t> dims;
     for (Dim d : k.dims) dims.push_back(eval_dim(d, symbols));
-    const Status ran = kir::interpret(k.kernel, views, dims, 0, eval_dim(k.grid, symbols));
+    const int64_t grid = eval_dim(k.grid, symbols);
+    const Status ran = emulated.empty() ? kir::interpret(k.kernel, views, dims, 0, grid) : emulate(k.kernel, emulated, bindings, dims, grid);
     if (!ran.ok()) return Status(ran).with_hint(kir::print(k.kernel));
   }
   std::vector<Tensor> outputs;
@@ -314,7 +351,7 @@ std::string check_lowering(const ir::Node& node, const codegen::Target& target, 
   const Result<codegen::LoweredOp> lowered = codegen::lower(node, target);
   EXPECT_TRUE(lowered.ok()) << lowered.status().to_string();
   if (!lowered.ok() || !evaluated.ok()) return "";
-  const Result<std::vector<Tensor>> outputs = run_lowered(*lowered, node, given);
+  const Result<std::vector<Tensor>> outputs = run_lowered(*lowered, node, given, target);
   EXPECT_TRUE(outputs.ok()) << outputs.status().to_string();
   if (!outputs.ok()) return lowered->implementation;
   for (size_t i = 0; i < outputs->size(); ++i) {
@@ -322,17 +359,18 @@ std::string check_lowering(const ir::Node& node, const codegen::Target& target, 
     if (v->unused() && node.num_regions() == 0) continue;
     const int width = target.kind == codegen::Target::Kind::kGpu ? 0 : target.vector_bits;
     expect_close((*outputs)[i], expected.tensors.at(v), tolerance,
-                 fmt::format("{} ({}, {} bits)\n{}", v->name(), lowered->implementation, width, lowered->kernels.empty() ? "" : kir::print(lowered->kernels.front().kernel)));
+                 fmt::format("{} ({}, {} {} bits)\n{}", v->name(), lowered->implementation, emulated_name(target), width, lowered->kernels.empty() ? "" : kir::print(lowered->kernels.front().kernel)));
   }
   return lowered->implementation;
 }
 
 std::string check_everywhere(const ir::Node& node, const Instance& instance, double tolerance) {
-  const std::string implementation = check_lowering(node, cpu(512, true), instance, tolerance);
-  check_lowering(node, cpu(256, true), instance, tolerance);
-  check_lowering(node, cpu(128, false), instance, tolerance);
-  check_lowering(node, gpu(), instance, tolerance);
-  return implementation;
+  std::string widest;
+  for (const codegen::Target& target : every_target()) {
+    const std::string implementation = check_lowering(node, target, instance, tolerance);
+    if (widest.empty()) widest = implementation;
+  }
+  return widest;
 }
 
 }  // namespace tenon::lower_test

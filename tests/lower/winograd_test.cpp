@@ -155,7 +155,7 @@ int64_t expect_within_bound(const Shape& s, bool symbolic, const Target& target)
   for (const WinogradForm& f : codegen::winograd_forms())
     if (lowered->implementation == fmt::format("winograd {0}x{0}", f.outputs)) form = &f;
   if (form == nullptr) return 0;
-  const auto got = run_lowered(*lowered, *c.node, c.instance);
+  const auto got = run_lowered(*lowered, *c.node, c.instance, target);
   EXPECT_TRUE(got.ok()) << got.status().to_string();
   EXPECT_TRUE(evaluate_node(*c.node, c.instance).ok());
   if (!got.ok()) return 0;
@@ -190,6 +190,7 @@ TEST(LowerWinograd, ErrorsStayWithinTheBound) {
 TEST(LowerWinograd, ErrorsStayWithinTheBoundOnNarrowerCpus) {
   EXPECT_NE(expect_within_bound({1, 32, 8, 8, 32}, false, cpu(256, true)), 0);
   EXPECT_NE(expect_within_bound({1, 32, 8, 8, 32}, false, cpu(128, false)), 0);
+  for (const Target& target : emulated()) EXPECT_NE(expect_within_bound({1, 32, 8, 8, 32}, false, target), 0);
 }
 
 TEST(LowerWinograd, SymbolicImagesAreOfAnySize) {

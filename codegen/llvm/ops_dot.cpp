@@ -1,0 +1,75 @@
+#include <llvm/IR/Intrinsics.h>
+#include <llvm/IR/IntrinsicsAArch64.h>
+#include <llvm/IR/IntrinsicsX86.h>
+#include <llvm/IR/Module.h>
+#include <llvm/TargetParser/Triple.h>
+
+#include "codegen/llvm/ops.h"
+
+// Dot products of words of four bytes.
+namespace tenon::codegen {
+
+using ir::ScalarOp;
+using llvm::Value;
+
+namespace {
+
+llvm::Constant* int_like(Value* v, uint64_t bits) { return llvm::ConstantInt::get(v->getType(), bits); }
+
+}  // namespace
+
+/// One instruction; else products of 16-bit halves, which do not overflow in 32 bits, or of single bytes.
+Value* OpEmitter::dot4(ScalarOp op, Value* a, Value* b, Value* c) {
+  const auto* vector = llvm::dyn_cast<llvm::FixedVectorType>(a->getType());
+  if (vector != nullptr && vector->getNumElements() * 32 == static_cast<unsigned>(target_.vector_bits)) {
+    const llvm::Triple triple(b_.GetInsertBlock()->getModule()->getTargetTriple());
+    if (triple.isAArch64()) return dot4_aarch64(op, a, b, c);
+    if (triple.isX86() && op == ScalarOp::kDot4) return dot4_x86(a, b, c);
+  }
+  const auto byte_of = [&](Value* v, int byte, bool is_signed) {
+    Value* top = b_.CreateShl(v, int_like(v, static_cast<uint64_t>(24 - 8 * byte)));
+    return is_signed ? b_.CreateAShr(top, int_like(v, 24)) : b_.CreateLShr(top, int_like(v, 24));
+  };
+  for (int byte = 0; byte < 4; ++byte) c = b_.CreateAdd(c, b_.CreateMul(byte_of(a, byte, op == ScalarOp::kDot4Signed), byte_of(b, byte, true)));
+  return c;
+}
+
+/// The even bytes of words and the odd ones.
+OpEmitter::Halves OpEmitter::as_halves(Value* words, bool is_signed) {
+  const auto* vector = llvm::cast<llvm::FixedVectorType>(words->getType());
+  llvm::Type* type = llvm::FixedVectorType::get(b_.getInt16Ty(), vector->getNumElements() * 2);
+  Value *halves = b_.CreateBitCast(words, type), *eight = llvm::ConstantInt::get(type, 8);
+  if (is_signed) return {b_.CreateAShr(b_.CreateShl(halves, eight), eight), b_.CreateAShr(halves, eight)};
+  return {b_.CreateAnd(halves, llvm::ConstantInt::get(type, 0xff)), b_.CreateLShr(halves, eight)};
+}
+
+Value* OpEmitter::dot4_x86(Value* a, Value* b, Value* c) {
+  const int width = target_.vector_bits;
+  if (target_.has_dot4) {
+    const auto id = width == 512   ? llvm::Intrinsic::x86_avx512_vpdpbusd_512
+                    : width == 256 ? llvm::Intrinsic::x86_avx512_vpdpbusd_256
+                                   : llvm::Intrinsic::x86_avx512_vpdpbusd_128;
+    return b_.CreateIntrinsic(id, {}, {c, a, b});
+  }
+  const auto id = width == 512   ? llvm::Intrinsic::x86_avx512_pmaddw_d_512
+                  : width == 256 ? llvm::Intrinsic::x86_avx2_pmadd_wd
+                                 : llvm::Intrinsic::x86_sse2_pmadd_wd;
+  const Halves x = as_halves(a, false), y = as_halves(b, true);
+  return b_.CreateAdd(c, b_.CreateAdd(b_.CreateIntrinsic(id, {}, {x.even, y.even}), b_.CreateIntrinsic(id, {}, {x.odd, y.odd})));
+}
+
+Value* OpEmitter::dot4_aarch64(ScalarOp op, Value* a, Value* b, Value* c) {
+  const bool is_signed = op == ScalarOp::kDot4Signed;
+  if (is_signed ? target_.has_dot4_signed : target_.has_dot4) {
+    llvm::Type* bytes = llvm::FixedVectorType::get(b_.getInt8Ty(), static_cast<unsigned>(target_.vector_bits / 8));
+    const auto id = is_signed ? llvm::Intrinsic::aarch64_neon_sdot : llvm::Intrinsic::aarch64_neon_usdot;
+    return b_.CreateIntrinsic(id, {c->getType(), bytes}, {c, b_.CreateBitCast(a, bytes), b_.CreateBitCast(b, bytes)});
+  }
+  // A product of bytes fits 16 bits; neighbours are added in 32.
+  const Halves x = as_halves(a, is_signed), y = as_halves(b, true);
+  for (Value* products : {b_.CreateMul(x.even, y.even), b_.CreateMul(x.odd, y.odd)})
+    c = b_.CreateAdd(c, b_.CreateIntrinsic(llvm::Intrinsic::aarch64_neon_saddlp, {c->getType(), products->getType()}, {products}));
+  return c;
+}
+
+}  // namespace tenon::codegen
