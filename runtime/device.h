@@ -52,6 +52,8 @@ class Device {
   virtual Status fetch(std::span<const std::byte> bytes) = 0;
   /// The host has written these bytes, of allocate(): what is queued from here on sees them.
   virtual Status wrote(std::span<const std::byte> bytes) = 0;
+  /// The host keeps these bytes, of allocate(), for itself, once all that is queued is done: a staged device needs its own behind them no more.
+  virtual void detach(const std::byte* data) = 0;
 
   /// Records dispatches; each sees the writes of those before. Nothing runs yet. `timed`: measures each of them. `old`: a
   /// program that is not needed any more and not running, whose memory may serve again; may be null.

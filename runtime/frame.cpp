@@ -70,6 +70,7 @@ Status Frame::run(std::span<const Operand> inputs, const Symbols& symbols, std::
   const Status finished = finish_device("the end of the run");  // also after an error: nothing may be in flight
   if (status.ok()) status = finished;
   if (status.ok()) status = collect_outputs(outputs);
+  if (depth_ == 0 && staged()) detach_outputs();
   release();
   return status;
 }

@@ -149,6 +149,8 @@ class Frame {
   /// Gives the device the bytes where the host alone has them.
   Status to_device(ValueIdx v);
   void set_home(ValueIdx v, Home home);
+  /// Callers may keep outputs for long: not the device's memory behind them.
+  void detach_outputs();
   Status fetch_for(const Step& step);
   Result<std::shared_ptr<Buffer>> allocate_for_output(size_t bytes);
   Status call_host(size_t index);

@@ -120,6 +120,14 @@ Status Frame::to_device(ValueIdx v) {
   return context_.device->wrote({data_[r], bytes});
 }
 
+void Frame::detach_outputs() {
+  for (const PlanIo& io : plan_->plan->outputs) {
+    const ValueIdx r = root(io.value);
+    if (value(r).storage == Storage::kArena && plan_->output_of[static_cast<size_t>(r)] != -1 && data_[static_cast<size_t>(r)] != nullptr)
+      context_.device->detach(data_[static_cast<size_t>(r)]);
+  }
+}
+
 Status Frame::bring(const HostValue& value) {
   const auto* tensor = std::get_if<Tensor>(&value);
   if (!staged() || tensor == nullptr || !context_.device->holds(tensor->data())) return {};

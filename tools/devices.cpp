@@ -72,6 +72,7 @@ json to_json(const DeviceInfo& d) {
           {"heaps", heaps},
           {"subgroup_size", d.subgroup_size},
           {"subgroup_sizes", {d.min_subgroup_size, d.max_subgroup_size}},
+          {"subgroup_size_chosen", d.chooses_subgroup_size},
           {"max_workgroup", d.target.max_workgroup},
           {"shared_bytes", d.target.shared_bytes},
           {"timestamp_ns", d.timestamp_ns},

@@ -143,9 +143,11 @@ DeviceInfo describe(const Loader& vk, VkInstance instance, VkPhysicalDevice devi
   VkPhysicalDeviceProperties2 properties{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, modern ? &v11p : nullptr};
   vk.vkGetPhysicalDeviceProperties2(device, &properties);
   MatrixFeatures matrices;
-  VkPhysicalDeviceShaderIntegerDotProductFeatures dot{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES, matrix ? &matrices : nullptr};
+  VkPhysicalDeviceSubgroupSizeControlFeatures sizes{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES, matrix ? &matrices : nullptr};
+  void* chain = chooses_subgroup ? static_cast<void*>(&sizes) : sizes.pNext;
+  VkPhysicalDeviceShaderIntegerDotProductFeatures dot{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES, chain};
   const bool has_dot = newest || has_extension(vk, device, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME);
-  VkPhysicalDeviceVulkan12Features v12{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES, has_dot ? static_cast<void*>(&dot) : matrix ? &matrices : nullptr};
+  VkPhysicalDeviceVulkan12Features v12{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES, has_dot ? static_cast<void*>(&dot) : chain};
   VkPhysicalDeviceVulkan11Features v11{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES, &v12};
   VkPhysicalDeviceFeatures2 features{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, modern ? &v11 : nullptr};
   vk.vkGetPhysicalDeviceFeatures2(device, &features);
@@ -184,6 +186,9 @@ DeviceInfo describe(const Loader& vk, VkInstance instance, VkPhysicalDevice devi
   info.subgroup_size = std::max<uint32_t>(1, v11p.subgroupSize);
   info.min_subgroup_size = subgroup.minSubgroupSize;
   info.max_subgroup_size = subgroup.maxSubgroupSize;
+  info.chooses_subgroup_size = sizes.subgroupSizeControl && (subgroup.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT);
+  info.full_subgroups = sizes.computeFullSubgroups;
+  info.subgroup_types = v12.shaderSubgroupExtendedTypes;
   if (const auto family = compute_family(vk, device)) {
     uint32_t count = 0;
     vk.vkGetPhysicalDeviceQueueFamilyProperties(device, &count, nullptr);
@@ -196,8 +201,7 @@ DeviceInfo describe(const Loader& vk, VkInstance instance, VkPhysicalDevice devi
   info.emit.narrow_indices = true;  // else Pipeline::wide() serves
   const bool shuffles = (v11p.subgroupSupportedOperations & VK_SUBGROUP_FEATURE_SHUFFLE_BIT) && (v11p.subgroupSupportedStages & VK_SHADER_STAGE_COMPUTE_BIT);
   const bool one_size = info.min_subgroup_size != 0 && info.min_subgroup_size == info.max_subgroup_size;
-  const bool by_request = info.min_subgroup_size != 0 && (subgroup.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT);
-  if (shuffles && (one_size || by_request)) info.emit.subgroup_size = static_cast<int>(info.subgroup_size);
+  if (shuffles && info.full_subgroups && (one_size || info.chooses_subgroup_size)) info.emit.subgroup_size = static_cast<int>(info.subgroup_size);
   info.emit.denorm_preserve_f32 = v12p.shaderDenormPreserveFloat32;
   info.emit.nan_preserve_f32 = v12p.shaderSignedZeroInfNanPreserveFloat32;
   info.target.kind = codegen::Target::Kind::kGpu;

@@ -59,9 +59,9 @@ Status Device::create() {
   VkPhysicalDeviceShaderIntegerDotProductFeatures dot{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES, chain, VK_TRUE};
   if (info_.dot_product && (newest || extension(VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME))) chain = &dot;
   VkPhysicalDeviceSubgroupSizeControlFeatures subgroup{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES};
-  if (info_.max_subgroup_size != 0 && (newest || extension(VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME))) {
-    VkPhysicalDeviceFeatures2 query{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, &subgroup};
-    vk().vkGetPhysicalDeviceFeatures2(physical(), &query);
+  if ((info_.chooses_subgroup_size || info_.full_subgroups) && (newest || extension(VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME))) {
+    subgroup.subgroupSizeControl = info_.chooses_subgroup_size;
+    subgroup.computeFullSubgroups = info_.full_subgroups;
     subgroup.pNext = chain;
     chain = &subgroup;
   }
@@ -72,6 +72,7 @@ Status Device::create() {
   v12.shaderFloat16 = info_.float16;
   v12.shaderInt8 = info_.int8;
   v12.storageBuffer8BitAccess = info_.storage8;
+  v12.shaderSubgroupExtendedTypes = info_.subgroup_types;
   v12.vulkanMemoryModel = v12.vulkanMemoryModelDeviceScope = info_.memory_model;
   v11.storageBuffer16BitAccess = info_.storage16;
   core.features.shaderInt64 = VK_TRUE;
@@ -150,10 +151,11 @@ Result<std::unique_ptr<Pipeline>> Device::create_pipeline(std::span<const uint32
   VkComputePipelineCreateInfo create{VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO, has_feedback_ ? &feedback : nullptr};
   create.stage = {VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO, nullptr, 0, VK_SHADER_STAGE_COMPUTE_BIT, module, "main", nullptr};
   create.layout = layout_;
-  // Lanes that shuffle go by the subgroup's size.
-  const VkPipelineShaderStageRequiredSubgroupSizeCreateInfo required{VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO, nullptr,
-                                                                     info_.subgroup_size};
-  if (lanes > 1 && info_.emit.subgroup_size != 0 && info_.min_subgroup_size != info_.max_subgroup_size) create.stage.pNext = &required;
+  // Invocations that work together count on the size of subgroups that their schedule was made for.
+  const VkPipelineShaderStageRequiredSubgroupSizeCreateInfo size{VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO, nullptr, info_.subgroup_size};
+  if (lanes > 1 && info_.chooses_subgroup_size) create.stage.pNext = &size;
+  if (lanes > 1 && info_.full_subgroups && lanes % static_cast<int>(info_.subgroup_size) == 0)
+    create.stage.flags |= VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT;
   const VkResult result = vk().vkCreateComputePipelines(device_, cache_, 1, &create, nullptr, &made->pipeline_);
   vk().vkDestroyShaderModule(device_, module, nullptr);
   TENON_RETURN_IF_ERROR(check(result, "vkCreateComputePipelines"));
@@ -190,8 +192,10 @@ void Device::use_cache(std::shared_ptr<const DiskCache> cache) const {
     create.pInitialData = found->data();
   }
   // Without one, pipelines are compiled anew: no reason to stop.
-  const Status made = check(vk().vkCreatePipelineCache(device_, &create, nullptr, &cache_), "vkCreatePipelineCache");
-  if (!made.ok()) log(LogLevel::kWarn, "compiled pipelines are not kept: {}", made.to_string());
+  VkPipelineCache cache_made = VK_NULL_HANDLE;
+  const Status made = check(vk().vkCreatePipelineCache(device_, &create, nullptr, &cache_made), "vkCreatePipelineCache");
+  if (made.ok()) cache_ = cache_made;
+  else log(LogLevel::kWarn, "compiled pipelines are not kept: {}", made.to_string());
 }
 
 void Device::save_cache() const {

@@ -94,7 +94,7 @@ class Device : public std::enable_shared_from_this<Device> {
   mutable std::atomic<bool> lost_ = false, abandoned_ = false;
   mutable Status loss_;
   mutable std::shared_ptr<const DiskCache> disk_;
-  mutable VkPipelineCache cache_ = VK_NULL_HANDLE;
+  mutable std::atomic<VkPipelineCache> cache_ = VK_NULL_HANDLE;
   mutable size_t saved_bytes_ = 0;
 };
 

@@ -49,7 +49,10 @@ struct DeviceInfo {
   bool memory_model = false;             // Vulkan's, which cooperative matrices need
   bool cooperative_matrix = false;
   std::vector<MatrixShape> matrices;
-  uint32_t subgroup_size = 32, min_subgroup_size = 0, max_subgroup_size = 0;  // 0: cannot be chosen
+  uint32_t subgroup_size = 32, min_subgroup_size = 0, max_subgroup_size = 0;
+  bool chooses_subgroup_size = false;    // a pipeline may ask for one of these
+  bool full_subgroups = false;           // and for subgroups without idle invocations
+  bool subgroup_types = false;           // subgroup operations on 8, 16 and 64 bits
   double timestamp_ns = 0;               // of one tick; 0: the queue has no timestamps
 
   codegen::spirv::EmitOptions emit;      // what kernels for this device may use

@@ -66,11 +66,11 @@ Status SessionDevice::wrote(std::span<const std::byte> bytes) {
   return stream_->upload(bytes, *place.region->memory, place.offset);
 }
 
-// Rather too much than too little: it only decides where a submission is split.
+// Of devices that are slow for their kind. It only decides where a submission is split: parts of a fast device's dispatch must still fill it.
 double SessionDevice::expected_ns(const runtime::DeviceCall& call, std::span<const runtime::DeviceValue> values) const {
   const DeviceInfo& info = loaded_->device->info();
   const bool discrete = info.type == "discrete";
-  const double operations_a_ns = info.is_cpu ? 1 : discrete ? 500 : 50, bytes_a_ns = info.is_cpu ? 2 : discrete ? 100 : 10;
+  const double operations_a_ns = info.is_cpu ? 1 : discrete ? 5000 : 200, bytes_a_ns = info.is_cpu ? 2 : discrete ? 200 : 20;
   double bytes = 0;
   for (int32_t v : call.values) bytes += static_cast<double>(values[static_cast<size_t>(v)].bytes.size());
   return std::max(static_cast<double>(std::max<int64_t>(call.work, 0)) / operations_a_ns, bytes / bytes_a_ns);

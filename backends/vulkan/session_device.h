@@ -37,6 +37,7 @@ class SessionDevice final : public runtime::Device {
   bool holds(const std::byte* data) const override { return regions_->find(data).region != nullptr; }
   Status fetch(std::span<const std::byte> bytes) override;
   Status wrote(std::span<const std::byte> bytes) override;
+  void detach(const std::byte* data) override { regions_->detach(data); }
   Result<std::unique_ptr<runtime::DeviceProgram>> record(std::span<const runtime::DeviceValue> values, std::span<const runtime::DeviceCall> calls, bool timed,
                                                          std::unique_ptr<runtime::DeviceProgram> old) override;
   Status run(runtime::DeviceProgram& program, std::span<const std::byte* const> moving, const Interrupt& interrupt) override;

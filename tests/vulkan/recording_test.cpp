@@ -31,6 +31,7 @@ class Recordings : public ::testing::Test {
     const auto words = codegen::spirv::emit(kernel, device_->info().emit);
     ASSERT_TRUE(words.ok()) << words.status().to_string();
     pipeline_ = *device_->create_pipeline(*words);
+    ASSERT_TRUE(device_->create_pipeline(*words, device_->info().emit.workgroup_size).ok());  // subgroups of a size, none of them with idle invocations
     for (auto& buffer : buffers_) {
       buffer = *device_->allocate(kCount * sizeof(int32_t), MemoryKind::kHost);
       std::memset(buffer->host(), 0, buffer->size());

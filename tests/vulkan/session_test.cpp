@@ -184,6 +184,24 @@ TEST_P(Sessions, SeveralAtOnceShareAnExecutable) {
   EXPECT_EQ(right, 15);
 }
 
+// Outputs that callers keep are the host's memory: on a device of their own they would fill it.
+TEST_P(Sessions, KeptOutputsHoldNoMemoryOfAStagedDevice) {
+  const auto graph = parse("graph \"g\" { input %x: f32[N]\n %y: f32[N] = Neg(%x)\n output %y }");
+  const Environment limit("TENON_VULKAN_MAX_BYTES", std::to_string(40 << 20));
+  const auto executable = compile(*graph);
+  const auto session = *executable->create_session();
+  std::vector<HostValue> kept;
+  for (int i = 0; i < 40 && GetParam(); ++i) {
+    auto out = session->run(std::vector<HostValue>{numbers({1 << 18}, i)});
+    ASSERT_TRUE(out.ok()) << out.status().to_string();
+    kept.push_back(std::move((*out)[0]));
+  }
+  for (size_t i = 0; i < kept.size(); i += 7) {
+    const std::vector<HostValue> in = {numbers({1 << 18}, static_cast<int>(i))};
+    expect_equal(expected(*graph, in), std::vector<HostValue>{kept[i]});
+  }
+}
+
 // More than the staging ring at once.
 TEST_P(Sessions, LargeTensors) {
   const auto graph = parse("graph \"g\" { input %x: f32[N]\n %y: f32[N] = Neg(%x)\n %z: f32[N] = Abs(%x)\n output %y\n output %z }");

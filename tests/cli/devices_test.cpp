@@ -1,0 +1,80 @@
+// `tenon devices`, --device, --require-placement, and models on devices that fail.
+
+#include <gmock/gmock.h>
+#include <nlohmann/json.hpp>
+
+#include "tests/cli/command.h"
+
+namespace tenon {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+class DevicesCommand : public ProductTest {
+ protected:
+  void SetUp() override {
+    if (run("devices") != 0) GTEST_SKIP() << err_ << out_;
+  }
+};
+
+TEST_F(DevicesCommand, ListsWhatThereIs) {
+  EXPECT_EQ(run("devices --json -"), 0) << err_;
+  const auto json = nlohmann::json::parse(out_);
+  ASSERT_FALSE(json["devices"].empty());
+  const auto& first = json["devices"][0];
+  for (const char* member : {"index", "name", "type", "driver", "driver_version", "api_version", "uuid", "heaps", "subgroup_size", "shared_bytes", "features", "matrices", "usable"})
+    EXPECT_TRUE(first.contains(member)) << member;
+  EXPECT_EQ(run(fmt::format("run m.tir --backend vulkan --device {}", first["uuid"].get<std::string>().substr(0, 8))), 0) << err_;
+}
+
+TEST_F(DevicesCommand, WithoutADriverItIsASentence) {
+  ::setenv("VK_DRIVER_FILES", "/nonexistent.json", 1);
+  ::setenv("VK_ICD_FILENAMES", "/nonexistent.json", 1);
+  EXPECT_EQ(run("devices"), 2);
+  EXPECT_THAT(err_, HasSubstr("install your GPU's driver"));
+  EXPECT_EQ(run("run m.tir --backend vulkan"), 2);
+  EXPECT_EQ(run("run m.tir --backend cpu"), 0) << err_;
+  ::unsetenv("VK_DRIVER_FILES");
+  ::unsetenv("VK_ICD_FILENAMES");
+}
+
+TEST_F(DevicesCommand, AWrongDeviceListsTheOthers) {
+  EXPECT_EQ(run("bench m.tir --backend vulkan --device abacus"), 2);
+  EXPECT_THAT(err_, HasSubstr("there is no Vulkan device 'abacus'"));
+  EXPECT_THAT(err_, HasSubstr("choose from 0 "));
+}
+
+TEST_F(DevicesCommand, RequiredPlacementIsStatus1) {
+  std::ofstream(folder_ / "host.tir") << "graph \"g\" { input %x: f32[8]\n %n: i64[1, K] = NonZero(%x) \"where\"\n output %n }";
+  for (const char* command : {"run", "inspect --placement", "bench --rounds 1 --launches 1"}) {
+    EXPECT_EQ(run(fmt::format("{} host.tir --backend vulkan --require-placement vulkan=100%", command)), 1) << command << err_;
+    EXPECT_THAT(err_, HasSubstr("where (NonZero)")) << command;
+    EXPECT_EQ(run(fmt::format("{} m.tir --backend vulkan --require-placement vulkan=100%", command)), 0) << command << err_;
+  }
+  EXPECT_EQ(run("run m.tir --backend vulkan --require-placement all"), 2);
+  EXPECT_EQ(run("inspect host.tir --placement --backend vulkan"), 0);
+  EXPECT_THAT(out_, HasSubstr("between host and device, a run: inputs 0 B, outputs 0 B; around 1 step on the host"));
+}
+
+TEST_F(DevicesCommand, ALostDeviceIsAWarning) {
+  ::setenv("TENON_VULKAN_FAULTS", "vkQueueSubmit:1+=VK_ERROR_DEVICE_LOST", 1);
+  EXPECT_EQ(run("run m.tir --backend vulkan"), 0);
+  EXPECT_THAT(err_, HasSubstr("used anew"));
+  EXPECT_THAT(err_, HasSubstr("runs on the CPU from here on"));
+  ::setenv("TENON_VULKAN_FAULTS", "vkQueueSubmit:1=VK_ERROR_DEVICE_LOST", 1);
+  EXPECT_EQ(run("run m.tir --backend vulkan"), 0);
+  EXPECT_THAT(err_, Not(HasSubstr("on the CPU")));
+  ::unsetenv("TENON_VULKAN_FAULTS");
+}
+
+TEST_F(DevicesCommand, SelfTestOfAGroup) {
+  EXPECT_EQ(run("devices --self-test --group logic --json -"), 0) << err_;
+  const auto json = nlohmann::json::parse(out_);
+  EXPECT_EQ(json["passed"], true);
+  EXPECT_EQ(json["groups"][0]["passed"], 4);
+  EXPECT_EQ(run("devices --self-test --group abacus"), 2);
+}
+
+}  // namespace
+}  // namespace tenon
