@@ -3,7 +3,7 @@
 #
 #   bench/gpu.sh [OUT.md]           the table also goes to OUT.md
 #
-# TENON: the command to use, instead of building one. TENON_VULKAN_DEVICE: the device. SCALE: divides the sizes (4: for small devices).
+# It needs python3. TENON: the command to use, instead of building one. TENON_VULKAN_DEVICE: the device. SCALE: divides the sizes (4: for small devices).
 # DRY_RUN=1: prints the models instead of measuring.
 set -eu
 cd "$(dirname "$0")/.."
