@@ -45,7 +45,7 @@ struct SavedExecutable {
 struct CompileOptions {
   int opt_level = 3;                // 0…3
   int compile_threads = 0;          // 0: all cores
-  std::string target;               // "", "host", "x86-64-v2" (SSE4.2), "x86-64-v3" (AVX2), "x86-64-v4" (AVX-512); "host-winograd" etc.: without Winograd's convolutions
+  std::string target;               // "", "host", "x86-64-v2" (SSE4.2), "x86-64-v3" (AVX2), "x86-64-v4" (AVX-512), "aarch64" …: codegen/target.h; "host-winograd" etc.: without Winograd's convolutions
   std::string device;               // vulkan: an index, a part of a name or the beginning of a UUID; "": TENON_VULKAN_DEVICE, or the best one
   std::vector<std::string> disabled_passes;
   int64_t max_rewrites = -1;        // of the passes; negative: all

@@ -240,7 +240,7 @@ Result<LoweredOp> lower(const ir::Node& node, const Target& target) {
     const Status valid = kir::verify(k.kernel);
     if (!valid.ok()) return Status(valid).at(node.name());
   }
-  mark_once(lowering.out);
+  if (!lowering.gpu()) mark_once(lowering.out);
   return std::move(lowering.out);
 }
 

@@ -93,9 +93,15 @@ Status run_setup(BuiltPlan& built, runtime::Device& device, const Interrupt& int
   const MappedFiles files = MappedFiles::now();
   for (SetupStep& step : built.setup) {
     TENON_RETURN_IF_ERROR(interrupt.check().at("preparing constants"));
-    std::vector<runtime::DeviceOperand> operands;
-    for (size_t b = 0; b < step.bindings.size(); ++b) operands.push_back({operand(step, b).data(), operand(step, b).bytes(), false});
-    TENON_RETURN_IF_ERROR(device.dispatch(step.kernel, operands, step.dims, step.grid).at(step.node));
+    std::vector<runtime::DeviceValue> values;
+    std::vector<int32_t> bindings;
+    for (size_t b = 0; b < step.bindings.size(); ++b) {
+      bindings.push_back(static_cast<int32_t>(b));
+      values.push_back({.bytes = {operand(step, b).data(), operand(step, b).bytes()}});
+    }
+    const runtime::DeviceCall call{.kernel = step.kernel, .values = bindings, .dims = step.dims, .grid = step.grid, .work = step.work};
+    TENON_ASSIGN_OR_RETURN(const auto program, device.record(values, std::span(&call, 1), false, nullptr));
+    TENON_RETURN_IF_ERROR(device.run(*program, {}, interrupt).at(step.node));
     TENON_ASSIGN_OR_RETURN(const int32_t code, device.finish());
     if (code != 0) return index_error(step);
     release(step, files);

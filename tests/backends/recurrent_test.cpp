@@ -1,4 +1,5 @@
-// Recurrent layers on the CPU: whole sequences in kernels, against the ops' own evaluation, on every level of x86-64.
+// Recurrent layers on the CPU: whole sequences in kernels, against the ops' own evaluation, on every level of x86-64 and on
+// emulated aarch64.
 
 #include <array>
 #include <cmath>
@@ -11,6 +12,8 @@
 #include "ir/evaluate.h"
 #include "ir/parser.h"
 #include "support/executor.h"
+#include "tests/aarch64/emulator/backend.h"
+#include "tests/aarch64/emulator/emulator.h"
 #include "tests/ops/recurrent_layer.h"
 
 namespace tenon::backends {
@@ -71,6 +74,14 @@ void expect_same(const ir::Graph& graph, std::span<const HostValue> inputs, doub
     expect_near(*one, *want, tolerance);
     EXPECT_TRUE(same_bytes(*one, *two));
   }
+  if (!emulator::Emulator::available().ok()) return;
+  CompileOptions options;
+  options.target = emulator::targets().back();
+  const auto emulated = emulator::emulated_backend().compile(graph, options);
+  ASSERT_TRUE(emulated.ok()) << emulated.status().to_string();
+  const auto got = run(**emulated, inputs, 1);
+  ASSERT_TRUE(got.ok()) << got.status().to_string();
+  expect_near(*got, *want, tolerance);
 }
 
 void expect_same(const LayerSpec& spec, uint64_t seed = 1) {

@@ -21,29 +21,65 @@ class EmulatedDevice final : public runtime::Device {
 
   Result<std::shared_ptr<Buffer>> allocate(size_t bytes) override { return emulator_->allocate(bytes); }
 
-  Status dispatch(int32_t kernel, std::span<const runtime::DeviceOperand> operands, std::span<const int64_t> dims, int64_t grid) override {
+  bool staged() const override { return false; }
+  bool holds(const std::byte* data) const override { return emulator_->place_of(data).has_value(); }
+  Status fetch(std::span<const std::byte>) override { return {}; }
+  Status wrote(std::span<const std::byte>) override { return {}; }
+  void detach(const std::byte*) override {}
+
+  Result<std::unique_ptr<runtime::DeviceProgram>> record(std::span<const runtime::DeviceValue> values, std::span<const runtime::DeviceCall> calls, bool,
+                                                         std::unique_ptr<runtime::DeviceProgram>) override {
+    auto program = std::make_unique<Program>();
+    program->values.assign(values.begin(), values.end());
+    for (const runtime::DeviceCall& call : calls)
+      program->calls.push_back({call.kernel, {call.values.begin(), call.values.end()}, {call.dims.begin(), call.dims.end()}, call.grid});
+    return std::unique_ptr<runtime::DeviceProgram>(std::move(program));
+  }
+
+  Status run(runtime::DeviceProgram& given, std::span<const std::byte* const> moving, const Interrupt& interrupt) override {
+    const auto& program = static_cast<const Program&>(given);
     std::vector<std::shared_ptr<Buffer>> copies;
     std::vector<Place> places;
-    for (const runtime::DeviceOperand& operand : operands) {
-      std::optional<Place> place = emulator_->place_of(operand.data);
-      if (!place) {
-        std::shared_ptr<Buffer>& copy = operand.constant ? constants_[operand.data] : copies.emplace_back();
-        if (copy == nullptr || copy->size() < operand.bytes) {
-          TENON_ASSIGN_OR_RETURN(copy, emulator_->allocate(operand.bytes));
-          std::copy_n(operand.data, operand.bytes, copy->data());
-        }
-        place = emulator_->place_of(copy->data());
-      }
-      places.push_back(*place);
+    size_t moved = 0;
+    for (const runtime::DeviceValue& value : program.values) {
+      const std::byte* data = value.moves ? moving[moved++] : value.bytes.data();
+      TENON_ASSIGN_OR_RETURN(const Place place, place_of(value, data, copies));
+      places.push_back(place);
     }
-    TENON_ASSIGN_OR_RETURN(const int32_t code, emulator_->run(kernels_[static_cast<size_t>(kernel)], places, dims, 0, grid));
-    if (code != 0) code_ = code;
+    for (const Call& call : program.calls) {
+      TENON_RETURN_IF_ERROR(interrupt.check());
+      std::vector<Place> bindings;
+      for (int32_t v : call.values) bindings.push_back(places[static_cast<size_t>(v)]);
+      TENON_ASSIGN_OR_RETURN(const int32_t code, emulator_->run(kernels_[static_cast<size_t>(call.kernel)], bindings, call.dims, 0, call.grid));
+      if (code != 0) code_ = code;
+    }
     return {};
   }
 
   Result<int32_t> finish() override { return std::exchange(code_, 0); }
 
  private:
+  struct Call {
+    int32_t kernel;
+    std::vector<int32_t> values;
+    std::vector<int64_t> dims;
+    int64_t grid;
+  };
+  struct Program final : runtime::DeviceProgram {
+    std::vector<runtime::DeviceValue> values;
+    std::vector<Call> calls;
+  };
+
+  Result<Place> place_of(const runtime::DeviceValue& value, const std::byte* data, std::vector<std::shared_ptr<Buffer>>& copies) {
+    if (const std::optional<Place> place = emulator_->place_of(data)) return *place;
+    std::shared_ptr<Buffer>& copy = value.constant ? constants_[data] : copies.emplace_back();
+    if (copy == nullptr || copy->size() < value.bytes.size()) {
+      TENON_ASSIGN_OR_RETURN(copy, emulator_->allocate(value.bytes.size()));
+      std::copy_n(data, value.bytes.size(), copy->data());
+    }
+    return *emulator_->place_of(copy->data());
+  }
+
   std::shared_ptr<Emulator> emulator_;
   const Kernels kernels_;
   std::unordered_map<const std::byte*, std::shared_ptr<Buffer>> constants_;
