@@ -12,7 +12,7 @@ namespace tenon::codegen::spirv {
 /// capabilities that its kernel uses.
 struct EmitOptions {
   int workgroup_size = 64;           // invocations that execute a grid index each; kernels with lanes have so many instead
-  int64_t shared_bytes = 16 << 10;   // maxComputeSharedMemorySize
+  int64_t shared_bytes = 32 << 10;   // maxComputeSharedMemorySize; the default is that of codegen::Target
   int subgroup_size = 0;             // of every subgroup, with shuffles; 0: it varies or is not known, and lanes meet in shared memory
   bool narrow_indices = false;       // the grid, dims and buffers' elements are fewer than 2^30 at run time: indices may take 32 bits
   bool denorm_preserve_f32 = false;  // VkPhysicalDeviceFloatControlsProperties: ask for it where it is there

