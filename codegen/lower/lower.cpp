@@ -35,9 +35,10 @@ Status lower_reduction(Lowering& lowering, int stage) {
   struct Choice {
     const char* name;
     Status (*schedule)(Lowering&, int);
+    bool gpu = true;
   };
   const Choice choices[] = {
-      {"winograd", schedule_winograd},
+      {"winograd", schedule_winograd, false},
       {"contraction", schedule_contraction},
       {"row reduction", [](Lowering& l, int s) { return schedule_rows(l, std::span<const int>(&s, 1)); }},
       {"window", schedule_window},
@@ -45,6 +46,7 @@ Status lower_reduction(Lowering& lowering, int stage) {
   split_phases(lowering, stage);
   Status last;
   for (const Choice& choice : choices) {
+    if (lowering.gpu() && !choice.gpu) continue;
     last = choice.schedule(lowering, stage);
     if (last.ok()) {
       if (lowering.out.implementation.empty()) lowering.out.implementation = choice.name;

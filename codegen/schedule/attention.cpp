@@ -99,7 +99,7 @@ int64_t fewest_rows(const Attention& a) {
 }  // namespace
 
 Status schedule_attention(Lowering& lowering, const Attention& a) {
-  if (lowering.gpu()) return error(Code::kUnsupported, "GPU: one element an invocation");
+  if (lowering.gpu()) return error(Code::kUnsupported, "there is no such schedule for GPUs: its stages are kernels of their own");
   for (int axis : {a.d_axis, a.n_axis}) {
     const Dim extent = a.extent(axis);
     if (!extent.is_const() || extent.value() > kMaxComponents || extent.value() < 1)

@@ -181,7 +181,7 @@ std::span<const WinogradForm> winograd_forms() {
 }
 
 Status schedule_winograd(Lowering& lowering, int stage) {
-  if (lowering.gpu() || !lowering.target.winograd) return error(Code::kUnsupported, "not wanted");
+  if (!lowering.target.winograd) return error(Code::kUnsupported, "not wanted");
   const std::optional<WinogradConvolution> c = match(lowering, lowering.stage(stage));
   if (!c) return error(Code::kUnsupported, "not a convolution of 3x3 taps by constants with channels innermost");
   if (c->k < lowering.target.lanes(32) || c->channels < lowering.target.lanes(32))
