@@ -9,10 +9,10 @@ namespace {
 
 /// Whether all sizes are within what 32 bits may count (EmitOptions::narrow_indices).
 bool narrow(const runtime::DeviceCall& call, std::span<const runtime::DeviceValue> values) {
-  constexpr int64_t kLimit = int64_t{1} << 30;
+  constexpr int64_t kLimit = codegen::spirv::kNarrowLimit;
   return call.grid < kLimit && std::all_of(call.dims.begin(), call.dims.end(), [](int64_t d) { return d > -kLimit && d < kLimit; }) &&
          std::all_of(call.values.begin(), call.values.end(),
-                     [&](int32_t v) { return values[static_cast<size_t>(v)].bytes.size() < size_t{kLimit}; });
+                     [&](int32_t v) { return values[static_cast<size_t>(v)].bytes.size() < 4 * size_t{kLimit}; });
 }
 
 }  // namespace

@@ -110,13 +110,13 @@ class Compiler {
       codegen::spirv::EmitOptions options = device_->info().emit;
       auto words = codegen::spirv::emit(kernel, options);
       options.narrow_indices = false;
-      auto wide = words.ok() ? codegen::spirv::emit(kernel, options) : words;
-      if (!words.ok()) {
-        failures_.emplace(key, words.status().what());
+      auto wide = codegen::spirv::emit(kernel, options);
+      if (!words.ok() || !wide.ok()) {
+        failures_.emplace(key, (words.ok() ? wide : words).status().what());
         continue;
       }
       Compiled& one = compiled_[key];
-      one.module = {std::move(*words), wide.ok() ? std::move(*wide) : std::vector<uint32_t>(), kernel.lanes};
+      one.module = {std::move(*words), std::move(*wide), kernel.lanes};
       keys.push_back(key);
       modules.push_back(&one.module);
     }

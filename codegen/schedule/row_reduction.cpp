@@ -1,6 +1,7 @@
 #include "codegen/schedule/row_reduction.h"
 
 #include <algorithm>
+#include <bit>
 #include <set>
 
 namespace tenon::codegen {
@@ -415,12 +416,13 @@ int rows_at_once(const Lowering& lowering, const Rows& rows) {
 }
 
 /// On a GPU, a workgroup for each row, or an invocation.
-Dim emit_rows_of_gpu(RowEmitter& emitter, const Rows& rows, Emitter& em) {
+Dim emit_rows_of_gpu(RowEmitter& emitter, const Rows& rows, Emitter& em, const Target& target) {
   if (!rows.lanes_have_rows()) {
     const Dim length = rows.length();
-    int64_t lanes = kRowLanes;
+    const int64_t most = std::min<int64_t>(kMaxRowLanes, std::bit_floor(static_cast<uint64_t>(std::max(target.max_workgroup, 1))));
+    int64_t lanes = std::min(kRowLanes, most);
     if (length.is_const())
-      for (lanes = kShortRowOfWorkgroup; lanes < kMaxRowLanes && lanes * 4 <= length.value();) lanes *= 2;
+      for (lanes = kShortRowOfWorkgroup; lanes < most && lanes * 4 <= length.value();) lanes *= 2;
     em.builder().kernel().lanes = static_cast<int>(lanes);
   }
   const std::vector<Dim> outer = rows.outer_axes();
@@ -469,7 +471,7 @@ Status schedule_rows(Lowering& lowering, std::span<const int> stages) {
   make_buffers(rows, writer);
   if (!rounds(rows)) writer.emitter().use_reciprocals(static_cast<int>(rows.axes.size()) - 1);
   RowEmitter emitter(lowering, rows, writer);
-  const Dim grid = lowering.gpu() ? emit_rows_of_gpu(emitter, rows, writer.emitter())
+  const Dim grid = lowering.gpu() ? emit_rows_of_gpu(emitter, rows, writer.emitter(), lowering.target)
                    : rows.lanes_have_rows() ? emit_rows_in_lanes(emitter, lowering, rows, writer.emitter())
                                           : emit_rows(emitter, rows, writer.emitter());
   writer.finish(grid, ir::product(rows.outer_axes()) * rows.length() * cost_of(rows));

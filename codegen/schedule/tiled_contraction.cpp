@@ -50,6 +50,7 @@ TiledContraction choose(Contraction c, const Target& target) {
   t.tile_m = t.tile_n = kLanes * sums;
   while (t.tile_m > kMinTile && known_at_most(c.m, t.tile_m / 2)) t.tile_m /= 2;
   while (t.tile_n > kMinTile && known_at_most(c.n, t.tile_n / 2)) t.tile_n /= 2;
+  while (t.lanes() < kLanes * kLanes && std::max(t.lane_m, t.lane_n) > 2) (t.lane_m >= t.lane_n ? t.lane_m : t.lane_n) /= 2;
   t.a_along_k = !runs_along(c, c.a, c.m_axis, c.k_axis);
   t.b_along_k = runs_along(c, c.b, c.k_axis, c.n_axis);
   t.c = std::move(c);

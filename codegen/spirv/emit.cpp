@@ -1,6 +1,7 @@
 #include "codegen/spirv/emit.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "codegen/spirv/emitter.h"
 #include "codegen/spirv/narrow.h"
@@ -219,9 +220,7 @@ Status Emitter::emit_op(const Inst& inst) {
 }
 
 void Emitter::emit_load(const Inst& inst) {
-  const Accesses access = accesses_of(inst);
-  settle(access);
-  pending_.add(access);
+  note(inst);
   if (inst.operands.size() == 1) return define(inst, load(inst.index, inst.operands[0]));
   const Id before = m_.current_block(), other = operand(inst, 2);
   Id loaded = 0, from = 0;
@@ -233,9 +232,7 @@ void Emitter::emit_load(const Inst& inst) {
 }
 
 void Emitter::emit_store(const Inst& inst) {
-  const Accesses access = accesses_of(inst);
-  settle(access);
-  pending_.add(access);
+  note(inst);
   const auto write = [&] { store(inst.index, inst.operands[0], operand(inst, 1)); };
   const bool masked = inst.operands.size() == 3;
   Id condition = masked ? operand(inst, 2) : 0;
@@ -295,15 +292,15 @@ Status Emitter::emit_loop(const Inst& inst, Id first, int64_t step, std::span<co
 Status Emitter::emit_for(const Inst& inst) {
   std::vector<Id> inits, results;
   for (size_t i = 2; i < inst.operands.size(); ++i) inits.push_back(operand(inst, i));
-  const Accesses all = accesses_of(inst);
-  settle(all);
-  TENON_RETURN_IF_ERROR(emit_loop(inst, bound(inst, 0), inst.step, inits, results, uniform() ? &all : nullptr));
+  std::optional<Accesses> all;
+  if (uniform()) settle(all.emplace(accesses_of(inst)));
+  TENON_RETURN_IF_ERROR(emit_loop(inst, bound(inst, 0), inst.step, inits, results, all ? &*all : nullptr));
   for (size_t i = 0; i < results.size(); ++i) ids_[static_cast<size_t>(inst.results[i])] = results[i];
   return Status();
 }
 
 Status Emitter::emit_if(const Inst& inst) {
-  settle(accesses_of(inst));
+  if (uniform()) settle(accesses_of(inst));
   const Accesses before = pending_;
   const Id then_label = m_.new_id(), else_label = m_.new_id(), merge = m_.new_id();
   m_.op(spv::OpSelectionMerge, {merge, spv::SelectionControlMaskNone});

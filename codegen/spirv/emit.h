@@ -8,13 +8,17 @@
 
 namespace tenon::codegen::spirv {
 
+/// What EmitOptions::narrow_indices counts on: the grid and all dims are smaller, and buffers have fewer than four times so many elements.
+/// So a sum of several offsets, and what lies beyond an edge, still fit in 32 bits.
+inline constexpr int64_t kNarrowLimit = int64_t{1} << 28;
+
 /// What the device has beyond Vulkan 1.2 with buffer device addresses and 64-bit integers. A module declares only the
 /// capabilities that its kernel uses.
 struct EmitOptions {
   int workgroup_size = 64;           // invocations that execute a grid index each; kernels with lanes have so many instead
   int64_t shared_bytes = 32 << 10;   // maxComputeSharedMemorySize; the default is that of codegen::Target
   int subgroup_size = 0;             // of every subgroup, with shuffles; 0: it varies or is not known, and lanes meet in shared memory
-  bool narrow_indices = false;       // the grid, dims and buffers' elements are fewer than 2^30 at run time: indices may take 32 bits
+  bool narrow_indices = false;       // sizes at run time are within kNarrowLimit: indices may take 32 bits
   bool denorm_preserve_f32 = false;  // VkPhysicalDeviceFloatControlsProperties: ask for it where it is there
   bool nan_preserve_f32 = false;     // shaderSignedZeroInfNanPreserveFloat32
 };

@@ -48,7 +48,6 @@ Accesses Emitter::accesses_of(const Region& region) const {
 /// What lanes have alone, and what nobody writes, never conflicts.
 Accesses Emitter::accesses_of(const Inst& inst) const {
   Accesses all = accesses_of(Region{});
-  if (!cooperative()) return all;
   if (inst.kind == InstKind::kLoad || inst.kind == InstKind::kStore) {
     const kir::BufferInfo& buffer = kernel_.buffers[static_cast<size_t>(inst.index)];
     if (buffer.space != BufferSpace::kLane && buffer.written)
@@ -59,7 +58,14 @@ Accesses Emitter::accesses_of(const Inst& inst) const {
 }
 
 void Emitter::settle(const Accesses& next) {
-  if (uniform() && pending_.conflicts(next)) barrier();
+  if (pending_.conflicts(next)) barrier();
+}
+
+void Emitter::note(const Inst& access) {
+  if (!uniform()) return;
+  const Accesses made = accesses_of(access);
+  settle(made);
+  pending_.add(made);
 }
 
 void Emitter::barrier() {

@@ -91,6 +91,8 @@ class Emitter {
   Accesses accesses_of(const kir::Region& region) const;
   /// Before what makes these accesses: a barrier if any of them meets an earlier one.
   void settle(const Accesses& next);
+  /// Settles a load or store that all execute alike, and remembers it.
+  void note(const kir::Inst& access);
   void barrier();
 
   const kir::Kernel& kernel_;

@@ -1,6 +1,6 @@
 #include "codegen/spirv/narrow.h"
 
-#include <limits>
+#include "codegen/spirv/emit.h"
 
 namespace tenon::codegen::spirv {
 namespace {
@@ -23,7 +23,7 @@ bool keeps_bounds(ScalarOp op) {
 
 class Analysis {
  public:
-  explicit Analysis(const kir::Kernel& kernel) : k_(kernel), narrow_(kernel.values.size(), 0), uniform_(kernel.values.size(), 0) {}
+  explicit Analysis(const kir::Kernel& kernel) : k_(kernel), narrow_(kernel.values.size(), 0), uniform_(kernel.values.size(), 0), computed_(kernel.values.size(), 0) {}
 
   std::vector<char> run() {
     narrow(k_.body.args[0]) = 1;
@@ -45,7 +45,7 @@ class Analysis {
     for (const auto& i : region.insts) {
       const ValueId result = i->results.empty() ? -1 : i->results[0];
       if (i->kind == InstKind::kConst && i->dtype == DType::kI64) {
-        narrow(result) = i->constant.i > std::numeric_limits<int32_t>::min() && i->constant.i <= std::numeric_limits<int32_t>::max();
+        narrow(result) = i->constant.i > -kNarrowLimit && i->constant.i < kNarrowLimit;
         uniform(result) = 1;
       } else if (i->kind == InstKind::kDim) {
         narrow(result) = uniform(result) = 1;
@@ -58,6 +58,7 @@ class Analysis {
         }
         narrow(result) = all && known;
         uniform(result) = same;
+        computed_[static_cast<size_t>(result)] = 1;
       } else if (i->kind == InstKind::kFor) {
         narrow(i->regions[0].args[0]) = narrow(i->operands[0]) && narrow(i->operands[1]) && i->step < (1 << 20);
       }
@@ -65,26 +66,12 @@ class Analysis {
     }
   }
 
+  /// Only what is computed: counters, dims, constants and grid indices are as small wherever they are used.
   void widen(ValueId v, bool& changed) {
-    if (!index(v) || !narrow(v) || !computed(v)) return;
+    if (!index(v) || !narrow(v) || !computed_[static_cast<size_t>(v)]) return;
     narrow(v) = 0;
     changed = true;
   }
-  /// Counters, dims, constants and grid indices are as small wherever they are used.
-  bool computed(ValueId v) {
-    if (computed_.empty()) {
-      computed_.assign(narrow_.size(), 0);
-      mark(k_.body);
-    }
-    return computed_[static_cast<size_t>(v)] != 0;
-  }
-  void mark(const Region& region) {
-    for (const auto& i : region.insts) {
-      if (i->kind == InstKind::kOp) computed_[static_cast<size_t>(i->results[0])] = 1;
-      for (const Region& inner : i->regions) mark(inner);
-    }
-  }
-
   /// Widens what becomes data, and what is made of something wide.
   void visit(const Region& region, bool& changed) {
     for (const auto& i : region.insts) {
