@@ -78,16 +78,33 @@ std::optional<double> cgroup_cpu_quota(const fs::path& root, std::string_view me
   return smallest;
 }
 
-int available_cores() {
-  int cores = 0;
-  cpu_set_t mask;
-  if (sched_getaffinity(0, sizeof mask, &mask) == 0) cores = CPU_COUNT(&mask);
-  if (cores < 1) cores = static_cast<int>(std::thread::hardware_concurrency());
+namespace {
+
+/// No more than this process's quota, rounded up; at least 1.
+int within_quota(int cores) {
   std::ifstream file("/proc/self/cgroup");
   const std::string membership((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
   if (const auto quota = cgroup_cpu_quota("/sys/fs/cgroup", membership))
     cores = std::min(cores, static_cast<int>(std::ceil(std::min(*quota, 1e6))));
   return std::max(cores, 1);
+}
+
+}  // namespace
+
+int available_cores() {
+  const int cpus = static_cast<int>(allowed_cpus().size());
+  return within_quota(cpus > 0 ? cpus : static_cast<int>(std::thread::hardware_concurrency()));
+}
+
+const CpuPlacement& default_placement() {
+  static const CpuPlacement placement = [] {
+    const std::vector<int> allowed = allowed_cpus();
+    if (allowed.empty()) return CpuPlacement{available_cores(), {}};
+    CpuPlacement found = place_threads("/sys/devices/system", allowed, sched_getcpu());
+    found.cores = within_quota(found.cores);
+    return found;
+  }();
+  return placement;
 }
 
 }  // namespace tenon

@@ -1,5 +1,8 @@
 #include "support/executor.h"
 
+#include <pthread.h>
+#include <sched.h>
+
 #include <algorithm>
 #include <chrono>
 #include <system_error>
@@ -50,6 +53,15 @@ uint64_t fp_control() {
 #endif
 }
 
+/// A thread that cannot be bound runs wherever the process may.
+void bind(std::thread& thread, std::span<const int> cpus) {
+  cpu_set_t mask;
+  CPU_ZERO(&mask);
+  for (int cpu : cpus)
+    if (cpu < CPU_SETSIZE) CPU_SET(cpu, &mask);
+  if (CPU_COUNT(&mask) > 0) pthread_setaffinity_np(thread.native_handle(), sizeof mask, &mask);
+}
+
 void set_fp_control([[maybe_unused]] uint64_t control) {
   if (fp_control() == control) return;
 #if defined(__x86_64__)
@@ -81,7 +93,7 @@ struct alignas(64) ThreadPool::Worker {
   }
 };
 
-ThreadPool::ThreadPool(int threads) {
+ThreadPool::ThreadPool(int threads, std::span<const int> cpus) {
   for (int index = 1; index < threads; ++index) {
     auto worker = std::make_unique<Worker>();
     try {
@@ -89,6 +101,7 @@ ThreadPool::ThreadPool(int threads) {
     } catch (const std::system_error&) {
       return;
     }
+    bind(worker->thread, cpus);
     workers_.push_back(std::move(worker));
   }
 }
@@ -140,7 +153,7 @@ void ThreadPool::parallel_for(int64_t n, RangeFn fn, void* context, int max_thre
 }
 
 ThreadPool& default_pool() {
-  static ThreadPool pool(available_cores());
+  static ThreadPool pool(default_placement().cores, default_placement().cpus);
   return pool;
 }
 

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <thread>
 #include <type_traits>
 #include <vector>
@@ -47,8 +48,9 @@ class Executor {
 /// has no workers and must make its own pool.
 class ThreadPool final : public Executor {
  public:
-  /// `threads` counts the caller, so 1 starts none. Fewer start when the system refuses more.
-  explicit ThreadPool(int threads);
+  /// `threads` counts the caller, so 1 starts none. Fewer start when the system refuses more. Those started run on `cpus` alone,
+  /// where some are given; the caller runs where it likes.
+  explicit ThreadPool(int threads, std::span<const int> cpus = {});
   ~ThreadPool() override;
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
@@ -85,7 +87,7 @@ class InlineExecutor final : public Executor {
   int num_threads() const override { return 1; }
 };
 
-/// The pool that sessions share unless told otherwise: one thread a core (available_cores()), started on first use.
+/// The pool that sessions share unless told otherwise: one thread a core (default_placement()), started on first use.
 ThreadPool& default_pool();
 
 }  // namespace tenon

@@ -112,7 +112,7 @@ Result<std::vector<Case>> plan(const Options& o) {
   for (const std::string& model : o.models)
     for (const eval::DimBinding& dims : bindings)
       for (const std::optional<int64_t>& batch : batches)
-        for (int64_t n : threads) out.push_back({model, n == 0 ? available_cores() : static_cast<int>(n), batch, dims});
+        for (int64_t n : threads) out.push_back({model, n == 0 ? default_placement().cores : static_cast<int>(n), batch, dims});
   return out;
 }
 

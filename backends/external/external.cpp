@@ -68,7 +68,7 @@ struct Source {
 class ExternalSession final : public Session {
  public:
   ExternalSession(std::shared_ptr<const Source> source, const SessionOptions& options) : source_(std::move(source)), load_(source_->load), max_bytes_(options.max_bytes) {
-    load_.threads = options.num_threads > 0 ? options.num_threads : available_cores();
+    load_.threads = options.num_threads > 0 ? options.num_threads : default_placement().cores;
   }
 
   Status start(const Interrupt& interrupt) {

@@ -150,7 +150,7 @@ Result<Forecast> forecast(const backends::Executable& executable, const Forecast
   const runtime::PreparedPlan* prepared = executable.executed_plan();
   if (prepared == nullptr) return Status(Code::kUnsupported, "this backend runs no plan of kernels", "", "explain cpu or vulkan");
   Forecast out;
-  out.threads = options.threads > 0 ? options.threads : available_cores();
+  out.threads = options.threads > 0 ? options.threads : default_placement().cores;
   if (options.calibrate) {
     TENON_ASSIGN_OR_RETURN(const codegen::Target target, codegen::cpu_target(options.target.empty() ? "host" : options.target));
     out.peak = calibrate(target, default_pool(), out.threads);

@@ -41,7 +41,7 @@ class Runner {
  public:
   Runner(const Candidate& candidate, const EvaluateOptions& options) : candidate_(candidate), options_(options) {
     result.name = candidate.name;
-    result.threads = options.session.num_threads > 0 ? options.session.num_threads : available_cores();
+    result.threads = options.session.num_threads > 0 ? options.session.num_threads : default_placement().cores;
   }
 
   bool ok() const { return result.status.ok(); }
