@@ -24,6 +24,7 @@ constexpr int64_t kConversionCycles = 2000; // of one more kernel, and of the li
 constexpr int64_t kBytesPerCycle = 4;       // that a conversion reads and writes
 constexpr double kPixelLanes = 1.35;        // cost of a convolution with pixels in lanes by that of one with whole vectors of channels
 constexpr double kPixelLanesDepthwise = 4;
+constexpr double kPixelLanesBytes = 4;      // whose products are of four at once along the channels
 constexpr int64_t kMaxStepsPerNode = 2000;  // of the cut
 
 int64_t presumed(const Dim& dim, size_t axis) { return dim.is_const() ? std::max<int64_t>(dim.value(), 1) : axis == 0 ? 1 : kPresumedDim; }
@@ -77,7 +78,9 @@ class LayoutChoice {
     const double padded = std::ceil(channels / lanes) * lanes;
     const double terms = static_cast<double>(presumed(anchor.terms, 1)) / static_cast<double>(anchor.skipped);
     const double vectors = spatial * terms * channels / (2 * lanes);
-    const double pixel_lanes = anchor.interleaved > 1 ? std::max(kPixelLanes, lanes / static_cast<double>(anchor.interleaved)) : kPixelLanes;
+    const bool bytes = std::ranges::any_of(node.inputs(), [](const Value* v) { return v != nullptr && (v->dtype() == DType::kU8 || v->dtype() == DType::kI8); });
+    const double plain = bytes ? kPixelLanesBytes : kPixelLanes;
+    const double pixel_lanes = anchor.interleaved > 1 ? std::max(plain, lanes / static_cast<double>(anchor.interleaved)) : plain;
     return whole(vectors * ((anchor.shared ? pixel_lanes : kPixelLanesDepthwise) - padded / channels));
   }
 

@@ -373,14 +373,23 @@ KernelEmitter::Values KernelEmitter::masked_region(const Region& r, Value* mask,
   return results;
 }
 
-// Vector loops: whole vectors first, then the rest as one masked vector where masks are cheap, or one lane at a time.
+// Vector loops: whole vectors first, then the rest as one masked vector where masks are cheap, or in shorter ones and at last one
+// lane at a time.
+
+constexpr int kShortestVector = 4;  // lanes
 
 void KernelEmitter::vector_loop(const Inst& i) {
-  const Region& r = i.regions[0];
   const LaneShapes shapes = analyze_lanes(k_, i);
   const int width = choose_width(k_, i, shapes, target_);
   if (width <= 1) return serial_loop(i);
-  Value *lo = at(i.operands[0]), *hi = at(i.operands[1]);
+  Values inits;
+  for (size_t o = 2; o < i.operands.size(); ++o) inits.push_back(at(i.operands[o]));
+  vector_loop(i, shapes, width, at(i.operands[0]), inits);
+}
+
+void KernelEmitter::vector_loop(const Inst& i, const LaneShapes& shapes, int width, Value* lo, const Values& inits) {
+  const Region& r = i.regions[0];
+  Value* hi = at(i.operands[1]);
   Value* span = b_.CreateSub(hi, lo);
   Value* trips = i.step == 1 ? span : b_.CreateSDiv(b_.CreateAdd(span, i64(i.step - 1)), i64(i.step));
   trips = b_.CreateSelect(b_.CreateICmpSLT(lo, hi), trips, i64(0));
@@ -465,14 +474,16 @@ void KernelEmitter::vector_loop(const Inst& i) {
       for (int l = 0; l < half; ++l) low.push_back(l), high.push_back(half + l);
       v = ops_.combine(i.combiners[c], dtype, b_.CreateShuffleVector(v, low), b_.CreateShuffleVector(v, high));
     }
-    at(i.results[c]) =
-        ops_.combine(i.combiners[c], dtype, at(i.operands[c + 2]), b_.CreateExtractElement(v, uint64_t{0}));
+    at(i.results[c]) = ops_.combine(i.combiners[c], dtype, inits[c], b_.CreateExtractElement(v, uint64_t{0}));
   }
   if (masked_rest || constant(rest) == 0) return;
-  // One lane at a time from where the vectors ended, carrying on from the combined values.
-  Values inits;
-  for (ValueId v : i.results) inits.push_back(at(v));
-  const Values results = serial_loop(i, b_.CreateAdd(lo, b_.CreateMul(whole, i64(i.step))), hi, inits);
+  // From where the vectors ended, carrying on from the combined values.
+  Values combined;
+  for (ValueId v : i.results) combined.push_back(at(v));
+  Value* next = b_.CreateAdd(lo, b_.CreateMul(whole, i64(i.step)));
+  const int shorter = width >= 16 ? width / 4 : width / 2;
+  if (shorter >= kShortestVector) return vector_loop(i, shapes, shorter, next, combined);
+  const Values results = serial_loop(i, next, hi, combined);
   for (size_t c = 0; c < results.size(); ++c) at(i.results[c]) = results[c];
 }
 

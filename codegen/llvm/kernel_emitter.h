@@ -77,6 +77,7 @@ class KernelEmitter {
   void masked_branch(const kir::Inst& i);
   Values masked_region(const kir::Region& r, llvm::Value* mask, const kir::Inst& i);
   void vector_loop(const kir::Inst& i);
+  void vector_loop(const kir::Inst& i, const LaneShapes& shapes, int width, llvm::Value* lo, const Values& inits);
   void check(const kir::Inst& i);
 
   // Memory.

@@ -21,6 +21,8 @@ struct Shifted {
   Expr load, zero;  // zero is invalid where nothing is subtracted
 };
 
+constexpr int64_t kLeastBytes = 3;  // of a word, that are worth one
+
 Expr argument(Expr e, size_t i) { return {e.pool, e.node().args[i]}; }
 
 bool is_byte(DType d) { return d == DType::kU8 || d == DType::kI8; }
@@ -149,7 +151,7 @@ std::optional<DotProduct> rewrite_as_dot_product(Lowering& lowering, int stage) 
   const std::optional<SignedWeights> weights = signed_weights(lowering, *w);
   for (size_t axis = all; weights && axis-- > outer;) {
     const Dim extent = s.reduce_axes[axis - outer];
-    if (!extent.is_const() || extent.value() < kWordBytes) continue;
+    if (!extent.is_const() || extent.value() < kLeastBytes) continue;
     const std::optional<Padded> words = materialise_words(lowering, stage, x->load, static_cast<int>(axis), is_signed);
     if (!words) continue;
     DotProduct dot{.row_factor = weights->zero, .words = words->stage};
