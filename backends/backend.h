@@ -50,6 +50,7 @@ struct CompileOptions {
   std::vector<std::string> disabled_passes;
   int64_t max_rewrites = -1;        // of the passes; negative: all
   passes::Fault fault;              // made on purpose, to test what finds it; the reference has no passes and ignores both
+  std::shared_ptr<const codegen::Tuning> tuning;  // cpu: choices found by measuring (eval/tune.h); null: none
   std::string matmul;               // cpu: "" generated code first, "openblas" the library first where it has the form
   Interrupt interrupt;              // asked between passes, nodes and kernels
   std::shared_ptr<const DiskCache> cache;  // cpu: of machine code, vulkan: of pipelines; null: none

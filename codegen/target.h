@@ -1,9 +1,11 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 
+#include "codegen/tuning.h"
 #include "support/status.h"
 
 namespace tenon::codegen {
@@ -23,6 +25,7 @@ struct Target {
   bool has_dot4_signed = false;     // the same of signed bytes alone, and of unsigned ones (FEAT_DotProd)
   int64_t l1_bytes = 32 << 10, l2_bytes = 1 << 20;
   bool winograd = true;             // convolutions may be computed by fewer products that round more (schedule/winograd.h)
+  std::shared_ptr<const Tuning> tuning;  // null: schedules estimate everything
 
   // GPU
   int subgroup_size = 32;

@@ -173,10 +173,6 @@ Result<eval::CompiledModel> open(ModelOptions& options, const backends::Backend&
   return eval::CompiledModel::open({options.path, options.import, &backend, std::move(compile), executables});
 }
 
-void name_source(const ModelOptions& options, backends::CompileOptions& compile) {
-  eval::name_source(options.path, options.import, compile);
-}
-
 std::string unbound_dims(const ir::Graph& graph, const ModelOptions& options) {
   std::set<int> symbols;
   for (const ir::Value* input : graph.inputs())

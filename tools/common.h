@@ -60,8 +60,6 @@ Status begin(ModelOptions& options);
 Result<std::unique_ptr<ir::Graph>> load(ModelOptions& options);
 /// The same for one backend: what the user's cache has of it is taken from there.
 Result<eval::CompiledModel> open(ModelOptions& options, const backends::Backend& backend, backends::CompileOptions compile);
-/// Names the loaded file to backends that read ONNX themselves (eval::name_source).
-void name_source(const ModelOptions& options, backends::CompileOptions& compile);
 /// "batch, length at 1 (bind with --dim NAME=N)" of the symbolic dims of the inputs, without the advice for a .tir file, which
 /// takes none; empty when there are no such dims.
 std::string unbound_dims(const ir::Graph& graph, const ModelOptions& options);

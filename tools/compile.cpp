@@ -7,6 +7,7 @@
 #include "codegen/spirv/emit.h"
 #include "passes/pass.h"
 #include "tools/common.h"
+#include "tools/tune.h"
 
 namespace tenon::tools {
 namespace {
@@ -18,12 +19,14 @@ constexpr const char* kExamples =
     "  tenon compile model.onnx --emit kernel-ir\n"
     "  tenon compile model.onnx --emit asm --target x86-64-v3 -o model.s\n"
     "  tenon compile model.onnx --emit spirv -o kernels/\n"
-    "  tenon compile model.onnx --emit kernel-ir --target vulkan";
+    "  tenon compile model.onnx --emit kernel-ir --target vulkan\n"
+    "  tenon compile model.onnx --tune 60 --threads 2     writes model.onnx.tuning.json, which tenon run, bench and the others then use";
 
 struct Options {
   ModelOptions model;
   std::string output, emit = "kernel-ir", target;
   int level = 3;
+  TuneRequest tune;
 };
 
 /// The distinct kernels of a graph, in order.
@@ -60,6 +63,8 @@ Status check_options(const Options& o) {
     return Status(Code::kUnsupported, "compiled models cannot be written", o.output, "choose code with --emit, or use tenon run");
   if (o.emit == "spirv" && !o.target.empty() && o.target != "vulkan")
     return Status(Code::kInvalidArgument, "names a CPU, and SPIR-V is for GPUs", "--target", "leave it out");
+  if (o.tune.seconds > 0 && (o.target == "vulkan" || !o.output.empty()))
+    return Status(Code::kInvalidArgument, "writes no code, and is for CPUs", "--tune", "leave out -o and --target vulkan");
   if (o.target == "vulkan" && o.emit != "spirv" && o.emit != "kernel-ir")
     return Status(Code::kInvalidArgument, "is for GPUs, whose code is SPIR-V", "--target vulkan", "choose --emit spirv or kernel-ir");
   return {};
@@ -67,6 +72,7 @@ Status check_options(const Options& o) {
 
 Status compile(Options& o) {
   TENON_RETURN_IF_ERROR(check_options(o));
+  if (o.tune.seconds > 0) return tune_model(o.model, o.target, o.level, o.tune);
   codegen::Target target;
   const bool gpu = o.emit == "spirv" || o.target == "vulkan";
   if (!gpu) {
@@ -107,6 +113,7 @@ void add_compile(CLI::App& app, int& status) {
   add_target(*sub, o->target);
   sub->add_option("-o,--output", o->output, "File or folder to write")->type_name("OUT");
   sub->add_option("-O", o->level, "Optimisation level")->check(CLI::Range(0, 3).description(""))->type_name("0..3");
+  add_tune_options(*sub, o->tune);
   sub->footer(kExamples);
   sub->callback([o, &status] {
     const Status result = compile(*o);

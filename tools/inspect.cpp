@@ -4,6 +4,7 @@
 #include "eval/cost.h"
 #include "eval/profile/crossing.h"
 #include "eval/profile/forecast.h"
+#include "eval/tuning_file.h"
 #include "frontend/onnx/model_fields.h"
 #include "tools/common.h"
 
@@ -164,6 +165,7 @@ Status inspect_compiled(Options& o, const ir::Graph& graph, nlohmann::json& json
     compile.target = o.target;
     compile.cache = user_cache();
     compile.interrupt = o.model.interrupt;
+    eval::use_tuning(o.model.path, compile);
     TENON_ASSIGN_OR_RETURN(const auto executable, backend->compile(graph, compile));
     const std::string name(backend->name());
     if (text && chosen.size() > 1) fmt::print("{}:\n", name);

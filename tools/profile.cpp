@@ -8,6 +8,7 @@
 #include "eval/bench/machine.h"
 #include "eval/inputs.h"
 #include "eval/report/report.h"
+#include "eval/tuning_file.h"
 
 namespace tenon::tools {
 namespace {
@@ -184,6 +185,7 @@ Result<eval::Profile> profile_model(ProfileRequest& request) {
   compile.target = request.target;
   compile.cache = user_cache();
   compile.interrupt = request.model.interrupt;
+  eval::use_tuning(request.model.path, compile);
   TENON_ASSIGN_OR_RETURN(const auto executable, chosen[0]->compile(*graph, compile));
   eval::ProfileOptions options;
   options.threads = request.threads;

@@ -30,7 +30,9 @@ class Stopwatch {
 };
 
 Result<codegen::Target> target_of(const CompileOptions& options) {
-  return codegen::cpu_target(options.target.empty() ? "host" : options.target);
+  TENON_ASSIGN_OR_RETURN(codegen::Target target, codegen::cpu_target(options.target.empty() ? "host" : options.target));
+  target.tuning = options.tuning;
+  return target;
 }
 
 /// Lowers and compiles one graph; kernels that LLVM refuses are left out and their nodes run on the host.
@@ -146,7 +148,9 @@ class CpuBackend final : public Backend {
     const auto target = target_of(options);
     if (build_id().empty() || !target.ok() || options.fault.planted()) return std::nullopt;
     ByteWriter out;
-    for (const std::string& text : {build_id(), std::string(codegen::compiler_version()), codegen::identity(*target), options.target, options.matmul}) out.put(text);
+    for (const std::string& text : {build_id(), std::string(codegen::compiler_version()), codegen::identity(*target), options.target, options.matmul,
+                                    options.tuning == nullptr ? std::string() : codegen::to_text(*options.tuning)})
+      out.put(text);
     out.put(options.opt_level);
     out.put(options.disabled_passes);
     out.put(options.max_rewrites);

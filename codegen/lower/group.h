@@ -35,6 +35,7 @@ struct Stage {
   bool stepped = false;                    // axis 0 is time, whatever its extent; its steps are in order
   int same_memory_as = -1;                 // a stage whose memory this one reads under another dtype; nothing computes it
   int64_t slack = 0;                       // elements that its temporary has behind the tensor
+  ir::Expr stored;                         // a load of the element of `axes`, of its own number; invalid: they are in the order of `shape`
 
   bool reduces() const { return !reduce_axes.empty() && !scatter; }
   /// Its elements depend on one another: a scan or a scatter.

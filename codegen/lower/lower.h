@@ -36,6 +36,7 @@ struct LoweredOp {
   std::vector<LoweredKernel> kernels;
   std::vector<Temporary> temporaries;
   std::string implementation;       // "map", "row reduction", "window", "contraction 6x32" …
+  std::vector<Tunable> tunables;    // what was chosen, and could be otherwise
   std::vector<std::string> refused; // "contraction: K is data-dependent" …: better-ranked implementations and why not
 };
 

@@ -441,6 +441,7 @@ Result<bool> PlanBuilder::add_generated(const Node& node, std::string& reason) {
   for (const std::string& why : op->refused) reason += (reason.empty() ? "" : "; ") + why;
   TENON_RETURN_IF_ERROR(add_dispatches(node, *op));
   record(node, Placement::Kind::kGenerated, op->implementation, std::move(reason));
+  module_.built.placement.back().tunables = std::move(op->tunables);
   return true;
 }
 

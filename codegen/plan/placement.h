@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "codegen/tuning.h"
+
 namespace tenon::ir {
 class Node;
 }
@@ -18,6 +20,7 @@ struct Placement {
   std::string implementation;       // "elementwise", "row-reduction", "contraction 6x32", "host NonMaxSuppression" …
   std::string reason;               // why better-ranked implementations refused; empty for the best
   std::vector<std::string> covers;  // original node names inside
+  std::vector<Tunable> tunables;    // of its kernels
   const ir::Node* source = nullptr; // in the executable's graph
 };
 

@@ -137,7 +137,7 @@ void flatten_groups(Contraction& c, bool keep_k) {
   std::vector<Dim> extents = c.axes;
   extents.insert(extents.end(), {c.m, c.n, c.k});
   IndexAlgebra algebra(pool, extents);
-  for (Expr* e : {&c.a, &c.b, &c.post, &c.row_factor}) {
+  for (Expr* e : {&c.a, &c.b, &c.post, &c.row_factor, &c.stored}) {
     if (!e->valid()) continue;
     if (c.wide() && e == &c.b) {
       replacement[static_cast<size_t>(c.n_axes[0])] = pool.constant_int(DType::kI64, 0);
@@ -273,14 +273,15 @@ Result<Contraction> prepare(Lowering& lowering, int stage, Expr stage_value, int
   c.axes = s.all_axes();
   c.acc_dtype = s.acc_dtype;
   c.lanes = lowering.target.lanes(bits(c.acc_dtype));
-  const auto stored = shapes(lowering);
-  const auto shape_of = [&](int operand) { return operand == kPackedOperand ? &form->shape : stored(operand); };
+  const auto dims_of = shapes(lowering);
+  const auto shape_of = [&](int operand) { return operand == kPackedOperand ? &form->shape : dims_of(operand); };
   Expr value = flatten_loads(stage_value, c.axes, shape_of);
-  c.post = flatten_loads(s.post, c.axes, stored);
+  c.post = flatten_loads(s.post, c.axes, dims_of);
   std::vector<Expr*> roots = {&value, &c.post};
-  if (row_factor.valid()) {
-    c.row_factor = flatten_loads(row_factor, c.axes, stored);
-    roots.push_back(&c.row_factor);
+  for (const auto& [from, to] : {std::pair(row_factor, &c.row_factor), std::pair(s.stored, &c.stored)}) {
+    if (!from.valid()) continue;
+    *to = flatten_loads(from, c.axes, dims_of);
+    roots.push_back(to);
   }
   c.outer = static_cast<size_t>(merge_axes(*lowering.group.pool, roots, c.axes, static_cast<int>(s.axes.size())));
   TENON_RETURN_IF_ERROR(factors(s, value, c));
@@ -311,18 +312,56 @@ Result<Contraction> prepare(Lowering& lowering, int stage, Expr stage_value, int
   return c;
 }
 
-/// Whether the innermost reduce axis walks B's memory element by element.
-bool lies_along_k(const Lowering& lowering, const Stage& s, Expr b) {
+/// Whether the innermost reduce axis walks a factor's memory element by element.
+bool lies_along_k(const Lowering& lowering, const Stage& s, Expr factor) {
   const int axis = static_cast<int>(s.all_axes().size()) - 1;
-  const Expr flat = flatten_loads(b, s.all_axes(), shapes(lowering));
+  const Expr flat = flatten_loads(factor, s.all_axes(), shapes(lowering));
   const ExprNode& load = flat.node();
   if (load.kind != ExprKind::kLoad) return false;
-  IndexAlgebra algebra(*b.pool, s.all_axes());
-  for (const Affine::Term& t : algebra.affine({b.pool, load.args[0]}).terms) {
-    const ExprNode& atom = b.pool->node(t.atom);
+  IndexAlgebra algebra(*factor.pool, s.all_axes());
+  for (const Affine::Term& t : algebra.affine({factor.pool, load.args[0]}).terms) {
+    const ExprNode& atom = factor.pool->node(t.atom);
     if (atom.kind == ExprKind::kIndex && atom.axis == axis) return t.coefficient.is_const(1);
   }
   return false;
+}
+
+/// A product with a constant matrix that is stored transposed: the axes that only the matrix has become the innermost ones, so that it
+/// can be packed and its columns run in lanes, and `stored` says where results lie. Where the other factor's rows lie along the
+/// innermost axis of the result (images), lanes along that are better, and nothing changes.
+void put_constant_innermost(Lowering& lowering, int stage) {
+  Stage& s = lowering.stage(stage);
+  Contraction c;
+  if (!factors(s, s.value, c).ok() || s.axes.size() < 2) return;
+  const int rank = static_cast<int>(s.axes.size());
+  if (uses_axis(c.a, rank - 1) == uses_axis(c.b, rank - 1)) return;
+  if (uses_axis(c.b, rank - 1)) std::swap(c.a, c.b);
+  if (!reads_constants(lowering, c.b) || reads_constants(lowering, c.a) || !lies_along_k(lowering, s, c.a)) return;
+  std::vector<int> order;  // axes of the result, by their new places
+  for (int axis = 0; axis < rank; ++axis)
+    if (uses_axis(c.a, axis) || !uses_axis(c.b, axis)) order.push_back(axis);
+  const size_t others = order.size();
+  for (int axis = 0; axis < rank; ++axis)
+    if (uses_axis(c.b, axis) && !uses_axis(c.a, axis)) order.push_back(axis);
+  if (others == order.size()) return;
+  ExprPool& pool = *s.value.pool;
+  std::vector<int> place(order.size());
+  std::vector<Dim> axes;
+  for (size_t i = 0; i < order.size(); ++i) {
+    place[static_cast<size_t>(order[i])] = static_cast<int>(i);
+    axes.push_back(s.axes[static_cast<size_t>(order[i])]);
+  }
+  std::vector<Expr> at;  // `shape` has axes of extent 1 that `axes` lacks
+  size_t axis = 0;
+  for (const Dim& extent : s.shape)
+    at.push_back(axis < order.size() && extent == s.axes[axis] ? pool.index(place[axis++]) : pool.constant_int(DType::kI64, 0));
+  if (axis != order.size()) return;
+  s.stored = pool.load(kStageOperand + stage, s.dtype, at);
+  s.axes = std::move(axes);
+  for (Expr* e : {&s.value, &s.post})
+    *e = pool.copy(*e, [&](const ExprNode& n, std::span<const Expr>) -> Expr {
+      return n.kind == ExprKind::kIndex && n.axis < rank ? pool.index(place[static_cast<size_t>(n.axis)]) : Expr{};
+    });
 }
 
 /// B as panels. A padded image that A reads is stored once with its zeros.
@@ -381,6 +420,7 @@ std::string describe(const Contraction& c) {
   std::string text = fmt::format("contraction {}x{}", c.tile_rows, c.tile_lanes);
   if (c.dot) text += " of bytes";
   if (c.packed()) text += " packed";
+  if (c.stored.valid()) text += ", stored transposed";
   return text + fmt::format(", blocks {}x{}", c.m_block, c.k_block);
 }
 
@@ -400,6 +440,7 @@ void emit_contraction(Lowering& lowering, const Contraction& c, int stage) {
   const Dim batch = ir::product(extents_of(c, c.batch_axes));
   ContractionEmitter(c, writer, writer.output(stage)).emit();
   writer.finish(batch * ir::ceil_div(c.m, c.m_block) * c.n_tiles(), batch * c.m * c.n * c.k * 2);
+  lowering.out.tunables.push_back(c.tunable);
 }
 
 }  // namespace
@@ -444,6 +485,7 @@ Status schedule_contraction(Lowering& lowering, int stage) {
     return tiled;
   }
   if (const auto groups = divided_axis(whole)) split_axis(lowering.stage(stage), groups->first, groups->second);
+  put_constant_innermost(lowering, stage);
   const Stage plain = lowering.stage(stage);
   const std::optional<DotProduct> dot = rewrite_as_dot_product(lowering, stage);
   Result<Contraction> prepared = prepare_packed(lowering, stage, dot ? dot->row_factor : Expr{});
@@ -454,6 +496,7 @@ Status schedule_contraction(Lowering& lowering, int stage) {
   }
   if (!prepared.ok()) {
     lowering.group.stages.resize(stages);
+    if (plain.stored.valid()) lowering.stage(stage) = whole;
     prepared = prepare_here(lowering, stage);
   }
   if (!prepared.ok()) {

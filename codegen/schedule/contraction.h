@@ -12,6 +12,7 @@ namespace tenon::codegen {
 /// Multiplication" (2008), with the panel of B in the L2 cache.
 struct Contraction {
   ir::Expr a, b, post;              // over the batch axes and the flat axes m_axis, n_axis, and K's loops
+  ir::Expr stored;                  // a load of the result's element; invalid: results are row-major over the output axes
   std::vector<ir::Dim> axes;        // output axes (the first `outer`), then reduce axes
   std::vector<ir::Dim> extents;     // axes, then M, N, K
   size_t outer = 0;
@@ -51,6 +52,8 @@ struct Contraction {
   bool dot_signed = false;          // dot: bytes of both factors are signed
   ir::Expr row_factor;              // dot: times the sum of a row's bytes, it is taken from each sum; may be invalid
 
+  Tunable tunable;                  // its tile and blocks
+
   ir::Dim n_tiles() const { return ir::ceil_div(n, tile_lanes); }
   bool is_k(int axis) const;
   bool sums_rows() const { return row_factor.valid(); }
@@ -59,7 +62,7 @@ struct Contraction {
 /// Extents of some of the axes.
 std::vector<ir::Dim> extents_of(const Contraction& c, const std::vector<int>& axes);
 
-/// Register tile and blocks, from the extents, the target's registers and caches.
+/// Register tile and blocks, from the extents, the target's registers and caches, or as the target's tuning has them.
 void choose_tile(Contraction& c, const Target& target);
 void choose_blocks(Contraction& c, const Target& target);
 
@@ -116,6 +119,7 @@ class ContractionEmitter {
   void finish_row(kir::ValueId row, kir::ValueId lane, kir::ValueId sum, kir::ValueId inside);
   std::vector<kir::ValueId> bind_row(kir::ValueId row);
   kir::ValueId row_base(std::vector<kir::ValueId> index);
+  kir::ValueId result_at(kir::ValueId base, kir::ValueId lane);
   void epilogue_row_wide(kir::ValueId row, std::vector<kir::ValueId> index);
   std::vector<kir::ValueId> over_k(size_t axis, kir::ValueId lo, kir::ValueId hi, kir::ValueId flat, std::span<const kir::ValueId> carried,
                                    const std::function<std::vector<kir::ValueId>(kir::ValueId flat, std::span<const kir::ValueId>)>& body);

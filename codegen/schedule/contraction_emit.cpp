@@ -303,21 +303,21 @@ ContractionEmitter::RowsOfA ContractionEmitter::rows_of(const Tile& tile) {
 }
 
 /// Panels lie in the order in which they are read. One tile of rows asks for what comes a little later; of several, which pass over
-/// one block of a panel after the other, each asks for a share of the lines of the next block, and those beyond the number
-/// that it takes for a line that is there.
+/// one block of a panel after the other, each asks for an equal share of the next block, a little with every step, since memory does not
+/// keep up with more; those beyond the number that it takes ask for a line that is there.
 std::optional<ContractionEmitter::Ahead> ContractionEmitter::ahead(const Tile& tile, ValueId k0, ValueId k_end) {
   if (!c_.packed()) return std::nullopt;
   const int64_t line = kLineBytes * 8 / bits(c_.acc_dtype), lines = (c_.tile_lanes + line - 1) / line;
   const int64_t tiles = c_.m.is_const() ? std::max<int64_t>(1, std::min(c_.m.value(), c_.m_block) / c_.tile_rows) : lines;
   if (tiles == 1) return Ahead{b_.add(panel_base_, b_.i64(kStreamAheadBytes * 8 / bits(c_.acc_dtype))), b_.i64(c_.tile_lanes), line, lines};
-  const int64_t a_step = (lines + tiles - 1) / tiles;
+  const int64_t step = (c_.tile_lanes + tiles - 1) / tiles;
   const ValueId inner = em_.dim(inner_k(0)), from = b_.mul(k0, inner), end = b_.mul(k_end, inner);
   const ValueId steps = b_.sub(end, from), number = b_.op(ScalarOp::kDiv, {tile.row, b_.i64(c_.tile_rows)});
   const ValueId next = b_.add(panel_base_, b_.mul(end, b_.i64(c_.tile_lanes)));
-  const ValueId share = b_.op(ScalarOp::kLt, {b_.mul(number, b_.i64(a_step)), b_.i64(lines)});
-  const ValueId base = b_.add(next, b_.mul(number, b_.mul(steps, b_.i64(a_step * line))));
-  const ValueId stride = b_.op(ScalarOp::kSelect, {share, b_.i64(a_step * line), b_.i64(0)});
-  return Ahead{b_.sub(b_.op(ScalarOp::kSelect, {share, base, panel_base_}), b_.mul(from, stride)), stride, line, a_step};
+  const ValueId share = b_.op(ScalarOp::kLt, {b_.mul(number, b_.i64(step)), b_.i64(c_.tile_lanes)});
+  const ValueId base = b_.add(next, b_.mul(number, b_.mul(steps, b_.i64(step))));
+  const ValueId stride = b_.op(ScalarOp::kSelect, {share, b_.i64(step), b_.i64(0)});
+  return Ahead{b_.sub(b_.op(ScalarOp::kSelect, {share, base, panel_base_}), b_.mul(from, stride)), stride, line, (step + line - 1) / line};
 }
 
 /// sum(row + i, lane) += A(row + i, k) * B(k, lane), one vector of lanes beside the other.
@@ -390,8 +390,13 @@ void ContractionEmitter::finish_row(ValueId row, ValueId lane, ValueId sum, Valu
   const ValueId base = row_base(bind_row(row));
   em_.bind_acc(sum);
   em_.set_mask(inside);
-  em_.store_buffer(output_, b_.add(base, lane), em_.emit(c_.post));
+  em_.store_buffer(output_, result_at(base, lane), em_.emit(c_.post));
   em_.set_mask(-1);
+}
+
+/// Offset of the result's element for a lane of the bound row, which begins at `base`.
+ValueId ContractionEmitter::result_at(ValueId base, ValueId lane) {
+  return c_.stored.valid() ? em_.emit({c_.stored.pool, c_.stored.node().args[0]}) : b_.add(base, lane);
 }
 
 /// Binds M's axes; the index of the row by output axis.
@@ -404,8 +409,9 @@ std::vector<ValueId> ContractionEmitter::bind_row(ValueId row) {
   return index;
 }
 
-/// Offset of the tile's first element of N in a row of the output.
+/// Offset of the tile's first element of N in a row of the output, where rows are contiguous.
 ValueId ContractionEmitter::row_base(std::vector<ValueId> index) {
+  if (c_.stored.valid()) return b_.i64(0);
   const size_t prefix = c_.outer - c_.n_axes.size();
   std::vector<Dim> axes(c_.axes.begin(), c_.axes.begin() + static_cast<int64_t>(prefix));
   axes.push_back(c_.n);
@@ -429,7 +435,7 @@ void ContractionEmitter::epilogue_from_sums() {
     em_.loop(LoopKind::kVector, b_.i64(0), n_count_, 1, [&](ValueId lane) {
       em_.bind(c_.n_axis, b_.add(n0_, lane));
       em_.bind_acc(b_.load(sums_, b_.add(sum_base, lane)));
-      b_.store(output_, b_.add(base, lane), em_.emit(c_.post));
+      b_.store(output_, result_at(base, lane), em_.emit(c_.post));
     });
   });
 }

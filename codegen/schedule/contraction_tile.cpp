@@ -13,18 +13,22 @@ namespace {
 constexpr int64_t kMaxTileRows = 14;      // whose addresses fit general registers
 constexpr int64_t kMaxVectors = 4;
 constexpr double kFmaLatency = 4;         // cycles; two start in each
+constexpr double kPanelCycles = 1.2;      // a vector of B from the L2 cache
 constexpr int64_t kCheapPost = 40;        // operations of an epilogue that is repeated in each tile's code
 constexpr int64_t kWantedBlocks = 16;     // of the grid, so that threads get equal parts
 constexpr int64_t kMaxRows = 256;         // of A in a block
+constexpr double kWorthTrying = 1.5;      // what a tile may be estimated to take, of the best one, to be measured
+constexpr size_t kMaxOthers = 12;
 constexpr int64_t kPackedRowsBytes = 256 << 10;  // of A, when it has to be packed: on the stack, in the L2 cache
 
 int64_t round_up(int64_t x, int64_t unit) { return (x + unit - 1) / unit * unit; }
 
-/// Cycles that one step of K takes a register tile: bound by multiply-adds, their latency, or loads.
-double tile_cycles(int64_t rows, int64_t vectors) {
+/// Cycles that one step of K takes a register tile: bound by multiply-adds, their latency, loads, or the way of B's panel, which each
+/// tile of rows passes over, from the L2 cache.
+double tile_cycles(int64_t rows, int64_t vectors, bool panel_in_l1) {
   if (rows == 0 || vectors == 0) return 0;
   const double products = static_cast<double>(rows * vectors) / 2, loads = static_cast<double>(rows + vectors) / 2;
-  return std::max({products, loads, kFmaLatency});
+  return std::max({products, loads, kFmaLatency, panel_in_l1 ? 0 : kPanelCycles * static_cast<double>(vectors)});
 }
 
 /// Rows of a tile as wide as `vectors` for which sums, a row of B and a broadcast element of A fit the registers. Words that no
@@ -36,8 +40,9 @@ int64_t most_rows(const Contraction& c, const Target& target, int64_t vectors) {
 }
 
 /// Cycles a step of K of the whole product, about.
-double product_cycles(const Contraction& c, int64_t rows, int64_t vectors) {
+double product_cycles(const Contraction& c, const Target& target, int64_t rows, int64_t vectors) {
   const int64_t width = vectors * c.lanes;
+  const bool near = c.k.is_const() && c.k.value() <= target.l1_bytes / 2 / (width * bits(c.acc_dtype) / 8);
   double columns = 1, edge = 0;  // whole tiles of N, and vectors of the one that N cuts off
   if (c.n.is_const()) {
     columns = static_cast<double>(c.n.value() / width);
@@ -45,32 +50,62 @@ double product_cycles(const Contraction& c, int64_t rows, int64_t vectors) {
   } else {
     columns = 1.0 / static_cast<double>(width);
   }
-  const auto of_rows = [&](int64_t r) { return columns * tile_cycles(r, vectors) + (edge > 0 ? tile_cycles(r, static_cast<int64_t>(edge)) : 0); };
+  const auto of_rows = [&](int64_t r) { return columns * tile_cycles(r, vectors, near) + (edge > 0 ? tile_cycles(r, static_cast<int64_t>(edge), near) : 0); };
   if (!c.m.is_const()) return of_rows(rows) / static_cast<double>(rows);
   return static_cast<double>(c.m.value() / rows) * of_rows(rows) + (c.m.value() % rows > 0 ? of_rows(c.m.value() % rows) : 0);
 }
 
 Dim matrices(const Contraction& c) { return ir::product(extents_of(c, c.batch_axes)); }
 
+std::string extent_text(const Dim& d) { return d.is_const() ? std::to_string(d.value()) : "?"; }
+
+/// What choices depend on. Extents that are not known are alike.
+std::string signature(const Contraction& c) {
+  constexpr const char* kForms[] = {"here", "wide", "rows", "packed"};
+  return fmt::format("contraction {}{} {}x{}x{} of {} B {} A {} post {}", name(c.acc_dtype), c.dot ? " of bytes" : "", extent_text(c.m),
+                     extent_text(c.n), extent_text(c.k), extent_text(matrices(c)), kForms[static_cast<size_t>(c.b_mode)],
+                     c.a_direct ? "in place" : "packed", evaluation_cost(c.post) <= kCheapPost ? "short" : "long");
+}
+
+struct Candidate {
+  double cycles;
+  int64_t rows, vectors;
+};
+
+/// All tiles that fit, the wider ones first.
+std::vector<Candidate> candidates(const Contraction& c, const Target& target) {
+  std::vector<Candidate> out;
+  for (int64_t vectors = kMaxVectors; vectors >= 1; --vectors)
+    for (int64_t rows = most_rows(c, target, vectors); rows >= 1; --rows)
+      if (!c.m.is_const() || rows <= c.m.value()) out.push_back({product_cycles(c, target, rows, vectors) * (rows > 9 ? 1.05 : 1), rows, vectors});
+  return out;
+}
+
+const Choice* tuned(const Contraction& c, const Target& target) {
+  if (target.tuning == nullptr) return nullptr;
+  const auto found = target.tuning->find(c.tunable.signature);
+  return found == target.tuning->end() ? nullptr : &found->second;
+}
+
 }  // namespace
 
 void choose_tile(Contraction& c, const Target& target) {
-  double best = 0;
-  for (int64_t vectors = kMaxVectors; vectors >= 1; --vectors) {
-    for (int64_t rows = most_rows(c, target, vectors); rows >= 1; --rows) {
-      const bool repeats = c.m.is_const() && rows > c.m.value();
-      if (repeats) continue;
-      const double cycles = product_cycles(c, rows, vectors) * (rows > 9 ? 1.05 : 1);
-      if (best != 0 && cycles >= best * 0.999) continue;
-      best = cycles;
-      c.tile_rows = rows;
-      c.tile_lanes = vectors * c.lanes;
-    }
-  }
-  if (c.tile_rows == 0) {
-    c.tile_rows = 1;
-    c.tile_lanes = c.lanes;
-  }
+  std::vector<Candidate> tiles = candidates(c, target);
+  if (tiles.empty()) tiles.push_back({1, 1, 1});
+  c.tunable = {.signature = signature(c), .taken = {}, .others = {}};
+  const Candidate* best = &tiles[0];
+  for (const Candidate& tile : tiles)
+    if (tile.cycles < best->cycles * 0.999) best = &tile;
+  if (const Choice* choice = tuned(c, target))
+    for (const Candidate& tile : tiles)
+      if (tile.rows == choice->rows && tile.vectors == choice->vectors) best = &tile;
+  c.tile_rows = best->rows;
+  c.tile_lanes = best->vectors * c.lanes;
+  c.tunable.taken = {.rows = best->rows, .vectors = best->vectors};
+  const double limit = best->cycles * kWorthTrying;
+  std::stable_sort(tiles.begin(), tiles.end(), [](const Candidate& x, const Candidate& y) { return x.cycles < y.cycles; });
+  for (const Candidate& tile : tiles)
+    if (tile.cycles <= limit && c.tunable.others.size() < kMaxOthers) c.tunable.others.push_back({.rows = tile.rows, .vectors = tile.vectors});
   c.rest_rows.clear();
   if (c.m.is_const()) {
     if (c.m.value() % c.tile_rows != 0) c.rest_rows.push_back(c.m.value() % c.tile_rows);
@@ -115,6 +150,15 @@ void choose_blocks(Contraction& c, const Target& target) {
     if (c.b_mode == Contraction::B::kHere) blocks = std::min(blocks, std::max<int64_t>(1, m / (4 * c.tile_rows)));
     c.m_block = round_up((m + blocks - 1) / blocks, c.tile_rows);
   }
+  // Blocks of other sizes, to be measured.
+  const int64_t estimated = c.m_block;
+  if (const Choice* choice = tuned(c, target); choice != nullptr && choice->m_block > 0) {
+    c.m_block = round_up(std::min(choice->m_block, kMaxRows), c.tile_rows);
+    c.tunable.taken.m_block = choice->m_block;
+  }
+  for (const int64_t rows : {estimated / 2, estimated * 2, estimated * 4})
+    if (const int64_t block = round_up(std::clamp(rows, c.tile_rows, kMaxRows), c.tile_rows); block != c.m_block)
+      c.tunable.others.push_back({.rows = c.tile_rows, .vectors = c.tile_lanes / c.lanes, .m_block = block});
   if (!c.a_direct) {
     const int64_t rows = kPackedRowsBytes / row_bytes / c.tile_rows * c.tile_rows;
     c.m_block = std::min(c.m_block, std::max(rows, c.tile_rows));

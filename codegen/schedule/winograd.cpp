@@ -108,6 +108,31 @@ double cycles(const WinogradConvolution& c, const Target& target, const Winograd
   return products + weights + (form == nullptr ? 0 : vectors * kMoveCycles);
 }
 
+/// Null: the convolution as it is defined.
+const WinogradForm* choose_form(const WinogradConvolution& c, const Target& target, Tunable& tunable) {
+  const auto text = [](const Dim& d) { return d.is_const() ? std::to_string(d.value()) : "?"; };
+  tunable.signature = fmt::format("convolution 3x3 {}x{}x{} to {}", text(c.extent(c.row_axis)), text(c.extent(c.column_axis)), c.k, c.channels);
+  for (int a : c.batch_axes) tunable.signature += fmt::format(" of {}", text(c.extent(a)));
+  double best = cycles(c, target, nullptr) * kGain;
+  const WinogradForm* chosen = nullptr;
+  for (const WinogradForm& form : winograd_forms()) {
+    const double estimate = cycles(c, target, &form);
+    if (estimate >= best) continue;
+    chosen = &form;
+    best = estimate * kGain;
+  }
+  if (target.tuning != nullptr)
+    if (const auto found = target.tuning->find(tunable.signature); found != target.tuning->end() && found->second.winograd != 0) {
+      chosen = nullptr;
+      for (const WinogradForm& form : winograd_forms())
+        if (form.outputs == found->second.winograd) chosen = &form;
+    }
+  tunable.taken.winograd = chosen == nullptr ? -1 : static_cast<int>(chosen->outputs);
+  for (int form : {-1, 2, 4})
+    if (form != tunable.taken.winograd) tunable.others.push_back({.winograd = form});
+  return chosen;
+}
+
 Stage temporary(std::vector<Dim> shape) {
   Stage s;
   s.shape = s.axes = std::move(shape);
@@ -147,6 +172,7 @@ Status emit(Lowering& lowering, const WinogradConvolution& c, const WinogradForm
   });
   if (!product.ok()) {
     lowering.out.kernels.resize(kernels);
+    lowering.out.tunables.resize(1);  // the form's own
     return product;
   }
   const Expr reads[] = {pool.load(kStageOperand + products, DType::kF32, std::span<const Expr>(&zero, 1)), c.post};
@@ -187,15 +213,9 @@ Status schedule_winograd(Lowering& lowering, int stage) {
   if (c->k < lowering.target.lanes(32) || c->channels < lowering.target.lanes(32))
     return error(Code::kUnsupported, "fewer channels than lanes");
   if (evaluation_cost(c->post) > kMaxPost) return error(Code::kUnsupported, "its epilogue is too long to repeat");
-  const double direct = cycles(*c, lowering.target, nullptr);
-  double best = direct * kGain;
-  const WinogradForm* chosen = nullptr;
-  for (const WinogradForm& form : winograd_forms()) {
-    const double estimate = cycles(*c, lowering.target, &form);
-    if (estimate >= best) continue;
-    chosen = &form;
-    best = estimate * kGain;
-  }
+  Tunable tunable;
+  const WinogradForm* chosen = choose_form(*c, lowering.target, tunable);
+  lowering.out.tunables.push_back(std::move(tunable));
   if (chosen == nullptr) return error(Code::kUnsupported, "products do not dominate");
   const size_t stages = lowering.group.stages.size();
   Status done = emit(lowering, *c, *chosen, stage);

@@ -89,6 +89,28 @@ TEST(Cpu, PacksWeightsFromSeveralConstants) {
   expect_agreement(reference(graph, inputs), run(*compile(graph), inputs));
 }
 
+// Features before frames in memory: the weights are packed nevertheless, and their columns run in lanes.
+TEST(Cpu, ProductsWithConstantsMayBeStoredTransposed) {
+  for (const bool batched : {false, true}) {
+    ir::Graph graph;
+    ir::Builder b(graph);
+    const ir::Dim frames = graph.dims().symbol("F"), batch = graph.dims().symbol("B");
+    const std::vector<ir::Dim> dims = batched ? std::vector<ir::Dim>{batch, frames, 40} : std::vector<ir::Dim>{frames, 40};
+    ir::Value* x = graph.add_input("x", ir::TensorType(DType::kF32, dims));
+    ir::Value* product = b.make("Add", {b.make("MatMul", {x, b.constant(wave({40, 53}))}), b.constant(wave({53}, 0.9))});
+    graph.add_output(b.make("Transpose", {b.make("Relu", {product})}, {{"perm", batched ? std::vector<int64_t>{0, 2, 1} : std::vector<int64_t>{1, 0}}}));
+    ASSERT_TRUE(b.status().ok()) << b.status().to_string();
+    const auto executable = compile(graph);
+    ASSERT_EQ(executable->placement().size(), 1u);
+    EXPECT_THAT(executable->placement()[0].implementation, HasSubstr("stored transposed"));
+    auto session = *executable->create_session();
+    for (const int64_t f : {1, 3, 8, 17, 100, 0}) {
+      const std::vector<HostValue> in = {wave(batched ? Shape{3, f, 40} : Shape{f, 40}, 0.21)};
+      expect_agreement(reference(graph, in), session->run(in), fmt::format("{} frames: ", f));
+    }
+  }
+}
+
 TEST(Cpu, OneCompilationServesEveryShape) {
   auto graph = graph_of(kAttention);
   ASSERT_NE(graph, nullptr);
