@@ -12,7 +12,7 @@ namespace {
 
 constexpr int64_t kMaxTileRows = 14;      // whose addresses fit general registers
 constexpr int64_t kMaxVectors = 4;
-constexpr double kFmaLatency = 4;         // cycles; two start in each
+constexpr double kFmaLatency = 5;         // cycles until a sum takes the next product, with some for what else is in the way; two start in each
 constexpr double kPanelCycles = 1.2;      // a vector of B from the L2 cache
 constexpr int64_t kCheapPost = 40;        // operations of an epilogue that is repeated in each tile's code
 constexpr int64_t kWantedBlocks = 16;     // of the grid, so that threads get equal parts
@@ -23,11 +23,11 @@ constexpr int64_t kPackedRowsBytes = 256 << 10;  // of A, when it has to be pack
 
 int64_t round_up(int64_t x, int64_t unit) { return (x + unit - 1) / unit * unit; }
 
-/// Cycles that one step of K takes a register tile: bound by multiply-adds, their latency, loads, or the way of B's panel, which each
+/// Cycles that one step of K takes a register tile: bound by multiply-adds, their latency, loads (one asks for what comes later), or the way of B's panel, which each
 /// tile of rows passes over, from the L2 cache.
 double tile_cycles(int64_t rows, int64_t vectors, bool panel_in_l1) {
   if (rows == 0 || vectors == 0) return 0;
-  const double products = static_cast<double>(rows * vectors) / 2, loads = static_cast<double>(rows + vectors) / 2;
+  const double products = static_cast<double>(rows * vectors) / 2, loads = static_cast<double>(rows + vectors + 1) / 2;
   return std::max({products, loads, kFmaLatency, panel_in_l1 ? 0 : kPanelCycles * static_cast<double>(vectors)});
 }
 
