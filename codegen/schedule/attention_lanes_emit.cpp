@@ -1,7 +1,4 @@
-#include <algorithm>
-#include <limits>
-
-#include "codegen/schedule/attention_lanes.h"
+#include "codegen/schedule/attention_rows.h"
 
 namespace tenon::codegen {
 
@@ -13,99 +10,6 @@ using kir::LoopKind;
 using kir::ValueId;
 
 namespace {
-
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
-
-/// What both kernels know of rows.
-class RowsOfAttention {
- public:
-  RowsOfAttention(const Attention& a, const AttentionTiles& t, KernelWriter& writer, int output, const AttentionParts& parts)
-      : a_(a), t_(t), em_(writer.emitter()), b_(writer.builder()), output_(output), parts_(parts), index_(a.outer, -1) {}
-
- protected:
-  ValueId number(double value) { return b_.constant(a_.dtype, value); }
-  ValueId less(ValueId x, ValueId y) { return b_.op(ScalarOp::kLt, {x, y}); }
-  ValueId minimum(ValueId x, ValueId y) { return b_.op(ScalarOp::kMin, {x, y}); }
-  ValueId maximum(ValueId x, ValueId y) { return b_.op(ScalarOp::kMax, {x, y}); }
-  ValueId both(ValueId x, ValueId y) { return b_.op(ScalarOp::kAnd, {x, y}); }
-  ValueId choose(ValueId condition, ValueId x, ValueId y) { return b_.op(ScalarOp::kSelect, {condition, x, y}); }
-  ValueId quotient(ValueId x, int64_t y) { return b_.op(ScalarOp::kDiv, {x, b_.i64(y)}); }
-  ValueId rest(ValueId x, int64_t y) { return b_.op(ScalarOp::kRem, {x, b_.i64(y)}); }
-  ValueId multiply_add(ValueId x, ValueId y, ValueId sum) {
-    return t_.fma ? b_.op(ScalarOp::kFma, {x, y, sum}) : b_.add(sum, b_.mul(x, y));
-  }
-
-  void bind(int axis, ValueId value) {
-    em_.bind(axis, value);
-    if (static_cast<size_t>(axis) < index_.size()) index_[static_cast<size_t>(axis)] = value;
-  }
-  void bind_axes(const std::vector<int>& axes, ValueId flat) {
-    std::vector<Dim> extents;
-    for (int axis : axes) extents.push_back(a_.extent(axis));
-    const std::vector<ValueId> at = em_.unflatten(flat, extents);
-    for (size_t i = 0; i < at.size(); ++i) bind(axes[i], at[i]);
-  }
-
-  /// exp(x - largest), where -inf less -inf counts as -inf: a row without any key so far.
-  ValueId finite(ValueId largest) { return choose(b_.op(ScalarOp::kEq, {largest, number(-kInfinity)}), number(0), largest); }
-  ValueId exponential(ValueId x, ValueId finite_largest) { return b_.op(ScalarOp::kExp, {b_.sub(x, finite_largest)}); }
-
-  /// Stores an element of a row, whose axes are bound, under `inside`.
-  void finish(ValueId largest, ValueId total, ValueId sum, ValueId inside) {
-    em_.set_mask(inside);
-    em_.bind_result(kStageOperand + a_.maxima, largest);
-    const ValueId unit = a_.shifted ? b_.op(ScalarOp::kExp, {b_.sub(largest, em_.emit(a_.shift))}) : number(1);
-    em_.bind_result(kStageOperand + a_.sums, b_.mul(total, unit));
-    em_.bind_result(kStageOperand + a_.out, unit);
-    sum = b_.mul(sum, em_.emit(a_.factor));
-    const ValueId nothing = weighs_nothing(total, inside);
-    em_.bind_acc(nothing < 0 ? sum : choose(nothing, number(0), sum));
-    const ValueId value = em_.emit(a_.post);
-    em_.set_mask(-1);
-    const std::vector<Dim> axes(a_.axes.begin(), a_.axes.begin() + static_cast<int64_t>(a_.outer));
-    const ValueId at = row_major_offset(em_, axes, index_, static_cast<size_t>(a_.n_axis));
-    if (inside < 0)
-      b_.store(output_, at, value);
-    else
-      b_.store_masked(output_, at, value, inside);
-  }
-
-  /// Whether a row has no weights, rather than weights that are 0/0: no keys, or none that the mask keeps. -1: never.
-  ValueId weighs_nothing(ValueId total, ValueId inside) {
-    const Dim keys = a_.extent(a_.key_axis);
-    if (!a_.keep.valid() && ir::known_le(1, keys)) return -1;
-    ValueId empty = b_.op(ScalarOp::kEq, {total, number(0)});
-    if (!a_.keep.valid()) return both(empty, b_.op(ScalarOp::kEq, {em_.dim(keys), b_.i64(0)}));
-    if (inside >= 0) empty = both(empty, inside);
-    const ValueId kept = b_.if_else(
-        empty,
-        [&] {
-          std::vector<ValueId> found;
-          em_.scoped([&] {
-            const ValueId zero = number(0);
-            found = em_.loop(LoopKind::kSerial, b_.i64(0), em_.dim(keys), 1, std::span(&zero, 1),
-                             [&](ValueId key, std::span<const ValueId> carried) {
-                               em_.bind(a_.key_axis, key);
-                               return std::vector<ValueId>{maximum(carried[0], choose(em_.emit(a_.keep), number(1), number(0)))};
-                             });
-          });
-          return found;
-        },
-        [&] { return std::vector<ValueId>{number(1)}; })[0];
-    return b_.op(ScalarOp::kEq, {kept, number(0)});
-  }
-
-  /// Where a part has row `row` of all rows.
-  ValueId part_of_row(ValueId part, ValueId row) { return b_.add(b_.mul(part, em_.dim(a_.batch() * a_.m())), row); }
-
-  const Attention& a_;
-  const AttentionTiles& t_;
-  Emitter& em_;
-  kir::KernelBuilder& b_;
-  int output_;
-  AttentionParts parts_;
-  std::vector<ValueId> index_;  // by output axis
-};
 
 class TilesOfAttention : public RowsOfAttention {
  public:
@@ -430,44 +334,10 @@ class TilesOfAttention : public RowsOfAttention {
   ValueId m0_ = -1, k0_ = -1, part_ = -1, first_row_ = -1, first_key_ = -1, end_key_ = -1;
 };
 
-class PartsOfAttention : public RowsOfAttention {
- public:
-  using RowsOfAttention::RowsOfAttention;
-
-  void emit() {
-    const ValueId row = quotient(b_.grid_index(), t_.n), n = rest(b_.grid_index(), t_.n);
-    const ValueId m = em_.dim(a_.m()), batch = b_.op(ScalarOp::kDiv, {row, m});
-    bind_axes(a_.batch_axes, batch);
-    bind_axes(a_.m_axes, b_.sub(row, b_.mul(batch, m)));
-    bind(a_.n_axis, n);
-    const ValueId least = number(-kInfinity);
-    const ValueId largest = over_parts(std::span(&least, 1), [&](ValueId part, std::span<const ValueId> carried) {
-      return std::vector<ValueId>{maximum(carried[0], b_.load(parts_.maxima, part_of_row(part, row)))};
-    })[0];
-    const ValueId base = finite(largest), zeros[] = {number(0), number(0)};
-    const std::vector<ValueId> sums = over_parts(zeros, [&](ValueId part, std::span<const ValueId> carried) {
-      const ValueId at = part_of_row(part, row), scale = exponential(b_.load(parts_.maxima, at), base);
-      const ValueId sum = b_.load(parts_.sums, b_.add(b_.mul(at, b_.i64(t_.n)), n));
-      return std::vector<ValueId>{multiply_add(b_.load(parts_.totals, at), scale, carried[0]), multiply_add(sum, scale, carried[1])};
-    });
-    finish(largest, sums[0], sums[1], -1);
-  }
-
- private:
-  std::vector<ValueId> over_parts(std::span<const ValueId> inits,
-                                  const std::function<std::vector<ValueId>(ValueId, std::span<const ValueId>)>& body) {
-    return em_.loop(LoopKind::kSerial, b_.i64(0), b_.i64(t_.parts), 1, inits, body);
-  }
-};
-
 }  // namespace
 
 void emit_attention_tiles(const Attention& a, const AttentionTiles& t, KernelWriter& writer, int output, const AttentionParts& parts) {
   TilesOfAttention(a, t, writer, output, parts).emit();
-}
-
-void emit_attention_parts(const Attention& a, const AttentionTiles& t, KernelWriter& writer, int output, const AttentionParts& parts) {
-  PartsOfAttention(a, t, writer, output, parts).emit();
 }
 
 }  // namespace tenon::codegen
