@@ -84,8 +84,8 @@ int64_t least_columns(const Contraction& c) {
 }
 
 void choose_lanes(FewRows& f, const Target& target) {
-  const int64_t subgroup = std::clamp<int64_t>(power_below(target.subgroup_size), 8, 64),
-                most = power_below(std::min<int64_t>(target.max_workgroup, kMostLanes));
+  const int64_t most = power_below(std::min<int64_t>(target.max_workgroup, kMostLanes));
+  const int64_t subgroup = std::min(std::clamp<int64_t>(power_below(target.subgroup_size), 8, 64), most);
   const int64_t n = f.c.n.is_const() ? power_above(f.c.n.value()) : kMostLanes;
   const int64_t k = f.c.k.is_const() ? std::max(subgroup, power_below(f.c.k.value())) : kMostLanes, busy = target.busy_workgroups;
   const int64_t columns = least_columns(f.c), lanes = std::min(kLanes, most);

@@ -61,6 +61,18 @@ TEST(LowerLanes, FewRows) {
         for (int64_t n : {2, 7, 40, 130}) EXPECT_TRUE(product(rows, k, n, along_k, gpu_of(2)).starts_with("contraction of few rows"));
 }
 
+TEST(LowerLanes, FewRowsOfOtherGpus) {
+  for (int subgroup : {1, 8, 64})
+    for (int most : {128, 1024}) {
+      codegen::Target target = gpu_of(1000, most == 128 ? 1 : 64);
+      target.subgroup_size = subgroup;
+      target.max_workgroup = most;
+      target.shared_bytes = 8 << 10;
+      for (bool along_k : {false, true})
+        for (int64_t n : {5, 70}) EXPECT_TRUE(product(4, 200, n, along_k, target).starts_with("contraction of few rows"));
+    }
+}
+
 TEST(LowerLanes, FewRowsInSeveralBlocks) {
   for (bool along_k : {false, true})
     for (int64_t k : {2048, 2500}) EXPECT_TRUE(product(2, k, 9, along_k, gpu_of(1, 64)).starts_with("contraction of few rows"));
