@@ -32,6 +32,7 @@ struct Target {
   int max_workgroup = 1024;
   int64_t shared_bytes = 32 << 10;
   int lane_sums = 64;               // of a contraction that an invocation holds in registers
+  int64_t busy_workgroups = 256;    // from which on no part of the device is idle
 
   int lanes(int dtype_bits) const { return vector_bits / dtype_bits; }
 };

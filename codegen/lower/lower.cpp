@@ -30,24 +30,48 @@ Status lower_maps(Lowering& lowering, std::vector<int> stages) {
   return {};
 }
 
+struct Choice {
+  const char* name;
+  Status (*schedule)(Lowering&, int);
+  bool gpu = true;
+  int64_t elements = 0;             // of a GPU's workgroup; 0: the schedule itself cuts long sums
+  int64_t least = 0;                // elements of a part of a sum that is cut
+};
+
+constexpr Choice kChoices[] = {
+    {"winograd", schedule_winograd, false},
+    {"contraction", schedule_contraction},
+    {"row reduction", [](Lowering& l, int s) { return schedule_rows(l, std::span<const int>(&s, 1)); }, true, 1, 2048},
+    {"window", schedule_window, true, 64, 64},
+};
+
+Status lower_reduction(Lowering& lowering, int stage, bool may_split = true);
+
+/// By the choice's schedule; on a GPU in two steps, parts and then theirs, where that keeps more of the device busy.
+Status schedule(Lowering& lowering, int stage, const Choice& choice, bool may_split) {
+  if (!lowering.gpu() || !may_split || choice.elements == 0) return choice.schedule(lowering, stage);
+  const Stage whole = lowering.stage(stage);
+  const ir::Dim workgroups = ir::ceil_div(ir::product(whole.axes), choice.elements);
+  const int parts = split_reduction(lowering, stage, workgroups, choice.least, choice.elements == 1);
+  if (parts < 0) return choice.schedule(lowering, stage);
+  const Status first = choice.schedule(lowering, parts);
+  if (!first.ok()) {
+    lowering.group.stages.pop_back();
+    lowering.stage(stage) = whole;
+    return first;
+  }
+  TENON_RETURN_IF_ERROR(lower_reduction(lowering, stage, false));
+  lowering.out.implementation = fmt::format("{} in {} parts", choice.name, lowering.stage(stage).reduce_axes[0].value());
+  return {};
+}
+
 /// One reduction: the best schedule that takes it.
-Status lower_reduction(Lowering& lowering, int stage) {
-  struct Choice {
-    const char* name;
-    Status (*schedule)(Lowering&, int);
-    bool gpu = true;
-  };
-  const Choice choices[] = {
-      {"winograd", schedule_winograd, false},
-      {"contraction", schedule_contraction},
-      {"row reduction", [](Lowering& l, int s) { return schedule_rows(l, std::span<const int>(&s, 1)); }},
-      {"window", schedule_window},
-  };
+Status lower_reduction(Lowering& lowering, int stage, bool may_split) {
   split_phases(lowering, stage);
   Status last;
-  for (const Choice& choice : choices) {
+  for (const Choice& choice : kChoices) {
     if (lowering.gpu() && !choice.gpu) continue;
-    last = choice.schedule(lowering, stage);
+    last = schedule(lowering, stage, choice, may_split);
     if (last.ok()) {
       if (lowering.out.implementation.empty()) lowering.out.implementation = choice.name;
       return {};

@@ -1,4 +1,4 @@
-#include "codegen/schedule/attention.h"
+#include "codegen/schedule/attention_lanes.h"
 
 #include <algorithm>
 
@@ -99,7 +99,7 @@ int64_t fewest_rows(const Attention& a) {
 }  // namespace
 
 Status schedule_attention(Lowering& lowering, const Attention& a) {
-  if (lowering.gpu()) return error(Code::kUnsupported, "there is no such schedule for GPUs: its stages are kernels of their own");
+  if (lowering.gpu()) return schedule_attention_in_lanes(lowering, a);
   for (int axis : {a.d_axis, a.n_axis}) {
     const Dim extent = a.extent(axis);
     if (!extent.is_const() || extent.value() > kMaxComponents || extent.value() < 1)

@@ -468,7 +468,6 @@ Result<Contraction> classify_contraction(Lowering& lowering, int stage) {
   TENON_RETURN_IF_ERROR(factors(s, value, c));
   TENON_RETURN_IF_ERROR(classify(c));
   flatten_groups(c, false);
-  if (c.m.is_const() && c.m.value() <= 1) return error(Code::kUnsupported, "one row");
   if (c.k.is_const() && c.k.value() <= 2) return error(Code::kUnsupported, "{} products an element", c.k.value());
   if (!(c.m * c.n * c.k).is_valid()) return error(Code::kUnsupported, "extents overflow");
   c.fma = lowering.target.has_fma && (c.acc_dtype == DType::kF32 || c.acc_dtype == DType::kF64);
@@ -480,9 +479,9 @@ Status schedule_contraction(Lowering& lowering, int stage) {
   const size_t stages = lowering.group.stages.size();
   if (lowering.gpu()) {
     if (const auto groups = divided_axis(whole)) split_axis(lowering.stage(stage), groups->first, groups->second);
-    const Status tiled = schedule_tiled_contraction(lowering, stage);
-    if (!tiled.ok()) lowering.stage(stage) = whole;
-    return tiled;
+    const Status done = schedule_contraction_in_lanes(lowering, stage, true);
+    if (!done.ok()) lowering.stage(stage) = whole;
+    return done;
   }
   if (const auto groups = divided_axis(whole)) split_axis(lowering.stage(stage), groups->first, groups->second);
   put_constant_innermost(lowering, stage);

@@ -79,6 +79,9 @@ int add_packed_stage(Lowering& lowering, int stage, ir::Expr factor, std::span<c
 /// stage [batch, tiles of N, K, tile_lanes] that holds the latter, and its kernel. Refuses as schedule_contraction does.
 Status schedule_panels(Lowering& lowering, int stage, const std::function<Result<int>(int64_t tile_lanes)>& panels);
 
+/// On a GPU: few rows, or tiles; where these would leave the device idle, in parts of K (`may_split`). Refuses as schedule_contraction does.
+Status schedule_contraction_in_lanes(Lowering& lowering, int stage, bool may_split);
+
 /// Writes the kernel: grid over batch, blocks of M and tiles of N.
 class ContractionEmitter {
  public:

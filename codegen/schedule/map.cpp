@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <map>
+#include <unordered_map>
 
 #include "codegen/schedule/schedule.h"
 
@@ -19,6 +20,9 @@ constexpr int64_t kTransposedLanes = 256;
 
 constexpr int kStoreOperand = kStageOperand - 128;  // stands for the output in the expression of its offset
 constexpr size_t kMaxPieces = 64;
+constexpr int kTileOperand = kStageOperand + (1 << 20);  // + i: stands for a load that comes through shared memory
+constexpr int64_t kSide = 32, kSquareLanes = 256;
+constexpr size_t kMaxTiles = 4;
 
 /// Equal-shaped maps, or one piece of one, after merging axes: `axes` are the loops, `values` the elements to store and
 /// `store` a load whose argument is the offset in the output.
@@ -160,6 +164,16 @@ Dim row_grid(KernelWriter& writer, const Map& map) {
   }, hoisted);
 }
 
+/// Whether a load's memory runs along `axis` while the lanes visit it far apart.
+bool runs_across(IndexAlgebra& algebra, ir::ExprPool& pool, const Map& map, const ir::ExprNode& n, size_t axis) {
+  if (n.kind != ir::ExprKind::kLoad || n.guarded) return false;
+  const Affine offset = algebra.affine({&pool, n.args[0]});
+  const Dim* lanes = offset.coefficient_of(pool.index(static_cast<int>(map.lane_axis)).id);
+  const Dim* along = offset.coefficient_of(pool.index(static_cast<int>(axis)).id);
+  const bool near = lanes == nullptr || (lanes->is_const() && std::abs(lanes->value()) <= 2);
+  return !near && along != nullptr && along->is_const(1);
+}
+
 /// The axis along which memory runs in some load that the lanes visit far apart.
 std::optional<size_t> transposed_axis(ir::ExprPool& pool, const Map& map, int64_t width) {
   if (map.axes.size() < 2 || map.lane_axis + 1 != map.axes.size()) return std::nullopt;
@@ -173,14 +187,8 @@ std::optional<size_t> transposed_axis(ir::ExprPool& pool, const Map& map, int64_
     cost += evaluation_cost(e);
     visit(e, [&](int, const ir::ExprNode& n) {
       checked |= n.kind == ir::ExprKind::kCheckedIndex;
-      if (n.kind != ir::ExprKind::kLoad || n.guarded) return;
-      const Affine offset = algebra.affine({&pool, n.args[0]});
-      const Dim* lanes = offset.coefficient_of(pool.index(static_cast<int>(map.lane_axis)).id);
-      if (lanes == nullptr || (lanes->is_const() && std::abs(lanes->value()) <= 2)) return;
-      for (size_t axis = 0; axis < map.lane_axis; ++axis) {
-        const Dim* c = offset.coefficient_of(pool.index(static_cast<int>(axis)).id);
-        if (c != nullptr && c->is_const(1) && worthy(axis)) found = axis;
-      }
+      for (size_t axis = 0; axis < map.lane_axis; ++axis)
+        if (worthy(axis) && runs_across(algebra, pool, map, n, axis)) found = axis;
     });
   }
   return checked || cost > kMaxTransposedCost ? std::nullopt : found;
@@ -222,6 +230,90 @@ Dim transposed_grid(KernelWriter& writer, const Map& map, size_t axis, int64_t w
   return ir::product(grid);
 }
 
+/// On a GPU: squares along `axis` and the lanes' own. What memory has along `axis` a workgroup reads along that into the memory that it
+/// shares, to store along the other: both sides are runs.
+class SquareEmitter {
+ public:
+  SquareEmitter(KernelWriter& writer, const Map& map, size_t axis) : writer_(writer), map_(map), em_(writer.emitter()), b_(writer.builder()), axis_(axis) {
+    ir::ExprPool& pool = em_.pool();
+    IndexAlgebra algebra(pool, map.axes);
+    std::vector<std::pair<int, DType>> found;
+    for (Expr e : map.values)
+      visit(e, [&](int id, const ir::ExprNode& n) {
+        if (std::find(found.begin(), found.end(), std::pair(id, n.dtype)) == found.end() && runs_across(algebra, pool, map, n, axis)) found.emplace_back(id, n.dtype);
+      });
+    std::unordered_map<int, Expr> replaced;
+    for (const auto& [id, dtype] : found) {
+      const Expr none[] = {pool.constant_int(DType::kI64, 0)};
+      replaced.emplace(id, pool.load(kTileOperand + static_cast<int>(loads_.size()), dtype, none));
+      loads_.push_back({&pool, id});
+    }
+    for (Expr& e : map_.values) e = substitute(e, replaced);
+  }
+
+  size_t tiles() const { return loads_.size(); }
+
+  Dim emit() {
+    b_.kernel().lanes = kSquareLanes;
+    for (Expr load : loads_) tiles_.push_back(b_.add_local("tile", load.dtype(), kSide * (kSide + 1)));
+    std::vector<Dim> grid = map_.axes;
+    for (size_t a : {axis_, map_.lane_axis}) grid[a] = ir::ceil_div(grid[a], kSide);
+    index_ = em_.unflatten(b_.grid_index(), grid);
+    for (size_t a = 0; a < grid.size(); ++a)
+      if (a != axis_ && a != map_.lane_axis) em_.bind(static_cast<int>(a), index_[a]);
+    square([&](ValueId slow, ValueId fast) {
+      const ValueId inside = bind_place(fast, slow);
+      em_.set_mask(inside);
+      std::vector<ValueId> values;
+      for (Expr load : loads_) values.push_back(em_.emit(load));
+      em_.set_mask(-1);
+      for (size_t t = 0; t < tiles_.size(); ++t) b_.store(tiles_[t], b_.add(b_.mul(slow, b_.i64(kSide + 1)), fast), values[t]);
+    });
+    square([&](ValueId slow, ValueId fast) {
+      const ValueId inside = bind_place(slow, fast);
+      for (size_t t = 0; t < tiles_.size(); ++t)
+        em_.bind_result(kTileOperand + static_cast<int>(t), b_.load(tiles_[t], b_.add(b_.mul(fast, b_.i64(kSide + 1)), slow)));
+      em_.set_mask(inside);
+      store_elements(writer_, map_, em_.emit(map_.offset()));
+      em_.set_mask(-1);
+    });
+    return ir::product(grid);
+  }
+
+ private:
+  void square(const std::function<void(ValueId slow, ValueId fast)>& body) {
+    em_.loop(LoopKind::kVector, b_.i64(0), b_.i64(kSide * kSide), 1, [&](ValueId i) {
+      body(b_.op(ScalarOp::kDiv, {i, b_.i64(kSide)}), b_.op(ScalarOp::kRem, {i, b_.i64(kSide)}));
+    });
+  }
+
+  /// The place in the square; whether the map has it.
+  ValueId bind_place(ValueId along_axis, ValueId along_lanes) {
+    const auto place = [&](size_t axis, ValueId inside) {
+      const ValueId at = b_.add(b_.mul(index_[axis], b_.i64(kSide)), inside);
+      em_.bind(static_cast<int>(axis), at);
+      return b_.op(ScalarOp::kLt, {at, em_.dim(map_.axes[axis])});
+    };
+    return b_.op(ScalarOp::kAnd, {place(axis_, along_axis), place(map_.lane_axis, along_lanes)});
+  }
+
+  KernelWriter& writer_;
+  Map map_;
+  Emitter& em_;
+  kir::KernelBuilder& b_;
+  size_t axis_;
+  std::vector<Expr> loads_;
+  std::vector<int> tiles_;
+  std::vector<ValueId> index_;
+};
+
+Dim gpu_grid(KernelWriter& writer, const Map& map, const Target& target) {
+  const auto axis = target.max_workgroup >= kSquareLanes ? transposed_axis(writer.emitter().pool(), map, kSide) : std::nullopt;
+  if (!axis) return element_grid(writer, map);
+  SquareEmitter squares(writer, map, *axis);
+  return squares.tiles() <= kMaxTiles ? squares.emit() : element_grid(writer, map);
+}
+
 Dim cpu_grid(KernelWriter& writer, const Map& map, const Target& target) {
   int widest = 32;
   for (Expr e : map.values) widest = std::max(widest, bits(e.dtype()));
@@ -243,7 +335,7 @@ Status schedule_map(Lowering& lowering, std::span<const int> stages) {
     int64_t cost = 0;
     for (Expr e : map.values) cost += evaluation_cost(e);
     KernelWriter writer(lowering, "map", map.values, stages);
-    const Dim grid = lowering.gpu() ? element_grid(writer, map) : cpu_grid(writer, map, lowering.target);
+    const Dim grid = lowering.gpu() ? gpu_grid(writer, map, lowering.target) : cpu_grid(writer, map, lowering.target);
     writer.finish(grid, ir::product(map.axes) * cost);
   }
   return {};

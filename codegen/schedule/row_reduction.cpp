@@ -22,6 +22,7 @@ constexpr int64_t kRowBufferBytes = 16 << 10;
 constexpr size_t kMaxRowBuffers = 4;
 constexpr int64_t kShortRow = 8, kShortRowOfWorkgroup = 32;
 constexpr int64_t kMaxRowLanes = 256, kRowLanes = 128;  // of a workgroup; where the row's length is not known
+constexpr int64_t kLongRow = 16 << 10;       // elements that are worth several workgroups
 constexpr int64_t kWorthKeeping = 12;        // cost from which a value is kept rather than computed again
 constexpr int kVectorsOfRows = 4;            // vectors in flight where each lane has a row
 
@@ -286,6 +287,13 @@ class BufferChooser {
   std::unordered_map<int, Expr> kept_;
 };
 
+/// Rows so few and long that a workgroup for each leaves a GPU idle; an arg reduction cannot be cut.
+bool better_in_parts(const Lowering& lowering, const Rows& rows) {
+  const Dim count = ir::product(rows.outer_axes());
+  const bool few = count.is_const() && count.value() * 8 <= lowering.target.busy_workgroups && ir::known_le(kLongRow, rows.length());
+  return few && std::none_of(rows.passes.begin(), rows.passes.end(), [&](const RowPass& p) { return lowering.group.stages[static_cast<size_t>(p.stage)].is_arg(); });
+}
+
 /// Lanes along the row where that is how memory lies; else, for several stages, each lane gets a row.
 Status choose_lanes(Lowering& lowering, size_t stages, Rows& rows) {
   const Dim innermost = lowering.gpu() ? rows.length() : rows.axes.back();
@@ -326,6 +334,8 @@ Result<Rows> prepare(Lowering& lowering, std::span<const int> stages) {
     });
   }
   rows.outer = static_cast<size_t>(merge_axes(*lowering.group.pool, roots, rows.axes, static_cast<int>(rows.outer)));
+  if (lowering.gpu() && stages.size() > 1 && better_in_parts(lowering, rows))
+    return error(Code::kUnsupported, "rows of {} elements are shared out", to_string(rows.length()));
   TENON_RETURN_IF_ERROR(choose_lanes(lowering, stages.size(), rows));
   BufferChooser(lowering, rows).run();
   return rows;

@@ -80,6 +80,19 @@ Status schedule_scan(Lowering& lowering, int stage);
 Status schedule_recurrence(Lowering& lowering, const ir::Node& scan);
 /// A copy of what there is before, then the updates: in parallel along axes that lead to different elements, in order along the others.
 Status schedule_scatter(Lowering& lowering, int stage);
+/// A GPU has kernels for few rows and for many. Of rows whose number is a multiple of `few` that only a run knows, as a decoder's one and a
+/// prompt's hundreds, both are made, and the grid of one is 0: the factors of theirs, 0 or 1.
+struct RowsOfRun {
+  ir::Dim few, many;
+};
+RowsOfRun rows_of_run(ir::Dim rows, int64_t few);
+/// The product of the constants among `extents`: rows where symbols are 1. INT64_MAX: beyond 64 bits.
+int64_t product_of_constants(std::span<const ir::Dim> extents);
+/// Where a device would be idle with `workgroups` of a reduction's sums, and these are long (in several parts of at least `least`
+/// elements): replaces the stage by one that reduces what a new stage makes, of which every element is the reduction of a part; those of one
+/// element lie side by side (`parts_innermost`), or all of one part do. Returns the new stage's number, or -1. In which order elements
+/// are combined depends on the shapes alone.
+int split_reduction(Lowering& lowering, int stage, ir::Dim workgroups, int64_t least, bool parts_innermost);
 /// Any reduction; never refuses what kernels can express.
 Status schedule_window(Lowering& lowering, int stage);
 

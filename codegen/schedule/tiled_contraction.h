@@ -18,7 +18,7 @@ struct TiledContraction {
 };
 
 /// Sorts a stage's axes into batch, M, N and K, one flat axis each but for the batch. kUnsupported with the reason where it is no
-/// sum of products, or has one row. Changes nothing of `lowering` but its pool.
+/// sum of products. Changes nothing of `lowering` but its pool.
 Result<Contraction> classify_contraction(Lowering& lowering, int stage);
 
 /// The schedule; refuses with kUnsupported as the others do.

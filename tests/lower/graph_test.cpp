@@ -192,5 +192,30 @@ TEST(LowerGraph, GlobalPoolAndClassifier) {
 })", {{"N", 3}, {"H", 6}});
 }
 
+/// A GPU has several workgroups for each of few long rows.
+TEST(LowerGraph, FewLongRows) {
+  check_graph(R"(graph "g" {
+  input %x: f32[2, 17000]
+  %y: ? = Softmax(%x) {axis = -1}
+  output %y
+})", {});
+  check_graph(R"(graph "g" {
+  input %x: f32[1, 16411]
+  input %s: f32[16411]
+  %y: ? = LayerNormalization(%x, %s) {axis = -1}
+  output %y
+})", {});
+}
+
+TEST(LowerGraph, TransposedOperands) {
+  check_graph(R"(graph "g" {
+  input %x: f32[40, N]
+  input %z: f32[N, 40]
+  %t: ? = Transpose(%x) {perm = [1, 0]}
+  %y: ? = Add(%t, %z)
+  output %y
+})", {{"N", 33}});
+}
+
 }  // namespace
 }  // namespace tenon::lower_test

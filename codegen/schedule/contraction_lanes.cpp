@@ -1,0 +1,62 @@
+#include "codegen/schedule/few_rows.h"
+#include "codegen/schedule/tiled_contraction.h"
+
+namespace tenon::codegen {
+
+using ir::Dim;
+
+namespace {
+
+constexpr int64_t kTile = 32;      // about what a workgroup computes along each side
+constexpr int64_t kLongSum = 256;  // elements of K that are worth a workgroup
+
+/// With the sums of parts of K in one kernel, and theirs with `post` in another.
+Status schedule_parts(Lowering& lowering, int stage, int parts) {
+  TENON_RETURN_IF_ERROR(schedule_contraction_in_lanes(lowering, parts, false));
+  const std::string how = lowering.out.implementation;
+  TENON_RETURN_IF_ERROR(schedule_window(lowering, stage));
+  lowering.out.implementation = fmt::format("{}, {} parts of K", how, lowering.stage(stage).reduce_axes[0].value());
+  return {};
+}
+
+/// Tiles, and for runs in which the rows are few a kernel of those.
+Status schedule_unknown_rows(Lowering& lowering, int stage, const Contraction& c) {
+  TENON_RETURN_IF_ERROR(schedule_tiled_contraction(lowering, stage));
+  const int64_t rows = product_of_constants(extents_of(c, c.m_axes));
+  const Result<FewRows> few = choose_few_rows(c, rows, lowering.target);
+  if (!few.ok()) return {};
+  const RowsOfRun runs = rows_of_run(c.m, rows);
+  LoweredKernel& tiles = lowering.out.kernels.back();
+  const std::string how = lowering.out.implementation;
+  tiles.grid = tiles.grid * runs.many;
+  tiles.work = tiles.work * runs.many;
+  schedule_few_rows(lowering, stage, *few, runs.few);
+  lowering.out.implementation = fmt::format("{}; of {} rows, {}", how, rows, lowering.out.implementation);
+  return {};
+}
+
+}  // namespace
+
+Status schedule_contraction_in_lanes(Lowering& lowering, int stage, bool may_split) {
+  TENON_ASSIGN_OR_RETURN(const Contraction c, classify_contraction(lowering, stage));
+  if (!c.m.is_const()) return schedule_unknown_rows(lowering, stage, c);
+  const Result<FewRows> few = choose_few_rows(c, c.m.value(), lowering.target);
+  if (!few.ok() && c.m.value() <= 1) return few.status();
+  if (may_split) {
+    const Dim batch = ir::product(extents_of(c, c.batch_axes));
+    const Dim workgroups = few.ok() ? few->workgroups() : batch * ir::ceil_div(c.m, kTile) * ir::ceil_div(c.n, kTile);
+    const Stage whole = lowering.stage(stage);
+    const int parts = split_reduction(lowering, stage, workgroups, kLongSum, false);
+    if (parts >= 0) {
+      const Status in_parts = schedule_parts(lowering, stage, parts);
+      if (in_parts.ok() || in_parts.code() != Code::kUnsupported) return in_parts;
+      lowering.group.stages.pop_back();
+      lowering.stage(stage) = whole;
+    }
+  }
+  if (!few.ok()) return schedule_tiled_contraction(lowering, stage);
+  schedule_few_rows(lowering, stage, *few, 1);
+  return {};
+}
+
+}  // namespace tenon::codegen

@@ -1,0 +1,194 @@
+#include <gtest/gtest.h>
+
+#include "harness.h"
+#include "ir/op.h"
+
+// Schedules that only GPUs have, of whatever is known of sizes: which one comes out, and that it computes what bodies say.
+namespace tenon::lower_test {
+namespace {
+
+using ir::Dim;
+using ir::TensorType;
+using ir::Value;
+using Attrs = std::vector<std::pair<std::string, ir::Attr>>;
+using Ints = std::vector<int64_t>;
+
+struct Case {
+  ir::Graph graph;
+  Instance instance;
+
+  Value* input(DType dtype, std::vector<Dim> dims) { return graph.add_input(graph.unique_name("x"), TensorType(dtype, std::move(dims))); }
+  Dim symbol(const char* name, int64_t value) {
+    instance.symbols[name] = value;
+    return graph.dims().symbol(name);
+  }
+  Value* value(std::string_view op, std::vector<Value*> inputs, Attrs attrs = {}) {
+    ir::Builder builder(graph);
+    Value* made = builder.make_n(op, inputs, 1, std::move(attrs))[0];
+    EXPECT_TRUE(builder.status().ok()) << builder.status().to_string();
+    return made;
+  }
+  /// The implementation on `target`.
+  std::string check(Value* v, const codegen::Target& target, double tolerance = 1e-5) {
+    graph.add_output(v);
+    uint64_t seed = 1;
+    for (Value* given : graph.inputs()) instance.tensors[given] = random_tensor(*given, instance, seed++);
+    return check_lowering(*v->def(), target, instance, tolerance);
+  }
+};
+
+codegen::Target gpu_of(int64_t busy, int lane_sums = 16) {
+  codegen::Target t = gpu();
+  t.busy_workgroups = busy;
+  t.lane_sums = lane_sums;
+  return t;
+}
+
+/// The product a [rows, k] × b [k, n], or b [n, k] where `along_k`.
+std::string product(Dim rows, int64_t k, int64_t n, bool along_k, const codegen::Target& target, DType dtype = DType::kF32,
+                    double tolerance = 1e-5) {
+  SCOPED_TRACE(fmt::format("{}x{}x{} {}", to_string(rows), k, n, along_k));
+  Case c;
+  Value* b = c.input(dtype, along_k ? std::vector<Dim>{n, k} : std::vector<Dim>{k, n});
+  return c.check(c.value("Gemm", {c.input(dtype, {rows, k}), b, c.input(dtype, {n})}, {{"transB", int64_t{along_k}}, {"alpha", 0.5f}}),
+                 target, tolerance);
+}
+
+TEST(LowerLanes, FewRows) {
+  for (bool along_k : {false, true})
+    for (int64_t rows : {1, 3, 8})
+      for (int64_t k : {33, 96, 250})
+        for (int64_t n : {2, 7, 40, 130}) EXPECT_TRUE(product(rows, k, n, along_k, gpu_of(2)).starts_with("contraction of few rows"));
+}
+
+TEST(LowerLanes, FewRowsOfOtherGpus) {
+  for (int subgroup : {1, 8, 64})
+    for (int most : {128, 1024}) {
+      codegen::Target target = gpu_of(1000, most == 128 ? 1 : 64);
+      target.subgroup_size = subgroup;
+      target.max_workgroup = most;
+      target.shared_bytes = 8 << 10;
+      for (bool along_k : {false, true})
+        for (int64_t n : {5, 70}) EXPECT_TRUE(product(4, 200, n, along_k, target).starts_with("contraction of few rows"));
+    }
+}
+
+TEST(LowerLanes, FewRowsInSeveralBlocks) {
+  for (bool along_k : {false, true})
+    for (int64_t k : {2048, 2500}) EXPECT_TRUE(product(2, k, 9, along_k, gpu_of(1, 64)).starts_with("contraction of few rows"));
+}
+
+TEST(LowerLanes, FewRowsOfOtherTypes) {
+  for (DType dtype : {DType::kF16, DType::kBF16, DType::kF64})
+    EXPECT_TRUE(product(2, 70, 19, true, gpu_of(2), dtype, dtype == DType::kF64 ? 1e-12 : 1e-2).starts_with("contraction of few rows"));
+  Case c;
+  Value* y = c.value("MatMulInteger",
+                     {c.input(DType::kU8, {3, 70}), c.input(DType::kI8, {70, 19}), c.input(DType::kU8, {}), c.input(DType::kI8, {19})});
+  EXPECT_TRUE(c.check(y, gpu_of(2), 0).starts_with("contraction of few rows"));
+}
+
+TEST(LowerLanes, FewRowsOfPackedWeights) {
+  for (int64_t bits : {4, 8})
+    for (int64_t k : {64, 96, 100}) {
+      SCOPED_TRACE(fmt::format("{} bits, K {}", bits, k));
+      Case c;
+      const int64_t blocks = (k + 31) / 32;
+      Value* y =
+          c.value("com.microsoft.MatMulNBits",
+                  {c.input(DType::kF32, {2, k}), c.input(DType::kU8, {19, blocks, 32 * bits / 8}), c.input(DType::kF32, {19 * blocks})},
+                  {{"K", k}, {"N", int64_t{19}}, {"bits", bits}, {"block_size", int64_t{32}}});
+      EXPECT_TRUE(c.check(y, gpu_of(2)).starts_with("contraction of few rows"));
+    }
+}
+
+TEST(LowerLanes, FewRowsOfASymbolicBatch) {
+  Case c;
+  const Dim n = c.symbol("N", 3), k = c.symbol("K", 71);
+  Value* y = c.value("MatMul", {c.input(DType::kF32, {n, 2, 5, k}), c.input(DType::kF32, {n, 2, k, 37})});
+  EXPECT_TRUE(c.check(y, gpu_of(2)).starts_with("contraction of few rows"));
+}
+
+/// Kernels for few rows and for many, of which a run takes one.
+TEST(LowerLanes, UnknownRows) {
+  for (int64_t m : {0, 1, 2, 5}) {
+    Case c;
+    Value* y = c.value("MatMul", {c.input(DType::kF32, {c.symbol("M", m), 40}), c.input(DType::kF32, {40, 37})});
+    const std::string how = c.check(y, gpu_of(2));
+    EXPECT_NE(how.find("; of 1 rows, contraction of few rows"), std::string::npos) << how;
+  }
+}
+
+TEST(LowerLanes, LongSumsOfFewTilesAreCut) {
+  for (int64_t rows : {1, 20}) {
+    EXPECT_TRUE(product(rows, 1024, 33, false, gpu_of(64)).ends_with("4 parts of K"));
+    EXPECT_TRUE(product(rows, 1021, 17, false, gpu_of(64)).ends_with("3 parts of K"));  // a prime
+    EXPECT_FALSE(product(rows, 1024, 33, false, gpu_of(2)).ends_with("of K"));
+  }
+}
+
+TEST(LowerLanes, ConvolutionsOfFewPositionsAreCut) {
+  Case c;
+  Value* y = c.value("Conv", {c.input(DType::kF32, {1, 60, 5, 5}), c.input(DType::kF32, {20, 60, 3, 3}), c.input(DType::kF32, {20})},
+                     {{"pads", Ints{1, 1, 1, 1}}});
+  EXPECT_TRUE(c.check(y, gpu_of(64)).ends_with("2 parts of K"));
+}
+
+TEST(LowerLanes, LongReductionsOfFewRowsAreCut) {
+  for (const char* op : {"ReduceSum", "ReduceMax", "ReduceMean", "ReduceL2"})
+    for (int64_t length : {4096, 4099}) {
+      Case c;
+      SCOPED_TRACE(fmt::format("{} of {}", op, length));
+      Value* axes = ir::Builder(c.graph).constant(Tensor::scalar<int64_t>(1).reshaped({1}).value());
+      const std::string how = c.check(c.value(op, {c.input(DType::kF32, {3, length}), axes}, {{"keepdims", int64_t{0}}}), gpu_of(64));
+      EXPECT_EQ(how, "row reduction in 2 parts");
+    }
+}
+
+TEST(LowerLanes, ReductionsOfUnknownLengthAreCut) {
+  for (int64_t n : {1, 5, 700}) {
+    Case c;
+    Value* y = c.value("ReduceSum", {c.input(DType::kF32, {c.symbol("N", n)})});
+    EXPECT_EQ(c.check(y, gpu_of(64)), "row reduction in 64 parts");
+  }
+}
+
+TEST(LowerLanes, ReductionsAcrossRowsAreCut) {
+  Case c;
+  Value* axes = ir::Builder(c.graph).constant(Tensor::scalar<int64_t>(0).reshaped({1}).value());
+  Value* y = c.value("ReduceSum", {c.input(DType::kF32, {640, 10}), axes}, {{"keepdims", int64_t{0}}});
+  EXPECT_EQ(c.check(y, gpu_of(8)), "window in 8 parts");
+}
+
+TEST(LowerLanes, PositionsOfExtremesAreNotCut) {
+  Case c;
+  EXPECT_EQ(c.check(c.value("ArgMax", {c.input(DType::kF32, {2, 5000})}, {{"axis", int64_t{1}}}), gpu_of(64)), "row reduction");
+}
+
+TEST(LowerLanes, RunningSumsOfLongRows) {
+  for (int64_t axis : {0, 1})
+    for (int64_t exclusive : {0, 1})
+      for (int64_t reverse : {0, 1})
+        for (int64_t n : {65, 1024, 2500}) {
+          Case c;
+          const Dim length = c.symbol("N", n);
+          Value* x = c.input(DType::kF32, axis == 1 ? std::vector<Dim>{2, length} : std::vector<Dim>{length, 2});
+          Value* at = ir::Builder(c.graph).constant(Tensor::scalar<int64_t>(axis));
+          EXPECT_EQ(c.check(c.value("CumSum", {x, at}, {{"exclusive", exclusive}, {"reverse", reverse}}), gpu()), "scan");
+        }
+}
+
+TEST(LowerLanes, Transpositions) {
+  for (const Ints& perm : {Ints{0, 2, 1}, Ints{2, 1, 0}, Ints{1, 2, 0}})
+    for (DType dtype : {DType::kF32, DType::kU8, DType::kBool}) {
+      Case c;
+      Value* x = c.input(dtype, {33, c.symbol("N", 37), 40});
+      Value* y = c.value("Transpose", {x}, {{"perm", perm}});
+      EXPECT_EQ(c.check(y, gpu()), "map");
+      const auto lowered = codegen::lower(*y->def(), gpu());
+      ASSERT_TRUE(lowered.ok());
+      EXPECT_GT(lowered->kernels[0].kernel.lanes, 1);
+    }
+}
+
+}  // namespace
+}  // namespace tenon::lower_test
