@@ -131,6 +131,7 @@ class CpuBackend final : public Backend {
     Stopwatch watch;
     passes::PipelineOptions pipeline;
     pipeline.level = options.opt_level;
+    pipeline.factors = options.precision;
     pipeline.disabled = options.disabled_passes;
     pipeline.max_rewrites = options.max_rewrites;
     pipeline.fault = options.fault;
@@ -148,6 +149,7 @@ class CpuBackend final : public Backend {
     ByteWriter out;
     for (const std::string& text : {build_id(), std::string(codegen::compiler_version()), codegen::identity(*target), options.target, options.matmul}) out.put(text);
     out.put(options.opt_level);
+    out.put(static_cast<int>(options.precision));
     out.put(options.disabled_passes);
     out.put(options.max_rewrites);
     const auto bytes = out.written();
