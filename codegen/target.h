@@ -3,10 +3,19 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
+#include "support/dtype.h"
 #include "support/status.h"
 
 namespace tenon::codegen {
+
+/// A product of matrices that a GPU's subgroup computes as one instruction: m×k by k×n, added to sums of another dtype.
+struct MatrixShape {
+  int m = 0, n = 0, k = 0;
+  DType a = DType::kInvalid, b = DType::kInvalid, sum = DType::kInvalid;
+  bool operator==(const MatrixShape&) const = default;
+};
 
 /// What schedules and emitters need to know of the machine that runs the code.
 struct Target {
@@ -29,6 +38,7 @@ struct Target {
   int max_workgroup = 1024;
   int64_t shared_bytes = 32 << 10;
   int lane_sums = 64;               // of a contraction that an invocation holds in registers
+  std::vector<MatrixShape> matrices;  // of matrix units; empty: there are none
 
   int lanes(int dtype_bits) const { return vector_bits / dtype_bits; }
 };
