@@ -47,6 +47,8 @@ struct CompileOptions {
   int compile_threads = 0;          // 0: all cores
   std::string target;               // "", "host", "x86-64-v2" (SSE4.2), "x86-64-v3" (AVX2), "x86-64-v4" (AVX-512), "aarch64" …: codegen/target.h; "host-winograd" etc.: without Winograd's convolutions
   std::string device;               // vulkan: an index, a part of a name or the beginning of a UUID; "": TENON_VULKAN_DEVICE, or the best one
+  /// What products of f32 round their factors to: kF32, kF16 or kBF16 (PipelineOptions::factors). The reference and other runtimes ignore it.
+  DType precision = DType::kF32;
   std::vector<std::string> disabled_passes;
   int64_t max_rewrites = -1;        // of the passes; negative: all
   passes::Fault fault;              // made on purpose, to test what finds it; the reference has no passes and ignores both

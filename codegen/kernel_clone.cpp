@@ -17,6 +17,8 @@ Region clone(const Region& region) {
     made->width = inst->width;
     made->step = inst->step;
     made->combiners = inst->combiners;
+    made->tiles = inst->tiles;
+    made->depth = inst->depth;
     made->operands = inst->operands;
     made->results = inst->results;
     for (const Region& nested : inst->regions) made->regions.push_back(clone(nested));

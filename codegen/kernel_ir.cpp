@@ -34,12 +34,17 @@ Inst& KernelBuilder::append(InstKind kind) {
 }
 
 int KernelBuilder::add_binding(std::string name, DType dtype, bool written) {
-  kernel_.buffers.push_back({std::move(name), dtype, BufferSpace::kBinding, written, 0});
+  kernel_.buffers.push_back({std::move(name), dtype, BufferSpace::kBinding, written, 0, 0});
   return static_cast<int>(kernel_.buffers.size()) - 1;
 }
 
 int KernelBuilder::add_local(std::string name, DType dtype, int64_t count, BufferSpace space) {
-  kernel_.buffers.push_back({std::move(name), dtype, space, true, count});
+  kernel_.buffers.push_back({std::move(name), dtype, space, true, count, 0});
+  return static_cast<int>(kernel_.buffers.size()) - 1;
+}
+
+int KernelBuilder::add_tile(std::string name, DType dtype, int64_t rows, int64_t columns) {
+  kernel_.buffers.push_back({std::move(name), dtype, BufferSpace::kTile, true, rows * columns, columns});
   return static_cast<int>(kernel_.buffers.size()) - 1;
 }
 
@@ -240,6 +245,29 @@ void KernelBuilder::store_masked(int buffer, ValueId offset, ValueId value, Valu
   inst.operands = {offset, value, mask};
 }
 
+std::vector<ValueId> KernelBuilder::load_wide(int buffer, ValueId offset, int width) {
+  if (width == 1) return {load(buffer, offset)};
+  Inst& inst = append(InstKind::kLoad);
+  inst.index = buffer;
+  inst.width = width;
+  inst.operands = {offset};
+  for (int i = 0; i < width; ++i) {
+    const ValueId value = new_value(kernel_.buffers[static_cast<size_t>(buffer)].dtype);
+    inst.results.push_back(value);
+    def_[static_cast<size_t>(value)] = &inst;
+  }
+  return inst.results;
+}
+
+void KernelBuilder::store_wide(int buffer, ValueId offset, std::span<const ValueId> values) {
+  if (values.size() == 1) return store(buffer, offset, values[0]);
+  Inst& inst = append(InstKind::kStore);
+  inst.index = buffer;
+  inst.width = static_cast<int32_t>(values.size());
+  inst.operands = {offset};
+  inst.operands.insert(inst.operands.end(), values.begin(), values.end());
+}
+
 void KernelBuilder::prefetch(int buffer, ValueId offset) {
   Inst& inst = append(InstKind::kPrefetch);
   inst.index = buffer;
@@ -251,6 +279,29 @@ void KernelBuilder::check(ValueId condition, CheckCode code) {
   Inst& inst = append(InstKind::kCheck);
   inst.index = code;
   inst.operands = {condition};
+}
+
+void KernelBuilder::tile_fill(int tile, ValueId value) {
+  Inst& inst = append(InstKind::kTileFill);
+  inst.index = tile;
+  inst.operands = {value};
+}
+
+void KernelBuilder::tile_mma(int tile, ScalarOp op, TileAccess a, ValueId a_offset, TileAccess b, ValueId b_offset, int64_t depth) {
+  Inst& inst = append(InstKind::kTileMma);
+  inst.index = tile;
+  inst.op = op;
+  inst.depth = depth;
+  inst.tiles = {a, b};
+  inst.operands = {a_offset, b_offset};
+}
+
+void KernelBuilder::tile_store(int tile, ValueId first_row, int64_t rows, TileAccess to, ValueId offset) {
+  Inst& inst = append(InstKind::kTileStore);
+  inst.index = tile;
+  inst.depth = rows;
+  inst.tiles = {to};
+  inst.operands = {offset, first_row};
 }
 
 std::vector<ValueId> KernelBuilder::loop(

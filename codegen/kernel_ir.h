@@ -42,16 +42,31 @@ enum class InstKind : uint8_t {
   kBitcast,  // result: operand 0's bits as `dtype` of the same width (f32 <-> i32 …)
   kLoad,     // result: buffer `index`[operand 0]; with 3 operands: [offset, mask, other], read only where mask holds
   kStore,    // buffer `index`[operand 0] = operand 1; with 3 operands the third is a mask
+             // Of both, `width` of 2 or 4: so many elements side by side at once, as results or operands, at an offset that is a multiple
+             // of it, in memory that is aligned to them. For GPUs
   kPrefetch, // a hint: buffer `index`[operand 0], which may lie outside, is read soon
   kFor,      // operands lo, hi, init…; region args iv, carried…; results the final carried values; step is `step`
   kIf,       // operand: bool condition (lanes may differ: then each side runs under its mask); regions then, else; results from their yields
   kCheck,    // operand: bool; where false the kernel fails with code `index` (see CheckCode) and goes on
+  // What all lanes of a workgroup do together, outside of the loops in lanes; `index` is a buffer of kTile:
+  kTileFill, // each element = operand 0
+  kTileMma,  // T[r, c] = a(r, i) `op` b(i, c) added, for each i of `depth` in order; tiles[0], tiles[1]: a, b, whose values are
+             // converted to T's dtype; operands: the offsets of a, b. op: kFma, kMul (rounded, then added), kDot4, kDot4Signed
+  kTileStore,// `depth` rows of T, from row operand 1 on, go to tiles[0] at the offset operand 0
 };
 
 /// What a kernel's non-zero return value says.
 enum CheckCode : int32_t { kCheckOk = 0, kCheckIndexOutOfRange = 1 };
 
 using ValueId = int32_t;
+
+/// A matrix in a buffer, whose element (r, c) lies at offset + r * stride + c; transposed: at offset + c * stride + r.
+struct TileAccess {
+  int32_t buffer = 0;
+  int64_t stride = 0;
+  bool transposed = false;
+  bool operator==(const TileAccess&) const = default;
+};
 
 struct Inst;
 /// A straight list of instructions with block arguments and yielded values.
@@ -68,9 +83,11 @@ struct Inst {
   Scalar constant;                   // kConst
   int32_t index = 0;                 // kDim, kLoad, kStore, kPrefetch, kCheck
   LoopKind loop = LoopKind::kSerial; // kFor
-  int32_t width = 0;                 // kFor kVector: lanes wanted; 0: the target's width for the widest dtype in the loop
+  int32_t width = 0;                 // kFor kVector: lanes wanted; 0: the target's width for the widest dtype in the loop. kLoad, kStore: see there
   int64_t step = 1;                  // kFor, > 0
   std::vector<Combiner> combiners;   // kFor kVector with carried values: how lanes combine, one each (kAdd/kMul/kMin/kMax/kAnd/kOr)
+  std::vector<TileAccess> tiles;     // kTileMma, kTileStore
+  int64_t depth = 0;                 // kTileMma, kTileStore
   std::vector<ValueId> operands;
   std::vector<ValueId> results;
   std::vector<Region> regions;
@@ -81,6 +98,7 @@ enum class BufferSpace : uint8_t {
   kBinding,  // memory passed by the caller
   kLocal,    // private to a grid index: `count` elements, uninitialised
   kLane,     // private to a lane: `count` elements for each iteration of the loops in lanes, which run over [0, lanes) then
+  kTile,     // a matrix of `count` elements in rows of `columns`, that the lanes hold together in registers: only tile instructions see it
 };
 
 struct BufferInfo {
@@ -88,7 +106,8 @@ struct BufferInfo {
   DType dtype = DType::kInvalid;     // storage dtype; not packed, not string
   BufferSpace space = BufferSpace::kBinding;
   bool written = false;
-  int64_t count = 0;                 // kLocal, kLane
+  int64_t count = 0;                 // kLocal, kLane, kTile
+  int64_t columns = 0;               // kTile
 };
 
 struct ValueInfo {
@@ -122,6 +141,7 @@ class KernelBuilder {
 
   int add_binding(std::string name, DType dtype, bool written);   // before any local
   int add_local(std::string name, DType dtype, int64_t count, BufferSpace space = BufferSpace::kLocal);
+  int add_tile(std::string name, DType dtype, int64_t rows, int64_t columns);
   ValueId grid_index() const { return kernel_.body.args[0]; }
 
   ValueId constant(DType dtype, double value);
@@ -136,8 +156,13 @@ class KernelBuilder {
   ValueId load_masked(int buffer, ValueId offset, ValueId mask, ValueId other);
   void store(int buffer, ValueId offset, ValueId value);
   void store_masked(int buffer, ValueId offset, ValueId value, ValueId mask);
+  std::vector<ValueId> load_wide(int buffer, ValueId offset, int width);
+  void store_wide(int buffer, ValueId offset, std::span<const ValueId> values);
   void prefetch(int buffer, ValueId offset);
   void check(ValueId condition, CheckCode code);
+  void tile_fill(int tile, ValueId value);
+  void tile_mma(int tile, ScalarOp op, TileAccess a, ValueId a_offset, TileAccess b, ValueId b_offset, int64_t depth);
+  void tile_store(int tile, ValueId first_row, int64_t rows, TileAccess to, ValueId offset);
   // i64 shorthands
   ValueId add(ValueId a, ValueId b) { return op(ScalarOp::kAdd, {a, b}); }
   ValueId sub(ValueId a, ValueId b) { return op(ScalarOp::kSub, {a, b}); }

@@ -65,6 +65,15 @@ class Interpreter {
         return store(i);
       case InstKind::kPrefetch:
         return {};
+      case InstKind::kTileFill: {
+        const auto b = static_cast<size_t>(i.index);
+        for (int64_t e = 0; e < k_.buffers[b].count; ++e) ir::store_scalar(views_[b].data, k_.buffers[b].dtype, e, at(i.operands[0]));
+        return {};
+      }
+      case InstKind::kTileMma:
+        return multiply(i);
+      case InstKind::kTileStore:
+        return spread(i);
       case InstKind::kFor:
         return loop(i);
       case InstKind::kIf: {
@@ -96,7 +105,23 @@ class Interpreter {
                  info.name, size);
   }
 
+  /// Places of several elements at once.
+  Result<int64_t> wide_place(const Inst& i) {
+    TENON_ASSIGN_OR_RETURN(const int64_t offset, place(i));
+    const BufferView& view = views_[static_cast<size_t>(i.index)];
+    if (offset % i.width == 0 && offset + i.width <= view.size) return offset;
+    return error(Code::kInternal, "kernel '{}' accesses {} elements from {} of buffer '{}' of {}", k_.name, i.width, offset,
+                 k_.buffers[static_cast<size_t>(i.index)].name, view.size);
+  }
+
   Status load(const Inst& i) {
+    if (i.width > 1) {
+      TENON_ASSIGN_OR_RETURN(const int64_t offset, wide_place(i));
+      const size_t b = static_cast<size_t>(i.index);
+      for (int e = 0; e < i.width; ++e)
+        at(i.results[static_cast<size_t>(e)]) = ir::load_scalar(views_[b].data, k_.buffers[b].dtype, offset + e);
+      return {};
+    }
     if (i.operands.size() == 3 && !at(i.operands[1]).i) {
       at(i.results[0]) = at(i.operands[2]);
       return {};
@@ -108,10 +133,65 @@ class Interpreter {
   }
 
   Status store(const Inst& i) {
+    if (i.width > 1) {
+      TENON_ASSIGN_OR_RETURN(const int64_t offset, wide_place(i));
+      const size_t b = static_cast<size_t>(i.index);
+      for (int e = 0; e < i.width; ++e)
+        ir::store_scalar(views_[b].data, k_.buffers[b].dtype, offset + e, at(i.operands[static_cast<size_t>(e) + 1]));
+      return {};
+    }
     if (i.operands.size() == 3 && !at(i.operands[2]).i) return {};
     TENON_ASSIGN_OR_RETURN(const int64_t offset, place(i));
     const size_t b = static_cast<size_t>(i.index);
     ir::store_scalar(views_[b].data, k_.buffers[b].dtype, offset, at(i.operands[1]));
+    return {};
+  }
+
+  /// Element (r, c) of the matrix `t` of a tile instruction.
+  Result<int64_t> tile_place(const Inst& i, size_t t, int64_t r, int64_t c) {
+    const TileAccess& access = i.tiles[t];
+    const int64_t offset = at(i.operands[t]).i + (access.transposed ? c * access.stride + r : r * access.stride + c);
+    const BufferView& view = views_[static_cast<size_t>(access.buffer)];
+    if (offset >= 0 && offset < view.size) return offset;
+    return error(Code::kInternal, "kernel '{}' accesses element {} of buffer '{}' of {} elements", k_.name, offset,
+                 k_.buffers[static_cast<size_t>(access.buffer)].name, view.size);
+  }
+
+  Status multiply(const Inst& i) {
+    const auto t = static_cast<size_t>(i.index);
+    const BufferInfo& tile = k_.buffers[t];
+    const auto factor = [&](size_t which, int64_t r, int64_t c) -> Result<Scalar> {
+      TENON_ASSIGN_OR_RETURN(const int64_t place, tile_place(i, which, r, c));
+      const auto b = static_cast<size_t>(i.tiles[which].buffer);
+      return ir::cast_scalar(ir::load_scalar(views_[b].data, k_.buffers[b].dtype, place), k_.buffers[b].dtype, tile.dtype);
+    };
+    for (int64_t e = 0; e < tile.count; ++e) {
+      Scalar sum = ir::load_scalar(views_[t].data, tile.dtype, e);
+      for (int64_t k = 0; k < i.depth; ++k) {
+        TENON_ASSIGN_OR_RETURN(const Scalar a, factor(0, e / tile.columns, k));
+        TENON_ASSIGN_OR_RETURN(const Scalar b, factor(1, k, e % tile.columns));
+        Scalar args[] = {a, b, sum};
+        const Scalar product = ir::eval_scalar(i.op, tile.dtype, args);
+        Scalar both[] = {sum, product};
+        sum = i.op == ScalarOp::kMul ? ir::eval_scalar(ScalarOp::kAdd, tile.dtype, both) : product;
+      }
+      ir::store_scalar(views_[t].data, tile.dtype, e, sum);
+    }
+    return {};
+  }
+
+  Status spread(const Inst& i) {
+    const auto t = static_cast<size_t>(i.index);
+    const BufferInfo& tile = k_.buffers[t];
+    const int64_t first = at(i.operands[1]).i, rows = tile.count / tile.columns;
+    for (int64_t r = 0; r < i.depth; ++r)
+      for (int64_t c = 0; c < tile.columns; ++c) {
+        if (first + r < 0 || first + r >= rows)
+          return error(Code::kInternal, "kernel '{}' stores row {} of {} of '{}'", k_.name, first + r, rows, tile.name);
+        TENON_ASSIGN_OR_RETURN(const int64_t place, tile_place(i, 0, r, c));
+        const auto b = static_cast<size_t>(i.tiles[0].buffer);
+        ir::store_scalar(views_[b].data, tile.dtype, place, ir::load_scalar(views_[t].data, tile.dtype, (first + r) * tile.columns + c));
+      }
     return {};
   }
 

@@ -10,7 +10,7 @@ namespace tenon::kir {
 namespace {
 
 constexpr std::string_view kLoopNames[] = {"serial", "unroll", "vector"};
-constexpr std::string_view kSpaceNames[] = {"binding", "local", "lane"};
+constexpr std::string_view kSpaceNames[] = {"binding", "local", "lane", "tile"};
 constexpr std::pair<std::string_view, Combiner> kCombiners[] = {
     {"add", Combiner::kAdd}, {"mul", Combiner::kMul}, {"min", Combiner::kMin},
     {"max", Combiner::kMax}, {"and", Combiner::kAnd}, {"or", Combiner::kOr},
@@ -35,6 +35,7 @@ class Printer {
     for (const BufferInfo& b : k_.buffers) {
       out_ += fmt::format("  {} {}", kSpaceNames[static_cast<size_t>(b.space)], name(b.dtype));
       if (b.space != BufferSpace::kBinding) out_ += fmt::format(" {}", b.count);
+      if (b.space == BufferSpace::kTile) out_ += fmt::format(" columns {}", b.columns);
       if (b.space == BufferSpace::kBinding && b.written) out_ += " written";
       if (with_names) out_ += fmt::format(" \"{}\"", escaped(b.name));
       out_ += "\n";
@@ -107,12 +108,13 @@ class Printer {
         body = fmt::format("bitcast {} to {}", use(i.operands[0]), name(i.dtype));
         break;
       case InstKind::kLoad:
-        body = fmt::format("load b{}[{}]", i.index, use(i.operands[0]));
+        body = fmt::format("load {}b{}[{}]", wide(i), i.index, use(i.operands[0]));
         if (i.operands.size() == 3) body += fmt::format(" if {} else {}", use(i.operands[1]), use(i.operands[2]));
         break;
       case InstKind::kStore:
-        body = fmt::format("store b{}[{}], {}", i.index, use(i.operands[0]), use(i.operands[1]));
-        if (i.operands.size() == 3) body += fmt::format(" if {}", use(i.operands[2]));
+        body = fmt::format("store {}b{}[{}], {}", wide(i), i.index, use(i.operands[0]),
+                           i.width > 1 ? uses(std::span(i.operands).subspan(1)) : use(i.operands[1]));
+        if (i.width <= 1 && i.operands.size() == 3) body += fmt::format(" if {}", use(i.operands[2]));
         break;
       case InstKind::kPrefetch:
         body = fmt::format("prefetch b{}[{}]", i.index, use(i.operands[0]));
@@ -120,12 +122,29 @@ class Printer {
       case InstKind::kCheck:
         body = fmt::format("check {}, {}", use(i.operands[0]), i.index);
         break;
+      case InstKind::kTileFill:
+        body = fmt::format("tile.fill b{}, {}", i.index, use(i.operands[0]));
+        break;
+      case InstKind::kTileMma:
+        body = fmt::format("tile.mma {} b{}, {}, {} depth {}", info(i.op).name, i.index, tile(i, 0), tile(i, 1), i.depth);
+        break;
+      case InstKind::kTileStore:
+        body = fmt::format("tile.store b{}, {} rows {} depth {}", i.index, tile(i, 0), use(i.operands[1]), i.depth);
+        break;
       case InstKind::kFor:
         return loop(i, indent);
       case InstKind::kIf:
         return branch(i, indent);
     }
     out_ += results(i) + body + "\n";
+  }
+
+  static std::string wide(const Inst& i) { return i.width > 1 ? fmt::format("wide {} ", i.width) : ""; }
+
+  /// bN[OFFSET] stride S, where operand `t` is the offset.
+  std::string tile(const Inst& i, size_t t) const {
+    const TileAccess& access = i.tiles[t];
+    return fmt::format("b{}[{}] stride {}{}", access.buffer, use(i.operands[t]), access.stride, access.transposed ? " transposed" : "");
   }
 
   std::string results(const Inst& i) {
@@ -311,12 +330,18 @@ class Parser {
       b.space = BufferSpace::kLocal;
     else if (space == kSpaceNames[2])
       b.space = BufferSpace::kLane;
+    else if (space == kSpaceNames[3])
+      b.space = BufferSpace::kTile;
     else
       return fail("expected a buffer or the body, not '{}'", space);
     TENON_ASSIGN_OR_RETURN(b.dtype, dtype());
     if (b.space != BufferSpace::kBinding) {
       TENON_ASSIGN_OR_RETURN(b.count, integer());
       b.written = true;
+      if (b.space == BufferSpace::kTile) {
+        TENON_RETURN_IF_ERROR(expect("columns"));
+        TENON_ASSIGN_OR_RETURN(b.columns, integer());
+      }
     } else {
       b.written = accept("written");
     }
@@ -367,6 +392,7 @@ class Parser {
       i.kind = InstKind::kPrefetch;
       return {};
     }
+    if (keyword.starts_with("tile.")) return tile_inst(i, keyword);
     if (keyword == "cast" || keyword == "bitcast") {
       i.kind = keyword == "cast" ? InstKind::kCast : InstKind::kBitcast;
       TENON_RETURN_IF_ERROR(values(i.operands, 1));
@@ -397,6 +423,37 @@ class Parser {
     return {};
   }
 
+  Status tile_inst(Inst& i, const std::string& keyword) {
+    if (keyword == "tile.mma") {
+      const std::string word(next());
+      const auto op = ir::scalar_op_from_name(word);
+      if (!op) return fail("unknown operation '{}'", word);
+      i.op = *op;
+    }
+    TENON_ASSIGN_OR_RETURN(i.index, buffer_number());
+    if (keyword == "tile.fill") {
+      i.kind = InstKind::kTileFill;
+      return values(i.operands, 1);
+    }
+    if (keyword != "tile.mma" && keyword != "tile.store") return fail("unknown instruction '{}'", keyword);
+    i.kind = keyword == "tile.mma" ? InstKind::kTileMma : InstKind::kTileStore;
+    for (int t = 0; t < (i.kind == InstKind::kTileMma ? 2 : 1); ++t) {
+      TileAccess access;
+      TENON_ASSIGN_OR_RETURN(access.buffer, buffer_number());
+      TENON_RETURN_IF_ERROR(expect("["));
+      TENON_RETURN_IF_ERROR(values(i.operands, 1));
+      TENON_RETURN_IF_ERROR(expect("]"));
+      TENON_RETURN_IF_ERROR(expect("stride"));
+      TENON_ASSIGN_OR_RETURN(access.stride, integer());
+      access.transposed = accept("transposed");
+      i.tiles.push_back(access);
+    }
+    if (accept("rows")) TENON_RETURN_IF_ERROR(values(i.operands, 1));
+    TENON_RETURN_IF_ERROR(expect("depth"));
+    TENON_ASSIGN_OR_RETURN(i.depth, integer());
+    return {};
+  }
+
   Status constant(Inst& i, std::vector<DType>& types) {
     i.kind = InstKind::kConst;
     TENON_ASSIGN_OR_RETURN(i.dtype, dtype());
@@ -412,13 +469,17 @@ class Parser {
     return {};
   }
 
-  /// bN[OFFSET]
-  Status element(Inst& i) {
+  Result<int32_t> buffer_number() {
     const std::string buffer(next());
     char* end = nullptr;
     const long index = buffer.size() > 1 && buffer[0] == 'b' ? std::strtol(buffer.c_str() + 1, &end, 10) : -1;
     if (index < 0 || *end || static_cast<size_t>(index) >= k_.buffers.size()) return fail("no buffer '{}'", buffer);
-    i.index = static_cast<int32_t>(index);
+    return static_cast<int32_t>(index);
+  }
+
+  /// bN[OFFSET]
+  Status element(Inst& i) {
+    TENON_ASSIGN_OR_RETURN(i.index, buffer_number());
     TENON_RETURN_IF_ERROR(expect("["));
     TENON_RETURN_IF_ERROR(values(i.operands, 1));
     return expect("]");
@@ -426,6 +487,13 @@ class Parser {
 
   Status access(Inst& i, bool load, std::vector<DType>& types) {
     i.kind = load ? InstKind::kLoad : InstKind::kStore;
+    if (accept("wide")) {
+      TENON_ASSIGN_OR_RETURN(i.width, small_integer());
+      if (i.width > 64) return fail("{} elements at once", i.width);
+      TENON_RETURN_IF_ERROR(element(i));
+      if (load) types.assign(static_cast<size_t>(i.width), k_.buffers[static_cast<size_t>(i.index)].dtype);
+      return load ? Status() : values(i.operands, static_cast<size_t>(i.width));
+    }
     TENON_RETURN_IF_ERROR(element(i));
     if (!load) TENON_RETURN_IF_ERROR(values(i.operands, 1));
     // "if" begins either a mask or the next instruction; a mask is followed by "else VALUE" or ends the line.

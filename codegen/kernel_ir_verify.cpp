@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "codegen/kernel_ir.h"
+#include "codegen/kernel_tiles.h"
 
 namespace tenon::kir {
 namespace {
@@ -68,6 +69,9 @@ class Verifier {
       seen_local = true;
       if (b.space == BufferSpace::kLane && k_.lanes == 1) return fail("buffer '{}' of lanes that are not there", b.name);
       if (b.count < 1 || b.count > kMaxLocalBytes) return fail("local buffer '{}' of {} elements", b.name, b.count);
+      if (b.space == BufferSpace::kTile &&
+          (k_.lanes == 1 || b.columns < 1 || b.count % b.columns != 0 || !lane_block(b.count / b.columns, b.columns, k_.lanes)))
+        return fail("tile '{}' of {} elements in rows of {} for {} lanes", b.name, b.count, b.columns, k_.lanes);
       local_bytes += b.count * bits(b.dtype) / 8;
     }
     if (local_bytes > kMaxLocalBytes) return fail("{} bytes of local buffers", local_bytes);
@@ -153,6 +157,10 @@ class Verifier {
         return loop(i, depth);
       case InstKind::kIf:
         return branch(i, depth);
+      case InstKind::kTileFill:
+      case InstKind::kTileMma:
+      case InstKind::kTileStore:
+        return tile(i);
       case InstKind::kCheck:
         TENON_RETURN_IF_ERROR(arity(i, 1, 0));
         if (i.index <= 0) return fail("check code {}", i.index);
@@ -175,12 +183,14 @@ class Verifier {
 
   Status access(const Inst& i) const {
     const bool load = i.kind == InstKind::kLoad;
+    if (i.width > 1) return wide_access(i, load);
     const size_t plain = load ? 1 : 2;
     const bool masked = i.operands.size() == 3;
     TENON_RETURN_IF_ERROR(arity(i, masked ? 3 : plain, load ? 1 : 0));
     if (i.index < 0 || static_cast<size_t>(i.index) >= k_.buffers.size()) return fail("no buffer {}", i.index);
     const BufferInfo& buffer = k_.buffers[static_cast<size_t>(i.index)];
     TENON_RETURN_IF_ERROR(want(i.operands[0], DType::kI64));
+    if (buffer.space == BufferSpace::kTile) return fail("an element of tile '{}'", buffer.name);
     if (buffer.space == BufferSpace::kLane && !in_lanes_) return fail("buffer '{}' outside of the lanes", buffer.name);
     if (load) {
       TENON_RETURN_IF_ERROR(want(i.results[0], buffer.dtype));
@@ -190,6 +200,51 @@ class Verifier {
     if (!buffer.written) return fail("store to read-only buffer '{}'", buffer.name);
     TENON_RETURN_IF_ERROR(want(i.operands[1], buffer.dtype));
     return masked ? want(i.operands[2], DType::kBool) : Status();
+  }
+
+  Status wide_access(const Inst& i, bool load) const {
+    const auto width = static_cast<size_t>(i.width);
+    TENON_RETURN_IF_ERROR(arity(i, load ? 1 : 1 + width, load ? width : 0));
+    if (i.width != 2 && i.width != 4) return fail("{} elements at once", i.width);
+    if (i.index < 0 || static_cast<size_t>(i.index) >= k_.buffers.size()) return fail("no buffer {}", i.index);
+    const BufferInfo& buffer = k_.buffers[static_cast<size_t>(i.index)];
+    if (buffer.dtype == DType::kBool || bits(buffer.dtype) > 32) return fail("several {} at once", name(buffer.dtype));
+    const bool whole = buffer.space == BufferSpace::kBinding || (buffer.space == BufferSpace::kLocal && buffer.count % i.width == 0);
+    if (!whole) return fail("{} elements at once of '{}'", i.width, buffer.name);
+    TENON_RETURN_IF_ERROR(want(i.operands[0], DType::kI64));
+    for (ValueId v : i.results) TENON_RETURN_IF_ERROR(want(v, buffer.dtype));
+    if (!load && !buffer.written) return fail("store to read-only buffer '{}'", buffer.name);
+    for (size_t o = 1; o < i.operands.size(); ++o) TENON_RETURN_IF_ERROR(want(i.operands[o], buffer.dtype));
+    return {};
+  }
+
+  Status tile(const Inst& i) const {
+    const bool fills = i.kind == InstKind::kTileFill, multiplies = i.kind == InstKind::kTileMma;
+    TENON_RETURN_IF_ERROR(arity(i, fills ? 1 : 2, 0));
+    if (in_lanes_) return fail("a tile instruction in the lanes");
+    if (i.index < 0 || static_cast<size_t>(i.index) >= k_.buffers.size()) return fail("no buffer {}", i.index);
+    const BufferInfo& tile = k_.buffers[static_cast<size_t>(i.index)];
+    if (tile.space != BufferSpace::kTile) return fail("buffer '{}' is no tile", tile.name);
+    if (fills) return want(i.operands[0], tile.dtype);
+    for (ValueId v : i.operands) TENON_RETURN_IF_ERROR(want(v, DType::kI64));
+    if (i.tiles.size() != (multiplies ? 2 : 1)) return fail("{} matrices in memory", i.tiles.size());
+    const int64_t rows = tile.count / tile.columns;
+    if (i.depth < 1 || i.depth > (multiplies ? kMaxLocalBytes : rows)) return fail("a depth of {}", i.depth);
+    for (const TileAccess& access : i.tiles) {
+      if (access.buffer < 0 || static_cast<size_t>(access.buffer) >= k_.buffers.size()) return fail("no buffer {}", access.buffer);
+      const BufferInfo& buffer = k_.buffers[static_cast<size_t>(access.buffer)];
+      if (buffer.space != BufferSpace::kBinding && buffer.space != BufferSpace::kLocal)
+        return fail("a matrix in '{}', which lanes do not share", buffer.name);
+      if (access.stride < 0) return fail("a stride of {}", access.stride);
+      if (!multiplies && (access.transposed || buffer.dtype != tile.dtype || !buffer.written))
+        return fail("rows of '{}' cannot go to '{}'", tile.name, buffer.name);
+      if (multiplies && is_float(buffer.dtype) != is_float(tile.dtype))
+        return fail("products of {} in {}", name(buffer.dtype), name(tile.dtype));
+    }
+    if (!multiplies) return {};
+    if (i.op != ScalarOp::kFma && i.op != ScalarOp::kMul && i.op != ScalarOp::kDot4 && i.op != ScalarOp::kDot4Signed)
+      return fail("products by {}", info(i.op).name);
+    return takes(i.op, tile.dtype) ? Status() : fail("{} on {}", info(i.op).name, name(tile.dtype));
   }
 
   Status loop(const Inst& i, int depth) {

@@ -4,6 +4,7 @@
 #include <map>
 #include <optional>
 
+#include "codegen/kernel_copy.h"
 #include "codegen/math_builder.h"
 
 namespace tenon::kir {
@@ -104,98 +105,28 @@ std::optional<V> small_power(V x, double exponent) {
   return std::nullopt;
 }
 
-/// Copies a kernel through a builder, expanding as it goes.
-class Expander {
+/// Copies a kernel, expanding as it goes.
+class Expander final : public KernelCopier {
  public:
-  Expander(const Kernel& from, Kernel& to) : from_(from), b_(to), map_(from.values.size(), -1) {
-    map(from.body.args[0]) = b_.grid_index();
-  }
-
-  void region(const Region& r) {
-    for (const auto& i : r.insts) inst(*i);
-  }
+  using KernelCopier::KernelCopier;
 
  private:
-  ValueId& map(ValueId v) { return map_[static_cast<size_t>(v)]; }
-  std::vector<ValueId> mapped(std::span<const ValueId> values) {
-    std::vector<ValueId> out;
-    for (ValueId v : values) out.push_back(map(v));
-    return out;
-  }
-
-  void inst(const Inst& i) {
-    const std::vector<ValueId> o = mapped(i.operands);
-    switch (i.kind) {
-      case InstKind::kConst:
-        if (is_float(i.dtype)) constants_[i.results[0]] = i.constant.f;
-        map(i.results[0]) =
-            is_float(i.dtype) ? b_.constant(i.dtype, i.constant.f) : b_.constant_int(i.dtype, i.constant.i);
-        return;
-      case InstKind::kDim:
-        map(i.results[0]) = b_.dim(i.index);
-        return;
-      case InstKind::kOp: {
-        const DType dtype = from_.dtype(i.operands[i.op == ScalarOp::kSelect ? 1 : 0]);
-        if (i.op == ScalarOp::kPow && is_float(dtype) && constants_.count(i.operands[1])) {
-          const DType wide = is_small_float(dtype) ? DType::kF32 : dtype;
-          if (const auto power = small_power(V{&b_, o[0]}.to(wide), constants_[i.operands[1]])) {
-            map(i.results[0]) = power->to(dtype).id;
-            return;
-          }
-        }
-        map(i.results[0]) = must_expand(i.op, dtype) ? expand(i.op, {&b_, o[0]}, {&b_, o.back()}).id : b_.op(i.op, o);
-        return;
-      }
-      case InstKind::kCast:
-        map(i.results[0]) = b_.cast(o[0], i.dtype);
-        return;
-      case InstKind::kBitcast:
-        map(i.results[0]) = b_.bitcast(o[0], i.dtype);
-        return;
-      case InstKind::kLoad:
-        map(i.results[0]) = o.size() == 1 ? b_.load(i.index, o[0]) : b_.load_masked(i.index, o[0], o[1], o[2]);
-        return;
-      case InstKind::kStore:
-        if (o.size() == 2)
-          b_.store(i.index, o[0], o[1]);
-        else
-          b_.store_masked(i.index, o[0], o[1], o[2]);
-        return;
-      case InstKind::kPrefetch:
-        b_.prefetch(i.index, o[0]);
-        return;
-      case InstKind::kCheck:
-        b_.check(o[0], static_cast<CheckCode>(i.index));
-        return;
-      case InstKind::kFor: {
-        const Region& r = i.regions[0];
-        const auto results = b_.loop(
-            i.loop, o[0], o[1], i.step, std::span(o).subspan(2),
-            [&](ValueId iv, std::span<const ValueId> carried) {
-              map(r.args[0]) = iv;
-              for (size_t c = 0; c < carried.size(); ++c) map(r.args[c + 1]) = carried[c];
-              region(r);
-              return mapped(r.yields);
-            },
-            i.combiners, i.width);
-        for (size_t c = 0; c < results.size(); ++c) map(i.results[c]) = results[c];
-        return;
-      }
-      case InstKind::kIf: {
-        const auto side = [&](size_t s) {
-          region(i.regions[s]);
-          return mapped(i.regions[s].yields);
-        };
-        const auto results = b_.if_else(o[0], [&] { return side(0); }, [&] { return side(1); });
-        for (size_t c = 0; c < results.size(); ++c) map(i.results[c]) = results[c];
-        return;
+  bool rewrite(const Inst& i, std::span<const ValueId> o) override {
+    if (i.kind == InstKind::kConst && is_float(i.dtype)) constants_[i.results[0]] = i.constant.f;
+    if (i.kind != InstKind::kOp) return false;
+    const DType dtype = from_.dtype(i.operands[i.op == ScalarOp::kSelect ? 1 : 0]);
+    if (i.op == ScalarOp::kPow && is_float(dtype) && constants_.contains(i.operands[1])) {
+      const DType wide = is_small_float(dtype) ? DType::kF32 : dtype;
+      if (const auto power = small_power(V{&b_, o[0]}.to(wide), constants_[i.operands[1]])) {
+        map(i.results[0]) = power->to(dtype).id;
+        return true;
       }
     }
+    if (!must_expand(i.op, dtype)) return false;
+    map(i.results[0]) = expand(i.op, {&b_, o[0]}, {&b_, o.back()}).id;
+    return true;
   }
 
-  const Kernel& from_;
-  KernelBuilder b_;
-  std::vector<ValueId> map_;
   std::map<ValueId, double> constants_;  // of floats
 };
 
@@ -204,13 +135,8 @@ class Expander {
 std::span<const MathAccuracy> math_accuracy() { return kAccuracy; }
 
 void expand_math(Kernel& kernel) {
-  Kernel out;
-  out.name = kernel.name;
-  out.buffers = kernel.buffers;
-  out.num_dims = kernel.num_dims;
-  out.lanes = kernel.lanes;
-  Expander expander(kernel, out);
-  expander.region(kernel.body);
+  Kernel out = without_body(kernel);
+  Expander(kernel, out).run();
   kernel = std::move(out);
 }
 

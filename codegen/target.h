@@ -4,11 +4,20 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "codegen/tuning.h"
+#include "support/dtype.h"
 #include "support/status.h"
 
 namespace tenon::codegen {
+
+/// A product of matrices that a GPU's subgroup computes as one instruction: m×k by k×n, added to sums of another dtype.
+struct MatrixShape {
+  int m = 0, n = 0, k = 0;
+  DType a = DType::kInvalid, b = DType::kInvalid, sum = DType::kInvalid;
+  bool operator==(const MatrixShape&) const = default;
+};
 
 /// What schedules and emitters need to know of the machine that runs the code.
 struct Target {
@@ -33,6 +42,7 @@ struct Target {
   int64_t shared_bytes = 32 << 10;
   int lane_sums = 64;               // of a contraction that an invocation holds in registers
   int64_t busy_workgroups = 256;    // from which on no part of the device is idle
+  std::vector<MatrixShape> matrices;  // of matrix units; empty: there are none
 
   int lanes(int dtype_bits) const { return vector_bits / dtype_bits; }
 };

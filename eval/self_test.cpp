@@ -47,8 +47,8 @@ class Tester {
       TENON_ASSIGN_OR_RETURN(Tensor tensor, fill(*input));
       inputs.emplace_back(std::move(tensor));
     }
-    TENON_ASSIGN_OR_RETURN(const auto want, outputs_of("reference", *graph, inputs, nullptr));
-    TENON_ASSIGN_OR_RETURN(const auto got, outputs_of("vulkan", *graph, inputs, &group));
+    TENON_ASSIGN_OR_RETURN(const auto want, outputs_of("reference", *graph, inputs, DType::kF32, nullptr));
+    TENON_ASSIGN_OR_RETURN(const auto got, outputs_of("vulkan", *graph, inputs, source.precision, &group));
     for (size_t i = 0; i < want.size(); ++i) {
       const Difference d = compare(want[i], got[i], {.rtol = source.rtol, .atol = 0, .scaled_atol = source.rtol});
       ++(d.ok ? group.passed : group.failed);
@@ -57,8 +57,11 @@ class Tester {
     return {};
   }
 
-  Result<std::vector<HostValue>> outputs_of(const char* backend, const ir::Graph& graph, const std::vector<HostValue>& inputs, SelfTestGroup* group) const {
-    TENON_ASSIGN_OR_RETURN(const auto executable, backends::find_backend(backend)->compile(graph, options_));
+  Result<std::vector<HostValue>> outputs_of(const char* backend, const ir::Graph& graph, const std::vector<HostValue>& inputs,
+                                            DType precision, SelfTestGroup* group) const {
+    backends::CompileOptions options = options_;
+    options.precision = precision;
+    TENON_ASSIGN_OR_RETURN(const auto executable, backends::find_backend(backend)->compile(graph, options));
     TENON_ASSIGN_OR_RETURN(const auto session, executable->create_session({.num_threads = 1}));
     if (group != nullptr)
       for (const backends::Placement& row : executable->placement())

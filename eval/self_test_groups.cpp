@@ -21,7 +21,7 @@ SelfTestSource source(std::string group, std::string inputs, std::span<const Lin
     outputs += fmt::format("  output %o{} as \"{}\"\n", number, line.name);
     ++number;
   }
-  return {std::move(group), text + outputs + "}\n", rtol};
+  return {std::move(group), text + outputs + "}\n", rtol, DType::kF32};
 }
 
 constexpr Line kArithmetic[] = {{"Add", "Add(%x, %y)"}, {"Sub", "Sub(%x, %y)"}, {"Mul", "Mul(%x, %y)"}, {"Div", "Div(%x, %p)"},
@@ -50,6 +50,10 @@ constexpr Line kConvolutions[] = {{"Conv", "Conv(%x, %w, %b) {pads = [1, 1, 1, 1
                                   {"pointwise", "Conv(%x, %q) {kernel_shape = [1, 1]}"}, {"transposed", "ConvTranspose(%x, %z) {strides = [2, 2], kernel_shape = [3, 3]}"}};
 constexpr Line kPools[] = {{"MaxPool", "MaxPool(%x) {kernel_shape = [3, 2], strides = [2, 1], pads = [1, 0, 1, 1]}"}, {"AveragePool", "AveragePool(%x) {kernel_shape = [3, 3], strides = [2, 2]}"},
                            {"GlobalAveragePool", "GlobalAveragePool(%x)"}};
+
+/// Large enough for tiles of matrices, whole and cut off, along K and across.
+constexpr Line kMatrices[] = {{"MatMul", "MatMul(%a, %b)"}, {"batched", "MatMul(%s, %t)"}, {"Gemm", "Gemm(%b, %a, %v) {transA = 1, transB = 1}"}, {"whole", "MatMul(%e, %e)"},
+                              {"Conv", "Conv(%x, %w) {pads = [1, 1, 1, 1], kernel_shape = [3, 3]}"}, {"wide", "MatMul(%row, %b)"}};
 
 std::string inputs(std::string_view dtype, std::initializer_list<std::pair<std::string_view, std::string_view>> list) {
   std::string out;
@@ -99,12 +103,24 @@ void add_others(std::vector<SelfTestSource>& out) {
   }
 }
 
+/// Elements of the inputs are exact in the smaller dtypes, so results are those of f32. What matrix units compute where a device has them.
+void add_matrices(std::vector<SelfTestSource>& out) {
+  for (const DType d : {DType::kF16, DType::kBF16}) {
+    out.push_back(source(fmt::format("matrices {}", name(d)),
+                         inputs("f32", {{"a", "131, 70"}, {"b", "70, 97"}, {"s", "3, 33, 64"}, {"t", "3, 64, 40"}, {"v", "131"}, {"e", "128, 128"}, {"x", "2, 20, 19, 17"},
+                                        {"w", "37, 20, 3, 3"}, {"row", "2, 70"}}),
+                         kMatrices, 2e-5));
+    out.back().precision = d;
+  }
+}
+
 }  // namespace
 
 std::vector<SelfTestSource> self_test_sources() {
   std::vector<SelfTestSource> out;
   add_elementwise(out);
   add_others(out);
+  add_matrices(out);
   return out;
 }
 

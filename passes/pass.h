@@ -49,6 +49,7 @@ struct PassContext {
   int64_t max_fold_bytes = int64_t{64} << 20;  // fold-constants does not make larger constants
   bool for_export = false;                     // PipelineOptions::for_export
   int vector_bytes = 0;                        // PipelineOptions::vector_bytes
+  DType factors = DType::kF32;                 // PipelineOptions::factors
   Interrupt interrupt;                         // asked before each node
   int64_t steps = 0;                           // nodes and edges that passes have looked at
   /// Says that a pass is about to look at a node (or walks `count` edges at once). The error of the interrupt.
@@ -90,6 +91,8 @@ struct PipelineOptions {
   bool for_export = false;
   /// Of the target's vectors, for layouts in which they are full; 0: the target has none, or wants values row-major.
   int vector_bytes = 0;
+  /// What sums of products of f32 round their factors to: kF32 leaves them as they are, kF16 and kBF16 halve the bytes of weights. Sums stay f32.
+  DType factors = DType::kF32;
   Interrupt interrupt;
 };
 struct PassTime {

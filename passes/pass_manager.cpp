@@ -31,6 +31,7 @@ std::span<const PassInfo> pipeline() {
       {"slice-splits", "parts with one reader each become slices, to be read in place", 3, slice_splits, true},
       {"fuse", "nodes that one kernel can compute, into groups", 3, fuse},
       {"choose-layouts", "channels innermost in memory where convolutions gain more than conversions cost", 2, choose_layouts, true},
+      {"round-factors", "factors of products become f16 or bf16 where --precision asks for it", 0, round_factors, true},
   };
   return kPipeline;
 }
@@ -94,6 +95,7 @@ Status run_pipeline(ir::Graph& graph, const PipelineOptions& options, std::vecto
   context.rewrites_left = options.max_rewrites;
   context.for_export = options.for_export;
   context.vector_bytes = options.vector_bytes;
+  context.factors = options.factors;
   context.interrupt = options.interrupt;
   if (options.log != nullptr) context.log.watched = options.log->watched;
   context.wrong_rewrite = options.fault.rewrite;

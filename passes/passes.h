@@ -18,5 +18,6 @@ Result<bool> decompose(ir::Graph& graph, PassContext& context);
 Result<bool> slice_splits(ir::Graph& graph, PassContext& context);
 Result<bool> fuse(ir::Graph& graph, PassContext& context);
 Result<bool> choose_layouts(ir::Graph& graph, PassContext& context);
+Result<bool> round_factors(ir::Graph& graph, PassContext& context);
 
 }  // namespace tenon::passes

@@ -41,6 +41,7 @@ constexpr const char* kNotes =
     "  tenon bench model.onnx --duration 30 --streams 4 --report report.html";
 
 struct Options {
+  DType precision = DType::kF32;
   std::vector<std::string> models, dims, shapes, custom_ops;
   std::string backend = "cpu", threads = "1", batch, json, target, format = "table", baseline, report;
   int rounds = 20, launches = 5, warmup = 2, opt_level = 3, streams = 0;
@@ -85,6 +86,7 @@ Result<eval::MeasureOptions> measure_options(const Options& o) {
   options.use_test_data = o.test_data;
   options.compile.opt_level = o.opt_level;
   options.compile.target = o.target;
+  options.compile.precision = o.precision;
   options.compile.cache = user_cache();
   options.executables = user_executables(options.compile.cache);
   options.timeout_s = o.limits.timeout_s;
@@ -146,7 +148,7 @@ class Bench {
       : o_(o), backends_(std::move(backends)), options_(std::move(options)), import_(std::move(import)) {
     context_ = eval::machine_context();
     context_.update({{"version", TENON_VERSION}, {"rounds", o.rounds}, {"launches", o.launches}, {"round_ms", o.round_ms}, {"seed", o.seed}, {"opt_level", o.opt_level},
-                     {"target", o.target.empty() ? "host" : o.target}, {"test_data", o.test_data}});
+                     {"target", o.target.empty() ? "host" : o.target}, {"precision", name(o.precision)}, {"test_data", o.test_data}});
     options_.stop = &interrupted;
     for (const eval::Doubt& doubt : eval::machine_doubts(context_)) doubts_.push_back({"", doubt});
   }
@@ -233,6 +235,7 @@ class Bench {
     request.model.limits = o_.limits;
     request.backend = subject.backend->name();
     request.target = o_.target;
+    request.precision = o_.precision;
     request.threads = subject.threads;
     request.opt_level = o_.opt_level;
     request.seed = o_.seed;
@@ -344,6 +347,7 @@ void add_bench(CLI::App& app, int& status) {
   sub->add_flag("--test-data", o->test_data, "Use the inputs of test_data_set_0 beside the model");
   sub->add_option("-O", o->opt_level, "Optimisation level")->check(CLI::Range(0, 3).description(""))->type_name("0..3");
   add_target(*sub, o->target);
+  add_precision(*sub, o->precision);
   add_limit_options(*sub, o->limits, "preparing a model, and then each round,");
   sub->add_option("--format", o->format, "What to print")->check(CLI::IsMember({"table", "markdown", "csv"}))->type_name("table|markdown|csv");
   sub->add_option("--json", o->json, "Write results to a file, or - for stdout")->type_name("PATH");

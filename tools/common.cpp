@@ -64,6 +64,14 @@ void add_target(CLI::App& app, std::string& target) {
   app.add_flag_callback("--no-cache", [] { ::setenv("TENON_CACHE", "off", 1); }, "Compile everything anew, and keep nothing");
 }
 
+void add_precision(CLI::App& app, DType& precision) {
+  app.add_option_function<std::string>("--precision", [&precision](const std::string& text) { precision = *dtype_from_name(text); },
+                                       "What products of f32 round their factors to; sums stay f32")
+      ->check(CLI::IsMember({"f32", "f16", "bf16"}))
+      ->type_name("")
+      ->default_str("f32");
+}
+
 std::shared_ptr<const DiskCache> user_cache() {
   const auto folder = user_cache_folder();
   if (!folder) return nullptr;

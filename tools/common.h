@@ -45,6 +45,8 @@ Result<std::shared_ptr<const ir::OpRegistry>> load_libraries(const std::vector<s
 CLI::Option* add_list(CLI::App& app, const std::string& name, std::vector<std::string>& values, const char* type, const char* help);
 /// The CPU to compile for, --no-winograd and --no-cache; the Vulkan device, and how much must run on it.
 void add_target(CLI::App& app, std::string& target);
+/// --precision: what products of f32 round their factors to.
+void add_precision(CLI::App& app, DType& precision);
 /// Of compiled kernels, unless it is switched off (DiskCache, user_cache_folder) or cannot be used, which is a warning.
 std::shared_ptr<const DiskCache> user_cache();
 /// Of whole executables, beside those kernels; null without them, or where the user gave it no room.

@@ -27,6 +27,7 @@ constexpr const char* kText =
     "  tenon compare model.onnx --reproduce out && tenon verify out";
 
 struct Options {
+  DType precision = DType::kF32;
   ModelOptions model;
   InputOptions inputs;
   std::string backend, level = "3", target, json, reproduce, fault, spill_limit = "16G";
@@ -49,6 +50,7 @@ Result<std::vector<eval::Variant>> variants_of(const Options& o) {
   TENON_ASSIGN_OR_RETURN(const auto backends, backends_of(!o.backend.empty() ? o.backend : several ? "cpu" : "reference,cpu"));
   backends::CompileOptions compile;
   compile.cache = user_cache();
+  compile.precision = o.precision;
   if (!o.fault.empty()) {
     Result<passes::Fault> fault = passes::parse_fault(o.fault);
     if (!fault.ok()) return std::move(fault).status().at("--plant-fault");
@@ -221,6 +223,7 @@ void add_compare(CLI::App& app, int& status) {
   add_input_options(*sub, o->inputs);
   sub->add_option("--backend", o->backend, "Backends, separated by commas: " + backend_names())->type_name("NAME,...")->default_str("reference,cpu; cpu with several -O or --target");
   sub->add_option("-O", o->level, "Optimisation levels, separated by commas")->type_name("0..3,...");
+  add_precision(*sub, o->precision);
   sub->add_option("--target", o->target, "CPUs to compile for, separated by commas: host, x86-64-v2, x86-64-v3, x86-64-v4")->type_name("CPU,...");
   sub->add_option("--threads", o->threads, "Threads; 0: all cores")->type_name("N")->check(thread_count());
   o->rtol_given = sub->add_option("--rtol", o->rtol, "Relative tolerance")->check(non_negative());

@@ -23,6 +23,7 @@ constexpr const char* kExamples =
     "  tenon compile model.onnx --tune 60 --threads 2     writes model.onnx.tuning.json, which tenon run, bench and the others then use";
 
 struct Options {
+  DType precision = DType::kF32;
   ModelOptions model;
   std::string output, emit = "kernel-ir", target;
   int level = 3;
@@ -82,7 +83,8 @@ Status compile(Options& o) {
   }
   TENON_ASSIGN_OR_RETURN(const auto graph, load(o.model));
   const int vector_bytes = gpu ? 0 : target.vector_bits / 8;
-  TENON_RETURN_IF_ERROR(passes::run_pipeline(*graph, {.level = o.level, .vector_bytes = vector_bytes, .interrupt = o.model.interrupt}));
+  TENON_RETURN_IF_ERROR(passes::run_pipeline(
+      *graph, {.level = o.level, .vector_bytes = vector_bytes, .factors = o.precision, .interrupt = o.model.interrupt}));
   const std::vector<kir::Kernel> kernels = lower_graph(*graph, target);
   if (o.emit == "spirv") return write_spirv(kernels, o.output);
   std::string text;
@@ -111,6 +113,7 @@ void add_compile(CLI::App& app, int& status) {
   add_model_options(*sub, o->model);
   sub->add_option("--emit", o->emit, "What to write")->type_name("")->check(CLI::IsMember({"llvm", "asm", "obj", "kernel-ir", "spirv"}));
   add_target(*sub, o->target);
+  add_precision(*sub, o->precision);
   sub->add_option("-o,--output", o->output, "File or folder to write")->type_name("OUT");
   sub->add_option("-O", o->level, "Optimisation level")->check(CLI::Range(0, 3).description(""))->type_name("0..3");
   add_tune_options(*sub, o->tune);

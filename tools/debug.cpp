@@ -16,6 +16,7 @@ constexpr const char* kText =
     "  tenon debug model.onnx --bisect-passes --backend cpu --test-data";
 
 struct Options {
+  DType precision = DType::kF32;
   ModelOptions model;
   InputOptions inputs;
   std::string backend = "reference", target, json, fault;
@@ -73,6 +74,7 @@ Result<int> debug(Options& o) {
   eval::Variant variant{std::string(chosen[0]->name()), chosen[0], {}};
   variant.compile.opt_level = o.level;
   variant.compile.target = o.target;
+  variant.compile.precision = o.precision;
   variant.compile.cache = user_cache();
   for (const std::string& pass : o.disable)
     if (passes::find_pass(pass) == nullptr)
@@ -116,6 +118,7 @@ void add_debug(CLI::App& app, int& status) {
   sub->add_option("--backend", o->backend, "What runs the optimised graph: " + backend_names())->type_name("NAME");
   sub->add_option("-O", o->level, "Optimisation level")->check(CLI::Range(0, 3).description(""))->type_name("0..3");
   add_target(*sub, o->target);
+  add_precision(*sub, o->precision);
   add_list(*sub, "--disable", o->disable, "PASS", "Leave out this pass. Repeatable");
   sub->add_option("--threads", o->threads, "Threads; 0: all cores")->type_name("N")->check(thread_count());
   o->rtol_given = sub->add_option("--rtol", o->rtol, "Relative tolerance")->check(non_negative());

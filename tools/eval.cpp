@@ -34,6 +34,7 @@ constexpr const char* kHelp =
     "  tenon eval --merge out/1 out/2";
 
 struct Options {
+  DType precision = DType::kF32;
   ModelOptions model;
   std::string recipe, task, dataset, format, output, backend = "all", levels = "3", target, shard, state, json, report;
   std::vector<std::string> metrics, inputs, options, merge;
@@ -194,6 +195,7 @@ Result<std::vector<eval::Candidate>> candidates(const Options& o) {
       eval::Candidate c{levels.size() > 1 ? fmt::format("{} -O{}", backend->name(), level) : std::string(backend->name()), backend, {}, {}};
       c.compile.opt_level = level;
       c.compile.target = o.target;
+      c.compile.precision = o.precision;
       c.compile.cache = user_cache();
       c.compile.interrupt = o.model.interrupt;
       if (std::any_of(out.begin(), out.end(), [&](const eval::Candidate& other) { return other.name == c.name; }))
@@ -297,7 +299,7 @@ Result<int> evaluate(Options& o) {
       TENON_ASSIGN_OR_RETURN(std::string digest, hash_of(library));
       libraries.push_back(std::move(digest));
     }
-    options.identity = {{"version", TENON_VERSION}, {"custom_ops", std::move(libraries)}, {"path", o.model.path}, {"hash", hash}, {"dims", o.model.dims}, {"shapes", o.model.shapes}, {"target", o.target}};
+    options.identity = {{"version", TENON_VERSION}, {"custom_ops", std::move(libraries)}, {"path", o.model.path}, {"hash", hash}, {"dims", o.model.dims}, {"shapes", o.model.shapes}, {"target", o.target}, {"precision", name(o.precision)}};
   }
   catch_interrupts();
   options.stop = &interrupted;
@@ -351,6 +353,7 @@ void add_eval(CLI::App& app, int& status) {
   sub->add_option("-O", o->levels, "Optimisation levels, separated by commas; several are compared like backends")->type_name("0..3");
   sub->add_option("--threads", o->threads, "Threads of a session; 0: all cores")->type_name("N")->check(thread_count());
   add_target(*sub, o->target);
+  add_precision(*sub, o->precision);
   sub->add_option("--batch", o->batch, "Examples a run, unless the model fixes it; 32 by default")->check(CLI::Range(1, 1 << 20).description(""))->type_name("N")->default_str("");
   sub->add_option("--limit", o->limit, "Examples used, from the start; 0: all")->check(CLI::NonNegativeNumber.description(""))->type_name("N")->default_str("");
   sub->add_option("--singles", o->singles, "Examples run once more alone, for their time")->check(CLI::NonNegativeNumber.description(""))->type_name("N");

@@ -23,6 +23,7 @@ constexpr const char* kExamples =
     "  tenon inspect model.onnx --json -";
 
 struct Options {
+  DType precision = DType::kF32;
   ModelOptions model;
   bool placement = false, explain = false, calibrate = true;
   int threads = 1;
@@ -163,6 +164,7 @@ Status inspect_compiled(Options& o, const ir::Graph& graph, nlohmann::json& json
     backends::CompileOptions compile;
     compile.opt_level = o.opt_level;
     compile.target = o.target;
+    compile.precision = o.precision;
     compile.cache = user_cache();
     compile.interrupt = o.model.interrupt;
     eval::use_tuning(o.model.path, compile);
@@ -210,6 +212,7 @@ void add_inspect(CLI::App& app, int& status) {
   sub->add_option("--backend", o->backend, "Backends for --placement and --explain, separated by commas")->type_name("NAME,...");
   sub->add_option("-O", o->opt_level, "Optimisation level")->check(CLI::Range(0, 3).description(""))->type_name("0..3");
   add_target(*sub, o->target);
+  add_precision(*sub, o->precision);
   sub->add_option("--json", o->json, "Write results to a file, or - for stdout")->type_name("PATH");
   sub->footer(kExamples);
   sub->callback([o, &status] {

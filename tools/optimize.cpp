@@ -21,6 +21,7 @@ constexpr const char* kExamples =
     "  tenon optimize --list-passes";
 
 struct Options {
+  DType precision = DType::kF32;
   ModelOptions model;
   std::string output, target;
   std::vector<std::string> print_after, disable;
@@ -75,6 +76,7 @@ Status optimize(Options& o) {
     TENON_ASSIGN_OR_RETURN(const codegen::Target target, codegen::cpu_target(o.target, false));
     options.vector_bytes = target.vector_bits / 8;
   }
+  options.factors = o.precision;
   options.disabled = o.disable;
   options.print_after = o.print_after;
   options.print = [](std::string_view text) { fmt::print("{}\n", text); };
@@ -120,6 +122,7 @@ void add_optimize(CLI::App& app, int& status) {
   sub->add_flag("--external-data", o->onnx.external_data, "Weights of OUT.onnx into OUT.onnx.data; so by itself from 2 GB on");
   add_list(*sub, "--print-after", o->print_after, "PASS", "Print the graph after this pass, or all. Repeatable");
   add_list(*sub, "--disable", o->disable, "PASS", "Leave out this pass. Repeatable");
+  add_precision(*sub, o->precision);
   sub->add_option("--target", o->target, "CPU whose memory layouts choose-layouts is to choose: host, x86-64-v2, x86-64-v3, x86-64-v4. Without it values stay row-major")->type_name("CPU");
   sub->add_option("--max-rewrites", o->max_rewrites, "Stop rewriting after this many")->type_name("N")->default_str("")->check(CLI::Range(int64_t{-1}, std::numeric_limits<int64_t>::max()).description(""));
   sub->add_flag("--list-passes", o->list, "List the passes in order and end");

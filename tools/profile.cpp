@@ -183,6 +183,7 @@ Result<eval::Profile> profile_model(ProfileRequest& request) {
   backends::CompileOptions compile;
   compile.opt_level = request.opt_level;
   compile.target = request.target;
+  compile.precision = request.precision;
   compile.cache = user_cache();
   compile.interrupt = request.model.interrupt;
   eval::use_tuning(request.model.path, compile);
@@ -228,6 +229,7 @@ void add_profile(CLI::App& app, int& status) {
   sub->add_option("--top", o->top, "Rows to show of each table")->check(CLI::Range(1, 1000000).description(""))->type_name("N");
   sub->add_option("-O", o->opt_level, "Optimisation level")->check(CLI::Range(0, 3).description(""))->type_name("0..3");
   add_target(*sub, o->target);
+  add_precision(*sub, o->precision);
   sub->add_option("--json", o->json, "Write the profile to a file, or - for stdout")->type_name("PATH");
   sub->add_option("--trace", o->trace, "Write the last run for chrome://tracing and Perfetto to a file, or - for stdout")->type_name("PATH");
   sub->add_option("--baseline", o->baseline, "A profile written with --json: say which ops and nodes changed since")->type_name("PATH");

@@ -13,6 +13,7 @@ struct ProfileRequest {
   ModelOptions model;
   std::string backend = "cpu", target;
   int threads = 1, opt_level = 3;
+  DType precision = DType::kF32;
   int warmup = 2, runs = 20;
   uint64_t seed = 0;                // of random inputs
   bool test_data = false;           // inputs of test_data_set_0 instead

@@ -19,6 +19,7 @@ constexpr const char* kExamples =
     "  tenon run model.onnx --test-data --backend reference";
 
 struct Options {
+  DType precision = DType::kF32;
   ModelOptions model;
   InputOptions inputs;
   std::string backend = "cpu", output_dir, format = "npy", target, json;
@@ -98,6 +99,7 @@ Status run(Options& o) {
   backends::CompileOptions compile;
   compile.opt_level = o.opt_level;
   compile.target = o.target;
+  compile.precision = o.precision;
   compile.cache = user_cache();
   TENON_ASSIGN_OR_RETURN(eval::CompiledModel model, open(o.model, *chosen[0], compile));
   if (!o.output_dir.empty()) TENON_RETURN_IF_ERROR(make_folder(o.output_dir));
@@ -131,6 +133,7 @@ void add_run(CLI::App& app, int& status) {
   sub->add_option("--threads", o->threads, "Threads; 0: all cores")->type_name("N")->check(thread_count());
   sub->add_option("-O", o->opt_level, "Optimisation level")->check(CLI::Range(0, 3).description(""))->type_name("0..3");
   add_target(*sub, o->target);
+  add_precision(*sub, o->precision);
   sub->add_option("--json", o->json, "Write names, types and the time to a file, or - for stdout")->type_name("PATH");
   sub->footer(kExamples);
   sub->callback([o, &status] {

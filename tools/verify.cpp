@@ -27,6 +27,7 @@ constexpr const char* kRule =
     "  tenon verify models --json report.json --jobs 2";
 
 struct Options {
+  DType precision = DType::kF32;
   std::vector<std::string> folders, custom_ops;
   std::string backend = "cpu", json, filter, target, rows;
   double rtol = 1e-3, atol = 0, scaled_atol = 1e-4;
@@ -108,6 +109,7 @@ int verify(const Options& o) {
   options.round_off_samples = strict && o.round_off_given->count() == 0 ? 0 : o.round_off;
   options.compile.opt_level = o.opt_level;
   options.compile.target = o.target;
+  options.compile.precision = o.precision;
   options.compile.cache = user_cache();
   options.session.num_threads = o.threads;
   if (o.round_trip.level >= 0) options.round_trip = o.round_trip;
@@ -185,6 +187,7 @@ void add_verify(CLI::App& app, int& status) {
       ->default_str("")
       ->needs(trip);
   add_target(*sub, o->target);
+  add_precision(*sub, o->precision);
   add_custom_ops(*sub, o->custom_ops);
   sub->add_option("--json", o->json, "Write results to a file, or - for stdout")->type_name("PATH");
   sub->add_flag("--no-isolate", o->no_isolate, "Run cases in this process, not in a child process each");

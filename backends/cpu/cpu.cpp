@@ -133,6 +133,7 @@ class CpuBackend final : public Backend {
     Stopwatch watch;
     passes::PipelineOptions pipeline;
     pipeline.level = options.opt_level;
+    pipeline.factors = options.precision;
     pipeline.disabled = options.disabled_passes;
     pipeline.max_rewrites = options.max_rewrites;
     pipeline.fault = options.fault;
@@ -152,6 +153,7 @@ class CpuBackend final : public Backend {
                                     options.tuning == nullptr ? std::string() : codegen::to_text(*options.tuning)})
       out.put(text);
     out.put(options.opt_level);
+    out.put(static_cast<int>(options.precision));
     out.put(options.disabled_passes);
     out.put(options.max_rewrites);
     const auto bytes = out.written();

@@ -11,7 +11,7 @@ namespace {
 /// What is known to be wrong. Add an entry with the self-test's group that shows it.
 constexpr std::string_view kKnown = "";
 
-constexpr std::string_view kKernels[] = {"all", "lanes", "f16", "bf16", "f64", "i8", "i16", "i64"};
+constexpr std::string_view kKernels[] = {"all", "lanes", "matrix", "f16", "bf16", "f64", "i8", "i16", "i64"};
 
 std::optional<std::array<int, 3>> parse_version(const std::string& text) {
   std::array<int, 3> out{};
@@ -96,6 +96,10 @@ std::optional<std::string> denied(const kir::Kernel& kernel, const std::vector<D
     if (is_among(kernel, entry.kernels))
       return fmt::format("the driver's {} kernels are on the deny list{}{}", entry.kernels, entry.why.empty() ? "" : ": ", entry.why);
   return std::nullopt;
+}
+
+bool denies_matrices(const std::vector<DenyEntry>& entries) {
+  return std::ranges::any_of(entries, [](const DenyEntry& entry) { return entry.kernels == "matrix"; });
 }
 
 }  // namespace tenon::backends::vulkan

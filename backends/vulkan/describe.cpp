@@ -32,6 +32,26 @@ std::string component_name(int32_t type) {
   return type >= 0 && type < static_cast<int32_t>(std::size(kNames)) ? kNames[type] : std::to_string(type);
 }
 
+DType component_dtype(const std::string& name) {
+  constexpr std::pair<std::string_view, DType> kTypes[] = {{"f16", DType::kF16}, {"f32", DType::kF32}, {"f64", DType::kF64},
+                                                           {"s8", DType::kI8},   {"s16", DType::kI16}, {"s32", DType::kI32},
+                                                           {"u8", DType::kU8},   {"u16", DType::kU16}, {"u32", DType::kU32}};
+  const auto found = std::ranges::find(kTypes, name, &std::pair<std::string_view, DType>::first);
+  return found == std::end(kTypes) ? DType::kInvalid : found->second;
+}
+
+/// The shapes that tiles can be of: sums of one dtype that do not stop at its ends.
+std::vector<codegen::MatrixShape> tile_shapes(const std::vector<MatrixShape>& matrices) {
+  std::vector<codegen::MatrixShape> out;
+  for (const MatrixShape& s : matrices) {
+    const DType a = component_dtype(s.a), b = component_dtype(s.b), sum = component_dtype(s.c);
+    if (s.saturating || s.c != s.result || a == DType::kInvalid || b == DType::kInvalid || sum == DType::kInvalid) continue;
+    if (s.m < 1 || s.n < 1 || s.k < 1 || std::max({s.m, s.n, s.k}) > 256) continue;
+    out.push_back({static_cast<int>(s.m), static_cast<int>(s.n), static_cast<int>(s.k), a, b, sum});
+  }
+  return out;
+}
+
 std::string type_name(VkPhysicalDeviceType type) {
   switch (type) {
     case VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU: return "discrete";
@@ -202,10 +222,14 @@ DeviceInfo describe(const Loader& vk, VkInstance instance, VkPhysicalDevice devi
   const bool shuffles = (v11p.subgroupSupportedOperations & VK_SUBGROUP_FEATURE_SHUFFLE_BIT) && (v11p.subgroupSupportedStages & VK_SHADER_STAGE_COMPUTE_BIT);
   const bool one_size = info.min_subgroup_size != 0 && info.min_subgroup_size == info.max_subgroup_size;
   if (shuffles && info.full_subgroups && (one_size || info.chooses_subgroup_size)) info.emit.subgroup_size = static_cast<int>(info.subgroup_size);
+  // Subgroups must be of one size and full, for their number is counted on.
+  if (info.emit.subgroup_size > 1 && info.float16) info.emit.matrices = tile_shapes(info.matrices);
+  info.emit.dot_product = info.dot_product;
   info.emit.denorm_preserve_f32 = v12p.shaderDenormPreserveFloat32;
   info.emit.nan_preserve_f32 = v12p.shaderSignedZeroInfNanPreserveFloat32;
   info.target.kind = codegen::Target::Kind::kGpu;
   info.target.has_fma = true;
+  info.target.matrices = info.emit.matrices;
   info.target.subgroup_size = static_cast<int>(info.subgroup_size);
   info.target.max_workgroup = static_cast<int>(p.limits.maxComputeWorkGroupInvocations);
   info.target.shared_bytes = p.limits.maxComputeSharedMemorySize;

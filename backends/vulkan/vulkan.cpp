@@ -67,6 +67,11 @@ class Compiler {
   // A kernel that the device cannot have moves its node to the host, which may change the plan around it.
   Status run() {
     TENON_ASSIGN_OR_RETURN(deny_, vulkan::deny_list(device_->info()));
+    emit_options_ = device_->info().emit;
+    if (vulkan::denies_matrices(deny_)) {
+      emit_options_.matrices.clear();
+      plan_options_.target.matrices.clear();
+    }
     for (bool complete = false; !complete;) {
       const auto start = std::chrono::steady_clock::now();
       TENON_ASSIGN_OR_RETURN(built_, codegen::build_plan(*out_.graph, plan_options_));
@@ -107,7 +112,7 @@ class Compiler {
     for (const kir::Kernel& kernel : built_.kernels) {
       const uint64_t key = kir::structural_hash(kernel);
       if (compiled_.contains(key)) continue;
-      codegen::spirv::EmitOptions options = device_->info().emit;
+      codegen::spirv::EmitOptions options = emit_options_;
       auto words = codegen::spirv::emit(kernel, options);
       options.narrow_indices = false;
       auto wide = codegen::spirv::emit(kernel, options);
@@ -145,6 +150,7 @@ class Compiler {
   std::shared_ptr<vulkan::Device> device_;
   const int threads_;
   std::vector<vulkan::DenyEntry> deny_;
+  codegen::spirv::EmitOptions emit_options_;
   codegen::PlanOptions plan_options_;
   codegen::BuiltPlan built_;
   std::unordered_map<uint64_t, Compiled> compiled_;  // modules stay where they are while pipelines are made
@@ -163,6 +169,9 @@ class VulkanBackend final : public Backend {
                     "leave it out, or use --backend cpu");
     TENON_ASSIGN_OR_RETURN(const auto device, vulkan::shared_device(options.device));
     device->use_cache(options.cache);
+    if (!supports(device->info(), options.precision, true) || !supports(device->info(), options.precision, false))
+      return Status(Code::kUnsupported, fmt::format("{} has no {}", device->info().name, tenon::name(options.precision)), "--precision",
+                    "leave it out");
     auto out = std::make_shared<VulkanExecutable>();
     out->keep_source(*this, graph, options);
     out->keep_for_fallback(graph, options);
@@ -170,6 +179,7 @@ class VulkanBackend final : public Backend {
     const auto start = std::chrono::steady_clock::now();
     passes::PipelineOptions pipeline;
     pipeline.level = options.opt_level;
+    pipeline.factors = options.precision;
     pipeline.disabled = options.disabled_passes;
     pipeline.max_rewrites = options.max_rewrites;
     pipeline.fault = options.fault;

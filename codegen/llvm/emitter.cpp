@@ -140,9 +140,12 @@ void KernelEmitter::inst(const Inst& i) {
       return;
     }
     case InstKind::kLoad:
-      return load(i);
     case InstKind::kStore:
-      return store(i);
+      if (i.width > 1) {
+        error_ = error(Code::kInternal, "kernel '{}': several elements at once, which are for GPUs", k_.name);
+        return;
+      }
+      return i.kind == InstKind::kLoad ? load(i) : store(i);
     case InstKind::kPrefetch:
       return prefetch(i);
     case InstKind::kFor:
@@ -151,6 +154,11 @@ void KernelEmitter::inst(const Inst& i) {
       return uniform(i.operands[0]) ? branch(i) : masked_branch(i);
     case InstKind::kCheck:
       return check(i);
+    case InstKind::kTileFill:
+    case InstKind::kTileMma:
+    case InstKind::kTileStore:
+      error_ = error(Code::kInternal, "kernel '{}': a tile, which lanes of a GPU hold", k_.name);
+      return;
   }
 }
 

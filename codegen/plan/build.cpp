@@ -80,8 +80,9 @@ class KernelFacts {
   bool moves = true;
 
  private:
-  void add(const kir::Inst& inst, Access what) {
-    const auto b = static_cast<size_t>(inst.index);
+  void add(const kir::Inst& inst, Access what) { add(inst.index, what); }
+  void add(int32_t buffer, Access what) {
+    const auto b = static_cast<size_t>(buffer);
     if (b < access.size()) access[b] = static_cast<Access>(static_cast<uint8_t>(access[b]) | static_cast<uint8_t>(what));
   }
   bool loaded(kir::ValueId v) const { return loaded_[static_cast<size_t>(v)]; }
@@ -98,6 +99,10 @@ class KernelFacts {
       const bool from_load = any_loaded(inst->operands);
       if (inst->kind == kir::InstKind::kLoad) add(*inst, Access::kRead);
       if (inst->kind == kir::InstKind::kStore) add(*inst, Access::kWrite);
+      for (const kir::TileAccess& tile : inst->tiles) {
+        add(tile.buffer, inst->kind == kir::InstKind::kTileStore ? Access::kWrite : Access::kRead);
+        moves = false;
+      }
       if (inst->kind == kir::InstKind::kOp && from_load && inst->op != kir::ScalarOp::kSelect) moves = false;
       if (inst->kind == kir::InstKind::kLoad || from_load) mark(inst->results);
       for (const kir::Region& nested : inst->regions) {

@@ -419,6 +419,9 @@ Result<Contraction> prepare_here(Lowering& lowering, int stage) {
 std::string describe(const Contraction& c) {
   std::string text = fmt::format("contraction {}x{}", c.tile_rows, c.tile_lanes);
   if (c.dot) text += " of bytes";
+  const ExprNode& factor = c.a.node();
+  if (factor.kind == ExprKind::kCast && is_float(factor.dtype) && bits(c.a.pool->node(factor.args[0]).dtype) < bits(factor.dtype))
+    text += fmt::format(" of {}", name(c.a.pool->node(factor.args[0]).dtype));
   if (c.packed()) text += " packed";
   if (c.stored.valid()) text += ", stored transposed";
   return text + fmt::format(", blocks {}x{}", c.m_block, c.k_block);
@@ -474,11 +477,36 @@ Result<Contraction> classify_contraction(Lowering& lowering, int stage) {
   return c;
 }
 
+namespace {
+
+/// On a GPU: a product of bytes as one of words. Changes nothing where it is none, or no contraction.
+Status schedule_dot_product(Lowering& lowering, int stage) {
+  const Stage plain = lowering.stage(stage);
+  const size_t stages = lowering.group.stages.size();
+  std::optional<DotProduct> dot = rewrite_as_dot_product(lowering, stage);
+  if (!dot) return error(Code::kUnsupported, "no product of bytes");
+  sum_rows(lowering, stage, *dot);
+  const Status possible = classify_contraction(lowering, stage).status();
+  if (!possible.ok()) {
+    lowering.group.stages.resize(stages);
+    lowering.stage(stage) = plain;
+    return possible;
+  }
+  TENON_RETURN_IF_ERROR(schedule_operands(lowering, *dot));
+  return schedule_tiled_contraction(lowering, stage);
+}
+
+}  // namespace
+
 Status schedule_contraction(Lowering& lowering, int stage) {
   const Stage whole = lowering.stage(stage);
   const size_t stages = lowering.group.stages.size();
   if (lowering.gpu()) {
     if (const auto groups = divided_axis(whole)) split_axis(lowering.stage(stage), groups->first, groups->second);
+    if (lowering.target.has_dot4) {
+      const Status bytes = schedule_dot_product(lowering, stage);
+      if (bytes.code() != Code::kUnsupported) return bytes;
+    }
     const Status done = schedule_contraction_in_lanes(lowering, stage, true);
     if (!done.ok()) lowering.stage(stage) = whole;
     return done;

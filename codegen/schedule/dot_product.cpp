@@ -102,8 +102,8 @@ Expr as_word(ExprPool& pool, Expr value, int axis, int64_t extent) {
   return word;
 }
 
-/// Adds the stage that sums `value`, of constants, over the reduce axes; returns a load of it over the axes of `stage`.
-Expr add_column_sums(Lowering& lowering, int stage, Expr value, int& number) {
+/// Adds the stage that sums `value` over the reduce axes; returns a load of it over the axes of `stage`.
+Expr add_sums(Lowering& lowering, int stage, Expr value, int& number) {
   ExprPool& pool = *lowering.group.pool;
   const Stage& s = lowering.stage(stage);
   Stage sums;
@@ -162,7 +162,7 @@ std::optional<DotProduct> rewrite_as_dot_product(Lowering& lowering, int stage) 
     Expr correction;
     if (zero.valid()) {
       const Expr centred = weights->zero.valid() ? weights->value - weights->zero : weights->value;
-      correction = zero * add_column_sums(lowering, stage, centred, dot.column_sums);
+      correction = zero * add_sums(lowering, stage, centred, dot.column_sums);
     }
     Stage& rewritten = lowering.stage(stage);
     const Expr args[] = {pool.load(kStageOperand + words->stage, DType::kI32, words->index),
@@ -179,12 +179,29 @@ std::optional<DotProduct> rewrite_as_dot_product(Lowering& lowering, int stage) 
   return std::nullopt;
 }
 
+void sum_rows(Lowering& lowering, int stage, DotProduct& dot) {
+  if (!dot.row_factor.valid()) return;
+  ExprPool& pool = *lowering.group.pool;
+  const Expr value = lowering.stage(stage).value;
+  const Expr ones[] = {argument(value, 0), i32(pool, 0x01010101), i32(pool, 0)};
+  const Expr correction = dot.row_factor * add_sums(lowering, stage, pool.op(value.node().op, ones), dot.row_sums);
+  Expr& post = lowering.stage(stage).post;
+  post = pool.copy(post, [&](const ExprNode& n, std::span<const Expr>) -> Expr {
+    return n.kind == ExprKind::kAcc ? pool.acc(n.axis, n.dtype) - correction : Expr{};
+  });
+  dot.row_factor = {};
+}
+
 Status schedule_operands(Lowering& lowering, const DotProduct& dot) {
   const int bytes = lowering.stage(dot.words).same_memory_as;
   TENON_RETURN_IF_ERROR(schedule_map(lowering, std::span<const int>(&bytes, 1)));
-  if (dot.column_sums < 0) return {};
-  const Status rows = schedule_rows(lowering, std::span<const int>(&dot.column_sums, 1));
-  return rows.code() == Code::kUnsupported ? schedule_window(lowering, dot.column_sums) : rows;
+  for (const int sums : {dot.column_sums, dot.row_sums}) {
+    if (sums < 0) continue;
+    const Status rows = schedule_rows(lowering, std::span<const int>(&sums, 1));
+    if (!rows.ok() && rows.code() != Code::kUnsupported) return rows;
+    if (!rows.ok()) TENON_RETURN_IF_ERROR(schedule_window(lowering, sums));
+  }
+  return {};
 }
 
 }  // namespace tenon::codegen

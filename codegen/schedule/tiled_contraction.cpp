@@ -2,21 +2,25 @@
 
 #include <algorithm>
 
+#include "codegen/kernel_tiles.h"
+
 namespace tenon::codegen {
 
 using ir::Dim;
 using ir::Expr;
 using ir::ExprKind;
 using ir::ScalarOp;
-using kir::LoopKind;
-using kir::ValueId;
 
 namespace {
 
-constexpr int64_t kLanes = 8;         // along each side of a tile
+constexpr int64_t kLanes = 8;  // along each side of a tile
 constexpr int64_t kMinTile = 16, kTileK = 16;
 constexpr int64_t kManyTiles = 256;  // workgroups from which on larger tiles pay
-constexpr int64_t kPad = 1;          // elements behind a shared row, so that columns meet different banks
+constexpr int64_t kMatrixTile = 128, kMatrixTileK = 32,
+                  kSubgroupSums = 2048;  // a side of a tile of matrices, its depth, sums of a subgroup
+constexpr int64_t kPadBytes = 16;        // behind a shared row: see the header
+constexpr int64_t kAheadElements = 32;   // of a factor that a lane holds while it multiplies those before
+constexpr int64_t kBandBytes = 16 << 10;
 
 /// Whether some load of `e` walks memory element by element along `axis`, and none along `other`.
 bool runs_along(const Contraction& c, Expr e, int axis, int other) {
@@ -37,183 +41,187 @@ bool runs_along(const Contraction& c, Expr e, int axis, int other) {
 
 bool known_at_most(Dim d, int64_t limit) { return d.is_const() && d.value() <= limit; }
 
-TiledContraction choose(Contraction c, const Target& target) {
-  TiledContraction t;
-  t.tile_k = kTileK;
-  const Dim batch = ir::product(extents_of(c, c.batch_axes));
-  const auto is_small = [&](int64_t tile) {
-    return known_at_most(batch * ir::ceil_div(c.m, tile) * ir::ceil_div(c.n, tile), kManyTiles - 1);
-  };
-  int64_t sums = 8;  // of a lane along each side
-  while (sums > 2 && (sums * sums > target.lane_sums || (sums > 4 && is_small(kLanes * sums)))) sums /= 2;
-  t.lane_m = t.lane_n = sums;
-  t.tile_m = t.tile_n = kLanes * sums;
-  while (t.tile_m > kMinTile && known_at_most(c.m, t.tile_m / 2)) t.tile_m /= 2;
-  while (t.tile_n > kMinTile && known_at_most(c.n, t.tile_n / 2)) t.tile_n /= 2;
-  while (t.lanes() < kLanes * kLanes && std::max(t.lane_m, t.lane_n) > 2) (t.lane_m >= t.lane_n ? t.lane_m : t.lane_n) /= 2;
-  t.a_along_k = !runs_along(c, c.a, c.m_axis, c.k_axis);
-  t.b_along_k = runs_along(c, c.b, c.k_axis, c.n_axis);
-  t.c = std::move(c);
-  while (t.shared_bytes() > target.shared_bytes && t.tile_m * t.tile_n > kMinTile * kMinTile) (t.tile_m >= t.tile_n ? t.tile_m : t.tile_n) /= 2;
-  return t;
+/// 4 where a factor is a load, converted perhaps, whose memory `along` walks element by element in whole groups of four: each begins at a
+/// multiple of four elements, and none is cut off. Buffers begin at multiples of more.
+int vector_width(const Contraction& c, Expr factor, int along) {
+  constexpr int kWidth = 4;
+  while (factor.node().kind == ExprKind::kCast) factor = {factor.pool, factor.node().args[0]};
+  const ir::ExprNode& load = factor.node();
+  if (load.kind != ExprKind::kLoad || load.guarded || load.dtype == DType::kBool || bits(load.dtype) > 32) return 1;
+  const auto whole = [](Dim d) { return d.is_const() && d.value() % kWidth == 0; };
+  const Expr offset{factor.pool, load.args[0]};
+  bool plain = whole(c.extents[static_cast<size_t>(along)]), found = false;
+  visit(offset, [&](int, const ir::ExprNode& n) { plain &= n.kind != ExprKind::kLoad && n.kind != ExprKind::kCheckedIndex; });
+  if (!plain) return 1;
+  IndexAlgebra algebra(*factor.pool, c.extents);
+  const Affine place = algebra.affine(offset);
+  if (!whole(place.constant)) return 1;
+  for (const Affine::Term& t : place.terms) {
+    if (t.atom == factor.pool->index(along).id)
+      found = t.coefficient.is_const(1);
+    else if (!whole(t.coefficient) || uses_axis({factor.pool, t.atom}, along))
+      return 1;
+  }
+  return found ? kWidth : 1;
 }
 
-class TileEmitter {
- public:
-  TileEmitter(const TiledContraction& t, KernelWriter& writer, int output)
-      : t_(t), c_(t.c), em_(writer.emitter()), b_(writer.builder()), output_(output) {}
+/// The dtype in which a factor is brought in, and what it is in that: f16 and bf16 are widened later.
+Expr narrow(Expr factor) {
+  const ir::ExprNode& node = factor.node();
+  if (node.kind != ExprKind::kCast || node.dtype != DType::kF32) return factor;
+  const Expr inner{factor.pool, node.args[0]};
+  return inner.dtype() == DType::kF16 || inner.dtype() == DType::kBF16 ? inner : factor;
+}
 
-  void emit() {
-    b_.kernel().lanes = t_.lanes();
-    const int64_t sums = t_.lane_m * t_.lane_n;
-    a_tile_ = b_.add_local("a_tile", c_.acc_dtype, t_.tile_k * (t_.tile_m + kPad));
-    b_tile_ = b_.add_local("b_tile", c_.acc_dtype, t_.tile_k * (t_.tile_n + kPad));
-    c_tile_ = b_.add_local("c_tile", c_.acc_dtype, t_.tile_m * (t_.tile_n + kPad));
-    sums_ = b_.add_local("sums", c_.acc_dtype, sums, kir::BufferSpace::kLane);
-    bind_grid();
-    for_lanes([&](ValueId, ValueId) {
-      for (int64_t i = 0; i < sums; ++i) b_.store(sums_, b_.i64(i), zero());
-    });
-    em_.loop(LoopKind::kSerial, b_.i64(0), em_.dim(c_.k), t_.tile_k, [&](ValueId k0) {
-      bring(a_tile_, c_.a, c_.m_axis, m0_, c_.m, t_.tile_m, k0, t_.a_along_k);
-      bring(b_tile_, c_.b, c_.n_axis, n0_, c_.n, t_.tile_n, k0, t_.b_along_k);
-      multiply();
-    });
-    spread_sums();
-    finish();
+class Chooser {
+ public:
+  Chooser(Contraction c, const Target& target) : target_(target) {
+    batch_ = ir::product(extents_of(c, c.batch_axes));
+    t_.a_along_k = !runs_along(c, c.a, c.m_axis, c.k_axis);
+    t_.b_along_k = runs_along(c, c.b, c.k_axis, c.n_axis);
+    c.a = narrow(c.a);
+    c.b = narrow(c.b);
+    t_.a_dtype = c.a.dtype();
+    t_.b_dtype = c.b.dtype();
+    t_.a_width = vector_width(c, c.a, t_.a_along_k ? c.k_axis : c.m_axis);
+    t_.b_width = vector_width(c, c.b, t_.b_along_k ? c.k_axis : c.n_axis);
+    t_.c = std::move(c);
+  }
+
+  TiledContraction run() {
+    for (const MatrixShape& shape : target_.matrices)
+      if (fits(shape) && (!t_.matrix || volume(shape) > volume(*t_.matrix))) t_.matrix = shape;
+    if (!t_.matrix || !choose_matrices()) choose_registers();
+    t_.ahead = target_.lane_sums >= 64 && comes_in_turns(t_.tile_m, t_.a_width) && comes_in_turns(t_.tile_n, t_.b_width);
+    return std::move(t_);
   }
 
  private:
-  ValueId zero() { return constant(b_, c_.acc_dtype, {}); }
-  ValueId less(ValueId x, Dim extent) { return b_.op(ScalarOp::kLt, {x, em_.dim(extent)}); }
-  ValueId quotient(ValueId x, int64_t y) { return b_.op(ScalarOp::kDiv, {x, b_.i64(y)}); }
-  ValueId rest(ValueId x, int64_t y) { return b_.op(ScalarOp::kRem, {x, b_.i64(y)}); }
-  /// Element (k, x) of a shared tile of `width` columns.
-  ValueId at(ValueId k, ValueId x, int64_t width) { return b_.add(b_.mul(k, b_.i64(width + kPad)), x); }
-
-  /// body(row of lanes, column of lanes), once a lane.
-  void for_lanes(const std::function<void(ValueId, ValueId)>& body) {
-    em_.loop(LoopKind::kVector, b_.i64(0), b_.i64(t_.lanes()), 1, [&](ValueId lane) {
-      const int64_t columns = t_.tile_n / t_.lane_n;
-      body(quotient(lane, columns), rest(lane, columns));
-    });
+  const Contraction& c() const { return t_.c; }
+  static int64_t volume(const MatrixShape& s) { return int64_t{s.m} * s.n * s.k; }
+  Dim tiles(int64_t m, int64_t n) const { return batch_ * ir::ceil_div(c().m, m) * ir::ceil_div(c().n, n); }
+  bool is_small(int64_t m, int64_t n) const { return known_at_most(tiles(m, n), kManyTiles - 1); }
+  bool is_large(int64_t tile) const {
+    const Dim all = tiles(tile, tile);
+    return all.is_const() && all.value() >= kManyTiles;
   }
 
-  void bind_grid() {
-    std::vector<Dim> grid = extents_of(c_, c_.batch_axes);
-    grid.push_back(ir::ceil_div(c_.m, t_.tile_m));
-    grid.push_back(ir::ceil_div(c_.n, t_.tile_n));
-    const std::vector<ValueId> index = em_.unflatten(b_.grid_index(), grid);
-    output_index_.assign(c_.outer, -1);
-    for (size_t i = 0; i < c_.batch_axes.size(); ++i) {
-      em_.bind(c_.batch_axes[i], index[i]);
-      output_index_[static_cast<size_t>(c_.batch_axes[i])] = index[i];
+  bool fits(const MatrixShape& shape) const {
+    return !c().dot && shape.a == t_.a_dtype && shape.b == t_.b_dtype && shape.sum == c().acc_dtype && kMatrixTileK % shape.k == 0 &&
+           known_many(c().m, shape.m) && known_many(c().n, shape.n);
+  }
+  /// Not known to leave most of a matrix empty.
+  static bool known_many(Dim d, int64_t m) { return !known_at_most(d, m / 2); }
+
+  /// Halves sides that are mostly empty, or while there are too few workgroups.
+  bool choose_matrices() {
+    const MatrixShape& shape = *t_.matrix;
+    t_.tile_k = kMatrixTileK;
+    t_.tile_m = t_.tile_n = kMatrixTile;
+    while (t_.tile_m > 2 * shape.m && known_at_most(c().m, t_.tile_m / 2)) t_.tile_m /= 2;
+    while (t_.tile_n > 2 * shape.n && known_at_most(c().n, t_.tile_n / 2)) t_.tile_n /= 2;
+    for (;;) {
+      t_.lanes = matrix_lanes();
+      int64_t& side = t_.tile_m >= t_.tile_n ? t_.tile_m : t_.tile_n;
+      const int64_t least = &side == &t_.tile_m ? 2 * shape.m : 2 * shape.n;
+      set_band(shape.m);
+      if (t_.lanes > 0 && t_.shared_bytes() <= target_.shared_bytes && (side <= least || !is_small(t_.tile_m, t_.tile_n))) return true;
+      if (side <= least) break;
+      side /= 2;
     }
-    m0_ = b_.mul(index[index.size() - 2], b_.i64(t_.tile_m));
-    n0_ = b_.mul(index.back(), b_.i64(t_.tile_n));
+    if (t_.lanes > 0 && t_.shared_bytes() <= target_.shared_bytes) return true;
+    t_.matrix.reset();
+    return false;
   }
 
-  void bring(int tile, Expr factor, int axis, ValueId first, Dim extent, int64_t width, ValueId k0, bool along_k) {
-    em_.loop(LoopKind::kVector, b_.i64(0), b_.i64(width * t_.tile_k), 1, [&](ValueId i) {
-      const ValueId k = along_k ? rest(i, t_.tile_k) : quotient(i, width);
-      const ValueId x = along_k ? quotient(i, t_.tile_k) : rest(i, width);
-      const ValueId place = b_.add(first, x), depth = b_.add(k0, k);
-      const ValueId inside = b_.op(ScalarOp::kAnd, {less(place, extent), less(depth, c_.k)});
-      em_.bind(axis, place);
-      em_.bind(c_.k_axis, depth);
-      em_.set_mask(inside);
-      const ValueId value = em_.emit(factor);
-      em_.set_mask(-1);
-      b_.store(tile, at(k, x, width), b_.op(ScalarOp::kSelect, {inside, value, zero()}));
-    });
+  /// As few subgroups as hold the sums, four at least where there are matrices for so many; 0: none.
+  int matrix_lanes() const {
+    const int64_t sums = t_.tile_m * t_.tile_n;
+    for (int64_t subgroups = std::max<int64_t>(4, sums / kSubgroupSums); subgroups > 0; subgroups /= 2) {
+      const int64_t lanes = subgroups * target_.subgroup_size;
+      if (lanes > target_.max_workgroup || lanes < 2 || sums % lanes != 0) continue;
+      if (kir::subgroup_block(t_.tile_m, t_.tile_n, subgroups, t_.matrix->m, t_.matrix->n)) return static_cast<int>(lanes);
+    }
+    return 0;
   }
 
-  void multiply() {
-    for_lanes([&](ValueId row, ValueId column) {
-      std::vector<ValueId> sums;
-      for (int64_t i = 0; i < t_.lane_m * t_.lane_n; ++i) sums.push_back(b_.load(sums_, b_.i64(i)));
-      sums = b_.loop(LoopKind::kSerial, b_.i64(0), b_.i64(t_.tile_k), 1, sums, [&](ValueId k, std::span<const ValueId> carried) {
-        std::vector<ValueId> a, b, next;
-        for (int64_t i = 0; i < t_.lane_m; ++i) a.push_back(b_.load(a_tile_, at(k, row_of(row, i), t_.tile_m)));
-        for (int64_t j = 0; j < t_.lane_n; ++j) b.push_back(b_.load(b_tile_, at(k, column_of(column, j), t_.tile_n)));
-        for (int64_t i = 0; i < t_.lane_m; ++i)
-          for (int64_t j = 0; j < t_.lane_n; ++j)
-            next.push_back(multiply_add(a[static_cast<size_t>(i)], b[static_cast<size_t>(j)], carried[next.size()]));
-        return next;
-      });
-      for (size_t i = 0; i < sums.size(); ++i) b_.store(sums_, b_.i64(static_cast<int64_t>(i)), sums[i]);
-    });
+  void choose_registers() {
+    int64_t sums = 8;  // of a lane along each side
+    while (sums > 2 && (sums * sums > target_.lane_sums || (sums > 4 && is_small(kLanes * sums, kLanes * sums)))) sums /= 2;
+    int64_t lanes = kLanes;
+    if (sums == 8 && is_large(2 * lanes * sums) && 4 * lanes * lanes <= target_.max_workgroup) lanes *= 2;
+    t_.tile_k = kTileK;
+    t_.tile_m = t_.tile_n = lanes * sums;
+    while (t_.tile_m > kMinTile && known_at_most(c().m, t_.tile_m / 2)) t_.tile_m /= 2;
+    while (t_.tile_n > kMinTile && known_at_most(c().n, t_.tile_n / 2)) t_.tile_n /= 2;
+    const auto set_lanes = [&] {
+      t_.lanes = static_cast<int>(
+          std::clamp(t_.tile_m * t_.tile_n / (sums * sums), std::min(kLanes * kLanes, t_.tile_m * t_.tile_n / 4), lanes * lanes));
+    };
+    set_lanes();
+    set_band(1);
+    while (t_.shared_bytes() > target_.shared_bytes && t_.tile_m * t_.tile_n > kMinTile * kMinTile) {
+      (t_.tile_m >= t_.tile_n ? t_.tile_m : t_.tile_n) /= 2;
+      set_lanes();
+      set_band(1);
+    }
   }
 
-  /// A lane's rows lie side by side and its columns apart, so that lanes read neighbouring columns.
-  ValueId row_of(ValueId lane_row, int64_t i) { return b_.add(b_.mul(lane_row, b_.i64(t_.lane_m)), b_.i64(i)); }
-  ValueId column_of(ValueId lane_column, int64_t j) { return b_.add(lane_column, b_.i64(j * (t_.tile_n / t_.lane_n))); }
-
-  ValueId multiply_add(ValueId x, ValueId y, ValueId sum) {
-    if (c_.dot) return b_.op(c_.dot_signed ? ScalarOp::kDot4Signed : ScalarOp::kDot4, {x, y, sum});
-    if (c_.fma) return b_.op(ScalarOp::kFma, {x, y, sum});
-    return b_.op(ScalarOp::kAdd, {sum, b_.op(ScalarOp::kMul, {x, y})});
+  /// Whether each lane brings equally many elements of a factor, few enough to hold them.
+  bool comes_in_turns(int64_t side, int64_t width) const {
+    const int64_t elements = side * t_.tile_k;
+    return elements % (width * t_.lanes) == 0 && elements / t_.lanes <= kAheadElements;
   }
 
-  void spread_sums() {
-    for_lanes([&](ValueId row, ValueId column) {
-      for (int64_t i = 0; i < t_.lane_m; ++i)
-        for (int64_t j = 0; j < t_.lane_n; ++j)
-          b_.store(c_tile_, at(row_of(row, i), column_of(column, j), t_.tile_n), b_.load(sums_, b_.i64(i * t_.lane_n + j)));
-    });
+  void set_band(int64_t least) {
+    t_.band = t_.tile_m;
+    const int64_t row = (t_.tile_n + pad_of(c().acc_dtype)) * bits(c().acc_dtype) / 8;
+    while (t_.band % 2 == 0 && t_.band / 2 >= least && t_.band * row > kBandBytes) t_.band /= 2;
   }
 
-  void finish() {
-    em_.loop(LoopKind::kVector, b_.i64(0), b_.i64(t_.tile_m * t_.tile_n), 1, [&](ValueId i) {
-      const ValueId row = quotient(i, t_.tile_n), column = rest(i, t_.tile_n);
-      const ValueId m = b_.add(m0_, row), n = b_.add(n0_, column);
-      const ValueId inside = b_.op(ScalarOp::kAnd, {less(m, c_.m), less(n, c_.n)});
-      em_.bind(c_.m_axis, m);
-      em_.bind(c_.n_axis, n);
-      std::vector<ValueId> index = output_index_;
-      const auto place = [&](const std::vector<int>& axes, ValueId flat) {
-        const std::vector<ValueId> each = em_.unflatten(flat, extents_of(c_, axes));
-        for (size_t a = 0; a < axes.size(); ++a) index[static_cast<size_t>(axes[a])] = each[a];
-      };
-      place(c_.m_axes, m);
-      place(c_.n_axes, n);
-      em_.bind_acc(b_.load(c_tile_, at(row, column, t_.tile_n)));
-      em_.set_mask(inside);
-      const ValueId value = em_.emit(c_.post);
-      em_.set_mask(-1);
-      const std::vector<Dim> outer(c_.axes.begin(), c_.axes.begin() + static_cast<int64_t>(c_.outer));
-      b_.store_masked(output_, row_major_offset(em_, outer, index, c_.outer - 1), value, inside);
-    });
-  }
-
-  const TiledContraction& t_;
-  const Contraction& c_;
-  Emitter& em_;
-  kir::KernelBuilder& b_;
-  int output_;
-  int a_tile_ = -1, b_tile_ = -1, c_tile_ = -1, sums_ = -1;
-  ValueId m0_ = -1, n0_ = -1;
-  std::vector<ValueId> output_index_;
+  const Target& target_;
+  TiledContraction t_;
+  Dim batch_ = 1;
 };
 
 }  // namespace
 
+int64_t pad_of(DType d) { return kPadBytes * 8 / bits(d); }
+
 int64_t TiledContraction::shared_bytes() const {
-  const int64_t elements = tile_k * (tile_m + tile_n + 2 * kPad) + tile_m * (tile_n + kPad);
-  return elements * bits(c.acc_dtype) / 8;
+  const auto factor = [&](DType d, int64_t width, bool along_k) {
+    return (along_k ? width * (tile_k + pad_of(d)) : tile_k * (width + pad_of(d))) * bits(d) / 8;
+  };
+  return factor(a_dtype, tile_m, matrix && a_along_k) + factor(b_dtype, tile_n, matrix && b_along_k) +
+         band * (tile_n + pad_of(c.acc_dtype)) * bits(c.acc_dtype) / 8;
 }
+
+namespace {
+
+std::string describe(const TiledContraction& t) {
+  std::string text = fmt::format("contraction {}x{}x{}", t.tile_m, t.tile_n, t.tile_k);
+  if (t.c.dot)
+    text += " of bytes";
+  else if (t.a_dtype != t.c.acc_dtype && t.a_dtype == t.b_dtype)
+    text += fmt::format(" of {}", name(t.a_dtype));
+  if (t.matrix) return text + fmt::format(", {} lanes with matrices {}x{}x{}", t.lanes, t.matrix->m, t.matrix->n, t.matrix->k);
+  const auto block = kir::lane_block(t.tile_m, t.tile_n, t.lanes);
+  return text + fmt::format(", {} lanes of {}x{}", t.lanes, block->rows, block->columns);
+}
+
+}  // namespace
 
 Status schedule_tiled_contraction(Lowering& lowering, int stage) {
   TENON_ASSIGN_OR_RETURN(Contraction c, classify_contraction(lowering, stage));
-  const TiledContraction t = choose(std::move(c), lowering.target);
+  const TiledContraction t = Chooser(std::move(c), lowering.target).run();
   if (t.shared_bytes() > lowering.target.shared_bytes)
     return error(Code::kUnsupported, "tiles of {} bytes, {} are shared", t.shared_bytes(), lowering.target.shared_bytes);
   const Expr reads[] = {t.c.a, t.c.b, t.c.post};
   KernelWriter writer(lowering, "contraction", reads, std::span<const int>(&stage, 1));
-  TileEmitter(t, writer, writer.output(stage)).emit();
+  emit_tiled_contraction(t, writer, writer.output(stage));
   const Dim batch = ir::product(extents_of(t.c, t.c.batch_axes));
   writer.finish(batch * ir::ceil_div(t.c.m, t.tile_m) * ir::ceil_div(t.c.n, t.tile_n), batch * t.c.m * t.c.n * t.c.k * 2);
-  lowering.out.implementation = fmt::format("contraction {}x{}x{}, {} lanes of {}x{}", t.tile_m, t.tile_n, t.tile_k, t.lanes(), t.lane_m, t.lane_n);
+  lowering.out.implementation = describe(t);
   return {};
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "codegen/kernel_tiles.h"
 #include "codegen/spirv/emitter.h"
 #include "codegen/spirv/narrow.h"
 
@@ -22,6 +23,8 @@ Result<std::vector<uint32_t>> Emitter::run() {
   ids_.assign(kernel_.values.size(), 0);
   narrow_ = options_.narrow_indices ? narrow_values(kernel_) : std::vector<char>(kernel_.values.size(), 0);
   pending_ = accesses_of(Region{});
+  vectors_.assign(kernel_.buffers.size(), 1);
+  TENON_RETURN_IF_ERROR(find_vectors(kernel_.body));
   emit_entry();
   TENON_RETURN_IF_ERROR(emit_region(kernel_.body));
   m_.op(spv::OpBranch, {exit_});
@@ -91,6 +94,7 @@ void Emitter::emit_entry() {
   }
   m_.begin_function(void_type, function, m_.type(spv::OpTypeFunction, {void_type}));
   for (const kir::BufferInfo& buffer : kernel_.buffers) buffers_.push_back(declare(buffer));
+  if (matrices_) declare_matrices();
 
   const auto pushed = [&](uint32_t member) {
     const Id at = m_.value(spv::OpAccessChain, o_.pointer(spv::StorageClassPushConstant, u64), {push, o_.int_const(32, member)});
@@ -114,14 +118,31 @@ void Emitter::emit_entry() {
   for (int i = 0; i < bindings; ++i) buffers_[static_cast<size_t>(i)] = parameter(i);
   for (int i = 0; i < kernel_.num_dims; ++i) dims_.push_back(parameter(bindings + i));
   error_address_ = parameter(bindings + kernel_.num_dims);
+  if (matrices_) find_blocks();
+}
+
+/// An array of vectors serves wide accesses of one width; others take a component.
+Status Emitter::find_vectors(const Region& region) {
+  for (const auto& inst : region.insts) {
+    const bool access = inst->kind == InstKind::kLoad || inst->kind == InstKind::kStore;
+    if (access && inst->width > 1 && kernel_.buffers[static_cast<size_t>(inst->index)].space == BufferSpace::kLocal) {
+      int& width = vectors_[static_cast<size_t>(inst->index)];
+      if (width != 1 && width != inst->width)
+        return error(Code::kUnsupported, "kernel {} takes a buffer in vectors of {} and of {}", kernel_.name, width, inst->width);
+      width = inst->width;
+    }
+    for (const Region& inner : inst->regions) TENON_RETURN_IF_ERROR(find_vectors(inner));
+  }
+  return Status();
 }
 
 /// What is private to a grid index is the workgroup's where that executes one, else the invocation's.
 Id Emitter::declare(const kir::BufferInfo& buffer) {
-  if (buffer.space == BufferSpace::kBinding) return 0;
-  const Id element = buffer.dtype == DType::kBool ? o_.int_type(8) : o_.type(buffer.dtype);
-  const int64_t count = std::max<int64_t>(buffer.count, 1);
-  if (cooperative() && buffer.space == BufferSpace::kLocal) return workgroup_array(element, bits(buffer.dtype) / 8, count);
+  if (buffer.space == BufferSpace::kBinding || buffer.space == BufferSpace::kTile) return 0;
+  const int width = vectors_[static_cast<size_t>(&buffer - kernel_.buffers.data())];
+  const Id element = vector_type(buffer.dtype == DType::kBool ? o_.int_type(8) : o_.type(buffer.dtype), width);
+  const int64_t count = std::max<int64_t>(buffer.count / width, 1);
+  if (cooperative() && buffer.space == BufferSpace::kLocal) return workgroup_array(element, bits(buffer.dtype) / 8 * width, count);
   return m_.local_variable(o_.pointer(spv::StorageClassFunction, m_.type(spv::OpTypeArray, {element, o_.int_const(32, count)})));
 }
 
@@ -137,27 +158,57 @@ Id Emitter::load_address(Id address, Id value_type, int bytes) {
   return m_.value(spv::OpLoad, value_type, {at, spv::MemoryAccessAlignedMask, static_cast<uint32_t>(bytes)});
 }
 
-/// The pointer to element `offset` of a buffer.
-Id Emitter::element(int buffer, ValueId offset) {
+Id Emitter::shared_element(int buffer, Id offset, int offset_bits, int width) {
   const kir::BufferInfo& info = kernel_.buffers[static_cast<size_t>(buffer)];
-  const Id base = buffers_[static_cast<size_t>(buffer)];
-  if (info.space != BufferSpace::kBinding) {
-    const bool shared = cooperative() && info.space == BufferSpace::kLocal;
-    const Id of = info.dtype == DType::kBool ? o_.int_type(8) : o_.type(info.dtype);
-    return m_.value(spv::OpAccessChain, o_.pointer(shared ? spv::StorageClassWorkgroup : spv::StorageClassFunction, of), {base, id(offset)});
+  const bool shared = cooperative() && info.space == BufferSpace::kLocal;
+  const Id scalar = info.dtype == DType::kBool ? o_.int_type(8) : o_.type(info.dtype);
+  const Id pointer = o_.pointer(shared ? spv::StorageClassWorkgroup : spv::StorageClassFunction, vector_type(scalar, width));
+  const int vector = vectors_[static_cast<size_t>(buffer)];
+  std::vector<uint32_t> at{buffers_[static_cast<size_t>(buffer)], offset};
+  if (vector > 1) {  // offsets are not negative, and vectors are of 2 or 4
+    const Id type = o_.int_type(offset_bits);
+    at[1] = m_.value(spv::OpShiftRightLogical, type, {offset, o_.int_const(offset_bits, vector == 4 ? 2 : 1)});
+    if (width == 1) at.push_back(m_.value(spv::OpBitwiseAnd, type, {offset, o_.int_const(offset_bits, vector - 1)}));
   }
+  return m_.value(spv::OpAccessChain, pointer, at);
+}
+
+Id Emitter::element(int buffer, ValueId offset, int width) {
+  const kir::BufferInfo& info = kernel_.buffers[static_cast<size_t>(buffer)];
+  if (info.space != BufferSpace::kBinding) return shared_element(buffer, id(offset), narrow(offset) ? 32 : 64, width);
   // Offsets are not negative where memory is accessed.
   const Id position = narrow(offset) ? m_.value(spv::OpUConvert, o_.int_type(64), {id(offset)}) : id(offset);
   const Id bytes = m_.value(spv::OpIMul, o_.int_type(64), {position, o_.int_const(64, bits(info.dtype) / 8)});
-  const Id address = m_.value(spv::OpIAdd, o_.int_type(64), {base, bytes});
-  return m_.value(spv::OpConvertUToPtr, o_.pointer(spv::StorageClassPhysicalStorageBuffer, o_.memory_type(info.dtype)), {address});
+  const Id address = m_.value(spv::OpIAdd, o_.int_type(64), {buffers_[static_cast<size_t>(buffer)], bytes});
+  return m_.value(spv::OpConvertUToPtr, o_.pointer(spv::StorageClassPhysicalStorageBuffer, vector_type(o_.memory_type(info.dtype), width)),
+                  {address});
 }
 
-std::vector<uint32_t> Emitter::with_alignment(int buffer, std::vector<uint32_t> operands) {
+void Emitter::load_wide(const Inst& inst) {
+  const DType d = kernel_.buffers[static_cast<size_t>(inst.index)].dtype;
+  const Id type = vector_type(o_.type(d), inst.width);
+  const Id loaded =
+      m_.value(spv::OpLoad, type, with_alignment(inst.index, {element(inst.index, inst.operands[0], inst.width)}, inst.width));
+  for (uint32_t e = 0; e < static_cast<uint32_t>(inst.width); ++e)
+    ids_[static_cast<size_t>(inst.results[e])] = m_.value(spv::OpCompositeExtract, o_.type(d), {loaded, e});
+}
+
+void Emitter::store_wide(const Inst& inst) {
+  const Id type = vector_type(o_.type(kernel_.buffers[static_cast<size_t>(inst.index)].dtype), inst.width);
+  std::vector<uint32_t> parts;
+  for (size_t o = 1; o < inst.operands.size(); ++o) parts.push_back(operand(inst, o));
+  const Id value = m_.value(spv::OpCompositeConstruct, type, parts);
+  m_.op(spv::OpStore, with_alignment(inst.index, {element(inst.index, inst.operands[0], inst.width), value}, inst.width));
+}
+
+std::vector<uint32_t> Emitter::with_alignment(int buffer, std::vector<uint32_t> operands, int width) {
   const kir::BufferInfo& info = kernel_.buffers[static_cast<size_t>(buffer)];
+  const bool others = matrices_ && info.written && (info.space == BufferSpace::kBinding || info.space == BufferSpace::kLocal);
   if (info.space == BufferSpace::kBinding) {
-    operands.push_back(spv::MemoryAccessAlignedMask);
-    operands.push_back(static_cast<uint32_t>(bits(info.dtype) / 8));
+    operands.push_back(spv::MemoryAccessAlignedMask | (others ? kNonPrivatePointer : 0));
+    operands.push_back(static_cast<uint32_t>(bits(info.dtype) / 8 * width));
+  } else if (others) {
+    operands.push_back(kNonPrivatePointer);
   }
   return operands;
 }
@@ -202,6 +253,11 @@ Status Emitter::emit_inst(const Inst& inst) {
     case InstKind::kFor: return is_lane_loop(inst) ? emit_lane_loop(inst) : emit_for(inst);
     case InstKind::kIf: return emit_if(inst);
     case InstKind::kCheck: emit_check(inst); return Status();
+    case InstKind::kTileFill:
+    case InstKind::kTileMma:
+    case InstKind::kTileStore:
+      emit_tile(inst);
+      return Status();
   }
   return error(Code::kInternal, "unknown Kernel IR instruction in {}", kernel_.name);
 }
@@ -221,6 +277,7 @@ Status Emitter::emit_op(const Inst& inst) {
 
 void Emitter::emit_load(const Inst& inst) {
   note(inst);
+  if (inst.width > 1) return load_wide(inst);
   if (inst.operands.size() == 1) return define(inst, load(inst.index, inst.operands[0]));
   const Id before = m_.current_block(), other = operand(inst, 2);
   Id loaded = 0, from = 0;
@@ -233,8 +290,13 @@ void Emitter::emit_load(const Inst& inst) {
 
 void Emitter::emit_store(const Inst& inst) {
   note(inst);
-  const auto write = [&] { store(inst.index, inst.operands[0], operand(inst, 1)); };
-  const bool masked = inst.operands.size() == 3;
+  const auto write = [&] {
+    if (inst.width > 1)
+      store_wide(inst);
+    else
+      store(inst.index, inst.operands[0], operand(inst, 1));
+  };
+  const bool masked = inst.width <= 1 && inst.operands.size() == 3;
   Id condition = masked ? operand(inst, 2) : 0;
   if (uniform()) {
     const Id first = m_.value(spv::OpIEqual, o_.bool_type(), {lane_, o_.int_const(32, 0)});
@@ -329,8 +391,10 @@ Status Emitter::emit_if(const Inst& inst) {
 
 Result<std::vector<uint32_t>> emit(const kir::Kernel& kernel, const EmitOptions& options) {
   kir::Kernel expanded = kir::clone(kernel);
+  auto matrices = matrix_tiles(expanded, options);
+  if (!matrices) kir::expand_tiles(expanded);
   kir::expand_math(expanded);
-  return Emitter(expanded, options).run();
+  return Emitter(expanded, options, std::move(matrices)).run();
 }
 
 }  // namespace tenon::codegen::spirv

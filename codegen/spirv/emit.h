@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "codegen/kernel_ir.h"
+#include "codegen/target.h"
 #include "support/status.h"
 
 namespace tenon::codegen::spirv {
@@ -19,6 +20,8 @@ struct EmitOptions {
   int64_t shared_bytes = 32 << 10;   // maxComputeSharedMemorySize; the default is that of codegen::Target
   int subgroup_size = 0;             // of every subgroup, with shuffles; 0: it varies or is not known, and lanes meet in shared memory
   bool narrow_indices = false;       // sizes at run time are within kNarrowLimit: indices may take 32 bits
+  bool dot_product = false;          // SPV_KHR_integer_dot_product; else words of bytes are taken apart
+  std::vector<MatrixShape> matrices; // VK_KHR_cooperative_matrix, with Vulkan's memory model; they need subgroup_size. Else tiles are in registers
   bool denorm_preserve_f32 = false;  // VkPhysicalDeviceFloatControlsProperties: ask for it where it is there
   bool nan_preserve_f32 = false;     // shaderSignedZeroInfNanPreserveFloat32
 };

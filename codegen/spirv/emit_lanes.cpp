@@ -53,6 +53,9 @@ Accesses Emitter::accesses_of(const Inst& inst) const {
     if (buffer.space != BufferSpace::kLane && buffer.written)
       (inst.kind == InstKind::kLoad ? all.reads : all.writes)[static_cast<size_t>(inst.index)] = 1;
   }
+  for (const kir::TileAccess& tile : inst.tiles)
+    if (kernel_.buffers[static_cast<size_t>(tile.buffer)].written)
+      (inst.kind == InstKind::kTileMma ? all.reads : all.writes)[static_cast<size_t>(tile.buffer)] = 1;
   for (const Region& region : inst.regions) all.add(accesses_of(region));
   return all;
 }
@@ -69,10 +72,11 @@ void Emitter::note(const Inst& access) {
 }
 
 void Emitter::barrier() {
-  constexpr int64_t kSemantics = int64_t{spv::MemorySemanticsAcquireReleaseMask} + spv::MemorySemanticsUniformMemoryMask +
-                                 spv::MemorySemanticsWorkgroupMemoryMask;
+  int64_t semantics =
+      int64_t{spv::MemorySemanticsAcquireReleaseMask} + spv::MemorySemanticsUniformMemoryMask + spv::MemorySemanticsWorkgroupMemoryMask;
+  if (matrices_) semantics += int64_t{spv::MemorySemanticsMakeAvailableMask} + spv::MemorySemanticsMakeVisibleMask;
   const Id scope = o_.int_const(32, spv::ScopeWorkgroup);
-  m_.op(spv::OpControlBarrier, {scope, scope, o_.int_const(32, kSemantics)});
+  m_.op(spv::OpControlBarrier, {scope, scope, o_.int_const(32, semantics)});
   std::fill(pending_.reads.begin(), pending_.reads.end(), 0);
   std::fill(pending_.writes.begin(), pending_.writes.end(), 0);
 }
@@ -134,21 +138,21 @@ Id Emitter::reduce_in_memory(ScalarOp op, DType d, Id value) {
     scratch_.emplace_back(t, array);
   }
   barrier();  // until all have read what was there, in an earlier trip of a loop perhaps
-  m_.op(spv::OpStore, {scratch_element(d, array, lane_), value});
+  m_.op(spv::OpStore, shared({scratch_element(d, array, lane_), value}));
   bool known = true;
   for (int half = kernel_.lanes / 2; half > 0; half /= 2) {
     barrier();
     when(m_.value(spv::OpSLessThan, o_.bool_type(), {lane_, o_.int_const(32, half)}), [&] {
       const Id mine = scratch_element(d, array, lane_);
       const Id other = scratch_element(d, array, m_.value(spv::OpIAdd, u32, {lane_, o_.int_const(32, half)}));
-      const Id x = m_.value(spv::OpLoad, t, {mine}), y = m_.value(spv::OpLoad, t, {other});
+      const Id x = m_.value(spv::OpLoad, t, shared({mine})), y = m_.value(spv::OpLoad, t, shared({other}));
       const Id both = o_.apply(op, d, {x, y});
       known = known && both != 0;
-      if (both != 0) m_.op(spv::OpStore, {mine, both});
+      if (both != 0) m_.op(spv::OpStore, shared({mine, both}));
     });
   }
   barrier();
-  const Id result = m_.value(spv::OpLoad, t, {scratch_element(d, array, o_.int_const(32, 0))});
+  const Id result = m_.value(spv::OpLoad, t, shared({scratch_element(d, array, o_.int_const(32, 0))}));
   return known ? result : 0;
 }
 
@@ -164,10 +168,8 @@ Id Emitter::reduce_subgroups(ScalarOp op, DType d, Id value) {
   }
   const int subgroups = kernel_.lanes / options_.subgroup_size;
   if (subgroups == 1) return value;
-  if (subgroup_ == 0) {
-    subgroup_ = builtin(spv::BuiltInSubgroupId, u32);
-    subgroup_lane_ = builtin(spv::BuiltInSubgroupLocalInvocationId, u32);
-  }
+  if (subgroup_ == 0) subgroup_ = builtin(spv::BuiltInSubgroupId, u32);
+  if (subgroup_lane_ == 0) subgroup_lane_ = builtin(spv::BuiltInSubgroupLocalInvocationId, u32);
   Id array = find_scratch(scratch_, t);
   if (array == 0) {
     array = workgroup_array(t, bits(d) / 8, kernel_.lanes);
@@ -176,12 +178,12 @@ Id Emitter::reduce_subgroups(ScalarOp op, DType d, Id value) {
   barrier();
   const Id lane = m_.value(spv::OpLoad, u32, {subgroup_lane_});
   when(m_.value(spv::OpIEqual, o_.bool_type(), {lane, o_.int_const(32, 0)}), [&] {
-    m_.op(spv::OpStore, {scratch_element(d, array, m_.value(spv::OpLoad, u32, {subgroup_})), value});
+    m_.op(spv::OpStore, shared({scratch_element(d, array, m_.value(spv::OpLoad, u32, {subgroup_})), value}));
   });
   barrier();
-  Id result = m_.value(spv::OpLoad, t, {scratch_element(d, array, o_.int_const(32, 0))});
+  Id result = m_.value(spv::OpLoad, t, shared({scratch_element(d, array, o_.int_const(32, 0))}));
   for (int s = 1; s < subgroups; ++s)
-    result = o_.apply(op, d, {result, m_.value(spv::OpLoad, t, {scratch_element(d, array, o_.int_const(32, s))})});
+    result = o_.apply(op, d, {result, m_.value(spv::OpLoad, t, shared({scratch_element(d, array, o_.int_const(32, s))}))});
   return result;
 }
 

@@ -4,10 +4,14 @@
 #include <vector>
 
 #include "codegen/spirv/emit.h"
+#include "codegen/spirv/matrices.h"
 #include "codegen/spirv/module.h"
 #include "codegen/spirv/ops.h"
 
 namespace tenon::codegen::spirv {
+
+/// Of a pointer to what other invocations write or read, under Vulkan's memory model.
+inline constexpr uint32_t kNonPrivatePointer = spv::MemoryAccessNonPrivatePointerMask;
 
 /// Buffers of a kernel by number.
 struct Accesses {
@@ -21,7 +25,9 @@ struct Accesses {
 /// read or overwritten by another.
 class Emitter {
  public:
-  Emitter(const kir::Kernel& kernel, const EmitOptions& options) : kernel_(kernel), options_(options), o_(m_) {}
+  /// `matrices`: how matrix units compute its tiles. Without them it has no tile instructions.
+  Emitter(const kir::Kernel& kernel, const EmitOptions& options, std::optional<std::vector<std::optional<MatrixTile>>> matrices)
+      : kernel_(kernel), options_(options), matrices_(std::move(matrices)), o_(m_, options.dot_product) {}
   Result<std::vector<uint32_t>> run();
 
  private:
@@ -33,8 +39,14 @@ class Emitter {
   Id declare(const kir::BufferInfo& buffer);
   Id workgroup_array(Id element, int bytes, int64_t count);
   Id load_address(Id address, Id value_type, int bytes);
-  Id element(int buffer, kir::ValueId offset);
-  std::vector<uint32_t> with_alignment(int buffer, std::vector<uint32_t> operands);
+  /// The pointer to an element, or to `width` side by side.
+  Id element(int buffer, kir::ValueId offset, int width = 1);
+  Id shared_element(int buffer, Id offset, int offset_bits, int width);
+  std::vector<uint32_t> with_alignment(int buffer, std::vector<uint32_t> operands, int width = 1);
+  Id vector_type(Id element, int width) { return width == 1 ? element : m_.type(spv::OpTypeVector, {element, static_cast<uint32_t>(width)}); }
+  Status find_vectors(const kir::Region& region);
+  void load_wide(const kir::Inst& inst);
+  void store_wide(const kir::Inst& inst);
   Id load(int buffer, kir::ValueId offset);
   void store(int buffer, kir::ValueId offset, Id value);
 
@@ -95,8 +107,30 @@ class Emitter {
   void note(const kir::Inst& access);
   void barrier();
 
+  // Matrix units (emit_matrices.cpp)
+  struct Block {
+    Id row = 0, column = 0;
+  };
+  void declare_matrices();
+  void find_blocks();
+  Id matrix_type(DType d, int64_t rows, int64_t columns, uint32_t use);
+  Id matrix_element(const kir::TileAccess& access, kir::ValueId offset, Id r, int64_t i, Id c, int64_t j);
+  Id matrix_stride(const kir::TileAccess& access);
+  Id load_matrix(Id type, const kir::TileAccess& access, Id pointer);
+  Id in_32_bits(kir::ValueId v);
+  void emit_tile(const kir::Inst& inst);
+  void multiply(const kir::Inst& inst, const MatrixTile& t, Id type);
+  /// Operands of a load or store of shared memory, with what the memory model wants.
+  std::vector<uint32_t> shared(std::vector<uint32_t> operands) const {
+    if (matrices_) operands.push_back(kNonPrivatePointer);
+    return operands;
+  }
+
   const kir::Kernel& kernel_;
   const EmitOptions& options_;
+  const std::optional<std::vector<std::optional<MatrixTile>>> matrices_;
+  std::vector<std::vector<Id>> fragments_;  // by buffer: variables
+  std::vector<Block> blocks_;
   Module m_;
   Ops o_;
   Id exit_ = 0, error_address_ = 0, push_ = 0;
@@ -109,6 +143,7 @@ class Emitter {
   std::vector<std::pair<Id, Id>> scratch_;  // element type, array
   Id subgroup_ = 0, subgroup_lane_ = 0;     // built-in variables
   std::vector<Id> ids_, buffers_, dims_;
+  std::vector<int> vectors_;        // by buffer: 2 or 4 where an array in shared memory is of vectors, for accesses of so many elements
 };
 
 }  // namespace tenon::codegen::spirv

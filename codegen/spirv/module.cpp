@@ -19,6 +19,8 @@ void Module::put_string(Words& to, std::string_view text) {
 
 void Module::capability(spv::Capability value) { capabilities_.insert(static_cast<uint32_t>(value)); }
 
+void Module::extension(std::string_view name) { extensions_.emplace(name); }
+
 Id Module::ext_inst_set(std::string_view name) {
   const Id id = new_id();
   Words operands{id};
@@ -129,8 +131,13 @@ std::vector<uint32_t> Module::finish(uint32_t version, std::span<const Id> inter
   put(body_, spv::OpFunctionEnd, {});
   Words out{spv::MagicNumber, version, 0, next_id_, 0};
   for (uint32_t capability : capabilities_) put(out, spv::OpCapability, Words{capability});
+  for (const std::string& name : extensions_) {
+    Words text;
+    put_string(text, name);
+    put(out, spv::OpExtension, text);
+  }
   out.insert(out.end(), imports_.begin(), imports_.end());
-  put(out, spv::OpMemoryModel, Words{spv::AddressingModelPhysicalStorageBuffer64, spv::MemoryModelGLSL450});
+  put(out, spv::OpMemoryModel, Words{spv::AddressingModelPhysicalStorageBuffer64, static_cast<uint32_t>(memory_model_)});
   entry_point_.insert(entry_point_.end(), interface.begin(), interface.end());
   put(out, spv::OpEntryPoint, entry_point_);
   for (const Words* section :

@@ -5,6 +5,7 @@
 #include <map>
 #include <set>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -21,7 +22,10 @@ class Module {
   Id new_id() { return next_id_++; }
 
   void capability(spv::Capability value);
+  void extension(std::string_view name);
   Id ext_inst_set(std::string_view name);
+  /// GLSL450 where nobody says otherwise.
+  void memory_model(spv::MemoryModel model) { memory_model_ = model; }
   void execution_mode(Id entry, spv::ExecutionMode mode, std::initializer_list<uint32_t> operands);
   void entry_point(Id function, std::string_view name);
   void decorate(Id target, spv::Decoration decoration, std::initializer_list<uint32_t> operands = {});
@@ -66,6 +70,8 @@ class Module {
   Id next_id_ = 1;
   Id block_ = 0;
   std::set<uint32_t> capabilities_;
+  spv::MemoryModel memory_model_ = spv::MemoryModelGLSL450;
+  std::set<std::string, std::less<>> extensions_;
   Words imports_, entry_point_, modes_, decorations_, globals_;
   Words function_header_, locals_, body_;
   std::map<Words, Id> shared_;

@@ -79,8 +79,12 @@ class Analysis {
         case InstKind::kLoad:
           for (size_t o = 2; o < i->operands.size(); ++o) widen(i->operands[o], changed);
           break;
-        case InstKind::kStore: widen(i->operands[1], changed); break;
+        case InstKind::kStore:
+          for (size_t o = 1; o < i->operands.size(); ++o) widen(i->operands[o], changed);
+          break;
         case InstKind::kPrefetch: break;
+        case InstKind::kTileMma:
+        case InstKind::kTileStore: break;  // offsets
         case InstKind::kFor:
           for (size_t o = 2; o < i->operands.size(); ++o) widen(i->operands[o], changed);
           if (char& iv = narrow(i->regions[0].args[0]); iv && (!narrow(i->operands[0]) || !narrow(i->operands[1]))) iv = 0, changed = true;

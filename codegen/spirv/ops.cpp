@@ -228,16 +228,8 @@ Id Ops::int_op(ScalarOp op, DType d, const std::vector<Id>& a) {
     case ScalarOp::kMul: return m_.value(spv::OpIMul, t, a);
     case ScalarOp::kFma: return m_.value(spv::OpIAdd, t, {m_.value(spv::OpIMul, t, {a[0], a[1]}), a[2]});
     case ScalarOp::kDot4:
-    case ScalarOp::kDot4Signed: {
-      const spv::Op first = op == ScalarOp::kDot4 ? spv::OpBitFieldUExtract : spv::OpBitFieldSExtract;
-      Id sum = a[2];
-      for (int byte = 0; byte < 4; ++byte) {
-        const Id at = int_const(32, 8 * byte), eight = int_const(32, 8);
-        const Id x = m_.value(first, t, {a[0], at, eight}), y = m_.value(spv::OpBitFieldSExtract, t, {a[1], at, eight});
-        sum = m_.value(spv::OpIAdd, t, {sum, m_.value(spv::OpIMul, t, {x, y})});
-      }
-      return sum;
-    }
+    case ScalarOp::kDot4Signed:
+      return dot4(op, t, a);
     case ScalarOp::kDiv: return divide(d, a, false);
     case ScalarOp::kRem: return divide(d, a, true);
     case ScalarOp::kFloorDiv: return floor_divide(d, a, false);
@@ -261,6 +253,27 @@ Id Ops::int_op(ScalarOp op, DType d, const std::vector<Id>& a) {
     case ScalarOp::kGe: return compare(spv::OpSGreaterThanEqual, spv::OpUGreaterThanEqual);
     default: return 0;
   }
+}
+
+/// Products of words of bytes, the second one's signed, and a sum.
+Id Ops::dot4(ScalarOp op, Id t, const std::vector<Id>& a) {
+  const bool is_signed = op == ScalarOp::kDot4Signed;
+  if (dot_product_) {
+    m_.extension("SPV_KHR_integer_dot_product");
+    m_.capability(spv::CapabilityDotProduct);
+    m_.capability(spv::CapabilityDotProductInput4x8BitPacked);
+    constexpr uint32_t kPacked = spv::PackedVectorFormatPackedVectorFormat4x8Bit;
+    const Id product = is_signed ? m_.value(spv::OpSDot, t, {a[0], a[1], kPacked}) : m_.value(spv::OpSUDot, t, {a[1], a[0], kPacked});
+    return m_.value(spv::OpIAdd, t, {product, a[2]});
+  }
+  const spv::Op first = is_signed ? spv::OpBitFieldSExtract : spv::OpBitFieldUExtract;
+  Id sum = a[2];
+  for (int byte = 0; byte < 4; ++byte) {
+    const Id at = int_const(32, 8 * byte), eight = int_const(32, 8);
+    const Id x = m_.value(first, t, {a[0], at, eight}), y = m_.value(spv::OpBitFieldSExtract, t, {a[1], at, eight});
+    sum = m_.value(spv::OpIAdd, t, {sum, m_.value(spv::OpIMul, t, {x, y})});
+  }
+  return sum;
 }
 
 // SPIR-V leaves x/0, minimum/-1 and shifts by the width undefined; Kernel IR defines them (ir/scalar_op.h).

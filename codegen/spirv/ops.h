@@ -13,7 +13,8 @@ namespace tenon::codegen::spirv {
 /// in registers and bytes in memory, bf16 its 16 bits; integers have no signedness.
 class Ops {
  public:
-  explicit Ops(Module& module) : m_(module) {}
+  /// `dot_product`: the device has SPV_KHR_integer_dot_product.
+  Ops(Module& module, bool dot_product) : m_(module), dot_product_(dot_product) {}
 
   Id int_type(int width);
   Id float_type(int width);
@@ -43,9 +44,11 @@ class Ops {
   Id int_op(ir::ScalarOp op, DType d, const std::vector<Id>& a);
   Id divide(DType d, const std::vector<Id>& a, bool remainder);
   Id floor_divide(DType d, const std::vector<Id>& a, bool remainder);
+  Id dot4(ir::ScalarOp op, Id t, const std::vector<Id>& a);
   Id shift(spv::Op op, DType d, const std::vector<Id>& a, Id beyond);
 
   Module& m_;
+  bool dot_product_;
   Id glsl_ = 0;
 };
 

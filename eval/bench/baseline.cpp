@@ -89,7 +89,7 @@ LatencyChange change_of(const json& old_row, const json& new_row, double toleran
 
 void warn_of_context(const json& old_context, const json& new_context, std::vector<std::string>& out) {
   for (const auto& [key, what] : {std::pair("cpu", "processor"), std::pair("usable_cores", "number of cores"), std::pair("version", "version of tenon"),
-                                  std::pair("opt_level", "optimisation level"), std::pair("target", "target"), std::pair("seed", "seed of inputs"),
+                                  std::pair("opt_level", "optimisation level"), std::pair("target", "target"), std::pair("precision", "precision"), std::pair("seed", "seed of inputs"),
                                   std::pair("test_data", "kind of inputs (--test-data)"), std::pair("round_ms", "length of rounds")})
     if (old_context.contains(key) && new_context.contains(key) && old_context[key] != new_context[key])
       out.push_back(fmt::format("the baseline has another {}: {}, now {}", what, old_context[key].dump(), new_context[key].dump()));

@@ -45,6 +45,7 @@ class Bisector {
   passes::PipelineOptions pipeline(int64_t rewrites) const {
     passes::PipelineOptions out;
     out.level = variant_.compile.opt_level;
+    out.factors = variant_.compile.precision;
     out.disabled = variant_.compile.disabled_passes;
     out.fault = variant_.compile.fault;
     out.max_rewrites = rewrites;

@@ -207,7 +207,7 @@ TEST_F(CompiledModelTest, OtherExternalDataIsCompiledAnew) {
 TEST_F(CompiledModelTest, OtherOptionsAreCompiledAnew) {
   write_layers(1);
   run(request());
-  std::vector<ModelRequest> others(7, request());
+  std::vector<ModelRequest> others(8, request());
   others[0].compile.opt_level = 1;
   others[1].compile.disabled_passes = {"fuse"};
   others[2].compile.max_rewrites = 3;
@@ -215,6 +215,7 @@ TEST_F(CompiledModelTest, OtherOptionsAreCompiledAnew) {
   others[4].import.dims = {{"N", 5}};
   others[5].import.shapes = {{"x", {5, 128}}};
   others[6].compile.target = "x86-64-v2";
+  others[7].compile.precision = DType::kF16;
   for (ModelRequest& other : others) {
     EXPECT_FALSE(run(other).from_cache);
     EXPECT_TRUE(run(other).from_cache);

@@ -60,6 +60,7 @@ std::string apply(const PassInfo& pass, const Case& c) {
   EXPECT_TRUE(before.ok()) << c.title << ": " << before.status().to_string();
   PassContext context;
   context.vector_bytes = 16;
+  context.factors = DType::kF16;
   auto changed = pass.run(**graph, context);
   if (!changed.ok()) return changed.status().to_string();
   if (Status status = ir::verify(**graph); !status.ok()) return status.to_string();

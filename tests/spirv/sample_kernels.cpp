@@ -2,6 +2,8 @@
 
 #include <functional>
 
+#include <fmt/format.h>
+
 namespace tenon::testing {
 namespace {
 
@@ -202,6 +204,39 @@ void add_lanes(std::vector<SampleKernel>& out) {
     each([&](ValueId lane) { b.store(block, lane, b.op(ScalarOp::kMul, {b.load(own, b.i64(0)), b.load(own, b.i64(1))})); });
     return b.load(block, b.op(ScalarOp::kRem, {b.grid_index(), b.i64(64)}));
   });
+  // Four elements at once, from memory and through shared memory, which is read one by one as well.
+  for (const DType d : {DType::kF32, DType::kF16, DType::kI16, DType::kU8})
+    lanes(fmt::format("lanes_several_at_once_{}", name(d)), d, d, [d](KernelBuilder& b) {
+      const int block = b.add_local("block", d, 128);
+      b.loop(LoopKind::kVector, b.i64(0), b.i64(32), 1, [&](ValueId i) {
+        const ValueId at = b.mul(i, b.i64(4));
+        const auto x = b.load_wide(0, at, 4), y = b.load_wide(1, at, 4);
+        const ValueId turned[] = {x[3], y[0], x[1], y[2]};
+        b.store_wide(block, at, turned);
+      });
+      return b.load(block, b.op(ScalarOp::kRem, {b.grid_index(), b.i64(128)}));
+    });
+  // Small integers, whose sums of products are exact however they are made.
+  for (const DType factor : {DType::kF16, DType::kBF16, DType::kF32})
+    lanes(fmt::format("lanes_multiply_tiles_{}", name(factor)), DType::kI32, DType::kF32, [factor](KernelBuilder& b) {
+      constexpr int64_t kSide = 32, kPitch = 40, kSumsPitch = 36;
+      const int x = b.add_local("x", factor, kSide * kPitch), y = b.add_local("y", factor, kSide * kPitch),
+                out = b.add_local("out", DType::kF32, kSide * kSumsPitch);
+      const int sums = b.add_tile("sums", DType::kF32, kSide, kSide);
+      b.tile_fill(sums, b.constant(DType::kF32, 3));
+      for (const auto& [to, from] : {std::pair{x, 0}, {y, 1}})
+        b.loop(LoopKind::kVector, b.i64(0), b.i64(kSide * kSide), 1, [&](ValueId i) {
+          const ValueId at = b.op(ScalarOp::kRem, {i, b.dim(0)});
+          const ValueId small = b.op(ScalarOp::kRem, {b.load(from, at), b.constant_int(DType::kI32, 7)});
+          b.store(to, b.add(b.mul(b.op(ScalarOp::kDiv, {i, b.i64(kSide)}), b.i64(kPitch)), b.op(ScalarOp::kRem, {i, b.i64(kSide)})),
+                  b.cast(small, factor));
+        });
+      b.tile_mma(sums, ScalarOp::kFma, {x, kPitch, false}, b.i64(0), {y, kPitch, true}, b.i64(0), kSide);
+      b.tile_store(sums, b.i64(0), kSide, {out, kSumsPitch, false}, b.i64(0));
+      const ValueId element = b.op(ScalarOp::kRem, {b.grid_index(), b.i64(kSide * kSide)});
+      return b.load(out, b.add(b.mul(b.op(ScalarOp::kDiv, {element, b.i64(kSide)}), b.i64(kSumsPitch)),
+                               b.op(ScalarOp::kRem, {element, b.i64(kSide)})));
+    });
 }
 
 }  // namespace

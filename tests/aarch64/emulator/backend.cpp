@@ -114,6 +114,7 @@ class EmulatedBackend final : public backends::Backend {
     out->graph = graph.clone();
     passes::PipelineOptions pipeline;
     pipeline.level = options.opt_level;
+    pipeline.factors = options.precision;
     pipeline.interrupt = options.interrupt;
     pipeline.vector_bytes = vector_bytes(options);
     TENON_RETURN_IF_ERROR(passes::run_pipeline(*out->graph, pipeline));
