@@ -13,6 +13,7 @@ namespace {
 constexpr int64_t kMaxTileRows = 14;      // whose addresses fit general registers
 constexpr int64_t kMaxVectors = 4;
 constexpr double kFmaLatency = 4;         // cycles; two start in each
+constexpr double kL2Vectors = 0.75;       // that come from the L2 cache in a cycle
 constexpr int64_t kCheapPost = 40;        // operations of an epilogue that is repeated in each tile's code
 constexpr int64_t kWantedBlocks = 16;     // of the grid, so that threads get equal parts
 constexpr int64_t kMaxRows = 256;         // of A in a block
@@ -20,11 +21,12 @@ constexpr int64_t kPackedRowsBytes = 256 << 10;  // of A, when it has to be pack
 
 int64_t round_up(int64_t x, int64_t unit) { return (x + unit - 1) / unit * unit; }
 
-/// Cycles that one step of K takes a register tile: bound by multiply-adds, their latency, or loads.
+/// Cycles that one step of K takes a register tile: bound by multiply-adds, their latency, loads, or B's row, which comes from the L2
+/// cache: a panel is larger than the L1 cache, and each tile of rows passes over all of it.
 double tile_cycles(int64_t rows, int64_t vectors) {
   if (rows == 0 || vectors == 0) return 0;
   const double products = static_cast<double>(rows * vectors) / 2, loads = static_cast<double>(rows + vectors) / 2;
-  return std::max({products, loads, kFmaLatency});
+  return std::max({products, loads, kFmaLatency, static_cast<double>(vectors) / kL2Vectors});
 }
 
 /// Rows of a tile as wide as `vectors` for which sums, a row of B and a broadcast element of A fit the registers. Words that no
