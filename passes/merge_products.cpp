@@ -62,6 +62,14 @@ class Merger {
     return true;
   }
 
+  /// The products and what follows them; unused once they are merged.
+  std::vector<Node*> members() const {
+    std::vector<Node*> nodes;
+    for (const Product& p : products_) nodes.push_back(p.node);
+    for (const Step& step : steps_) nodes.insert(nodes.end(), step.nodes.begin(), step.nodes.end());
+    return nodes;
+  }
+
  private:
   /// The one node behind every product, if they are of one form, elementwise, and their other operands can be merged.
   bool follow() {
@@ -201,13 +209,6 @@ class Merger {
     return whole->tensor().dims->back().is_const(columns) ? whole : nullptr;
   }
 
-  std::vector<Node*> members() const {
-    std::vector<Node*> nodes;
-    for (const Product& p : products_) nodes.push_back(p.node);
-    for (const Step& step : steps_) nodes.insert(nodes.end(), step.nodes.begin(), step.nodes.end());
-    return nodes;
-  }
-
   /// Erases what was built behind `before` (null: from the beginning on), users first.
   void undo(const Node* before) {
     for (Node* n = before_->prev(); n != nullptr && n != before;) {
@@ -229,8 +230,6 @@ class Merger {
       slice->def()->set_name(last_[i]->def()->name());
       graph_.replace_all_uses(last_[i], slice);
     }
-    std::vector<Node*> gone = members();
-    for (size_t i = gone.size(); i-- > 0;) graph_.erase(gone[i]);
   }
 
   struct Step {
@@ -246,15 +245,16 @@ class Merger {
   std::vector<Step> steps_;
 };
 
+using Products = std::unordered_map<const Node*, Product>;
+
 /// Sets of products that differ in their columns alone, among the users of one value.
-std::vector<std::vector<Product>> products_of(const Value& operand, const Graph& graph) {
+std::vector<std::vector<Product>> products_of(const Value& operand, const Products& known) {
   std::vector<std::vector<Product>> sets;
   std::vector<Node*> users;
   for (const ir::Use& use : operand.uses())
-    if (use.node->graph() == &graph && std::ranges::find(users, use.node) == users.end()) users.push_back(use.node);
+    if (known.contains(use.node) && std::ranges::find(users, use.node) == users.end()) users.push_back(use.node);
   for (Node* user : users) {
-    const std::optional<Product> p = product_of_columns(*user);
-    if (!p) continue;
+    const Product* p = &known.at(user);
     const auto set = std::ranges::find_if(
         sets, [&](const auto& s) { return s.size() < kMaxMembers && same_product(s.front(), *p); });
     if (set == sets.end())
@@ -267,12 +267,16 @@ std::vector<std::vector<Product>> products_of(const Value& operand, const Graph&
 
 /// Merges as many of the products as have results that are only moved.
 Result<bool> merge(Graph& graph, const std::unordered_map<const Node*, size_t>& position, std::vector<Product> products,
-                   PassContext& context) {
+                   PassContext& context, std::vector<Node*>& gone) {
   std::ranges::sort(products, {}, [&](const Product& p) { return position.at(p.node); });
   while (products.size() > 1) {
     Merger merger(graph, position, products);
     std::vector<Product> movable = merger.movable();
-    if (movable.size() == products.size()) return merger.merge(context);
+    if (movable.size() == products.size()) {
+      TENON_ASSIGN_OR_RETURN(const bool merged, merger.merge(context));
+      if (merged) gone = merger.members();
+      return merged;
+    }
     products = std::move(movable);
   }
   return false;
@@ -284,9 +288,11 @@ Result<bool> merge_products(Graph& graph, PassContext& context) {
   bool changed = false;
   std::vector<Value*> operands(graph.inputs().begin(), graph.inputs().end());
   std::unordered_map<const Node*, size_t> position;
+  Products known;
   for (Node* n = graph.first(); n != nullptr; n = n->next()) {
     TENON_RETURN_IF_ERROR(context.step());
     position.emplace(n, position.size());
+    if (const std::optional<Product> p = product_of_columns(*n)) known.emplace(n, *p);
     if (ir::constant_of(n->num_outputs() > 0 ? n->output() : nullptr) == nullptr)
       operands.insert(operands.end(), n->outputs().begin(), n->outputs().end());
     for (const auto& region : n->regions()) {
@@ -294,16 +300,19 @@ Result<bool> merge_products(Graph& graph, PassContext& context) {
       changed |= inner;
     }
   }
-  // Results of products go with them, so they are looked at before what they read: a value's address is not used after
-  // it.
+  std::vector<Node*> gone;  // erased at the end: addresses stand for nodes until then
   for (size_t i = operands.size(); i-- > 0;) {
     if (operands[i]->uses().size() < 2 || operands[i]->uses().size() > kMaxUses) continue;
     TENON_RETURN_IF_ERROR(context.step(static_cast<int64_t>(operands[i]->uses().size())));
-    for (std::vector<Product>& set : products_of(*operands[i], graph)) {
-      TENON_ASSIGN_OR_RETURN(const bool merged, merge(graph, position, std::move(set), context));
+    for (std::vector<Product>& set : products_of(*operands[i], known)) {
+      std::vector<Node*> merged_nodes;
+      TENON_ASSIGN_OR_RETURN(const bool merged, merge(graph, position, std::move(set), context, merged_nodes));
       changed |= merged;
+      for (const Node* n : merged_nodes) known.erase(n);
+      gone.insert(gone.end(), merged_nodes.rbegin(), merged_nodes.rend());
     }
   }
+  for (Node* n : gone) graph.erase(n);
   return changed;
 }
 
