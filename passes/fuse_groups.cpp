@@ -20,6 +20,8 @@ namespace {
 constexpr size_t kMaxGroupNodes = 64;
 constexpr size_t kMaxGroupOutputs = 4;
 constexpr size_t kMaxEpilogueNodes = 24;
+constexpr size_t kMaxConstantNodes = 8;
+constexpr int64_t kFewElements = 16;  // of a dequantised value share a scale, at least
 constexpr size_t kMaxSearchEdges = 4096;
 constexpr int kManyGathers = 3;  // from so many moved inputs on, a node stays alone (concatenations)
 
@@ -124,7 +126,7 @@ void analyze_accesses(const Node& node, const Body& body, FuseInfo& info) {
   }
   const bool in_place = std::all_of(info.inputs.begin(), info.inputs.end(), [](Access a) { return a != Access::kOther; });
   info.elementwise = !info.reduces && in_place;
-  if (std::count(info.inputs.begin(), info.inputs.end(), Access::kOther) >= kManyGathers) info.fusable = false;
+  if (!info.contraction && std::count(info.inputs.begin(), info.inputs.end(), Access::kOther) >= kManyGathers) info.fusable = false;
   if (!info.reduces || loads != 1 || !axes || body.kind == ir::ComputeKind::kContraction) return;
   // A row reduction reads each element of its one operand once, the axes kept in their order and those reduced in theirs.
   std::vector<int> kept, reduced;
@@ -334,13 +336,53 @@ bool FuseGroups::makes_cycle(const std::vector<size_t>& members) const {
   return false;
 }
 
-/// The anchor and transposed operands that only it reads: it can read them in place.
+/// The nodes that make a value, which nothing else needs, of constants alone; none when it takes other data, or many nodes.
+std::vector<size_t> FuseGroups::made_of_constants(const Value* value) const {
+  std::vector<size_t> found;
+  std::vector<const Value*> stack{value};
+  while (!stack.empty()) {
+    const Value* v = stack.back();
+    stack.pop_back();
+    if (v == nullptr || ir::constant_of(v) != nullptr) continue;
+    if (v->def() == nullptr || v->def()->graph() != &graph_ || !v->has_one_use() || found.size() >= kMaxConstantNodes) return {};
+    const size_t def = index_.at(v->def());
+    const FuseInfo& info = info_[def];
+    if (group_[def] >= 0 || !((info.fusable && !info.reduces) || (info.view && info.moves))) return {};
+    found.push_back(def);
+    for (const Value* operand : nodes_[def]->inputs()) stack.push_back(operand);
+  }
+  return found;
+}
+
+/// Whether a value is small integers times numbers that blocks of them share: a product reads less when it reads those.
+bool FuseGroups::dequantised(const Value* v) const {
+  if (v == nullptr || v->def() == nullptr || v->def()->graph() != &graph_ || !is_float(v->dtype())) return false;
+  const Node& n = *v->def();
+  const FuseInfo& info = info_[index_.at(v->def())];
+  if (!info.fusable || info.reduces || n.num_inputs() == 0 || n.input(0) == nullptr || ir::constant_of(n.input(0)) != nullptr) return false;
+  if (info.inputs[0] != Access::kIdentity || !is_int(n.input(0)->dtype()) || bits(n.input(0)->dtype()) * 2 > bits(v->dtype())) return false;
+  bool blocks = false;  // one scale for all goes into what follows the product
+  for (int i = 1; i < n.num_inputs(); ++i) {
+    if (n.input(i) == nullptr) continue;
+    const Dim count = n.input(i)->tensor().count();
+    if (!ir::known_le(count * kFewElements, v->tensor().count())) return false;
+    blocks |= !count.is_const(1);
+  }
+  return blocks;
+}
+
+/// The anchor, transposed operands that only it reads, which it can read in place, and what makes an operand of constants (the
+/// dequantisation of weights), which it can compute while it packs them.
 void FuseGroups::take_permuted_operands(size_t anchor, std::vector<size_t>& members) const {
   members = {anchor};
   for (const Value* v : nodes_[anchor]->inputs()) {
+    if (const std::vector<size_t> made = made_of_constants(v); !made.empty() && info_[anchor].contraction) {
+      members.insert(members.end(), made.begin(), made.end());
+      continue;
+    }
     if (v == nullptr || v->def() == nullptr || v->def()->graph() != &graph_ || !v->has_one_use()) continue;
     const size_t def = index_.at(v->def());
-    if (!info_[def].permutes || group_[def] >= 0) continue;
+    if (group_[def] >= 0 || !(info_[def].permutes || (info_[anchor].contraction && dequantised(v)))) continue;
     std::vector<size_t> grown = members;
     grown.push_back(def);
     if (!makes_cycle(grown)) members = std::move(grown);

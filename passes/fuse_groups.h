@@ -82,6 +82,8 @@ class FuseGroups {
   int transposition_behind(size_t view, const std::vector<size_t>& members, const std::vector<ir::Dim>& shape) const;
   void grow_epilogue(size_t anchor);
   void close_epilogue(std::vector<size_t> members);
+  bool dequantised(const ir::Value* value) const;
+  std::vector<size_t> made_of_constants(const ir::Value* value) const;
   void take_permuted_operands(size_t anchor, std::vector<size_t>& members) const;
   bool joins_epilogue(size_t node, const std::vector<size_t>& members, const std::vector<ir::Dim>& shape) const;
   void grow_from_inputs(size_t node);

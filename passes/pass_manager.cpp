@@ -27,6 +27,8 @@ std::span<const PassInfo> pipeline() {
       {"simplify", "what decompose left to simplify", 1, simplify},
       {"fold-constants", "what simplify made constant", 1, fold_constants},
       {"eliminate-common", "equal nodes that decompose made", 1, eliminate_common},
+      {"widen-codes", "quantised constants of less than a byte get bytes, which kernels read and pack as tightly again", 1, widen_codes, true},
+      {"merge-products", "products of one operand and several constants become one, whose parts are read in place", 2, merge_products, true},
       {"eliminate-dead", "what the passes before left unused", 1, eliminate_dead},
       {"slice-splits", "parts with one reader each become slices, to be read in place", 3, slice_splits, true},
       {"fuse", "nodes that one kernel can compute, into groups", 3, fuse},

@@ -15,6 +15,8 @@ Result<bool> duplicate_tails(ir::Graph& graph, PassContext& context);
 Result<bool> fold_batch_norm(ir::Graph& graph, PassContext& context);
 Result<bool> raise(ir::Graph& graph, PassContext& context);
 Result<bool> decompose(ir::Graph& graph, PassContext& context);
+Result<bool> widen_codes(ir::Graph& graph, PassContext& context);
+Result<bool> merge_products(ir::Graph& graph, PassContext& context);
 Result<bool> slice_splits(ir::Graph& graph, PassContext& context);
 Result<bool> fuse(ir::Graph& graph, PassContext& context);
 Result<bool> choose_layouts(ir::Graph& graph, PassContext& context);

@@ -42,6 +42,7 @@ class OpEmitter {
   llvm::Value* int_op(ir::ScalarOp op, DType dtype, llvm::ArrayRef<llvm::Value*> args);
   llvm::Value* dot4(ir::ScalarOp op, llvm::Value* a, llvm::Value* b, llvm::Value* c);
   llvm::Value* dot4_x86(llvm::Value* a, llvm::Value* b, llvm::Value* c);
+  llvm::Value* sums_of_neighbours(llvm::Value* a, llvm::Value* b, unsigned add_pairs);
   llvm::Value* dot4_aarch64(ir::ScalarOp op, llvm::Value* a, llvm::Value* b, llvm::Value* c);
   struct Halves {
     llvm::Value *even, *odd;

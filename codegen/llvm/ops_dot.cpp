@@ -1,3 +1,4 @@
+#include <llvm/Analysis/ValueTracking.h>
 #include <llvm/IR/Intrinsics.h>
 #include <llvm/IR/IntrinsicsAArch64.h>
 #include <llvm/IR/IntrinsicsX86.h>
@@ -54,8 +55,21 @@ Value* OpEmitter::dot4_x86(Value* a, Value* b, Value* c) {
   const auto id = width == 512   ? llvm::Intrinsic::x86_avx512_pmaddw_d_512
                   : width == 256 ? llvm::Intrinsic::x86_avx2_pmadd_wd
                                  : llvm::Intrinsic::x86_sse2_pmadd_wd;
+  // Two products with bytes below 128 fit 16 bits, so sums of neighbours do not saturate.
+  const llvm::Module& module = *b_.GetInsertBlock()->getModule();
+  const bool small = (~llvm::computeKnownBits(a, module.getDataLayout()).Zero.getZExtValue() & 0x80808080) == 0;
+  if (small && width == 256)
+    return b_.CreateAdd(c, sums_of_neighbours(a, b, id));
   const Halves x = as_halves(a, false), y = as_halves(b, true);
   return b_.CreateAdd(c, b_.CreateAdd(b_.CreateIntrinsic(id, {}, {x.even, y.even}), b_.CreateIntrinsic(id, {}, {x.odd, y.odd})));
+}
+
+/// Of each word the sum of its bytes' products, in two steps.
+Value* OpEmitter::sums_of_neighbours(Value* a, Value* b, unsigned add_pairs) {
+  const auto* vector = llvm::cast<llvm::FixedVectorType>(a->getType());
+  llvm::Type* bytes = llvm::FixedVectorType::get(b_.getInt8Ty(), vector->getNumElements() * 4);
+  Value* pairs = b_.CreateIntrinsic(llvm::Intrinsic::x86_avx2_pmadd_ub_sw, {}, {b_.CreateBitCast(a, bytes), b_.CreateBitCast(b, bytes)});
+  return b_.CreateIntrinsic(add_pairs, {}, {pairs, llvm::ConstantInt::get(pairs->getType(), 1)});
 }
 
 Value* OpEmitter::dot4_aarch64(ScalarOp op, Value* a, Value* b, Value* c) {

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <numeric>
 
 #include "codegen/lower/pad.h"
 #include "codegen/schedule/contraction.h"
@@ -137,7 +138,7 @@ void flatten_groups(Contraction& c, bool keep_k) {
   std::vector<Dim> extents = c.axes;
   extents.insert(extents.end(), {c.m, c.n, c.k});
   IndexAlgebra algebra(pool, extents);
-  for (Expr* e : {&c.a, &c.b, &c.post, &c.row_factor, &c.stored}) {
+  for (Expr* e : {&c.a, &c.b, &c.post, &c.row_factor, &c.group_scale, &c.group_sum, &c.stored}) {
     if (!e->valid()) continue;
     if (c.wide() && e == &c.b) {
       replacement[static_cast<size_t>(c.n_axes[0])] = pool.constant_int(DType::kI64, 0);
@@ -215,12 +216,15 @@ void split_axis(Stage& s, int axis, int64_t inner) {
 struct PackedForm {
   std::vector<int> batch_axes, n_axes;
   std::vector<Dim> shape;
+  std::optional<BlockCodes> codes;
 };
 
 /// Sorts the axes of B as they are in the stage; nullopt when B is no constant matrix.
-std::optional<PackedForm> packed_form(const Lowering& lowering, const Stage& s, Expr a, Expr b) {
+std::optional<PackedForm> packed_form(const Lowering& lowering, int stage, Expr a, Expr b) {
   if (!reads_constants(lowering, b)) return std::nullopt;
+  const Stage& s = lowering.group.stages[static_cast<size_t>(stage)];
   PackedForm form;
+  form.codes = block_codes(lowering, stage, b);
   bool suffix = true;
   for (int axis = static_cast<int>(s.axes.size()) - 1; axis >= 0; --axis) {
     const bool in_a = uses_axis(a, axis), in_b = uses_axis(b, axis);
@@ -237,7 +241,7 @@ std::optional<PackedForm> packed_form(const Lowering& lowering, const Stage& s, 
   collect_operands(b, operands);
   Dim read = 0;
   for (int o : operands) read = read + ir::product(lowering.group.shape_of(o));
-  if (!ir::known_le(ir::product(form.shape), read * 2)) return std::nullopt;
+  if (!form.codes && !ir::known_le(ir::product(form.shape), read * 2)) return std::nullopt;
   const bool fixed = std::all_of(form.shape.begin(), form.shape.end(), [](Dim d) { return d.is_const() && d.value() > 0; });
   return fixed ? std::optional(form) : std::nullopt;
 }
@@ -266,7 +270,13 @@ Status set_b_batch(Contraction& c) {
   return {};
 }
 
-Result<Contraction> prepare(Lowering& lowering, int stage, Expr stage_value, int padded, const PackedForm* form, Expr row_factor = {}) {
+/// What the kernel needs of A beside its elements.
+struct OfRows {
+  Expr factor = {};  // Contraction::row_factor
+  Expr group_scale = {}, group_sum = {};
+};
+
+Result<Contraction> prepare(Lowering& lowering, int stage, Expr stage_value, int padded, const PackedForm* form, const OfRows& of_rows = {}) {
   const Stage& s = lowering.stage(stage);
   Contraction c;
   c.padded = padded;
@@ -278,7 +288,9 @@ Result<Contraction> prepare(Lowering& lowering, int stage, Expr stage_value, int
   Expr value = flatten_loads(stage_value, c.axes, shape_of);
   c.post = flatten_loads(s.post, c.axes, dims_of);
   std::vector<Expr*> roots = {&value, &c.post};
-  for (const auto& [from, to] : {std::pair(row_factor, &c.row_factor), std::pair(s.stored, &c.stored)}) {
+  const std::pair<Expr, Expr*> more[] = {
+      {of_rows.factor, &c.row_factor}, {of_rows.group_scale, &c.group_scale}, {of_rows.group_sum, &c.group_sum}, {s.stored, &c.stored}};
+  for (const auto& [from, to] : more) {
     if (!from.valid()) continue;
     *to = flatten_loads(from, c.axes, dims_of);
     roots.push_back(to);
@@ -296,7 +308,7 @@ Result<Contraction> prepare(Lowering& lowering, int stage, Expr stage_value, int
     // K's loops stay where A is read in place through them.
     Contraction kept = c;
     flatten_groups(kept, true);
-    keep_k = kept.a.dtype() == kept.acc_dtype && direct_load(kept, kept.a, kept.k_axes, -1);
+    keep_k = (kept.a.dtype() == kept.acc_dtype || kept.group_sum.valid()) && direct_load(kept, kept.a, kept.k_axes, -1);
   }
   flatten_groups(c, keep_k);
   if (c.packed()) TENON_RETURN_IF_ERROR(set_b_batch(c));
@@ -304,8 +316,11 @@ Result<Contraction> prepare(Lowering& lowering, int stage, Expr stage_value, int
   if (c.k.is_const() && c.k.value() <= 2) return error(Code::kUnsupported, "{} products an element", c.k.value());
   if (!(c.m * c.n * c.k).is_valid()) return error(Code::kUnsupported, "extents overflow");
   c.fma = lowering.target.has_fma && (c.acc_dtype == DType::kF32 || c.acc_dtype == DType::kF64);
-  c.a_direct = c.in_place() || (c.a.dtype() == c.acc_dtype && direct_load(c, c.a, c.k_axes, -1));
+  if (c.group_sum.valid()) c.k_unit = kWordBytes;
+  const bool as_it_is = c.a.dtype() == c.acc_dtype || c.group_sum.valid();
+  c.a_direct = c.in_place() || (as_it_is && direct_load(c, c.a, c.k_axes, -1));
   choose_tile(c, lowering.target);
+  if (form != nullptr && c.k_axes.size() == 1) c.codes = form->codes;
   choose_blocks(c, lowering.target);
   c.b_contiguous = c.b_mode == Contraction::B::kHere && direct_load(c, c.b, c.k_axes, c.n_axis) && c.b.dtype() == c.acc_dtype;
   c.direct_rows = c.b_contiguous ? 2 * c.tile_rows : 0;
@@ -364,8 +379,14 @@ void put_constant_innermost(Lowering& lowering, int stage) {
     });
 }
 
+/// Stands for what the emitter reads of a stage.
+Expr load_of(const Lowering& lowering, int stage) {
+  const Expr at[] = {lowering.group.pool->constant_int(DType::kI64, 0)};
+  return lowering.group.pool->load(kStageOperand + stage, lowering.group.stages[static_cast<size_t>(stage)].dtype, at);
+}
+
 /// B as panels. A padded image that A reads is stored once with its zeros.
-Result<Contraction> prepare_packed(Lowering& lowering, int stage, Expr row_factor = {}) {
+Result<Contraction> prepare_packed(Lowering& lowering, int stage, Expr row_factor) {
   const Stage s = lowering.stage(stage);
   Contraction probe;
   TENON_RETURN_IF_ERROR(factors(s, s.value, probe));
@@ -373,7 +394,7 @@ Result<Contraction> prepare_packed(Lowering& lowering, int stage, Expr row_facto
   const int last = static_cast<int>(s.axes.size()) - 1;
   Expr a = probe.a, b = probe.b;
   if (uses_axis(a, last)) std::swap(a, b);
-  const std::optional<PackedForm> form = packed_form(lowering, s, a, b);
+  const std::optional<PackedForm> form = packed_form(lowering, stage, a, b);
   if (!form) return error(Code::kUnsupported, "B is not constant");
   const auto product_of = [&](Expr x) {
     const Expr args[] = {x, packed_load(s, *form, b), constant_expr(*b.pool, b.dtype())};
@@ -388,14 +409,79 @@ Result<Contraction> prepare_packed(Lowering& lowering, int stage, Expr row_facto
       padded.reset();
     }
   }
-  if (!padded) found = prepare(lowering, stage, product_of(a), -1, &*form, row_factor);
+  if (!padded) found = prepare(lowering, stage, product_of(a), -1, &*form, {.factor = row_factor});
   if (!found->ok()) return std::move(*found);
   Contraction c = std::move(**found);
   if (c.m.is_const(1) && lies_along_k(lowering, s, b))
     return error(Code::kUnsupported, "one row, and B lies along K");
-  c.packed_stage = add_packed_stage(lowering, stage, b, form->batch_axes, form->n_axes, c.tile_lanes);
-  const Expr at[] = {lowering.group.pool->constant_int(DType::kI64, 0)};
-  c.b = lowering.group.pool->load(kStageOperand + c.packed_stage, b.dtype(), at);
+  if (c.codes) add_code_stages(lowering, stage, form->batch_axes, form->n_axes, c);
+  else c.packed_stage = add_packed_stage(lowering, stage, b, form->batch_axes, form->n_axes, s.reduce_axes, c.tile_lanes);
+  c.b = load_of(lowering, c.packed_stage);
+  return c;
+}
+
+/// The stage that sums the bytes of each group, and a load of it at the group of step k of the stage's axes.
+Expr add_group_sums(Lowering& lowering, int stage, const BlockBytes& bytes, int64_t group, int& number) {
+  ExprPool& pool = *lowering.group.pool;
+  const Stage& s = lowering.stage(stage);
+  const size_t k_axis = s.axes.size();
+  Stage sums;
+  std::vector<Expr> place, index(k_axis + 1);
+  for (size_t axis = 0; axis < k_axis; ++axis) {
+    if (!uses_axis(bytes.load, static_cast<int>(axis))) continue;
+    index[axis] = pool.index(static_cast<int>(sums.axes.size()));
+    sums.axes.push_back(s.axes[axis]);
+    place.push_back(pool.index(static_cast<int>(axis)));
+  }
+  const Expr groups = pool.constant_int(DType::kI64, group);
+  sums.axes.push_back(s.reduce_axes[0].value() / group);
+  sums.reduce_axes = {Dim(group)};
+  const int outer = static_cast<int>(sums.axes.size());
+  index[k_axis] = pool.index(outer - 1) * groups + pool.index(outer);
+  sums.shape = sums.axes;
+  sums.dtype = sums.acc_dtype = DType::kI32;
+  const Expr value = pool.copy(pool.cast(bytes.load, DType::kI32), [&](const ExprNode& n, std::span<const Expr>) -> Expr {
+    return n.kind == ExprKind::kIndex ? index[static_cast<size_t>(n.axis)] : Expr{};
+  });
+  sums.value = IndexAlgebra(pool, sums.all_axes()).simplify(value);
+  sums.post = pool.acc(0, DType::kI32);
+  number = static_cast<int>(lowering.group.stages.size());
+  lowering.group.stages.push_back(std::move(sums));
+  place.push_back(ir::floor_div(pool.index(static_cast<int>(k_axis)), pool.constant_int(DType::kI64, group / kWordBytes)));
+  return pool.load(kStageOperand + number, DType::kI32, place);
+}
+
+/// Bytes by codes, both with scales for groups of K: sums of a group are exact, in integers.
+Result<Contraction> prepare_block_dot(Lowering& lowering, int stage, DotProduct& dot) {
+  const Stage s = lowering.stage(stage);
+  ExprPool& pool = *lowering.group.pool;
+  Contraction probe;
+  TENON_RETURN_IF_ERROR(factors(s, s.value, probe));
+  if (s.axes.empty() || probe.dot) return error(Code::kUnsupported, "one output element");
+  const int k_axis = static_cast<int>(s.axes.size());
+  if (uses_axis(probe.a, k_axis - 1)) std::swap(probe.a, probe.b);
+  std::optional<PackedForm> form = packed_form(lowering, stage, probe.a, probe.b);
+  const std::optional<BlockBytes> bytes = form && form->codes ? block_bytes(lowering, stage, probe.a) : std::nullopt;
+  if (!bytes) return error(Code::kUnsupported, "not bytes by codes, with scales for blocks");
+  BlockCodes& codes = *form->codes;
+  codes.group = std::gcd(codes.group, bytes->group);
+  if (codes.group % codes.codes_per_word() != 0) return error(Code::kUnsupported, "groups of {}", codes.group);
+  const std::optional<Padded> words = materialise_words(lowering, stage, bytes->load, k_axis, true);
+  if (!words) return error(Code::kUnsupported, "K does not run along A's bytes");
+  dot.words = words->stage;
+  const Expr group_sum = add_group_sums(lowering, stage, *bytes, codes.group, dot.column_sums);
+  const Dim steps = s.reduce_axes[0].value() / kWordBytes;
+  form->shape[form->batch_axes.size()] = steps;
+  Stage& rewritten = lowering.stage(stage);
+  rewritten.reduce_axes = {steps};
+  const bool is_signed = lowering.target.has_dot4_signed && !lowering.target.has_dot4 && codes.bits < 8;
+  const Expr args[] = {pool.load(kStageOperand + words->stage, DType::kI32, words->index), packed_load(rewritten, *form, pool.constant_int(DType::kI32, 0)),
+                       pool.constant_int(DType::kI32, 0)};
+  const Expr product = pool.op(is_signed ? ScalarOp::kDot4Signed : ScalarOp::kDot4, args);
+  TENON_ASSIGN_OR_RETURN(Contraction c, prepare(lowering, stage, product, -1, &*form, {{}, at_step(bytes->scale, k_axis, kWordBytes), group_sum}));
+  if (!c.a_direct || !c.codes) return error(Code::kUnsupported, "A's words are not read in place");
+  add_code_stages(lowering, stage, form->batch_axes, form->n_axes, c);
+  c.b = load_of(lowering, c.packed_stage);
   return c;
 }
 
@@ -422,7 +508,8 @@ std::string describe(const Contraction& c) {
   const ExprNode& factor = c.a.node();
   if (factor.kind == ExprKind::kCast && is_float(factor.dtype) && bits(c.a.pool->node(factor.args[0]).dtype) < bits(factor.dtype))
     text += fmt::format(" of {}", name(c.a.pool->node(factor.args[0]).dtype));
-  if (c.packed()) text += " packed";
+  if (c.codes) text += fmt::format(" packed in {} bits", c.codes->bits);
+  else if (c.packed()) text += " packed";
   if (c.stored.valid()) text += ", stored transposed";
   return text + fmt::format(", blocks {}x{}", c.m_block, c.k_block);
 }
@@ -438,7 +525,9 @@ std::vector<Dim> extents_of(const Contraction& c, const std::vector<int>& axes) 
 namespace {
 
 void emit_contraction(Lowering& lowering, const Contraction& c, int stage) {
-  const Expr reads[] = {c.a, c.b, c.post, c.row_factor};
+  std::vector<Expr> reads = {c.a, c.b, c.post, c.row_factor, c.group_scale, c.group_sum};
+  for (int shared : {c.scale_stage, c.zero_stage})
+    if (shared >= 0) reads.push_back(load_of(lowering, shared));
   KernelWriter writer(lowering, "contraction", reads, std::span<const int>(&stage, 1));
   const Dim batch = ir::product(extents_of(c, c.batch_axes));
   ContractionEmitter(c, writer, writer.output(stage)).emit();
@@ -450,11 +539,10 @@ void emit_contraction(Lowering& lowering, const Contraction& c, int stage) {
 
 Status schedule_panels(Lowering& lowering, int stage, const std::function<Result<int>(int64_t tile_lanes)>& panels) {
   const Stage s = lowering.stage(stage);
-  const PackedForm form{{0}, {2}, {s.axes[0], s.reduce_axes[0], s.axes[2]}};
+  const PackedForm form{{0}, {2}, {s.axes[0], s.reduce_axes[0], s.axes[2]}, {}};
   TENON_ASSIGN_OR_RETURN(Contraction c, prepare(lowering, stage, s.value, -1, &form));
   TENON_ASSIGN_OR_RETURN(c.packed_stage, panels(c.tile_lanes));
-  const Expr at[] = {lowering.group.pool->constant_int(DType::kI64, 0)};
-  c.b = lowering.group.pool->load(kStageOperand + c.packed_stage, lowering.stage(c.packed_stage).dtype, at);
+  c.b = load_of(lowering, c.packed_stage);
   emit_contraction(lowering, c, stage);
   return {};
 }
@@ -514,12 +602,21 @@ Status schedule_contraction(Lowering& lowering, int stage) {
   if (const auto groups = divided_axis(whole)) split_axis(lowering.stage(stage), groups->first, groups->second);
   put_constant_innermost(lowering, stage);
   const Stage plain = lowering.stage(stage);
-  const std::optional<DotProduct> dot = rewrite_as_dot_product(lowering, stage);
-  Result<Contraction> prepared = prepare_packed(lowering, stage, dot ? dot->row_factor : Expr{});
+  DotProduct of_codes;
+  Result<Contraction> prepared = prepare_block_dot(lowering, stage, of_codes);
+  std::optional<DotProduct> dot;
+  if (prepared.ok()) {
+    dot = of_codes;
+  } else {
+    lowering.group.stages.resize(stages);
+    lowering.stage(stage) = plain;
+    dot = rewrite_as_dot_product(lowering, stage);
+    prepared = prepare_packed(lowering, stage, dot ? dot->row_factor : Expr{});
+  }
   if (!prepared.ok() && dot) {
     lowering.group.stages.resize(stages);
     lowering.stage(stage) = plain;
-    prepared = prepare_packed(lowering, stage);
+    prepared = prepare_packed(lowering, stage, {});
   }
   if (!prepared.ok()) {
     lowering.group.stages.resize(stages);
@@ -533,7 +630,7 @@ Status schedule_contraction(Lowering& lowering, int stage) {
   }
   const Contraction c = std::move(*prepared);
   if (c.dot) TENON_RETURN_IF_ERROR(schedule_operands(lowering, *dot));
-  for (int added : {c.packed_stage, c.padded})
+  for (int added : {c.packed_stage, c.scale_stage, c.zero_stage, c.padded})
     if (added >= 0) TENON_RETURN_IF_ERROR(schedule_map(lowering, std::span<const int>(&added, 1)));
   emit_contraction(lowering, c, stage);
   lowering.out.implementation = describe(c);

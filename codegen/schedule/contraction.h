@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "codegen/schedule/block_codes.h"
 #include "codegen/schedule/schedule.h"
 
 namespace tenon::codegen {
@@ -34,6 +35,10 @@ struct Contraction {
   ir::Dim pitch;
   int padded = -1;                  // the stage made for the padded image
   int packed_stage = -1;
+  std::optional<BlockCodes> codes;  // kPacked: panels of words of codes, and of what groups of K share
+  int scale_stage = -1, zero_stage = -1;         // codes: the latter; zero_stage -1: codes->zero is a number
+  int64_t k_unit = 1;               // elements of K that one step takes: 4, a word of A, where bytes meet codes
+  ir::Expr group_scale, group_sum;  // k_unit 4: of a group of A's bytes, its scale (f32) and their sum (i32)
   std::vector<std::pair<int, int64_t>> b_batch;  // kPacked: batch axes that B has, and their strides in matrices
 
   int64_t tile_rows = 0, tile_lanes = 0, lanes = 0;  // lanes: of one vector
@@ -57,6 +62,7 @@ struct Contraction {
   ir::Dim n_tiles() const { return ir::ceil_div(n, tile_lanes); }
   bool is_k(int axis) const;
   bool sums_rows() const { return row_factor.valid(); }
+  bool dots_codes() const { return codes.has_value() && dot; }
 };
 
 /// Extents of some of the axes.
@@ -70,10 +76,12 @@ void choose_blocks(Contraction& c, const Target& target);
 inline constexpr int kPackedOperand = kStageOperand - 192;
 /// Whether every operand that `e` reads is a constant.
 bool reads_constants(const Lowering& lowering, ir::Expr e);
-/// Adds the stage [batch…, tiles of N, K…, tile_lanes] that holds `factor` (over the stage's axes, of which `n_axes` are N) with
-/// zeros beyond N. Returns its number.
+/// Adds the stage [batch…, tiles of N, K…, tile_lanes] that holds `factor` (over the stage's axes, of which `n_axes` are N, with
+/// `k_extents` for the reduce axes) with zeros beyond N. Returns its number.
 int add_packed_stage(Lowering& lowering, int stage, ir::Expr factor, std::span<const int> batch_axes,
-                     std::span<const int> n_axes, int64_t tile_lanes);
+                     std::span<const int> n_axes, std::span<const ir::Dim> k_extents, int64_t tile_lanes);
+/// Adds the stages that `c` reads its codes from.
+void add_code_stages(Lowering& lowering, int stage, std::span<const int> batch_axes, std::span<const int> n_axes, Contraction& c);
 
 /// A stage [batch, M, N] that reduces K, whose factors are a load and one of kPackedOperand at [batch, K, N]. `panels` makes the
 /// stage [batch, tiles of N, K, tile_lanes] that holds the latter, and its kernel. Refuses as schedule_contraction does.
@@ -117,6 +125,14 @@ class ContractionEmitter {
     int64_t line, lines;
   };
   std::optional<Ahead> ahead(const Tile& tile, kir::ValueId k0, kir::ValueId k_end);
+  /// One step of K: the sums with row k of B.
+  using Step = std::function<std::vector<kir::ValueId>(kir::ValueId k, std::span<const kir::ValueId> b, std::span<const kir::ValueId> sums)>;
+  std::vector<kir::ValueId> over_codes(kir::ValueId k0, kir::ValueId k_end, std::span<const kir::ValueId> lane, std::span<const kir::ValueId> inits,
+                                       bool prefetch, const Step& step);
+  std::vector<kir::ValueId> load_lanes(int buffer, kir::ValueId at, std::span<const kir::ValueId> lane);
+  void ask_ahead(int buffer, kir::ValueId at);
+  std::vector<kir::ValueId> dots_of_codes(kir::ValueId k0, kir::ValueId k_end, std::span<const kir::ValueId> lane, std::span<const kir::ValueId> inits,
+                                          bool prefetch, const Tile& tile, const RowsOfA& rows);
   RowsOfA rows_of(const Tile& tile);
   void epilogue_from_sums();
   void finish_row(kir::ValueId row, kir::ValueId lane, kir::ValueId sum, kir::ValueId inside);
@@ -140,7 +156,7 @@ class ContractionEmitter {
   int output_;
   int panel_ = -1, rows_of_a_ = -1, sums_ = -1;
   bool direct_ = false;             // emitting the code that reads B in place
-  kir::ValueId m0_ = -1, n0_ = -1, m_count_ = -1, n_count_ = -1, k0_ = -1, k_end_ = -1, panel_base_ = -1;
+  kir::ValueId m0_ = -1, n0_ = -1, m_count_ = -1, n_count_ = -1, k0_ = -1, k_end_ = -1, panel_base_ = -1, panel_number_ = -1;
   std::vector<kir::ValueId> output_index_;  // by output axis; batch ones are set
 };
 

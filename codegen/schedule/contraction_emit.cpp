@@ -10,7 +10,6 @@ using kir::LoopKind;
 using kir::ValueId;
 
 namespace {
-constexpr int64_t kLineBytes = 64;    // of the caches
 constexpr int64_t kUnrolledTaps = 8;  // an innermost loop over K of so few trips
 }
 
@@ -82,7 +81,9 @@ void ContractionEmitter::bind_grid() {
   for (const auto& [axis, stride] : c_.b_batch)
     matrix = b_.add(matrix, b_.mul(output_index_[static_cast<size_t>(axis)], b_.i64(stride)));
   const ValueId panel = b_.add(b_.mul(matrix, em_.dim(tiles)), tile);
-  panel_base_ = b_.mul(panel, b_.mul(em_.dim(c_.k), b_.i64(c_.tile_lanes)));
+  panel_number_ = panel;
+  const ValueId rows = c_.codes ? b_.i64(c_.k.value() * c_.k_unit / c_.codes->codes_per_word()) : em_.dim(c_.k);
+  panel_base_ = b_.mul(panel, b_.mul(rows, b_.i64(c_.tile_lanes)));
 }
 
 void ContractionEmitter::block_of_k(ValueId k0, ValueId k_end) {
@@ -309,6 +310,7 @@ std::optional<ContractionEmitter::Ahead> ContractionEmitter::ahead(const Tile& t
   if (!c_.packed()) return std::nullopt;
   const int64_t line = kLineBytes * 8 / bits(c_.acc_dtype), lines = (c_.tile_lanes + line - 1) / line;
   const int64_t tiles = c_.m.is_const() ? std::max<int64_t>(1, std::min(c_.m.value(), c_.m_block) / c_.tile_rows) : lines;
+  if (c_.codes && tiles > 1) return std::nullopt;
   if (tiles == 1) return Ahead{b_.add(panel_base_, b_.i64(kStreamAheadBytes * 8 / bits(c_.acc_dtype))), b_.i64(c_.tile_lanes), line, lines};
   const int64_t step = (c_.tile_lanes + tiles - 1) / tiles;
   const ValueId inner = em_.dim(inner_k(0)), from = b_.mul(k0, inner), end = b_.mul(k_end, inner);
@@ -345,16 +347,10 @@ void ContractionEmitter::register_tile(const Tile& tile, ValueId k0, ValueId k_e
       ones = b_.op(ScalarOp::kOr, {b_.op(ScalarOp::kAnd, {b_.cast(first_lane, DType::kI32), word(0)}), word(0x01010101)});
       inits.insert(inits.end(), count, zero());
     }
-    const std::vector<ValueId> result = over_k(0, k0, k_end, b_.i64(0), inits, [&](ValueId flat, std::span<const ValueId> carried) {
-      std::vector<ValueId> b_elements, next;
-      for (size_t v = 0; v < vectors; ++v) b_elements.push_back(b_value(flat, lane[v], inside[v]));
-      if (next_panel) {
-        const ValueId at = b_.add(next_panel->base, b_.mul(flat, next_panel->stride));
-        for (int64_t l = 0; l < next_panel->lines; ++l) b_.prefetch(em_.buffer(c_.b.node().operand), b_.add(at, b_.i64(l * next_panel->line)));
-      }
-      const ValueId along = c_.a_direct ? em_.emit(rows.along_k) : b_.sub(flat, k0);
+    const Step step = [&](ValueId k, std::span<const ValueId> b_elements, std::span<const ValueId> carried) {
+      std::vector<ValueId> next, sums_of_rows;
+      const ValueId along = c_.a_direct ? em_.emit(rows.along_k) : b_.sub(k, k0);
       ValueId common = -1;
-      std::vector<ValueId> sums_of_rows;
       for (size_t i = 0; i < count; ++i) {
         if (i == 0 || rows.base[i] != rows.base[i - 1]) common = b_.add(rows.base[i], along);
         const ValueId a_element = b_.load(a_buffer, b_.add(common, b_.i64(rows.displacement[i])));
@@ -363,7 +359,20 @@ void ContractionEmitter::register_tile(const Tile& tile, ValueId k0, ValueId k_e
       }
       next.insert(next.end(), sums_of_rows.begin(), sums_of_rows.end());
       return next;
-    });
+    };
+    const auto from_panel = [&](ValueId flat, std::span<const ValueId> carried) {
+      std::vector<ValueId> b_elements;
+      for (size_t v = 0; v < vectors; ++v) b_elements.push_back(b_value(flat, lane[v], inside[v]));
+      if (next_panel) {
+        const ValueId at = b_.add(next_panel->base, b_.mul(flat, next_panel->stride));
+        for (int64_t l = 0; l < next_panel->lines; ++l) b_.prefetch(em_.buffer(c_.b.node().operand), b_.add(at, b_.i64(l * next_panel->line)));
+      }
+      return step(flat, b_elements, carried);
+    };
+    const bool stream = next_panel.has_value();
+    const std::vector<ValueId> result = c_.dots_codes() ? dots_of_codes(k0, k_end, lane, inits, stream, tile, rows)
+                                        : c_.codes      ? over_codes(k0, k_end, lane, inits, stream, step)
+                                                        : over_k(0, k0, k_end, b_.i64(0), inits, from_panel);
     for (size_t v = 0; v < vectors; ++v)
       em_.scoped([&] {
         em_.bind(c_.n_axis, b_.add(n0_, lane[v]));

@@ -20,10 +20,11 @@ bool reads_constants(const Lowering& lowering, Expr e) {
 }
 
 int add_packed_stage(Lowering& lowering, int stage, Expr factor, std::span<const int> batch_axes, std::span<const int> n_axes,
-                     int64_t tile_lanes) {
+                     std::span<const Dim> k_extents, int64_t tile_lanes) {
   ExprPool& pool = *lowering.group.pool;
   const Stage& s = lowering.stage(stage);
-  const std::vector<Dim> extents = s.all_axes();
+  std::vector<Dim> extents = s.axes;
+  extents.insert(extents.end(), k_extents.begin(), k_extents.end());
   const auto extent = [&](int axis) { return extents[static_cast<size_t>(axis)]; };
   Stage packed;
   std::vector<Expr> replacement(extents.size());
@@ -57,6 +58,18 @@ int add_packed_stage(Lowering& lowering, int stage, Expr factor, std::span<const
   packed.shape = packed.axes;
   lowering.group.stages.push_back(std::move(packed));
   return static_cast<int>(lowering.group.stages.size()) - 1;
+}
+
+void add_code_stages(Lowering& lowering, int stage, std::span<const int> batch_axes, std::span<const int> n_axes, Contraction& c) {
+  const BlockCodes& codes = *c.codes;
+  const int k_axis = static_cast<int>(lowering.stage(stage).axes.size());
+  const auto add = [&](Expr factor, int64_t of_k) {
+    const Dim extent = c.k.value() * c.k_unit / of_k;
+    return add_packed_stage(lowering, stage, factor, batch_axes, n_axes, std::span(&extent, 1), c.tile_lanes);
+  };
+  c.packed_stage = add(word_of_codes(codes, k_axis), codes.codes_per_word());
+  c.scale_stage = add(at_step(codes.scale, k_axis, codes.group), codes.group);
+  if (codes.zero.node().kind != ExprKind::kConst) c.zero_stage = add(at_step(codes.zero, k_axis, codes.group), codes.group);
 }
 
 }  // namespace tenon::codegen

@@ -134,6 +134,7 @@ void choose_blocks(Contraction& c, const Target& target) {
   } else {
     c.k_step = std::min<int64_t>(step_max, 256);
   }
+  if (c.codes) c.k_step = round_up(c.k_step, c.codes->group / c.k_unit);
   if (c.in_place()) c.one_k_block = true;
   c.k_block = c.k_step * per_step;
 

@@ -4,6 +4,7 @@
 
 #include "codegen/lower/pad.h"
 #include "codegen/schedule/contraction.h"
+#include "codegen/schedule/int_range.h"
 
 namespace tenon::codegen {
 
@@ -39,30 +40,6 @@ std::optional<Shifted> shifted(Expr factor) {
   return out;
 }
 
-struct Range {
-  int64_t lo, hi;
-};
-
-/// Of an integer constant, or of elements of constant tensors.
-std::optional<Range> range_of(const Lowering& lowering, Expr e) {
-  while (e.node().kind == ExprKind::kCast) e = argument(e, 0);
-  const ExprNode& node = e.node();
-  if (node.kind == ExprKind::kConst && !is_float(node.dtype)) return Range{node.scalar.i, node.scalar.i};
-  if (node.kind != ExprKind::kLoad || node.guarded || static_cast<size_t>(node.operand) >= lowering.group.operands.size()) return std::nullopt;
-  const Tensor* tensor = ir::constant_of(lowering.group.operands[static_cast<size_t>(node.operand)].value);
-  if (tensor == nullptr || tensor->size() == 0) return std::nullopt;
-  const auto over = [&](const auto* elements) {
-    const auto [lo, hi] = std::minmax_element(elements, elements + tensor->size());
-    return Range{*lo, *hi};
-  };
-  switch (tensor->dtype()) {
-    case DType::kU8: return over(reinterpret_cast<const uint8_t*>(tensor->data()));
-    case DType::kI8: return over(reinterpret_cast<const int8_t*>(tensor->data()));
-    case DType::kI32: return over(reinterpret_cast<const int32_t*>(tensor->data()));
-    default: return std::nullopt;
-  }
-}
-
 Expr i32(ExprPool& pool, int64_t value) { return pool.constant_int(DType::kI32, value); }
 
 /// w' and what is left of its zero point.
@@ -73,7 +50,7 @@ struct SignedWeights {
 std::optional<SignedWeights> signed_weights(const Lowering& lowering, const Shifted& w) {
   ExprPool& pool = *lowering.group.pool;
   const Expr value = pool.cast(w.load, DType::kI32);
-  const std::optional<Range> bytes = range_of(lowering, w.load), zeros = w.zero.valid() ? range_of(lowering, w.zero) : Range{0, 0};
+  const std::optional<IntRange> bytes = range_of(lowering, w.load), zeros = w.zero.valid() ? range_of(lowering, w.zero) : IntRange{0, 0};
   if (bytes && zeros && bytes->lo - zeros->hi >= -128 && bytes->hi - zeros->lo <= 127)
     return SignedWeights{w.zero.valid() ? value - w.zero : value, {}};
   const int64_t shift = w.load.dtype() == DType::kU8 ? 128 : 0;

@@ -14,6 +14,7 @@ namespace tenon::codegen {
 
 /// How far before its use memory that streams through once is asked for: about the latency of memory times its bandwidth.
 inline constexpr int64_t kStreamAheadBytes = 4608;
+inline constexpr int64_t kLineBytes = 64;  // of the caches
 
 /// A group on its way to kernels: where its stages are stored, and the kernels made so far.
 struct Lowering {

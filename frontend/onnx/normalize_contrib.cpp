@@ -369,7 +369,35 @@ Status quantised_embeddings(Call& call, ir::Builder& builder, Outputs&) {
   return builder.status();
 }
 
+/// accuracy_level 4 lets a product take its left operand in 8 bits. It is quantised as ONNX Runtime does, in the blocks of the weights,
+/// symmetric, by the largest magnitude of each.
+Status matmul_of_bytes(Call& call, ir::Builder& builder, Outputs&) {
+  constexpr int64_t kBytes = 4;
+  constexpr double kLargest = 127;
+  const int64_t block = call.integer("block_size", 0), k = call.integer("K", 0);
+  const ir::Value* a = call.in(0);
+  const bool known = a != nullptr && a->type().is_ranked_tensor() && a->dtype() == DType::kF32 && a->tensor().rank() > 0;
+  if (call.integer("accuracy_level", 0) != kBytes || call.has(4) || !known || block <= 0 || k <= 0 || k % block != 0) return {};
+  const std::vector<ir::Dim> dims = *a->tensor().dims;
+  if (!dims.back().is_const(k)) return {};
+  std::vector<ir::Dim> blocks = dims;
+  blocks.back() = k / block;
+  std::vector<ir::Dim> apart = blocks;
+  apart.push_back(block);
+  ir::Value* x = builder.make("tenon.reshape", {call.in(0)}, {{"dims", apart}});
+  ir::Value* largest = builder.make("ReduceMax", {builder.make("Abs", {x}), builder.ints({-1})}, {{"keepdims", int64_t{1}}});
+  ir::Value* some = builder.make("Greater", {largest, builder.scalar(DType::kF32, 0)});
+  ir::Value* per_unit = builder.make("Where", {some, builder.make("Div", {builder.scalar(DType::kF32, kLargest), largest}), builder.scalar(DType::kF32, 0)});
+  ir::Value* rounded = cast(builder, builder.make("Round", {builder.make("Mul", {x, per_unit})}), DType::kI8);
+  ir::Value* bytes = builder.make("tenon.reshape", {rounded}, {{"dims", dims}});
+  ir::Value* scale = builder.make("tenon.reshape", {builder.make("Div", {largest, builder.scalar(DType::kF32, kLargest)})}, {{"dims", blocks}});
+  call.set_input(0, builder.make("DequantizeLinear", {bytes, scale}, {{"axis", int64_t{-1}}, {"block_size", block}}));
+  call.attrs.erase("accuracy_level");
+  return builder.status();
+}
+
 constexpr NormalizeRule kRules[] = {
+    {kDomain, "MatMulNBits", kAnyVersion, matmul_of_bytes},
     {kDomain, "QEmbedLayerNormalization", kAnyVersion, quantised_embeddings, true},
     {kDomain, "LayerNormalization SimplifiedLayerNormalization Trilu QuantizeLinear DequantizeLinear", kAnyVersion, to_onnx, true},
     {kDomain, "TransposeMatMul", kAnyVersion, transpose_matmul, true},

@@ -93,6 +93,18 @@ TEST(Contrib, ProductsWithActivations) {
               ElementsAre(-15, -20));
 }
 
+TEST(Contrib, ProductsOfWeightsInBlocksMayTakeBytes) {
+  // Weights are 9 - 8 in each place; of the first row's 0.4, beside 127, nothing is left in 8 bits.
+  std::vector<float> a(32, 0.0F);
+  a[0] = 127, a[1] = 0.4F;
+  const std::vector<uint8_t> codes(8, 0x99);
+  Case c("MatMulNBits", {f32({2, 16}, a), Tensor::from<uint8_t>({1, 1, 8}, std::span<const uint8_t>(codes)), f32({1}, {2})});
+  for (const auto& [name, value] : {std::pair{"K", 16}, {"N", 1}, {"bits", 4}, {"block_size", 16}}) attr(*c.node, name, int64_t{value});
+  EXPECT_THAT(c.values(), Pointwise(DoubleNear(1e-5), {254.8, 0.0}));
+  attr(*c.node, "accuracy_level", int64_t{4});
+  EXPECT_THAT(c.values(), Pointwise(DoubleNear(1e-5), {254.0, 0.0}));
+}
+
 TEST(Contrib, GroupNormOfTheLastAxis) {
   // Two groups of one channel, two positions: each is -1 and 1, scaled and shifted.
   const Tensor x = f32({1, 1, 2, 2}, {1, 10, 3, 30});

@@ -1,0 +1,30 @@
+#pragma once
+
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "ir/graph.h"
+
+/// What merge-products asks of products and puts side by side.
+namespace tenon::passes {
+
+/// A product whose columns, the innermost axis of its result, are columns of its constants and of nothing else.
+struct Product {
+  ir::Node* node;
+  int64_t columns;
+  std::vector<int> axis;  // by input: the axis of the constant that the columns run over; -1: none
+};
+std::optional<Product> product_of_columns(ir::Node& node);
+
+/// Nodes of one op with equal attributes and as many operands.
+bool same_form(const ir::Node& a, const ir::Node& b);
+/// Products that differ in their constants' columns alone.
+bool same_product(const Product& a, const Product& b);
+
+/// Constants of equal shapes but for `axis`, one behind the other along it.
+Result<Tensor> concatenated(std::span<const Tensor* const> parts, int axis);
+/// A constant number, or row of `columns` numbers, as such a row.
+std::optional<Tensor> as_row(const Tensor& t, int64_t columns);
+
+}  // namespace tenon::passes
