@@ -20,7 +20,7 @@ Result<std::vector<uint32_t>> Emitter::run() {
   m_.capability(spv::CapabilityPhysicalStorageBufferAddresses);
   m_.capability(spv::CapabilityInt64);
   ids_.assign(kernel_.values.size(), 0);
-  narrow_ = options_.narrow_indices ? narrow_values(kernel_) : std::vector<char>(kernel_.values.size(), 0);
+  narrow_ = options_.narrow_indices ? narrow_values(kernel_, options_.log) : std::vector<char>(kernel_.values.size(), 0);
   pending_ = accesses_of(Region{});
   emit_entry();
   TENON_RETURN_IF_ERROR(emit_region(kernel_.body));

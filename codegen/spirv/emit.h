@@ -19,6 +19,7 @@ struct EmitOptions {
   int64_t shared_bytes = 32 << 10;   // maxComputeSharedMemorySize; the default is that of codegen::Target
   int subgroup_size = 0;             // of every subgroup, with shuffles; 0: it varies or is not known, and lanes meet in shared memory
   bool narrow_indices = false;       // sizes at run time are within kNarrowLimit: indices may take 32 bits
+  int log = -1;                      // a binding for who looks for defects: stores to it neither order nor widen what they come from
   bool denorm_preserve_f32 = false;  // VkPhysicalDeviceFloatControlsProperties: ask for it where it is there
   bool nan_preserve_f32 = false;     // shaderSignedZeroInfNanPreserveFloat32
 };

@@ -23,7 +23,7 @@ bool keeps_bounds(ScalarOp op) {
 
 class Analysis {
  public:
-  explicit Analysis(const kir::Kernel& kernel) : k_(kernel), narrow_(kernel.values.size(), 0), uniform_(kernel.values.size(), 0), computed_(kernel.values.size(), 0) {}
+  Analysis(const kir::Kernel& kernel, int log) : k_(kernel), log_(log), narrow_(kernel.values.size(), 0), uniform_(kernel.values.size(), 0), computed_(kernel.values.size(), 0) {}
 
   std::vector<char> run() {
     narrow(k_.body.args[0]) = 1;
@@ -79,7 +79,9 @@ class Analysis {
         case InstKind::kLoad:
           for (size_t o = 2; o < i->operands.size(); ++o) widen(i->operands[o], changed);
           break;
-        case InstKind::kStore: widen(i->operands[1], changed); break;
+        case InstKind::kStore:
+          if (i->index != log_) widen(i->operands[1], changed);
+          break;
         case InstKind::kPrefetch: break;
         case InstKind::kFor:
           for (size_t o = 2; o < i->operands.size(); ++o) widen(i->operands[o], changed);
@@ -107,11 +109,12 @@ class Analysis {
   }
 
   const kir::Kernel& k_;
+  const int log_;
   std::vector<char> narrow_, uniform_, computed_;
 };
 
 }  // namespace
 
-std::vector<char> narrow_values(const kir::Kernel& kernel) { return Analysis(kernel).run(); }
+std::vector<char> narrow_values(const kir::Kernel& kernel, int log) { return Analysis(kernel, log).run(); }
 
 }  // namespace tenon::codegen::spirv
