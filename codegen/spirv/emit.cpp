@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "codegen/math.h"
 #include "codegen/spirv/emitter.h"
 #include "codegen/spirv/narrow.h"
 
@@ -328,8 +329,8 @@ Status Emitter::emit_if(const Inst& inst) {
 }
 
 Result<std::vector<uint32_t>> emit(const kir::Kernel& kernel, const EmitOptions& options) {
-  kir::Kernel expanded = kir::clone(kernel);
-  kir::expand_math(expanded);
+  if (!kir::has_math(kernel)) return Emitter(kernel, options).run();
+  const kir::Kernel expanded = kir::math_expanded(kernel);
   return Emitter(expanded, options).run();
 }
 
