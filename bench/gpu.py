@@ -36,10 +36,10 @@ def chain(length):
 
 def kernel_rows(small):
     """(work, model, amount, unit, first goal, target): `amount` of bytes or of operations a run."""
-    s = 64 if small else 1
-    elements, rows, columns = 2**26 // s, 2**14 // s, 4096
-    tokens, words = 8192 // s, 32768 // s
-    k = 16384 // (16 if small else 1)
+    s = 1024 if small else 1
+    elements, rows, columns = 2**26 // s, max(2**14 // s, 64), 4096 // (8 if small else 1)
+    tokens, words = max(8192 // s, 64), max(32768 // s, 64)
+    k = 16384 // (64 if small else 1)
     bandwidth = elements * 4 * 2
     matrix = rows * columns * 4
     gather = graph("gather", [f"x: f32[{words}, {columns}]", f"i: i64[{tokens}]"], [f"%y: f32[{tokens}, {columns}] = Gather(%x, %i) {{axis = 0}}"], "y")
@@ -48,8 +48,8 @@ def kernel_rows(small):
     quantised = graph("int4", [f"x: f16[1, {k}]", f"w: u8[{k}, {k // 32}, 16]", f"s: f16[{k}, {k // 32}]"],
                       [f"%y: f16[1, {k}] = com.microsoft.MatMulNBits(%x, %w, %s) {{K = {k}, N = {k}, bits = 4, block_size = 32}}"], "y")
     out = [
-        (f"elementwise, {elements // 2**18} MiB", unary("neg", "Neg", [elements], [elements]), bandwidth, "GB/s", "80 % of 4300", "92 %"),
-        (f"add of two, {elements // 2**18} MiB each",
+        (f"elementwise, {4 * elements / 2**20:g} MiB", unary("neg", "Neg", [elements], [elements]), bandwidth, "GB/s", "80 % of 4300", "92 %"),
+        (f"add of two, {4 * elements / 2**20:g} MiB each",
          graph("add", [f"a: f32[{elements}]", f"b: f32[{elements}]"], [f"%y: f32[{elements}] = Add(%a, %b)"], "y"), elements * 12, "GB/s", "80 % of 4300", "92 %"),
         (f"softmax {rows} x {columns}", unary("softmax", "Softmax", [rows, columns], [rows, columns], "{axis = -1}"), 2 * matrix, "GB/s", "70 %", "85 %"),
         (f"layer norm {rows} x {columns}", norm, 2 * matrix, "GB/s", "70 %", "85 %"),
@@ -60,13 +60,13 @@ def kernel_rows(small):
         (f"matrix-vector int4 {k}", quantised, k * k // 2 + k * k // 16, "GB/s", "65 %", "80 %"),
     ]
     for dtype, size, first, target in (("f32", 4096, "33.5", "46"), ("f32", 8192, "33.5", "46"), ("f16", 4096, "", ""), ("f16", 8192, "250", "450")):
-        n = size // (16 if small else 1)
+        n = size // (64 if small else 1)
         out.append((f"GEMM {dtype} {n}", matmul("gemm", dtype, n, n, n), 2 * n**3, "TFLOP/s", first, target))
-    batch, channels = (1, 32) if small else (32, 256)
+    batch, channels = (1, 8) if small else (32, 256)
     conv = graph("conv", [f"x: f16[{batch}, {channels}, 56, 56]", f"w: f16[{channels}, {channels}, 3, 3]"],
                  [f"%y: f16[{batch}, {channels}, 56, 56] = Conv(%x, %w) {{pads = [1, 1, 1, 1], kernel_shape = [3, 3]}}"], "y")
     out.append((f"convolution f16 3x3, {channels} channels", conv, 2 * batch * 56 * 56 * channels**2 * 9, "TFLOP/s", "50 % of GEMM", "75 %"))
-    length, heads, size = (256, 2, 64) if small else (4096, 16, 128)
+    length, heads, size = (64, 2, 64) if small else (4096, 16, 128)
     shape = f"f16[1, {heads}, {length}, {size}]"
     attention = graph("attention", [f"{x}: {shape}" for x in "qkv"], [f"%y: {shape} = Attention(%q, %k, %v)"], "y")
     out.append((f"attention f16, {heads} heads, {length} x {size}", attention, 4 * heads * length**2 * size, "TFLOP/s", "120", "250"))
@@ -94,18 +94,18 @@ class Bench:
         self.row(*cells)
         self.say("|" + "---|" * len(cells))
 
-    def tenon(self, *arguments):
+    def tenon(self, *arguments, patience=1):
         """Runs the command; its error's first line is the Failure."""
-        device = ["--device", self.o.device] if self.o.device else []
+        device = ["--device", self.o.device] if self.o.device and arguments[0] not in ("--version",) and arguments != ("devices",) else []
         try:
-            done = subprocess.run([self.o.tenon, *map(str, arguments), *device], capture_output=True, text=True, timeout=self.o.timeout, errors="replace")
+            done = subprocess.run([self.o.tenon, *map(str, arguments), *device], capture_output=True, text=True, timeout=self.o.timeout * patience, errors="replace")
         except subprocess.TimeoutExpired:
-            raise Failure(f"took more than {self.o.timeout:g} s") from None
+            raise Failure(f"took more than {self.o.timeout * patience:g} s") from None
         except OSError as error:
             raise Failure(str(error)) from None
         if done.returncode != 0:
             said = [line for line in done.stderr.splitlines() if line.strip()] or [f"ended with status {done.returncode}"]
-            raise Failure(next((line for line in said if line.startswith("error:")), said[-1])[:200].replace("|", "/"))
+            raise Failure(next((line for line in said if line.startswith("error:")), said[-1])[:200].replace("|", "/"), done.stdout)
         return done
 
     def json_of(self, *arguments):
@@ -137,7 +137,7 @@ class Bench:
                 figure = "on the host" if hosted else f"{amount / (ms * (1e6 if unit == 'GB/s' else 1e9)):.4g}" if ms > 0 else "no time"
                 self.row(work, figure, unit, f"{ms:.4g}", first, target)
             except (Failure, ValueError, KeyError, TypeError) as error:
-                self.row(work, f"failed: {error}", unit, "", first, target)
+                self.row(work, f"failed: {error.args[0] if error.args else error}", unit, "", first, target)
 
     def submissions(self):
         self.head("work", "measured", "unit", "first goal", "target")
@@ -148,7 +148,7 @@ class Bench:
             many = self.run_ms(self.model(chain(1 + more)))
             self.row("one more dispatch", f"{(many - one) * 1e3 / more:.4g}", "us", "5", "3")
         except (Failure, ValueError, KeyError, IndexError) as error:
-            self.row("runs of small dispatches", f"failed: {error}", "us", "", "")
+            self.row("runs of small dispatches", f"failed: {error.args[0] if error.args else error}", "us", "", "")
 
     def precisions(self):
         """(name, options): f16 where the command can compute in it."""
@@ -171,7 +171,7 @@ class Bench:
                     try:
                         cells.append(measure())
                     except (Failure, ValueError, KeyError, IndexError) as error:
-                        cells.append(f"failed: {error}")
+                        cells.append(f"failed: {error.args[0] if error.args else error}")
                 kernels, hosted = cells[0] if isinstance(cells[0], tuple) else (cells[0], "")
                 self.row(name, precision, *(f"{c:.4g}" if isinstance(c, float) else c for c in (kernels, cells[1])), hosted)
             path.unlink()
@@ -179,10 +179,11 @@ class Bench:
     def self_test(self):
         """Its last lines, whether it passed or not: figures of wrong results would be worth nothing."""
         try:
-            self.tenon("devices", "--self-test")
+            self.tenon("devices", "--self-test", patience=10)
             self.say("self-test: passed")
         except Failure as error:
-            self.say(f"self-test: FAILED ({error}): figures below may be of wrong results; see {self.o.tenon} devices --self-test")
+            self.say(f"self-test: FAILED ({error.args[0]}): figures below may be of wrong results")
+            self.say("\n".join("    " + line for text in error.args[1:] for line in text.splitlines()))
 
 
 def main():

@@ -133,7 +133,7 @@ class Model:
 
 def bert(small):
     """BERT-base's encoder: 12 layers of width 768, 12 heads, 128 tokens."""
-    layers, width, heads, length, words = (2, 128, 4, 32, 1000) if small else (12, 768, 12, 128, 30522)
+    layers, width, heads, length, words = (1, 64, 2, 16, 500) if small else (12, 768, 12, 128, 30522)
     m = Model("bert")
     ids = m.input("input_ids", INT64, [1, length])
     x = m.norm(m.op("Add", m.op("Gather", m.weight(words, width), ids), m.weight(1, length, width)), width)
@@ -148,7 +148,7 @@ def bert(small):
 
 def gpt2_decode(small):
     """GPT-2 (124 M) on one token behind a cache of 1023."""
-    layers, width, heads, past, words = (2, 128, 4, 63, 1000) if small else (12, 768, 12, 1023, 50257)
+    layers, width, heads, past, words = (1, 64, 2, 31, 500) if small else (12, 768, 12, 1023, 50257)
     m = Model("gpt2_decode")
     size, total = width // heads, past + 1
     table = m.weight(words, width)
@@ -168,7 +168,7 @@ def gpt2_decode(small):
 
 def resnet50(small):
     """ResNet-50 with its batch normalisations folded into the convolutions."""
-    side, widths, blocks = (64, (8, 16, 32, 64), (1, 1, 1, 1)) if small else (224, (64, 128, 256, 512), (3, 4, 6, 3))
+    side, widths, blocks = (32, (4, 8, 8, 16), (1, 1, 1, 1)) if small else (224, (64, 128, 256, 512), (3, 4, 6, 3))
     m = Model("resnet50")
 
     def conv(x, channels_in, channels_out, size, stride=1):
