@@ -29,7 +29,10 @@ namespace tenon::backends {
 using codegen::Placement;
 
 struct CompileStats {
-  double optimize_ms = 0, lower_ms = 0, emit_ms = 0, setup_ms = 0;  // setup: packing weights
+  double optimize_ms = 0, lower_ms = 0;
+  double emit_ms = 0;               // machine code; vulkan: SPIR-V, on one thread
+  double pipeline_ms = 0;           // vulkan: what the driver makes of that
+  double setup_ms = 0;              // packing weights; vulkan: uploading them
   int kernels = 0;                  // distinct, compiled
   int cached = 0;                   // of these, taken from the cache
   int dispatches = 0;
@@ -49,6 +52,8 @@ struct CompileOptions {
   std::string device;               // vulkan: an index, a part of a name or the beginning of a UUID; "": TENON_VULKAN_DEVICE, or the best one
   /// What products of f32 round their factors to: kF32, kF16 or kBF16 (PipelineOptions::factors). The reference and other runtimes ignore it.
   DType precision = DType::kF32;
+  std::string require_placement;    // vulkan: "vulkan=N%", of the model's nodes must run on the device; "": any number
+  bool checked = false;             // vulkan: kernels compare every index with its buffer's size (docs/vulkan.md); so does TENON_VULKAN_CHECKED=1
   std::vector<std::string> disabled_passes;
   int64_t max_rewrites = -1;        // of the passes; negative: all
   passes::Fault fault;              // made on purpose, to test what finds it; the reference has no passes and ignores both

@@ -102,6 +102,7 @@ Kernel without_body(const Kernel& kernel) {
   out.buffers = kernel.buffers;
   out.num_dims = kernel.num_dims;
   out.lanes = kernel.lanes;
+  out.round = kernel.round;
   return out;
 }
 

@@ -1,5 +1,6 @@
 #include "codegen/math.h"
 
+#include <algorithm>
 #include <limits>
 #include <map>
 #include <optional>
@@ -134,10 +135,26 @@ class Expander final : public KernelCopier {
 
 std::span<const MathAccuracy> math_accuracy() { return kAccuracy; }
 
-void expand_math(Kernel& kernel) {
+namespace {
+
+bool has_math(const Kernel& kernel, const Region& region) {
+  return std::ranges::any_of(region.insts, [&](const auto& inst) {
+    if (inst->kind == InstKind::kOp && (inst->op == ScalarOp::kPow || must_expand(inst->op, kernel.dtype(inst->operands[inst->op == ScalarOp::kSelect ? 1 : 0]))))
+      return true;
+    return std::ranges::any_of(inst->regions, [&](const Region& inner) { return has_math(kernel, inner); });
+  });
+}
+
+}  // namespace
+
+bool has_math(const Kernel& kernel) { return has_math(kernel, kernel.body); }
+
+Kernel math_expanded(const Kernel& kernel) {
   Kernel out = without_body(kernel);
   Expander(kernel, out).run();
-  kernel = std::move(out);
+  return out;
 }
+
+void expand_math(Kernel& kernel) { kernel = math_expanded(kernel); }
 
 }  // namespace tenon::kir

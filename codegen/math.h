@@ -25,4 +25,9 @@ struct MathAccuracy {
 };
 std::span<const MathAccuracy> math_accuracy();
 
+/// Whether the kernel has anything that expand_math replaces.
+bool has_math(const Kernel& kernel);
+/// What expand_math makes of the kernel, which stays as it is.
+Kernel math_expanded(const Kernel& kernel);
+
 }  // namespace tenon::kir

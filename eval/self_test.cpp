@@ -30,7 +30,10 @@ Result<Tensor> fill(const ir::Value& input) {
 
 class Tester {
  public:
-  explicit Tester(std::string_view device) { options_.device = device; }
+  explicit Tester(const SelfTestOptions& options) {
+    options_.device = options.device;
+    options_.checked = options.checked;
+  }
 
   void run(const SelfTestSource& source, SelfTestGroup& group) {
     const Status status = compare_all(source, group);
@@ -78,20 +81,20 @@ bool SelfTest::passed() const {
   return std::ranges::none_of(groups, [](const SelfTestGroup& g) { return g.failed > 0; });
 }
 
-Result<SelfTest> self_test(std::string_view device, std::string_view filter, const std::function<void(const std::string&)>& progress) {
+Result<SelfTest> self_test(const SelfTestOptions& options, const std::function<void(const std::string&)>& progress) {
   SelfTest out;
-  TENON_ASSIGN_OR_RETURN(const auto info, backends::vulkan::open_info(device));
+  TENON_ASSIGN_OR_RETURN(const auto info, backends::vulkan::open_info(options.device));
   out.device = info.name;
   out.driver = info.driver;
-  Tester tester(device);
+  Tester tester(options);
   for (const SelfTestSource& source : self_test_sources()) {
-    if (source.group.find(filter) == std::string::npos) continue;
+    if (source.group.find(options.filter) == std::string::npos) continue;
     auto group = std::ranges::find(out.groups, source.group, &SelfTestGroup::name);
     if (group == out.groups.end()) group = out.groups.insert(group, SelfTestGroup{source.group});
     progress(source.group);
     tester.run(source, *group);
   }
-  if (out.groups.empty()) return Status(Code::kInvalidArgument, fmt::format("no group of the self-test has '{}' in its name", filter), "--group");
+  if (out.groups.empty()) return Status(Code::kInvalidArgument, fmt::format("no group of the self-test has '{}' in its name", options.filter), "--group");
   return out;
 }
 

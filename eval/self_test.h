@@ -2,7 +2,6 @@
 
 #include <functional>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "support/status.h"
@@ -23,8 +22,13 @@ struct SelfTest {
   bool passed() const;
 };
 
-/// Tests the Vulkan device that `device` names (see CompileOptions::device). Only groups whose name contains `filter`. `progress` is told
-/// each group's name before it runs.
-Result<SelfTest> self_test(std::string_view device, std::string_view filter, const std::function<void(const std::string&)>& progress);
+struct SelfTestOptions {
+  std::string device;               // CompileOptions::device
+  std::string filter;               // only groups whose name contains it
+  bool checked = false;             // CompileOptions::checked
+};
+
+/// Tests a Vulkan device. `progress` is told each group's name before it runs.
+Result<SelfTest> self_test(const SelfTestOptions& options, const std::function<void(const std::string&)>& progress);
 
 }  // namespace tenon::eval

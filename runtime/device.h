@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string_view>
 
 #include "runtime/plan.h"
 #include "support/interrupt.h"
@@ -25,6 +26,7 @@ struct DeviceCall {
   std::span<const int64_t> dims;
   int64_t grid = 0;                     // > 0
   int64_t work = -1;                    // scalar operations, about; -1: unknown
+  std::string_view node;                // that it runs, for errors
 };
 
 /// Dispatches that were recorded together, to run any number of times.
@@ -45,6 +47,8 @@ class Device {
   /// Memory that kernels may write; arenas and outputs live in it. It may outlive the device, and be let go by any thread.
   virtual Result<std::shared_ptr<Buffer>> allocate(size_t bytes) = 0;
   virtual bool staged() const = 0;
+  /// Whether programs that are asked to measure do so (DeviceProgram::times_ns).
+  virtual bool measures() const { return false; }
   /// Whether the address lies in memory of allocate() that is still held.
   virtual bool holds(const std::byte* data) const = 0;
   /// The host will read these bytes, of allocate(), after the next finish(): the device's replace its own. All that was queued

@@ -96,23 +96,23 @@ Status Frame::bind_inputs(std::span<const Operand> inputs) {
 }
 
 Status Frame::run_steps() {
-  const bool in_one_go = context_.observer == nullptr;
   const size_t count = plan_->plan->steps.size();
   for (size_t s = 0; s < count;) {
     const int32_t run = plan_->dispatch_run_of[s];
     TENON_RETURN_IF_ERROR(context_.interrupt.check());
-    if (in_one_go && run >= 0) {
-      const PreparedPlan::DispatchRun& range = plan_->dispatch_runs[static_cast<size_t>(run)];
-      if (context_.device == nullptr) {
-        TENON_RETURN_IF_ERROR(run_dispatches(static_cast<size_t>(run)));
-      } else {
-        TENON_RETURN_IF_ERROR(run_on_device(static_cast<size_t>(range.first), static_cast<size_t>(range.last), device_runs_[static_cast<size_t>(run)]));
-        release_after(static_cast<size_t>(range.last));
-      }
-      s = static_cast<size_t>(range.last) + 1;
-    } else {
+    const PreparedPlan::DispatchRun* range = run < 0 ? nullptr : &plan_->dispatch_runs[static_cast<size_t>(run)];
+    if (range == nullptr || (context_.observer != nullptr && !observes_together(*range))) {
       TENON_RETURN_IF_ERROR(run_step(s++));
+      continue;
     }
+    if (context_.device == nullptr) {
+      TENON_RETURN_IF_ERROR(run_dispatches(static_cast<size_t>(run)));
+    } else {
+      TENON_RETURN_IF_ERROR(context_.observer == nullptr ? run_on_device(s, static_cast<size_t>(range->last), device_runs_[static_cast<size_t>(run)])
+                                                         : observe_run(static_cast<size_t>(run)));
+      release_after(static_cast<size_t>(range->last));
+    }
+    s = static_cast<size_t>(range->last) + 1;
   }
   return {};
 }

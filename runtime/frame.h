@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <span>
@@ -123,6 +124,10 @@ class Frame {
   Status execute(size_t index);
   /// Executes a step, and tells the observer.
   Status observe(size_t index);
+  /// Whether a run of dispatches may be observed as one: the device measures each, and nobody wants to see a value in between.
+  bool observes_together(const PreparedPlan::DispatchRun& range) const;
+  Status observe_run(size_t run);
+  void show_step(size_t index, std::chrono::steady_clock::time_point start, std::chrono::steady_clock::time_point end);
   Status observe_values(size_t index);
   Status show_value(ValueIdx v, const HostValue& made);
   void observe_arena(size_t phase);

@@ -54,7 +54,7 @@ Status Frame::record(size_t first, size_t last, DeviceRun& run) {
     }
     for (DimId d : step.kernel_dims) dims.push_back(dim(d));
     calls.push_back({step.kernel, std::span(bindings).subspan(first_binding), std::span(dims).subspan(first_dim), grid,
-                     step.work == -1 ? -1 : std::max<int64_t>(dim(step.work), 0)});
+                     step.work == -1 ? -1 : std::max<int64_t>(dim(step.work), 0), step.node});
   }
   const bool timed = context_.observer != nullptr;
   auto made = context_.device->record(values, calls, timed, std::move(run.program));

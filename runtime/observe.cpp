@@ -6,18 +6,58 @@
 
 namespace tenon::runtime {
 
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+Clock::duration nanoseconds(double ns) { return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double, std::nano>(ns)); }
+
+}  // namespace
+
 Status Frame::observe(size_t index) {
-  using Clock = std::chrono::steady_clock;
   const Step& step = plan_->plan->steps[index];
-  const bool dispatched = step.kind == Step::Kind::kDispatch;
-  StepEvent event{*plan_->plan, static_cast<int32_t>(index), depth_, Clock::now(), {}};
+  const Clock::time_point start = Clock::now();
   TENON_RETURN_IF_ERROR(execute(index));
   TENON_RETURN_IF_ERROR(finish_device(step.node));
-  event.end = Clock::now();
-  if (dispatched && context_.device != nullptr)
-    if (const auto& program = device_steps_[index].program; program != nullptr && !program->times_ns().empty())
-      event.end = event.start + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double, std::nano>(program->times_ns()[0]));
-  event.threads = dispatched ? step_threads_ : step.kind == Step::Kind::kHostCall ? context_.max_threads : 1;
+  Clock::time_point end = Clock::now();
+  if (step.kind == Step::Kind::kDispatch && context_.device != nullptr)
+    if (const auto& program = device_steps_[index].program; program != nullptr && !program->times_ns().empty()) end = start + nanoseconds(program->times_ns()[0]);
+  show_step(index, start, end);
+  return depth_ == 0 ? observe_values(index) : Status();
+}
+
+bool Frame::observes_together(const PreparedPlan::DispatchRun& range) const {
+  if (context_.device == nullptr || !context_.device->measures()) return false;
+  if (depth_ > 0) return true;
+  for (auto s = static_cast<size_t>(range.first); s <= static_cast<size_t>(range.last); ++s)
+    for (ValueIdx v : plan_->final_after[s])
+      if (context_.observer->wants(*plan_->plan, v)) return false;
+  return true;
+}
+
+// The dispatches' own times, one after the other: what passes between them is nobody's.
+Status Frame::observe_run(size_t run) {
+  const PreparedPlan::DispatchRun& range = plan_->dispatch_runs[run];
+  const auto first = static_cast<size_t>(range.first), last = static_cast<size_t>(range.last);
+  Clock::time_point at = Clock::now();
+  TENON_RETURN_IF_ERROR(run_on_device(first, last, device_runs_[run]));
+  TENON_RETURN_IF_ERROR(finish_device(plan_->plan->steps[last].node));
+  const std::span<const double> times = device_runs_[run].program->times_ns();
+  step_threads_ = 1;
+  size_t dispatch = 0;
+  for (size_t s = first; s <= last; ++s) {
+    const bool empty = dim(plan_->plan->steps[s].grid) == 0;
+    const Clock::time_point end = empty || dispatch >= times.size() ? at : at + nanoseconds(times[dispatch++]);
+    show_step(s, at, end);
+    at = end;
+  }
+  return {};
+}
+
+void Frame::show_step(size_t index, Clock::time_point start, Clock::time_point end) {
+  const Step& step = plan_->plan->steps[index];
+  StepEvent event{*plan_->plan, static_cast<int32_t>(index), depth_, start, end};
+  event.threads = step.kind == Step::Kind::kDispatch ? step_threads_ : step.kind == Step::Kind::kHostCall ? context_.max_threads : 1;
   if (step.work != -1) event.work = dim(step.work);
   std::vector<ValueIdx> read, written = step.outputs;
   for (size_t b = 0; b < step.bindings.size(); ++b) {
@@ -31,7 +71,6 @@ Status Frame::observe(size_t index) {
   event.written_bytes = tensor_bytes(written);
   event.symbols = symbols_;
   context_.observer->on_step(event);
-  return depth_ == 0 ? observe_values(index) : Status();
 }
 
 Status Frame::observe_values(size_t index) {

@@ -30,7 +30,8 @@ struct ArenaRange {
 };
 
 /// Sees what a session executes. Called from the thread that runs the session, between steps; a session without one pays a
-/// branch a step. With one, a session on a device waits for it after every step.
+/// branch a step. With one, a session on a device waits for it after every step; where the device measures its dispatches itself, after every
+/// run of them, and the events of a run come one after the other, at its beginning.
 class Observer {
  public:
   virtual ~Observer() = default;
@@ -38,8 +39,8 @@ class Observer {
   /// After the model's plan has been placed for the shapes of a run: all that is placed so far, those that no step uses aside.
   /// Again for values whose size a step decides, once it has. Runs with the same shapes keep the place.
   virtual void on_arena(const Plan&, std::span<const ArenaRange>) {}
-  /// Whether on_value is wanted for this value of the model's plan. Asked after the step that wrote it last, of aliases as well;
-  /// not of inputs, constants and their aliases.
+  /// Whether on_value is wanted for this value of the model's plan. Asked of aliases as well, not of inputs, constants and their aliases, and
+  /// before or after the step that wrote it last.
   virtual bool wants(const Plan&, ValueIdx) const { return false; }
   /// Its bytes are those of the arena: they change after the call. An error ends the run.
   virtual Status on_value(const Plan&, ValueIdx, const HostValue&) { return {}; }

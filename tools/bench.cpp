@@ -43,7 +43,8 @@ constexpr const char* kNotes =
 struct Options {
   DType precision = DType::kF32;
   std::vector<std::string> models, dims, shapes, custom_ops;
-  std::string backend = "cpu", threads = "1", batch, json, target, format = "table", baseline, report;
+  std::string backend = "cpu", threads = "1", batch, json, format = "table", baseline, report;
+  TargetOptions target;
   int rounds = 20, launches = 5, warmup = 2, opt_level = 3, streams = 0;
   double round_ms = 100, duration = 0, warmup_ms = 1000, tolerance = 3;
   uint64_t seed = 0;
@@ -85,7 +86,7 @@ Result<eval::MeasureOptions> measure_options(const Options& o) {
   options.seed = o.seed;
   options.use_test_data = o.test_data;
   options.compile.opt_level = o.opt_level;
-  options.compile.target = o.target;
+  o.target.apply(options.compile);
   options.compile.precision = o.precision;
   options.compile.cache = user_cache();
   options.executables = user_executables(options.compile.cache);
@@ -148,7 +149,7 @@ class Bench {
       : o_(o), backends_(std::move(backends)), options_(std::move(options)), import_(std::move(import)) {
     context_ = eval::machine_context();
     context_.update({{"version", TENON_VERSION}, {"rounds", o.rounds}, {"launches", o.launches}, {"round_ms", o.round_ms}, {"seed", o.seed}, {"opt_level", o.opt_level},
-                     {"target", o.target.empty() ? "host" : o.target}, {"precision", name(o.precision)}, {"test_data", o.test_data}});
+                     {"target", o.target.target.empty() ? "host" : o.target.target}, {"precision", name(o.precision)}, {"test_data", o.test_data}});
     options_.stop = &interrupted;
     for (const eval::Doubt& doubt : eval::machine_doubts(context_)) doubts_.push_back({"", doubt});
   }

@@ -20,7 +20,7 @@ constexpr const char* kExamples =
 struct Options {
   ModelOptions model;
   std::string json;
-  std::string target = "host";
+  TargetOptions target;
   int level = 3;
   bool verbose = false;
 };
@@ -61,10 +61,10 @@ Row place(ir::Node& node, const codegen::Target& target) {
 }
 
 Status check(Options& o) {
-  TENON_ASSIGN_OR_RETURN(const codegen::Target target, codegen::cpu_target(o.target, false));
+  TENON_ASSIGN_OR_RETURN(const codegen::Target target, target_of(o.target.target));
   TENON_ASSIGN_OR_RETURN(const auto graph, load(o.model));
   const size_t nodes = count_nodes(*graph);
-  TENON_RETURN_IF_ERROR(passes::run_pipeline(*graph, {.level = o.level, .vector_bytes = target.vector_bits / 8, .interrupt = o.model.interrupt}));
+  TENON_RETURN_IF_ERROR(passes::run_pipeline(*graph, {.level = o.level, .vector_bytes = vector_bytes(target), .interrupt = o.model.interrupt}));
   std::vector<ir::Node*> placed;
   ir::walk(*graph, [&](ir::Node& node) {
     const ir::Node* owner = node.graph()->parent();

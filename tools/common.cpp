@@ -12,7 +12,6 @@
 #include <fstream>
 #include <set>
 
-#include "codegen/target.h"
 #include "eval/model.h"
 #include "frontend/custom/library.h"
 #include "support/log.h"
@@ -52,16 +51,22 @@ CLI::Option* add_list(CLI::App& app, const std::string& name, std::vector<std::s
   return app.add_option(name, values, help)->type_name(type)->default_str("")->allow_extra_args(false);
 }
 
-void add_target(CLI::App& app, std::string& target) {
-  app.add_option("--target", target, "CPU to compile for: host, x86-64-v2, x86-64-v3, x86-64-v4; aarch64, and behind it any of +dotprod, +i8mm, +bf16")->type_name("CPU");
+void TargetOptions::apply(backends::CompileOptions& compile) const {
+  compile.target = target;
+  compile.device = device;
+  compile.require_placement = placement;
+  compile.checked = checked;
+}
+
+void add_target(CLI::App& app, TargetOptions& options) {
+  std::string& target = options.target;
+  app.add_option("--target", target,
+                 "What to compile for: host, x86-64-v2, x86-64-v3, x86-64-v4; aarch64, and behind it any of +dotprod, +i8mm, +bf16; vulkan, for GPUs")
+      ->type_name("TARGET");
   app.add_flag_callback("--no-winograd", [&target] { target = (target.empty() ? "host" : target).append(codegen::kNoWinograd); },
                         "Compute convolutions as they are defined, not by fewer products that round more");
-  const auto variable = [&app](const char* option, const char* name, const char* type, const char* help) {
-    app.add_option_function<std::string>(option, [name](const std::string& value) { ::setenv(name, value.c_str(), 1); }, help)->type_name(type)->default_str("");
-  };
-  variable("--device", "TENON_VULKAN_DEVICE", "DEVICE", "Vulkan device: its number, a part of its name or the beginning of its UUID (tenon devices)");
-  variable("--require-placement", "TENON_REQUIRE_PLACEMENT", "vulkan=N%", "Status 1 when fewer of the model's nodes run on the Vulkan device");
   app.add_flag_callback("--no-cache", [] { ::setenv("TENON_CACHE", "off", 1); }, "Compile everything anew, and keep nothing");
+  add_device(app, options);
 }
 
 void add_precision(CLI::App& app, DType& precision) {
@@ -71,6 +76,21 @@ void add_precision(CLI::App& app, DType& precision) {
       ->type_name("")
       ->default_str("f32");
 }
+
+void add_device(CLI::App& app, TargetOptions& options) {
+  app.add_option("--device", options.device, "Vulkan device: its number, a part of its name or the beginning of its UUID (tenon devices)")->type_name("DEVICE");
+  app.add_option("--require-placement", options.placement, "Status 1 when fewer of the model's nodes run on the Vulkan device")->type_name("vulkan=N%");
+  app.add_flag("--checked", options.checked, "Kernels on the Vulkan device compare every index with its buffer's size; slow");
+}
+
+Result<codegen::Target> target_of(const std::string& name) {
+  if (name != "vulkan") return codegen::cpu_target(name.empty() ? "host" : name, false);
+  codegen::Target gpu;
+  gpu.kind = codegen::Target::Kind::kGpu;
+  return gpu;
+}
+
+int vector_bytes(const codegen::Target& target) { return target.kind == codegen::Target::Kind::kGpu ? 0 : target.vector_bits / 8; }
 
 std::shared_ptr<const DiskCache> user_cache() {
   const auto folder = user_cache_folder();

@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include "backends/backend.h"
+#include "codegen/target.h"
 #include "eval/compiled_model.h"
 #include "frontend/onnx/import.h"
 #include "ir/graph.h"
@@ -43,8 +44,23 @@ void add_custom_ops(CLI::App& app, std::vector<std::string>& libraries);
 Result<std::shared_ptr<const ir::OpRegistry>> load_libraries(const std::vector<std::string>& libraries);
 /// An option that is given once for every value.
 CLI::Option* add_list(CLI::App& app, const std::string& name, std::vector<std::string>& values, const char* type, const char* help);
-/// The CPU to compile for, --no-winograd and --no-cache; the Vulkan device, and how much must run on it.
-void add_target(CLI::App& app, std::string& target);
+/// What code is for and where it runs.
+struct TargetOptions {
+  std::string target;               // --target and --no-winograd
+  std::string device;               // --device
+  std::string placement;            // --require-placement
+  bool checked = false;             // --checked
+
+  void apply(backends::CompileOptions& compile) const;
+};
+/// --target, --no-winograd, --no-cache and what add_device adds.
+void add_target(CLI::App& app, TargetOptions& options);
+/// The Vulkan device, how much must run on it, and whether its kernels check what they access.
+void add_device(CLI::App& app, TargetOptions& options);
+/// A CPU or vulkan; empty: the host. Code for it need not run here.
+Result<codegen::Target> target_of(const std::string& name);
+/// Of its vectors, as passes want to know (PipelineOptions::vector_bytes); 0 for GPUs.
+int vector_bytes(const codegen::Target& target);
 /// --precision: what products of f32 round their factors to.
 void add_precision(CLI::App& app, DType& precision);
 /// Of compiled kernels, unless it is switched off (DiskCache, user_cache_folder) or cannot be used, which is a warning.

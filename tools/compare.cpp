@@ -30,7 +30,8 @@ struct Options {
   DType precision = DType::kF32;
   ModelOptions model;
   InputOptions inputs;
-  std::string backend, level = "3", target, json, reproduce, fault, spill_limit = "16G";
+  std::string backend, level = "3", targets, json, reproduce, fault, spill_limit = "16G";
+  TargetOptions device;
   double rtol = 1e-3, atol = 0, scaled_atol = 1e-4;
   int threads = 0, top = 10, round_off = 8;
   bool tap_outputs = false;
@@ -44,7 +45,7 @@ struct Options {
 /// All combinations, in the order of the backends, then levels, then targets; the reference once.
 Result<std::vector<eval::Variant>> variants_of(const Options& o) {
   TENON_ASSIGN_OR_RETURN(const std::vector<int> levels, parse_ints(o.level, "-O", 0, 3));
-  std::vector<std::string> targets = split(o.target, ',');
+  std::vector<std::string> targets = split(o.targets, ',');
   if (targets.empty()) targets.emplace_back();
   const bool several = levels.size() > 1 || targets.size() > 1;
   TENON_ASSIGN_OR_RETURN(const auto backends, backends_of(!o.backend.empty() ? o.backend : several ? "cpu" : "reference,cpu"));
@@ -63,6 +64,7 @@ Result<std::vector<eval::Variant>> variants_of(const Options& o) {
       for (const std::string& target : targets) {
         eval::Variant one{std::string(backend->name()), backend, compile};
         one.compile.opt_level = level;
+        o.device.apply(one.compile);
         one.compile.target = target;
         if (!one.is_reference()) {
           one.name += fmt::format(" -O{}", level);
@@ -224,7 +226,8 @@ void add_compare(CLI::App& app, int& status) {
   sub->add_option("--backend", o->backend, "Backends, separated by commas: " + backend_names())->type_name("NAME,...")->default_str("reference,cpu; cpu with several -O or --target");
   sub->add_option("-O", o->level, "Optimisation levels, separated by commas")->type_name("0..3,...");
   add_precision(*sub, o->precision);
-  sub->add_option("--target", o->target, "CPUs to compile for, separated by commas: host, x86-64-v2, x86-64-v3, x86-64-v4")->type_name("CPU,...");
+  sub->add_option("--target", o->targets, "CPUs to compile for, separated by commas: host, x86-64-v2, x86-64-v3, x86-64-v4")->type_name("CPU,...");
+  add_device(*sub, o->device);
   sub->add_option("--threads", o->threads, "Threads; 0: all cores")->type_name("N")->check(thread_count());
   o->rtol_given = sub->add_option("--rtol", o->rtol, "Relative tolerance")->check(non_negative());
   o->atol_given = sub->add_option("--atol", o->atol, "Absolute tolerance; alone, it replaces --scaled-atol")->check(non_negative());

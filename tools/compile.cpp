@@ -1,3 +1,5 @@
+#include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <set>
 
@@ -20,14 +22,18 @@ constexpr const char* kExamples =
     "  tenon compile model.onnx --emit asm --target x86-64-v3 -o model.s\n"
     "  tenon compile model.onnx --emit spirv -o kernels/\n"
     "  tenon compile model.onnx --emit kernel-ir --target vulkan\n"
+    "  tenon compile model.onnx --target vulkan --verbose\n"
     "  tenon compile model.onnx --tune 60 --threads 2     writes model.onnx.tuning.json, which tenon run, bench and the others then use";
 
 struct Options {
   DType precision = DType::kF32;
   ModelOptions model;
-  std::string output, emit = "kernel-ir", target;
+  std::string output, emit = "kernel-ir";
+  TargetOptions target;
   int level = 3;
   TuneRequest tune;
+  bool verbose = false;
+  CLI::Option* emit_given = nullptr;
 };
 
 /// The distinct kernels of a graph, in order.
@@ -62,30 +68,60 @@ Status write_spirv(const std::vector<kir::Kernel>& kernels, const std::string& f
 Status check_options(const Options& o) {
   if (std::filesystem::path(o.output).extension() == ".tenon")
     return Status(Code::kUnsupported, "compiled models cannot be written", o.output, "choose code with --emit, or use tenon run");
-  if (o.emit == "spirv" && !o.target.empty() && o.target != "vulkan")
+  const std::string& target = o.target.target;
+  if (o.emit == "spirv" && !target.empty() && target != "vulkan")
     return Status(Code::kInvalidArgument, "names a CPU, and SPIR-V is for GPUs", "--target", "leave it out");
-  if (o.tune.seconds > 0 && (o.target == "vulkan" || !o.output.empty()))
+  if (o.tune.seconds > 0 && (target == "vulkan" || !o.output.empty()))
     return Status(Code::kInvalidArgument, "writes no code, and is for CPUs", "--tune", "leave out -o and --target vulkan");
-  if (o.target == "vulkan" && o.emit != "spirv" && o.emit != "kernel-ir")
+  if (target == "vulkan" && o.emit != "spirv" && o.emit != "kernel-ir")
     return Status(Code::kInvalidArgument, "is for GPUs, whose code is SPIR-V", "--target vulkan", "choose --emit spirv or kernel-ir");
+  return {};
+}
+
+/// How long each kernel's SPIR-V takes, for whatever device.
+void print_emission(const std::vector<kir::Kernel>& kernels, std::FILE* out) {
+  std::vector<std::pair<double, std::string>> took;
+  for (const kir::Kernel& kernel : kernels) {
+    const auto start = std::chrono::steady_clock::now();
+    const bool made = codegen::spirv::emit(kernel, {.narrow_indices = true}).ok();
+    const double ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+    if (made) took.emplace_back(ms, kernel.name);
+  }
+  if (took.empty()) return;
+  std::ranges::sort(took);
+  fmt::print(out, "SPIR-V of one kernel: median {:.3f} ms, longest {:.3f} ms ({})\n", took[took.size() / 2].first, took.back().first, took.back().second);
+}
+
+/// Compiles as for a run, with the user's cache, and says what took how long.
+Status print_figures(const Options& o, const ir::Graph& graph, bool gpu, std::FILE* out) {
+  TENON_ASSIGN_OR_RETURN(const auto chosen, backends_of(gpu ? "vulkan" : "cpu"));
+  backends::CompileOptions options;
+  options.opt_level = o.level;
+  o.target.apply(options);
+  options.cache = user_cache();
+  options.interrupt = o.model.interrupt;
+  TENON_ASSIGN_OR_RETURN(const auto executable, chosen[0]->compile(graph, options));
+  const backends::CompileStats& s = executable->stats();
+  fmt::print(out, "{} kernels for {} dispatches, {} of them from the cache\n", s.kernels, s.dispatches, s.cached);
+  fmt::print(out, "optimise {:.1f} ms, lower {:.1f} ms, {} {:.1f} ms ({:.3f} ms a kernel), ", s.optimize_ms, s.lower_ms, gpu ? "SPIR-V" : "machine code", s.emit_ms,
+             s.emit_ms / std::max(s.kernels, 1));
+  if (gpu) fmt::print(out, "pipelines {:.1f} ms, upload {:.1f} ms\n", s.pipeline_ms, s.setup_ms);
+  else fmt::print(out, "packing weights {:.1f} ms\n", s.setup_ms);
   return {};
 }
 
 Status compile(Options& o) {
   TENON_RETURN_IF_ERROR(check_options(o));
-  if (o.tune.seconds > 0) return tune_model(o.model, o.target, o.level, o.tune);
-  codegen::Target target;
-  const bool gpu = o.emit == "spirv" || o.target == "vulkan";
-  if (!gpu) {
-    TENON_ASSIGN_OR_RETURN(target, codegen::cpu_target(o.target.empty() ? "host" : o.target, false));
-  } else {
-    target.kind = codegen::Target::Kind::kGpu;
-  }
+  if (o.tune.seconds > 0) return tune_model(o.model, o.target.target, o.level, o.tune);
+  TENON_ASSIGN_OR_RETURN(const codegen::Target target, target_of(o.emit == "spirv" ? "vulkan" : o.target.target));
   TENON_ASSIGN_OR_RETURN(const auto graph, load(o.model));
-  const int vector_bytes = gpu ? 0 : target.vector_bits / 8;
-  TENON_RETURN_IF_ERROR(passes::run_pipeline(
-      *graph, {.level = o.level, .vector_bytes = vector_bytes, .factors = o.precision, .interrupt = o.model.interrupt}));
+  const bool gpu = target.kind == codegen::Target::Kind::kGpu, figures_alone = o.verbose && o.emit_given->count() == 0;
+  std::FILE* const figures = figures_alone ? stdout : stderr;
+  if (o.verbose) TENON_RETURN_IF_ERROR(print_figures(o, *graph, gpu, figures));
+  TENON_RETURN_IF_ERROR(passes::run_pipeline(*graph, {.level = o.level, .vector_bytes = vector_bytes(target), .factors = o.precision, .interrupt = o.model.interrupt}));
   const std::vector<kir::Kernel> kernels = lower_graph(*graph, target);
+  if (o.verbose && gpu) print_emission(kernels, figures);
+  if (figures_alone) return {};
   if (o.emit == "spirv") return write_spirv(kernels, o.output);
   std::string text;
   if (o.emit == "kernel-ir") {
@@ -111,12 +147,13 @@ void add_compile(CLI::App& app, int& status) {
   auto o = std::make_shared<Options>();
   CLI::App* sub = app.add_subcommand("compile", "Write the code that a model compiles to");
   add_model_options(*sub, o->model);
-  sub->add_option("--emit", o->emit, "What to write")->type_name("")->check(CLI::IsMember({"llvm", "asm", "obj", "kernel-ir", "spirv"}));
+  o->emit_given = sub->add_option("--emit", o->emit, "What to write")->type_name("")->check(CLI::IsMember({"llvm", "asm", "obj", "kernel-ir", "spirv"}));
   add_target(*sub, o->target);
   add_precision(*sub, o->precision);
   sub->add_option("-o,--output", o->output, "File or folder to write")->type_name("OUT");
   sub->add_option("-O", o->level, "Optimisation level")->check(CLI::Range(0, 3).description(""))->type_name("0..3");
   add_tune_options(*sub, o->tune);
+  sub->add_flag("-v,--verbose", o->verbose, "Compile as for a run and say how many kernels there are and what took how long; without --emit, that alone");
   sub->footer(kExamples);
   sub->callback([o, &status] {
     const Status result = compile(*o);

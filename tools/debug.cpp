@@ -19,7 +19,8 @@ struct Options {
   DType precision = DType::kF32;
   ModelOptions model;
   InputOptions inputs;
-  std::string backend = "reference", target, json, fault;
+  std::string backend = "reference", json, fault;
+  TargetOptions target;
   std::vector<std::string> disable;
   double rtol = 1e-3, atol = 0, scaled_atol = 1e-4;
   int threads = 0, level = 3, round_off = 8, context = 2, max_lines = 60;
@@ -73,7 +74,7 @@ Result<int> debug(Options& o) {
                   "name a backend of Tenon: reference, cpu or vulkan");
   eval::Variant variant{std::string(chosen[0]->name()), chosen[0], {}};
   variant.compile.opt_level = o.level;
-  variant.compile.target = o.target;
+  o.target.apply(variant.compile);
   variant.compile.precision = o.precision;
   variant.compile.cache = user_cache();
   for (const std::string& pass : o.disable)

@@ -20,7 +20,7 @@ constexpr const char* kHelp =
 
 struct Options {
   std::string json, device, group;
-  bool self_test = false;
+  bool self_test = false, checked = false;
 };
 
 std::string version(uint32_t v) { return fmt::format("{}.{}.{}", (v >> 22) & 0x7f, (v >> 12) & 0x3ff, v & 0xfff); }
@@ -107,7 +107,7 @@ json to_json(const eval::SelfTest& test) {
 
 Result<int> self_test(const Options& o) {
   Progress progress;
-  TENON_ASSIGN_OR_RETURN(const eval::SelfTest test, eval::self_test(o.device, o.group, [&](const std::string& what) { progress.show(what); }));
+  TENON_ASSIGN_OR_RETURN(const eval::SelfTest test, eval::self_test({o.device, o.group, o.checked}, [&](const std::string& what) { progress.show(what); }));
   progress.clear();
   if (o.json != "-") {
     fmt::print("{}, {}\n\n", printable(test.device), printable(test.driver));
@@ -143,6 +143,7 @@ void add_devices(CLI::App& app, int& status) {
   CLI::App* sub = app.add_subcommand("devices", "List the Vulkan devices of this machine, or test one");
   sub->add_flag("--self-test", o->self_test, "Run kernels of every kind on the device and compare with the interpreter");
   sub->add_option("--device", o->device, "Device to test: number, part of the name, beginning of the UUID")->type_name("DEVICE")->default_str("");
+  sub->add_flag("--checked", o->checked, "Kernels of the self-test compare every index with its buffer's size");
   sub->add_option("--group", o->group, "Only groups of the self-test whose name contains this")->type_name("TEXT")->default_str("");
   sub->add_option("--json", o->json, "Write results to a file, or - for stdout")->type_name("PATH");
   sub->footer(kHelp);

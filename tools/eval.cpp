@@ -36,7 +36,8 @@ constexpr const char* kHelp =
 struct Options {
   DType precision = DType::kF32;
   ModelOptions model;
-  std::string recipe, task, dataset, format, output, backend = "all", levels = "3", target, shard, state, json, report;
+  std::string recipe, task, dataset, format, output, backend = "all", levels = "3", shard, state, json, report;
+  TargetOptions target;
   std::vector<std::string> metrics, inputs, options, merge;
   std::string label, scale, offset;
   int64_t batch = 0, limit = -1, singles = 100, show = 0;
@@ -194,7 +195,7 @@ Result<std::vector<eval::Candidate>> candidates(const Options& o) {
     for (int level : levels) {
       eval::Candidate c{levels.size() > 1 ? fmt::format("{} -O{}", backend->name(), level) : std::string(backend->name()), backend, {}, {}};
       c.compile.opt_level = level;
-      c.compile.target = o.target;
+      o.target.apply(c.compile);
       c.compile.precision = o.precision;
       c.compile.cache = user_cache();
       c.compile.interrupt = o.model.interrupt;
@@ -299,7 +300,7 @@ Result<int> evaluate(Options& o) {
       TENON_ASSIGN_OR_RETURN(std::string digest, hash_of(library));
       libraries.push_back(std::move(digest));
     }
-    options.identity = {{"version", TENON_VERSION}, {"custom_ops", std::move(libraries)}, {"path", o.model.path}, {"hash", hash}, {"dims", o.model.dims}, {"shapes", o.model.shapes}, {"target", o.target}, {"precision", name(o.precision)}};
+    options.identity = {{"version", TENON_VERSION}, {"custom_ops", std::move(libraries)}, {"path", o.model.path}, {"hash", hash}, {"dims", o.model.dims}, {"shapes", o.model.shapes}, {"target", o.target.target}, {"precision", name(o.precision)}};
   }
   catch_interrupts();
   options.stop = &interrupted;

@@ -27,7 +27,8 @@ struct Options {
   ModelOptions model;
   bool placement = false, explain = false, calibrate = true;
   int threads = 1;
-  std::string backend = "cpu", json, target;
+  std::string backend = "cpu", json;
+  TargetOptions target;
   int opt_level = 3;
 };
 
@@ -163,7 +164,7 @@ Status inspect_compiled(Options& o, const ir::Graph& graph, nlohmann::json& json
   for (const backends::Backend* backend : chosen) {
     backends::CompileOptions compile;
     compile.opt_level = o.opt_level;
-    compile.target = o.target;
+    o.target.apply(compile);
     compile.precision = o.precision;
     compile.cache = user_cache();
     compile.interrupt = o.model.interrupt;
@@ -177,7 +178,7 @@ Status inspect_compiled(Options& o, const ir::Graph& graph, nlohmann::json& json
     if (crosses && text) print_crossing(eval::crossing(*executable));
     if (crosses) json["placement"][name]["crossing"] = eval::to_json(eval::crossing(*executable));
     if (!o.explain) continue;
-    TENON_ASSIGN_OR_RETURN(const eval::Forecast forecast, eval::forecast(*executable, {o.threads, o.calibrate, o.target}));
+    TENON_ASSIGN_OR_RETURN(const eval::Forecast forecast, eval::forecast(*executable, {o.threads, o.calibrate, o.target.target}));
     if (text) print_forecast(forecast);
     json["explain"][name] = eval::to_json(forecast);
   }

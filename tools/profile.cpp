@@ -182,7 +182,7 @@ Result<eval::Profile> profile_model(ProfileRequest& request) {
   TENON_ASSIGN_OR_RETURN(const std::vector<HostValue> inputs, inputs_of(request, *graph));
   backends::CompileOptions compile;
   compile.opt_level = request.opt_level;
-  compile.target = request.target;
+  request.target.apply(compile);
   compile.precision = request.precision;
   compile.cache = user_cache();
   compile.interrupt = request.model.interrupt;
@@ -193,7 +193,7 @@ Result<eval::Profile> profile_model(ProfileRequest& request) {
   options.warmup = request.warmup;
   options.runs = request.runs;
   options.calibrate = chosen[0]->name() == "cpu";
-  options.target = request.target;
+  options.target = request.target.target;
   options.max_bytes = request.model.max_bytes;
   options.interrupt = request.model.interrupt;
   Progress progress;

@@ -11,7 +11,8 @@ namespace tenon::tools {
 /// What to profile, and what to do with it.
 struct ProfileRequest {
   ModelOptions model;
-  std::string backend = "cpu", target;
+  std::string backend = "cpu";
+  TargetOptions target;
   int threads = 1, opt_level = 3;
   DType precision = DType::kF32;
   int warmup = 2, runs = 20;

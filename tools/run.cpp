@@ -22,7 +22,8 @@ struct Options {
   DType precision = DType::kF32;
   ModelOptions model;
   InputOptions inputs;
-  std::string backend = "cpu", output_dir, format = "npy", target, json;
+  std::string backend = "cpu", output_dir, format = "npy", json;
+  TargetOptions target;
   int threads = 0, opt_level = 3;
 };
 
@@ -98,7 +99,7 @@ Status run(Options& o) {
   if (chosen.size() != 1) return Status(Code::kInvalidArgument, "one backend, please", "--backend", "tenon bench compares several");
   backends::CompileOptions compile;
   compile.opt_level = o.opt_level;
-  compile.target = o.target;
+  o.target.apply(compile);
   compile.precision = o.precision;
   compile.cache = user_cache();
   TENON_ASSIGN_OR_RETURN(eval::CompiledModel model, open(o.model, *chosen[0], compile));

@@ -29,7 +29,8 @@ constexpr const char* kRule =
 struct Options {
   DType precision = DType::kF32;
   std::vector<std::string> folders, custom_ops;
-  std::string backend = "cpu", json, filter, target, rows;
+  std::string backend = "cpu", json, filter, rows;
+  TargetOptions target;
   double rtol = 1e-3, atol = 0, scaled_atol = 1e-4;
   LimitOptions limits{.timeout_s = 600, .memory = {}};
   int jobs = 1, threads = 0, opt_level = 3, round_off = 8;
@@ -108,7 +109,7 @@ int verify(const Options& o) {
   const bool strict = o.rtol_given->count() + o.atol_given->count() + o.scaled_given->count() > 0;
   options.round_off_samples = strict && o.round_off_given->count() == 0 ? 0 : o.round_off;
   options.compile.opt_level = o.opt_level;
-  options.compile.target = o.target;
+  o.target.apply(options.compile);
   options.compile.precision = o.precision;
   options.compile.cache = user_cache();
   options.session.num_threads = o.threads;

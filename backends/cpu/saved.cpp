@@ -2,57 +2,23 @@
 #include <map>
 
 #include "backends/cpu/executable.h"
+#include "backends/planned/saved_rows.h"
 #include "runtime/prepare.h"
 #include "support/byte_io.h"
 
 namespace tenon::backends {
 namespace {
 
-void write(const CompileStats& stats, ByteWriter& out) {
-  out.put(stats.kernels);
-  out.put(stats.dispatches);
-}
-
-CompileStats read_stats(ByteReader& in) {
-  CompileStats out;
-  out.kernels = out.cached = in.get<int>();
-  out.dispatches = in.get<int>();
-  out.restored = true;
-  return out;
-}
-
-void write(const Placement& row, ByteWriter& out) {
-  out.put(row.node);
-  out.put(row.op);
-  out.put(row.kind);
-  out.put(row.implementation);
-  out.put(row.reason);
-  out.put(row.covers);
-}
-
-Placement read_row(ByteReader& in) {
-  Placement out;
-  out.node = in.text();
-  out.op = in.text();
-  out.kind = in.get_enum(Placement::Kind::kFolded);
-  out.implementation = in.text();
-  out.reason = in.text();
-  out.covers = in.texts();
-  return out;
-}
-
-Status damaged() { return Status(Code::kInvalidArgument, "the executable is damaged", {}, "compile the model again"); }
-
 /// Links the kernels' objects and puts their functions in the table.
 Status read_code(ByteReader& in, std::vector<runtime::PlanKernel>& kernels, CpuExecutable& out) {
   std::vector<runtime::NativeCode::Object> objects(in.count(sizeof(uint64_t)));
   for (auto& object : objects) object = in.bytes(in.count(1));
   std::vector<std::string> symbols = in.texts();
-  if (!in.ok() || symbols.size() != kernels.size()) return damaged();
+  if (!in.ok() || symbols.size() != kernels.size()) return damaged_executable();
   TENON_ASSIGN_OR_RETURN(out.code, runtime::NativeCode::link(objects));
   for (size_t i = 0; i < kernels.size(); ++i) {
     kernels[i].fn = out.code->find(symbols[i]);
-    if (kernels[i].fn == nullptr) return damaged();
+    if (kernels[i].fn == nullptr) return damaged_executable();
   }
   return {};
 }
@@ -80,9 +46,7 @@ Result<SavedExecutable> save_executable(const CpuExecutable& executable) {
     writer.bytes(object->bytes);
   }
   writer.put(symbols);
-  writer.put(uint64_t{executable.rows.size()});
-  for (const Placement& row : executable.rows) write(row, writer);
-  write(executable.figures, writer);
+  write_rows(executable.rows, executable.figures, writer);
   out.bytes = writer.take();
   return out;
 }
@@ -92,10 +56,8 @@ Result<std::shared_ptr<CpuExecutable>> restore_executable(std::span<const std::b
   ByteReader in(bytes);
   TENON_ASSIGN_OR_RETURN(const runtime::ReadPlan read, runtime::read_plan(in.bytes(in.count(1)), weights));
   TENON_RETURN_IF_ERROR(read_code(in, *read.kernels, *out));
-  out->rows.resize(in.count(sizeof(uint64_t)));
-  for (Placement& row : out->rows) row = read_row(in);
-  out->figures = read_stats(in);
-  if (!in.done()) return damaged();
+  read_rows(in, out->rows, out->figures);
+  if (!in.done()) return damaged_executable();
   TENON_ASSIGN_OR_RETURN(out->plan, runtime::prepare(read.plan));
   return out;
 }

@@ -8,6 +8,7 @@
 namespace tenon::backends::vulkan {
 namespace {
 
+constexpr const char* kPipelines = "Vulkan pipelines by ";  // the key in the cache begins so
 constexpr auto kMatrixFeatures = static_cast<VkStructureType>(1000506000);  // VK_KHR_cooperative_matrix, as in describe.cpp
 struct MatrixFeatures {
   VkStructureType type = kMatrixFeatures;
@@ -177,15 +178,15 @@ Pipeline::~Pipeline() {
   if (pipeline_ != VK_NULL_HANDLE && !device_->abandoned()) device_->vk().vkDestroyPipeline(device_->handle(), pipeline_, nullptr);
 }
 
-std::string Device::cache_key() const {
-  return fmt::format("Vulkan pipelines by {} for {} driver {} {:x} cache {}", build_id(), info_.uuid, info_.driver, info_.driver_version, info_.pipeline_cache_uuid);
+std::string Device::identity() const {
+  return fmt::format("{} for {} driver {} {:x} cache {}", build_id(), info_.uuid, info_.driver, info_.driver_version, info_.pipeline_cache_uuid);
 }
 
 void Device::use_cache(std::shared_ptr<const DiskCache> cache) const {
   const std::lock_guard lock(cache_mutex_);
   if (cache_ != VK_NULL_HANDLE || cache == nullptr || lost_) return;
   disk_ = std::move(cache);
-  const auto found = disk_->find(cache_key());
+  const auto found = disk_->find(kPipelines + identity());
   VkPipelineCacheCreateInfo create{VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO};
   if (found) {
     create.initialDataSize = saved_bytes_ = found->size();
@@ -206,7 +207,7 @@ void Device::save_cache() const {
   std::vector<std::byte> data(bytes);
   if (vk().vkGetPipelineCacheData(device_, cache_, &bytes, data.data()) != VK_SUCCESS) return;
   data.resize(bytes);
-  const Status kept = disk_->store(cache_key(), data);
+  const Status kept = disk_->store(kPipelines + identity(), data);
   if (kept.ok()) saved_bytes_ = bytes;
   else log(LogLevel::kInfo, "compiled pipelines are not kept: {}", kept.to_string());
 }

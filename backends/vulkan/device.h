@@ -45,6 +45,8 @@ class Device : public std::enable_shared_from_this<Device> {
   ~Device();
 
   const DeviceInfo& info() const { return info_; }
+  /// Of device, driver and build of Tenon: where it is equal, the same kernels are made.
+  std::string identity() const;
   Result<std::unique_ptr<Memory>> allocate(size_t bytes, MemoryKind kind = MemoryKind::kDevice) const { return allocator_->allocate(bytes, kind); }
   Allocator& allocator() const { return *allocator_; }
   Result<std::unique_ptr<Pipeline>> create_pipeline(std::span<const uint32_t> spirv, int lanes = 1) const;
@@ -79,7 +81,6 @@ class Device : public std::enable_shared_from_this<Device> {
  private:
   Device() = default;
   Status create();
-  std::string cache_key() const;
 
   std::shared_ptr<const Instance> instance_;
   DeviceInfo info_;

@@ -48,6 +48,16 @@ Result<Pipelines> make_pipelines(const std::shared_ptr<const Device>& device, st
   return out;
 }
 
+Result<Pipelines> make_all_pipelines(const std::shared_ptr<const Device>& device, std::span<const Module> modules, const CompileOptions& options) {
+  std::vector<const Module*> wanted;
+  for (const Module& module : modules) wanted.push_back(&module);
+  std::vector<std::string> errors;
+  TENON_ASSIGN_OR_RETURN(Pipelines out, make_pipelines(device, wanted, options.compile_threads, errors, options.interrupt));
+  for (const std::string& text : errors)
+    if (!text.empty()) return Status(Code::kIo, text, device->info().name);
+  return out;
+}
+
 // ---- loading and loss ----------------------------------------------------------------------------------------------
 
 void VulkanExecutable::keep_for_fallback(const ir::Graph& source, const CompileOptions& options) {
@@ -64,6 +74,8 @@ Result<std::shared_ptr<const Loaded>> VulkanExecutable::load_onto(std::shared_pt
   made->device = std::move(device);
   made->pipelines = std::move(pipelines);
   made->kernels = plan->plan->kernels;
+  for (const Module& module : modules)
+    if (module.sites != nullptr) made->sites.push_back(module.sites);
   return std::shared_ptr<const Loaded>(std::move(made));
 }
 
@@ -88,12 +100,7 @@ Result<std::shared_ptr<const Loaded>> VulkanExecutable::reload(const std::shared
   if (reloaded_ && !proven) return loaded_->device->status();
   TENON_ASSIGN_OR_RETURN(const std::shared_ptr<Device> device, shared_device(source_options_.device));
   device->use_cache(source_options_.cache);
-  std::vector<const Module*> wanted;
-  for (const Module& module : modules) wanted.push_back(&module);
-  std::vector<std::string> errors;
-  TENON_ASSIGN_OR_RETURN(Pipelines pipelines, make_pipelines(device, wanted, source_options_.compile_threads, errors, {}));
-  for (const std::string& text : errors)
-    if (!text.empty()) return Status(Code::kIo, text, device->info().name);
+  TENON_ASSIGN_OR_RETURN(Pipelines pipelines, make_all_pipelines(device, modules, source_options_));
   TENON_ASSIGN_OR_RETURN(loaded_, load_onto(device, std::move(pipelines)));
   reloaded_ = true;
   return loaded_;

@@ -66,8 +66,9 @@ struct DeviceOptions {
   std::optional<bool> staging;
   uint64_t max_bytes = 0;                // that allocations take at most; 0: what the device has
   bool validation = false;               // the Khronos layer, with synchronisation validation
+  bool checked = false;                  // CompileOptions::checked for all
 
-  /// TENON_VULKAN_DEVICE, TENON_VULKAN_STAGING (0, 1), TENON_VULKAN_MAX_BYTES, TENON_VULKAN_VALIDATION (1).
+  /// TENON_VULKAN_DEVICE, TENON_VULKAN_STAGING (0, 1), TENON_VULKAN_MAX_BYTES, TENON_VULKAN_VALIDATION (1), TENON_VULKAN_CHECKED (1).
   static DeviceOptions from_environment();
 };
 

@@ -68,6 +68,7 @@ DeviceOptions DeviceOptions::from_environment() {
   if (const char* value = std::getenv("TENON_VULKAN_STAGING"); value != nullptr && *value != '\0') out.staging = std::string_view(value) != "0";
   if (const char* value = std::getenv("TENON_VULKAN_MAX_BYTES")) out.max_bytes = std::strtoull(value, nullptr, 10);
   out.validation = flag("TENON_VULKAN_VALIDATION");
+  out.checked = flag("TENON_VULKAN_CHECKED");
   return out;
 }
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <cstdlib>
 
 namespace tenon::backends::vulkan {
 namespace {
@@ -27,10 +26,9 @@ Result<double> wanted_percent(std::string_view text) {
 
 }  // namespace
 
-Status check_placement(std::span<const Placement> rows) {
-  const char* text = std::getenv("TENON_REQUIRE_PLACEMENT");
-  if (text == nullptr || *text == '\0') return {};
-  TENON_ASSIGN_OR_RETURN(const double wanted, wanted_percent(text));
+Status check_placement(std::span<const Placement> rows, std::string_view wanted_text) {
+  if (wanted_text.empty()) return {};
+  TENON_ASSIGN_OR_RETURN(const double wanted, wanted_percent(wanted_text));
   size_t all = 0, hosted = 0;
   std::string list;
   for (const Placement& row : rows) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <span>
+#include <string_view>
 
 #include "codegen/plan/placement.h"
 #include "support/status.h"
@@ -10,8 +11,8 @@ namespace tenon::backends::vulkan {
 /// In the message of an error that is about where nodes run.
 inline constexpr const char* kOnHost = "run on the host";
 
-/// kMismatch where fewer of the model's nodes run on the device than TENON_REQUIRE_PLACEMENT ("vulkan=100%") wants; it lists the others
-/// and why. kInvalidArgument where the variable is of another form. OK without it.
-Status check_placement(std::span<const codegen::Placement> rows);
+/// kMismatch where fewer of the model's nodes run on the device than `wanted` ("vulkan=100%", CompileOptions::require_placement) says; it
+/// lists the others and why. kInvalidArgument where it is of another form. OK where it is empty.
+Status check_placement(std::span<const codegen::Placement> rows, std::string_view wanted);
 
 }  // namespace tenon::backends::vulkan

@@ -30,12 +30,14 @@ class SessionDevice::Program final : public runtime::DeviceProgram {
   std::span<const double> times_ns() override { return times; }
 
   std::unique_ptr<Recording> recording;
+  std::unique_ptr<AccessLog> log;           // of checked kernels
   std::vector<Moving> moving;
   std::vector<double> times;
+  bool timed = false;
   SessionDevice* owner = nullptr;
 
   ~Program() override {
-    if (owner != nullptr && owner->timed_ == this) owner->timed_ = nullptr;
+    if (owner != nullptr) std::erase(owner->ran_, this);
   }
 };
 
@@ -101,6 +103,7 @@ Result<std::unique_ptr<runtime::DeviceProgram>> SessionDevice::record(std::span<
   program->owner = this;
   program->moving.clear();
   program->times.clear();
+  program->timed = timed;
   if (program->recording == nullptr) {
     TENON_ASSIGN_OR_RETURN(program->recording, Recording::create(loaded_->device));
   }
@@ -111,8 +114,12 @@ Result<std::unique_ptr<runtime::DeviceProgram>> SessionDevice::record(std::span<
     addresses.push_back(address);
     moving_of.push_back(value.moves ? static_cast<int32_t>(program->moving.size()) - 1 : -1);
   }
+  const bool checked = !loaded_->sites.empty();
+  if (checked) {
+    TENON_ASSIGN_OR_RETURN(program->log, AccessLog::create(*loaded_->device, calls, values, loaded_->sites));
+  }
   size_t count = 0;
-  for (const runtime::DeviceCall& call : calls) count += call.values.size();
+  for (const runtime::DeviceCall& call : calls) count += call.values.size() + (checked ? 1 : 0);
   std::vector<Binding> bindings;
   bindings.reserve(count);  // dispatches point into them
   std::vector<Dispatch> dispatches;
@@ -124,11 +131,12 @@ Result<std::unique_ptr<runtime::DeviceProgram>> SessionDevice::record(std::span<
       if (moving_of[v] >= 0) program->moving[static_cast<size_t>(moving_of[v])].bindings.push_back(bindings.size());
       bindings.push_back({addresses[v], values[v].bytes.size(), (*loaded_->kernels)[kernel].access[b]});
     }
+    if (checked) bindings.push_back(program->log->binding(dispatches.size()));
     const Pipeline* pipeline = loaded_->pipelines[kernel].get();
     if (!narrow(call, values)) {
       TENON_ASSIGN_OR_RETURN(pipeline, pipeline->wide());
     }
-    dispatches.push_back({pipeline, std::span(bindings).subspan(first), call.dims, call.grid, expected_ns(call, values)});
+    dispatches.push_back({pipeline, std::span(bindings).subspan(first), checked ? program->log->dims(dispatches.size()) : call.dims, call.grid, expected_ns(call, values)});
   }
   TENON_RETURN_IF_ERROR(program->recording->record(dispatches, check_code_->address(), timed));
   ++figures_.recordings;
@@ -158,20 +166,26 @@ Status SessionDevice::run(runtime::DeviceProgram& given, std::span<const std::by
   }
   ++figures_.runs;
   TENON_RETURN_IF_ERROR(program.recording->enqueue(*stream_, interrupt));
-  timed_ = &program;
+  if (program.timed || program.log != nullptr) ran_.push_back(&program);
   return {};
 }
 
 Result<int32_t> SessionDevice::finish() {
   TENON_RETURN_IF_ERROR(stream_->wait());
-  if (timed_ != nullptr) {
-    TENON_ASSIGN_OR_RETURN(const auto times, timed_->recording->times_ns());
-    timed_->times.assign(times.begin(), times.end());
-    timed_ = nullptr;
+  Status violation;
+  for (Program* program : std::exchange(ran_, {})) {
+    if (program->timed) {
+      TENON_ASSIGN_OR_RETURN(const auto times, program->recording->times_ns());
+      program->times.assign(times.begin(), times.end());
+    }
+    if (program->log == nullptr) continue;
+    Status found = program->log->take();
+    if (violation.ok()) violation = std::move(found);
   }
   int32_t code = 0;
   std::memcpy(&code, check_code_->host(), sizeof code);
   if (code != 0) std::memset(check_code_->host(), 0, sizeof code);
+  TENON_RETURN_IF_ERROR(std::move(violation));
   return code;
 }
 

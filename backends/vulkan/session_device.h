@@ -3,6 +3,7 @@
 #include <memory>
 #include <vector>
 
+#include "backends/vulkan/access_log.h"
 #include "backends/vulkan/constants.h"
 #include "backends/vulkan/recording.h"
 #include "backends/vulkan/regions.h"
@@ -18,6 +19,7 @@ struct Loaded {
   std::shared_ptr<const Device> device;
   Pipelines pipelines;
   std::shared_ptr<const std::vector<runtime::PlanKernel>> kernels;
+  std::vector<std::shared_ptr<const KernelSites>> sites;  // by kernel, where kernels are checked; else empty
   std::shared_ptr<const Constants> constants;
 };
 
@@ -34,6 +36,7 @@ class SessionDevice final : public runtime::Device {
 
   Result<std::shared_ptr<Buffer>> allocate(size_t bytes) override;
   bool staged() const override { return loaded_->device->info().staged; }
+  bool measures() const override { return loaded_->device->info().timestamp_ns > 0; }
   bool holds(const std::byte* data) const override { return regions_->find(data).region != nullptr; }
   Status fetch(std::span<const std::byte> bytes) override;
   Status wrote(std::span<const std::byte> bytes) override;
@@ -55,7 +58,7 @@ class SessionDevice final : public runtime::Device {
   std::shared_ptr<Regions> regions_;
   std::unique_ptr<Memory> check_code_;
   std::unique_ptr<Stream> stream_;
-  Program* timed_ = nullptr;        // the last that ran, if it is measured
+  std::vector<Program*> ran_;       // since the last finish(), those whose times or logs are to be read
   std::vector<std::unique_ptr<Memory>> late_;  // constants that the executable did not know of
   SessionFigures figures_;
 };

@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "codegen/kernel_tiles.h"
+#include "codegen/math.h"
 #include "codegen/spirv/emitter.h"
 #include "codegen/spirv/narrow.h"
 
@@ -21,7 +22,7 @@ Result<std::vector<uint32_t>> Emitter::run() {
   m_.capability(spv::CapabilityPhysicalStorageBufferAddresses);
   m_.capability(spv::CapabilityInt64);
   ids_.assign(kernel_.values.size(), 0);
-  narrow_ = options_.narrow_indices ? narrow_values(kernel_) : std::vector<char>(kernel_.values.size(), 0);
+  narrow_ = options_.narrow_indices ? narrow_values(kernel_, options_.log) : std::vector<char>(kernel_.values.size(), 0);
   pending_ = accesses_of(Region{});
   vectors_.assign(kernel_.buffers.size(), 1);
   TENON_RETURN_IF_ERROR(find_vectors(kernel_.body));
@@ -390,10 +391,12 @@ Status Emitter::emit_if(const Inst& inst) {
 }
 
 Result<std::vector<uint32_t>> emit(const kir::Kernel& kernel, const EmitOptions& options) {
+  auto matrices = matrix_tiles(kernel, options);
+  const bool tiles = !matrices && kir::has_tiles(kernel);
+  if (!tiles && !kir::has_math(kernel)) return Emitter(kernel, options, std::move(matrices)).run();
   kir::Kernel expanded = kir::clone(kernel);
-  auto matrices = matrix_tiles(expanded, options);
-  if (!matrices) kir::expand_tiles(expanded);
-  kir::expand_math(expanded);
+  if (tiles) kir::expand_tiles(expanded);
+  if (kir::has_math(expanded)) kir::expand_math(expanded);
   return Emitter(expanded, options, std::move(matrices)).run();
 }
 

@@ -22,6 +22,7 @@ struct EmitOptions {
   bool narrow_indices = false;       // sizes at run time are within kNarrowLimit: indices may take 32 bits
   bool dot_product = false;          // SPV_KHR_integer_dot_product; else words of bytes are taken apart
   std::vector<MatrixShape> matrices; // VK_KHR_cooperative_matrix, with Vulkan's memory model; they need subgroup_size. Else tiles are in registers
+  int log = -1;                      // a binding for who looks for defects: stores to it neither order nor widen what they come from
   bool denorm_preserve_f32 = false;  // VkPhysicalDeviceFloatControlsProperties: ask for it where it is there
   bool nan_preserve_f32 = false;     // shaderSignedZeroInfNanPreserveFloat32
 };

@@ -50,7 +50,7 @@ Accesses Emitter::accesses_of(const Inst& inst) const {
   Accesses all = accesses_of(Region{});
   if (inst.kind == InstKind::kLoad || inst.kind == InstKind::kStore) {
     const kir::BufferInfo& buffer = kernel_.buffers[static_cast<size_t>(inst.index)];
-    if (buffer.space != BufferSpace::kLane && buffer.written)
+    if (buffer.space != BufferSpace::kLane && buffer.written && inst.index != options_.log)
       (inst.kind == InstKind::kLoad ? all.reads : all.writes)[static_cast<size_t>(inst.index)] = 1;
   }
   for (const kir::TileAccess& tile : inst.tiles)

@@ -7,6 +7,12 @@ void Module::put(Words& to, spv::Op op, std::span<const uint32_t> operands) {
   to.insert(to.end(), operands.begin(), operands.end());
 }
 
+void Module::put(Words& to, spv::Op op, std::initializer_list<uint32_t> head, std::span<const uint32_t> tail) {
+  to.push_back(static_cast<uint32_t>((head.size() + tail.size() + 1) << spv::WordCountShift) | static_cast<uint32_t>(op));
+  to.insert(to.end(), head.begin(), head.end());
+  to.insert(to.end(), tail.begin(), tail.end());
+}
+
 // Literal strings: UTF-8, four bytes a word, low byte first, always ended by a zero byte.
 void Module::put_string(Words& to, std::string_view text) {
   for (size_t i = 0; i <= text.size(); i += 4) {
@@ -53,16 +59,19 @@ void Module::decorate_member(Id target, uint32_t member, spv::Decoration decorat
   put(decorations_, spv::OpMemberDecorate, operands);
 }
 
+Id* Module::find_shared(std::initializer_list<uint32_t> head, std::span<const uint32_t> tail) {
+  key_.assign(head);
+  key_.insert(key_.end(), tail.begin(), tail.end());
+  const auto found = shared_.find(key_);
+  return found != shared_.end() ? &found->second : &shared_.emplace(key_, 0).first->second;
+}
+
 Id Module::type(spv::Op op, std::span<const uint32_t> operands) {
-  Words key{static_cast<uint32_t>(op)};
-  key.insert(key.end(), operands.begin(), operands.end());
-  auto [it, inserted] = shared_.try_emplace(std::move(key), 0);
-  if (!inserted) return it->second;
-  it->second = new_id();
-  Words all{it->second};
-  all.insert(all.end(), operands.begin(), operands.end());
-  put(globals_, op, all);
-  return it->second;
+  Id& id = *find_shared({static_cast<uint32_t>(op)}, operands);
+  if (id != 0) return id;
+  id = new_id();
+  put(globals_, op, {id}, operands);
+  return id;
 }
 
 Id Module::distinct_type(spv::Op op, std::initializer_list<uint32_t> operands) {
@@ -74,24 +83,20 @@ Id Module::distinct_type(spv::Op op, std::initializer_list<uint32_t> operands) {
 }
 
 Id Module::constant(Id type, std::span<const uint32_t> words) {
-  Words key{static_cast<uint32_t>(spv::OpConstant), type};
-  key.insert(key.end(), words.begin(), words.end());
-  auto [it, inserted] = shared_.try_emplace(std::move(key), 0);
-  if (!inserted) return it->second;
-  it->second = new_id();
-  Words all{type, it->second};
-  all.insert(all.end(), words.begin(), words.end());
-  put(globals_, spv::OpConstant, all);
-  return it->second;
+  Id& id = *find_shared({static_cast<uint32_t>(spv::OpConstant), type}, words);
+  if (id != 0) return id;
+  id = new_id();
+  put(globals_, spv::OpConstant, {type, id}, words);
+  return id;
 }
 
 Id Module::constant_bool(Id type, bool value) {
   const spv::Op op = value ? spv::OpConstantTrue : spv::OpConstantFalse;
-  auto [it, inserted] = shared_.try_emplace(Words{static_cast<uint32_t>(op), type}, 0);
-  if (!inserted) return it->second;
-  it->second = new_id();
-  put(globals_, op, Words{type, it->second});
-  return it->second;
+  Id& id = *find_shared({static_cast<uint32_t>(op), type}, {});
+  if (id != 0) return id;
+  id = new_id();
+  put(globals_, op, {type, id}, {});
+  return id;
 }
 
 Id Module::global_variable(Id pointer_type, spv::StorageClass storage) {
@@ -116,14 +121,12 @@ void Module::op(spv::Op op, std::span<const uint32_t> operands) { put(body_, op,
 
 Id Module::value(spv::Op op, Id type, std::span<const uint32_t> operands) {
   const Id id = new_id();
-  Words all{type, id};
-  all.insert(all.end(), operands.begin(), operands.end());
-  put(body_, op, all);
+  put(body_, op, {type, id}, operands);
   return id;
 }
 
 void Module::label(Id id) {
-  put(body_, spv::OpLabel, Words{id});
+  put(body_, spv::OpLabel, {id}, {});
   block_ = id;
 }
 

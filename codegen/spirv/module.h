@@ -65,6 +65,9 @@ class Module {
  private:
   using Words = std::vector<uint32_t>;
   static void put(Words& to, spv::Op op, std::span<const uint32_t> operands);
+  static void put(Words& to, spv::Op op, std::initializer_list<uint32_t> head, std::span<const uint32_t> tail);
+  /// What was made of these words before; 0, to be replaced, when nothing was.
+  Id* find_shared(std::initializer_list<uint32_t> head, std::span<const uint32_t> tail);
   static void put_string(Words& to, std::string_view text);
 
   Id next_id_ = 1;
@@ -75,6 +78,7 @@ class Module {
   Words imports_, entry_point_, modes_, decorations_, globals_;
   Words function_header_, locals_, body_;
   std::map<Words, Id> shared_;
+  Words key_;                       // scratch of find_shared
 };
 
 }  // namespace tenon::codegen::spirv

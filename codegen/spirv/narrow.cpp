@@ -23,7 +23,7 @@ bool keeps_bounds(ScalarOp op) {
 
 class Analysis {
  public:
-  explicit Analysis(const kir::Kernel& kernel) : k_(kernel), narrow_(kernel.values.size(), 0), uniform_(kernel.values.size(), 0), computed_(kernel.values.size(), 0) {}
+  Analysis(const kir::Kernel& kernel, int log) : k_(kernel), log_(log), narrow_(kernel.values.size(), 0), uniform_(kernel.values.size(), 0), computed_(kernel.values.size(), 0) {}
 
   std::vector<char> run() {
     narrow(k_.body.args[0]) = 1;
@@ -80,7 +80,7 @@ class Analysis {
           for (size_t o = 2; o < i->operands.size(); ++o) widen(i->operands[o], changed);
           break;
         case InstKind::kStore:
-          for (size_t o = 1; o < i->operands.size(); ++o) widen(i->operands[o], changed);
+          for (size_t o = 1; i->index != log_ && o < i->operands.size(); ++o) widen(i->operands[o], changed);
           break;
         case InstKind::kPrefetch: break;
         case InstKind::kTileMma:
@@ -111,11 +111,12 @@ class Analysis {
   }
 
   const kir::Kernel& k_;
+  const int log_;
   std::vector<char> narrow_, uniform_, computed_;
 };
 
 }  // namespace
 
-std::vector<char> narrow_values(const kir::Kernel& kernel) { return Analysis(kernel).run(); }
+std::vector<char> narrow_values(const kir::Kernel& kernel, int log) { return Analysis(kernel, log).run(); }
 
 }  // namespace tenon::codegen::spirv

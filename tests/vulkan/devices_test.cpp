@@ -70,16 +70,15 @@ TEST_F(Devices, AMissingOrOldDriverIsASentence) {
 
 TEST_F(Devices, WhatRunsOnTheHostBreaksARequiredPlacement) {
   const auto graph = vulkan_test::parse("graph \"g\" { input %x: f32[8]\n %y: f32[8] = Neg(%x)\n %n: i64[1, K] = NonZero(%y)\n output %n }");
-  const auto compile = [&] { return backends::find_backend("vulkan")->compile(*graph, {}).status(); };
-  {
-    const Environment all("TENON_REQUIRE_PLACEMENT", "vulkan=100%");
-    EXPECT_EQ(compile().code(), Code::kMismatch);
-    EXPECT_THAT(compile().to_string(), HasSubstr("NonZero"));
-  }
-  const Environment some("TENON_REQUIRE_PLACEMENT", "vulkan=50%");
-  EXPECT_TRUE(compile().ok()) << compile().to_string();
-  const Environment wrong("TENON_REQUIRE_PLACEMENT", "gpu");
-  EXPECT_EQ(compile().code(), Code::kInvalidArgument);
+  const auto compile = [&](const char* wanted) {
+    backends::CompileOptions options;
+    options.require_placement = wanted;
+    return backends::find_backend("vulkan")->compile(*graph, options).status();
+  };
+  EXPECT_EQ(compile("vulkan=100%").code(), Code::kMismatch);
+  EXPECT_THAT(compile("vulkan=100%").to_string(), HasSubstr("NonZero"));
+  EXPECT_TRUE(compile("vulkan=50%").ok()) << compile("vulkan=50%").to_string();
+  EXPECT_EQ(compile("gpu").code(), Code::kInvalidArgument);
 }
 
 TEST_F(Devices, WhatIsOnTheDenyListRunsOnTheHost) {

@@ -1,38 +1,38 @@
-#include "backends/vulkan/vulkan.h"
+#include "backends/vulkan/compiler.h"
 
 #include <algorithm>
 #include <chrono>
 #include <unordered_map>
 
 #include "backends/vulkan/deny.h"
-#include "backends/vulkan/devices.h"
-#include "backends/vulkan/executable.h"
 #include "backends/vulkan/requirement.h"
+#include "codegen/kernel_tiles.h"
 #include "codegen/plan/build.h"
 #include "passes/pass.h"
 
-namespace tenon::backends {
+namespace tenon::backends::vulkan {
 namespace {
-
-using vulkan::DeviceInfo;
-using vulkan::Module;
-using vulkan::VulkanExecutable;
 
 bool supports(const DeviceInfo& info, DType d, bool stored) {
   switch (bits(d)) {
-    case 8: return info.int8 && (!stored || info.storage8);
-    case 16: return (d == DType::kF16 ? info.float16 : info.int16) && (!stored || info.storage16);
-    case 64: return d != DType::kF64 || info.float64;
-    default: return true;
+    case 8:
+      return info.int8 && (!stored || info.storage8);
+    case 16:
+      return (d == DType::kF16 ? info.float16 : info.int16) && (!stored || info.storage16);
+    case 64:
+      return d != DType::kF64 || info.float64;
+    default:
+      return true;
   }
 }
 
-/// Whether the region divides floats with a remainder: its expansion needs a multiply-add with one rounding, which Vulkan
-/// does not promise (Vulkan specification, Precision and Operation of SPIR-V Instructions).
+/// Whether the region divides floats with a remainder: its expansion needs a multiply-add with one rounding, which
+/// Vulkan does not promise (Vulkan specification, Precision and Operation of SPIR-V Instructions).
 bool has_float_remainder(const kir::Kernel& kernel, const kir::Region& region) {
   return std::any_of(region.insts.begin(), region.insts.end(), [&](const auto& inst) {
-    const bool remainder = inst->kind == kir::InstKind::kOp &&
-                           (inst->op == kir::ScalarOp::kRem || inst->op == kir::ScalarOp::kMod || inst->op == kir::ScalarOp::kFloorDiv);
+    const bool remainder =
+        inst->kind == kir::InstKind::kOp &&
+        (inst->op == kir::ScalarOp::kRem || inst->op == kir::ScalarOp::kMod || inst->op == kir::ScalarOp::kFloorDiv);
     if (remainder && is_float(kernel.dtype(inst->operands[0]))) return true;
     return std::any_of(inst->regions.begin(), inst->regions.end(),
                        [&](const kir::Region& nested) { return has_float_remainder(kernel, nested); });
@@ -57,8 +57,8 @@ double elapsed_ms(std::chrono::steady_clock::time_point since) {
 /// Pipelines for the plan's kernels, by structural hash, so that a plan built again compiles only what is new.
 class Compiler {
  public:
-  Compiler(VulkanExecutable& out, std::shared_ptr<vulkan::Device> device, const CompileOptions& options)
-      : out_(out), device_(std::move(device)), threads_(options.compile_threads) {
+  Compiler(VulkanExecutable& out, std::shared_ptr<Device> device, const CompileOptions& options)
+      : out_(out), device_(std::move(device)), options_(options) {
     plan_options_.interrupt = options.interrupt;
     plan_options_.target = device_->info().target;
     plan_options_.refuse = [this](const kir::Kernel& kernel) { return refused(kernel); };
@@ -66,9 +66,9 @@ class Compiler {
 
   // A kernel that the device cannot have moves its node to the host, which may change the plan around it.
   Status run() {
-    TENON_ASSIGN_OR_RETURN(deny_, vulkan::deny_list(device_->info()));
+    TENON_ASSIGN_OR_RETURN(deny_, deny_list(device_->info()));
     emit_options_ = device_->info().emit;
-    if (vulkan::denies_matrices(deny_)) {
+    if (denies_matrices(deny_) || options_.checked) {  // checks see accesses of elements
       emit_options_.matrices.clear();
       plan_options_.target.matrices.clear();
     }
@@ -79,8 +79,8 @@ class Compiler {
       TENON_ASSIGN_OR_RETURN(complete, compile_all());
     }
     device_->save_cache();
-    TENON_RETURN_IF_ERROR(vulkan::check_placement(built_.placement));
-    vulkan::Pipelines pipelines;
+    TENON_RETURN_IF_ERROR(check_placement(built_.placement, options_.require_placement));
+    Pipelines pipelines;
     for (const kir::Kernel& kernel : built_.kernels) {
       Compiled& one = compiled_.at(kir::structural_hash(kernel));
       out_.figures.cached += one.pipeline->cached;
@@ -100,8 +100,27 @@ class Compiler {
  private:
   struct Compiled {
     Module module;
-    std::shared_ptr<const vulkan::Pipeline> pipeline;
+    std::shared_ptr<const Pipeline> pipeline;
   };
+
+  Result<Module> emit(const kir::Kernel& kernel) const {
+    codegen::spirv::EmitOptions emit = emit_options_;
+    Module out;
+    out.lanes = kernel.lanes;
+    std::optional<kir::CheckedKernel> checked;
+    if (options_.checked) {
+      kir::Kernel elements = kir::clone(kernel);
+      kir::expand_tiles(elements);
+      checked = kir::check_bounds(elements);
+      emit.log = checked->log;
+      out.sites = std::make_shared<KernelSites>(KernelSites{kernel.name, kernel.buffers, std::move(checked->sites)});
+    }
+    const kir::Kernel& executed = checked ? checked->kernel : kernel;
+    TENON_ASSIGN_OR_RETURN(out.words, codegen::spirv::emit(executed, emit));
+    emit.narrow_indices = false;
+    TENON_ASSIGN_OR_RETURN(out.wide_words, codegen::spirv::emit(executed, emit));
+    return out;
+  }
 
   /// False: some kernel cannot be had.
   Result<bool> compile_all() {
@@ -112,21 +131,21 @@ class Compiler {
     for (const kir::Kernel& kernel : built_.kernels) {
       const uint64_t key = kir::structural_hash(kernel);
       if (compiled_.contains(key)) continue;
-      codegen::spirv::EmitOptions options = emit_options_;
-      auto words = codegen::spirv::emit(kernel, options);
-      options.narrow_indices = false;
-      auto wide = codegen::spirv::emit(kernel, options);
-      if (!words.ok() || !wide.ok()) {
-        failures_.emplace(key, (words.ok() ? wide : words).status().what());
+      Result<Module> module = emit(kernel);
+      if (!module.ok()) {
+        failures_.emplace(key, module.status().what());
         continue;
       }
       Compiled& one = compiled_[key];
-      one.module = {std::move(*words), std::move(*wide), kernel.lanes};
+      one.module = std::move(*module);
       keys.push_back(key);
       modules.push_back(&one.module);
     }
+    out_.figures.emit_ms += elapsed_ms(start);
+    const auto emitted = std::chrono::steady_clock::now();
     std::vector<std::string> errors;
-    TENON_ASSIGN_OR_RETURN(vulkan::Pipelines made, vulkan::make_pipelines(device_, modules, threads_, errors, plan_options_.interrupt));
+    TENON_ASSIGN_OR_RETURN(Pipelines made,
+                           make_pipelines(device_, modules, options_.compile_threads, errors, options_.interrupt));
     for (size_t i = 0; i < keys.size(); ++i) {
       if (made[i] != nullptr) {
         compiled_.at(keys[i]).pipeline = std::move(made[i]);
@@ -135,21 +154,21 @@ class Compiler {
         compiled_.erase(keys[i]);
       }
     }
-    out_.figures.emit_ms += elapsed_ms(start);
+    out_.figures.pipeline_ms += elapsed_ms(emitted);
     return failures_.size() == failures;
   }
 
   std::optional<std::string> refused(const kir::Kernel& kernel) const {
     const auto found = failures_.find(kir::structural_hash(kernel));
     if (found != failures_.end()) return "SPIR-V: " + found->second;
-    if (auto why = vulkan::denied(kernel, deny_)) return why;
+    if (auto why = denied(kernel, deny_)) return why;
     return missing(kernel, device_->info());
   }
 
   VulkanExecutable& out_;
-  std::shared_ptr<vulkan::Device> device_;
-  const int threads_;
-  std::vector<vulkan::DenyEntry> deny_;
+  std::shared_ptr<Device> device_;
+  const CompileOptions& options_;
+  std::vector<DenyEntry> deny_;
   codegen::spirv::EmitOptions emit_options_;
   codegen::PlanOptions plan_options_;
   codegen::BuiltPlan built_;
@@ -157,45 +176,26 @@ class Compiler {
   std::unordered_map<uint64_t, std::string> failures_;
 };
 
-class VulkanBackend final : public Backend {
- public:
-  std::string_view name() const override { return "vulkan"; }
-  // Opens and closes a device of its own: drivers do not survive fork(), and callers ask before they fork workers.
-  Status available() const override { return vulkan::can_open(); }
-
-  Result<std::shared_ptr<const Executable>> compile(const ir::Graph& graph, const CompileOptions& options) const override {
-    if (!options.target.empty() && options.target != "vulkan")
-      return Status(Code::kInvalidArgument, fmt::format("target '{}' is not a Vulkan target", options.target), "--target",
-                    "leave it out, or use --backend cpu");
-    TENON_ASSIGN_OR_RETURN(const auto device, vulkan::shared_device(options.device));
-    device->use_cache(options.cache);
-    if (!supports(device->info(), options.precision, true) || !supports(device->info(), options.precision, false))
-      return Status(Code::kUnsupported, fmt::format("{} has no {}", device->info().name, tenon::name(options.precision)), "--precision",
-                    "leave it out");
-    auto out = std::make_shared<VulkanExecutable>();
-    out->keep_source(*this, graph, options);
-    out->keep_for_fallback(graph, options);
-    out->graph = graph.clone();
-    const auto start = std::chrono::steady_clock::now();
-    passes::PipelineOptions pipeline;
-    pipeline.level = options.opt_level;
-    pipeline.factors = options.precision;
-    pipeline.disabled = options.disabled_passes;
-    pipeline.max_rewrites = options.max_rewrites;
-    pipeline.fault = options.fault;
-    pipeline.interrupt = options.interrupt;
-    TENON_RETURN_IF_ERROR(passes::run_pipeline(*out->graph, pipeline));
-    out->figures.optimize_ms = elapsed_ms(start);
-    TENON_RETURN_IF_ERROR(Compiler(*out, device, options).run());
-    return std::shared_ptr<const Executable>(std::move(out));
-  }
-};
-
 }  // namespace
 
-const Backend& vulkan_backend() {
-  static const VulkanBackend backend;
-  return backend;
+Result<std::shared_ptr<VulkanExecutable>> compile(const std::shared_ptr<Device>& device, const ir::Graph& graph,
+                                                  const CompileOptions& options) {
+  if (!supports(device->info(), options.precision, true) || !supports(device->info(), options.precision, false))
+    return Status(Code::kUnsupported, fmt::format("{} has no {}", device->info().name, tenon::name(options.precision)), "--precision", "leave it out");
+  auto out = std::make_shared<VulkanExecutable>();
+  out->graph = graph.clone();
+  const auto start = std::chrono::steady_clock::now();
+  passes::PipelineOptions pipeline;
+  pipeline.level = options.opt_level;
+  pipeline.factors = options.precision;
+  pipeline.disabled = options.disabled_passes;
+  pipeline.max_rewrites = options.max_rewrites;
+  pipeline.fault = options.fault;
+  pipeline.interrupt = options.interrupt;
+  TENON_RETURN_IF_ERROR(passes::run_pipeline(*out->graph, pipeline));
+  out->figures.optimize_ms = elapsed_ms(start);
+  TENON_RETURN_IF_ERROR(Compiler(*out, device, options).run());
+  return out;
 }
 
-}  // namespace tenon::backends
+}  // namespace tenon::backends::vulkan
