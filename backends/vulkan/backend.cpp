@@ -76,7 +76,7 @@ class VulkanBackend final : public Backend {
     out.put(options.target);
     out.put(options.require_placement);
     out.put(options.opt_level);
-    out.put(name(options.precision));
+    out.put(tenon::name(options.precision));
     out.put(options.disabled_passes);
     out.put(options.max_rewrites);
     const auto bytes = out.written();
