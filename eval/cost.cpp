@@ -20,7 +20,7 @@ std::optional<double> extent(std::span<const ir::Dim> dims, Symbols symbols) {
   for (const ir::Dim& dim : dims) {
     const Result<int64_t> size = ir::evaluate(dim, symbols);
     if (!size.ok()) return std::nullopt;
-    out *= static_cast<double>(*size);
+    out *= static_cast<double>(std::max<int64_t>(*size, 0));  // below 0: the dims do not fit the model
   }
   return out;
 }

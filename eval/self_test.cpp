@@ -33,6 +33,7 @@ class Tester {
   explicit Tester(const SelfTestOptions& options) {
     options_.device = options.device;
     options_.checked = options.checked;
+    options_.require_placement = "vulkan=0%";  // some may run on the host, but a lost device does not hand over to the CPU
   }
 
   void run(const SelfTestSource& source, SelfTestGroup& group) {

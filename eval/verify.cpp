@@ -15,6 +15,7 @@
 #include "eval/inputs.h"
 #include "eval/model.h"
 #include "eval/round_off.h"
+#include "eval/tuning_file.h"
 #include "frontend/onnx/export.h"
 #include "passes/pass.h"
 
@@ -106,7 +107,10 @@ Status run_case(const Case& one, const backends::Backend& backend, const VerifyO
   const auto compile_start = Clock::now();
   backends::CompileOptions compile = options.compile;
   compile.interrupt = interrupt;
-  if (!options.round_trip) name_source(one.folder / "model.onnx", import, compile);
+  if (!options.round_trip) {
+    name_source(one.folder / "model.onnx", import, compile);
+    use_tuning(one.folder / "model.onnx", compile);
+  }
   TENON_ASSIGN_OR_RETURN(const auto executable, backend.compile(*graph, compile));
   result.compile_ms = ms_since(compile_start);
   backends::SessionOptions session_options = options.session;

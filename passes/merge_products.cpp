@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <charconv>
 
 #include "ir/op.h"
 #include "ir/symbols.h"
@@ -83,11 +84,24 @@ class Merger {
       users.push_back(use.node);
     }
     for (size_t i = 0; i < users.size(); ++i)
-      if (!same_form(*users[0], *users[i]) || !same_elements(*users[i], *last_[i])) return false;
+      if (!same_form(*users[0], *users[i]) || !same_elements(*users[i], *last_[i]) || !rows_are_columns(*users[i])) return false;
     for (int input = 0; input < users[0]->num_inputs(); ++input)
       if (input != at && !mergeable(inputs(users, input), 0)) return false;
     for (size_t i = 0; i < users.size(); ++i) last_[i] = users[i]->output();
     steps_.push_back({std::move(users), at});
+    return true;
+  }
+
+  /// Whether rows of constants lie along the columns: not where the op has an axis of its own for them, unless that is the last one.
+  static bool rows_are_columns(const Node& node) {
+    for (const ir::AttrDef& attr : node.op().attrs) {
+      if (attr.name != "axis" || attr.kind != ir::AttrKind::kInt) continue;
+      int64_t axis = 0;
+      std::from_chars(attr.fallback.data(), attr.fallback.data() + attr.fallback.size(), axis);
+      axis = node.attr_int("axis", axis);
+      const int64_t last = node.output()->tensor().rank() - 1;
+      return axis == last || axis == -1;
+    }
     return true;
   }
 

@@ -4,6 +4,7 @@
 
 #include "runtime/arena.h"
 #include "runtime/frame.h"
+#include "support/cpu_count.h"
 #include "support/memory.h"
 
 namespace tenon::runtime {
@@ -26,7 +27,8 @@ Result<std::unique_ptr<Session>> Session::create(std::shared_ptr<const PreparedP
   RunContext& context = impl->context;
   context.executor = options.executor != nullptr ? options.executor : &default_pool();
   context.max_threads = context.executor->num_threads();
-  if (options.num_threads > 0) context.max_threads = std::min(context.max_threads, options.num_threads);
+  const int wanted = options.num_threads > 0 ? options.num_threads : options.executor == nullptr ? default_placement().cores : context.max_threads;
+  context.max_threads = std::min(context.max_threads, wanted);
   context.max_bytes = options.max_bytes != 0 ? options.max_bytes : default_memory_limit();
   context.max_loop_trips = options.max_loop_trips;
   context.device = options.device;

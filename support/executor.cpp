@@ -93,7 +93,7 @@ struct alignas(64) ThreadPool::Worker {
   }
 };
 
-ThreadPool::ThreadPool(int threads, std::span<const int> cpus) {
+ThreadPool::ThreadPool(int threads, std::span<const int> cpus, int bound) {
   for (int index = 1; index < threads; ++index) {
     auto worker = std::make_unique<Worker>();
     try {
@@ -101,7 +101,7 @@ ThreadPool::ThreadPool(int threads, std::span<const int> cpus) {
     } catch (const std::system_error&) {
       return;
     }
-    bind(worker->thread, cpus);
+    if (index < bound) bind(worker->thread, cpus);
     workers_.push_back(std::move(worker));
   }
 }
@@ -153,7 +153,7 @@ void ThreadPool::parallel_for(int64_t n, RangeFn fn, void* context, int max_thre
 }
 
 ThreadPool& default_pool() {
-  static ThreadPool pool(default_placement().cores, default_placement().cpus);
+  static ThreadPool pool(available_cores(), default_placement().cpus, default_placement().cores);
   return pool;
 }
 

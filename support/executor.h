@@ -48,9 +48,9 @@ class Executor {
 /// has no workers and must make its own pool.
 class ThreadPool final : public Executor {
  public:
-  /// `threads` counts the caller, so 1 starts none. Fewer start when the system refuses more. Those started run on `cpus` alone,
-  /// where some are given; the caller runs where it likes.
-  explicit ThreadPool(int threads, std::span<const int> cpus = {});
+  /// `threads` counts the caller, so 1 starts none. Fewer start when the system refuses more. Where `cpus` are given,
+  /// those started up to a number of `bound` threads run on these alone; the caller and others run where they like.
+  explicit ThreadPool(int threads, std::span<const int> cpus = {}, int bound = 0);
   ~ThreadPool() override;
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
@@ -87,7 +87,8 @@ class InlineExecutor final : public Executor {
   int num_threads() const override { return 1; }
 };
 
-/// The pool that sessions share unless told otherwise: one thread a core (default_placement()), started on first use.
+/// The pool that sessions share unless told otherwise: one thread a CPU that the process may use, of which the first
+/// default_placement().cores, which sessions take unless told otherwise, are where that says; started on first use.
 ThreadPool& default_pool();
 
 }  // namespace tenon

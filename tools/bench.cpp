@@ -319,7 +319,7 @@ class Bench {
 };
 
 Result<int> bench(const Options& o) {
-  TENON_ASSIGN_OR_RETURN(std::vector<const backends::Backend*> chosen, backends_of(o.backend));
+  TENON_ASSIGN_OR_RETURN(std::vector<const backends::Backend*> chosen, backends_of(o.backend, o.target));
   TENON_ASSIGN_OR_RETURN(eval::MeasureOptions options, measure_options(o));
   TENON_ASSIGN_OR_RETURN(frontend::ImportOptions import, import_options({.path = {}, .shapes = o.shapes, .custom_ops = o.custom_ops}));
   return Bench(o, std::move(chosen), std::move(options), std::move(import)).run();

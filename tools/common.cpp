@@ -79,7 +79,9 @@ void add_precision(CLI::App& app, DType& precision) {
 
 void add_device(CLI::App& app, TargetOptions& options) {
   app.add_option("--device", options.device, "Vulkan device: its number, a part of its name or the beginning of its UUID (tenon devices)")->type_name("DEVICE");
-  app.add_option("--require-placement", options.placement, "Status 1 when fewer of the model's nodes run on the Vulkan device")->type_name("vulkan=N%");
+  app.add_option("--require-placement", options.placement, "Status 1 when fewer of the model's nodes run on the Vulkan device")
+      ->type_name("vulkan=N%")
+      ->check(CLI::Validator([](std::string& text) { return text.empty() ? std::string("wants vulkan=N%") : std::string(); }, ""));
   app.add_flag("--checked", options.checked, "Kernels on the Vulkan device compare every index with its buffer's size; slow");
 }
 
@@ -229,7 +231,7 @@ std::string backend_names() {
   return fmt::format("{}, exec:COMMAND", fmt::join(names, ", "));
 }
 
-Result<std::vector<const backends::Backend*>> backends_of(const std::string& names) {
+Result<std::vector<const backends::Backend*>> backends_of(const std::string& names, const TargetOptions& target) {
   std::vector<const backends::Backend*> out;
   for (const std::string& name : split(names, ',')) {
     const backends::Backend* backend = backends::find_backend(name);
@@ -239,6 +241,8 @@ Result<std::vector<const backends::Backend*>> backends_of(const std::string& nam
       return std::move(status).at(fmt::format("backend {}", name));
     out.push_back(backend);
   }
+  if (!target.placement.empty() && std::ranges::none_of(out, [](const backends::Backend* b) { return b->name() == "vulkan"; }))
+    return Status(Code::kInvalidArgument, fmt::format("backend {} has no Vulkan device", names), "--require-placement", "add --backend vulkan, or leave it out");
   return out;
 }
 

@@ -84,8 +84,9 @@ std::string unbound_dims(const ir::Graph& graph, const ModelOptions& options);
 /// Nodes with those of regions, without constants and without the parts of fused nodes.
 size_t count_nodes(ir::Graph& graph);
 
-/// "a,b" to backends; an unknown or unavailable one is an error that lists the choices.
-Result<std::vector<const backends::Backend*>> backends_of(const std::string& names);
+/// "a,b" to backends; an unknown or unavailable one is an error that lists the choices. So is a --require-placement that speaks of none
+/// of them.
+Result<std::vector<const backends::Backend*>> backends_of(const std::string& names, const TargetOptions& target = {});
 std::string backend_names();
 
 /// Writes JSON to a file, or to stdout for "-".

@@ -72,7 +72,10 @@ Status check_options(const Options& o) {
   if (o.emit == "spirv" && !target.empty() && target != "vulkan")
     return Status(Code::kInvalidArgument, "names a CPU, and SPIR-V is for GPUs", "--target", "leave it out");
   if (o.tune.seconds > 0 && (target == "vulkan" || !o.output.empty()))
-    return Status(Code::kInvalidArgument, "writes no code, and is for CPUs", "--tune", "leave out -o and --target vulkan");
+    return Status(Code::kInvalidArgument, "tuning writes no code, and is for CPUs", "--tune", "leave out -o and --target vulkan");
+  if (o.tune.seconds > 0 && o.emit_given->count() > 0) return Status(Code::kInvalidArgument, "tuning writes no code", "--emit", "leave it out");
+  if (o.tune.seconds > 0 && !target.empty() && !target.starts_with("host"))
+    return Status(Code::kInvalidArgument, "what is measured holds for this processor with all that it has", "--tune", "leave out --target");
   if (target == "vulkan" && o.emit != "spirv" && o.emit != "kernel-ir")
     return Status(Code::kInvalidArgument, "is for GPUs, whose code is SPIR-V", "--target vulkan", "choose --emit spirv or kernel-ir");
   return {};
@@ -98,6 +101,7 @@ Status print_figures(const Options& o, const ir::Graph& graph, bool gpu, std::FI
   backends::CompileOptions options;
   options.opt_level = o.level;
   o.target.apply(options);
+  options.precision = o.precision;
   options.cache = user_cache();
   options.interrupt = o.model.interrupt;
   TENON_ASSIGN_OR_RETURN(const auto executable, chosen[0]->compile(graph, options));
@@ -112,7 +116,7 @@ Status print_figures(const Options& o, const ir::Graph& graph, bool gpu, std::FI
 
 Status compile(Options& o) {
   TENON_RETURN_IF_ERROR(check_options(o));
-  if (o.tune.seconds > 0) return tune_model(o.model, o.target.target, o.level, o.tune);
+  if (o.tune.seconds > 0) return tune_model(o.model, o.target.target, o.level, o.precision, o.tune);
   TENON_ASSIGN_OR_RETURN(const codegen::Target target, target_of(o.emit == "spirv" ? "vulkan" : o.target.target));
   TENON_ASSIGN_OR_RETURN(const auto graph, load(o.model));
   const bool gpu = target.kind == codegen::Target::Kind::kGpu, figures_alone = o.verbose && o.emit_given->count() == 0;

@@ -187,7 +187,7 @@ Result<std::vector<eval::Candidate>> candidates(const Options& o) {
     const auto all = backends::all_backends();
     backends.assign(all.begin(), all.end());
   } else {
-    TENON_ASSIGN_OR_RETURN(backends, backends_of(o.backend));
+    TENON_ASSIGN_OR_RETURN(backends, backends_of(o.backend, o.target));
   }
   TENON_ASSIGN_OR_RETURN(const std::vector<int> levels, parse_ints(o.levels, "-O", 0, 3));
   std::vector<eval::Candidate> out;

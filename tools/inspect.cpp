@@ -159,7 +159,7 @@ void print_forecast(const eval::Forecast& f) {
 }
 
 Status inspect_compiled(Options& o, const ir::Graph& graph, nlohmann::json& json) {
-  TENON_ASSIGN_OR_RETURN(const auto chosen, backends_of(o.backend));
+  TENON_ASSIGN_OR_RETURN(const auto chosen, backends_of(o.backend, o.target));
   const bool text = o.json != "-";
   for (const backends::Backend* backend : chosen) {
     backends::CompileOptions compile;

@@ -172,7 +172,7 @@ void print_attribution(const eval::Attribution& a, int top) {
 }
 
 Result<eval::Profile> profile_model(ProfileRequest& request) {
-  TENON_ASSIGN_OR_RETURN(const auto chosen, backends_of(request.backend));
+  TENON_ASSIGN_OR_RETURN(const auto chosen, backends_of(request.backend, request.target));
   if (chosen.size() != 1) return Status(Code::kInvalidArgument, "one backend, please", "--backend", "profile them one after the other");
   std::optional<eval::Profile> before;
   if (!request.baseline.empty()) {

@@ -95,7 +95,7 @@ nlohmann::json report_of(const Options& o, const backends::Backend& backend, con
 }
 
 Status run(Options& o) {
-  TENON_ASSIGN_OR_RETURN(const auto chosen, backends_of(o.backend));
+  TENON_ASSIGN_OR_RETURN(const auto chosen, backends_of(o.backend, o.target));
   if (chosen.size() != 1) return Status(Code::kInvalidArgument, "one backend, please", "--backend", "tenon bench compares several");
   backends::CompileOptions compile;
   compile.opt_level = o.opt_level;

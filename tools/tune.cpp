@@ -35,7 +35,7 @@ void add_tune_options(CLI::App& app, TuneRequest& request) {
   add_input_options(app, request.inputs);
 }
 
-Status tune_model(ModelOptions& model, const std::string& target, int level, const TuneRequest& request) {
+Status tune_model(ModelOptions& model, const std::string& target, int level, DType precision, const TuneRequest& request) {
   TENON_ASSIGN_OR_RETURN(const auto backend, backends_of("cpu"));
   TENON_ASSIGN_OR_RETURN(const auto graph, load(model));
   TENON_ASSIGN_OR_RETURN(const std::vector<HostValue> inputs, inputs_of(request.inputs, *graph, model));
@@ -43,6 +43,7 @@ Status tune_model(ModelOptions& model, const std::string& target, int level, con
   backends::CompileOptions compile;
   compile.target = target;
   compile.opt_level = level;
+  compile.precision = precision;
   compile.cache = user_cache();
   compile.interrupt = model.interrupt;
   compile.reload = [&model] { return eval::load_model(model.path, model.import); };
@@ -55,11 +56,13 @@ Status tune_model(ModelOptions& model, const std::string& target, int level, con
   TENON_ASSIGN_OR_RETURN(const eval::Tuned tuned, eval::tune(*backend[0], compile, inputs, options));
   progress.clear();
   print(tuned);
+  const std::filesystem::path path = eval::tuning_path(model.path);
   if (tuned.tuning.empty()) {
-    fmt::print("nothing better was found: no file is written\n");
+    std::error_code ec;
+    const bool older = std::filesystem::remove(path, ec);
+    fmt::print("nothing better was found: {}\n", older ? "what an earlier search had kept is removed" : "no file is written");
     return {};
   }
-  const std::filesystem::path path = eval::tuning_path(model.path);
   fmt::print("whole model: {:.3f} ms, {:.3f} before: {:.2f} times as fast, with {} thread{}; kept in {}, which is used from now on\n", tuned.after_ms,
              tuned.before_ms, tuned.before_ms / tuned.after_ms, request.threads, request.threads == 1 ? "" : "s", path.string());
   return write_file(path, eval::tuning_text(tuned.tuning, codegen::identity(cpu), request.threads));

@@ -15,6 +15,6 @@ struct TuneRequest {
 /// --tune and what goes with it.
 void add_tune_options(CLI::App& app, TuneRequest& request);
 /// Searches, prints what it found, and writes that beside the model.
-Status tune_model(ModelOptions& model, const std::string& target, int level, const TuneRequest& request);
+Status tune_model(ModelOptions& model, const std::string& target, int level, DType precision, const TuneRequest& request);
 
 }  // namespace tenon::tools

@@ -72,6 +72,7 @@ class VulkanBackend final : public Backend {
     if (!denied.ok()) return std::nullopt;
     ByteWriter out;
     out.put((*device)->identity());
+    out.put((*device)->info().code_identity());
     for (const vulkan::DenyEntry& entry : *denied) out.put(entry.kernels + " " + entry.why);
     out.put(options.target);
     out.put(options.require_placement);

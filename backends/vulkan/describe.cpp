@@ -237,4 +237,14 @@ DeviceInfo describe(const Loader& vk, VkInstance instance, VkPhysicalDevice devi
   return info;
 }
 
+std::string DeviceInfo::code_identity() const {
+  std::string out = fmt::format("workgroups {} shared {} subgroups {} dot {} denormals {} nans {}; workgroups {} shared {} subgroups {} sums {} busy {}",
+                                emit.workgroup_size, emit.shared_bytes, emit.subgroup_size, emit.dot_product, emit.denorm_preserve_f32,
+                                emit.nan_preserve_f32, target.max_workgroup, target.shared_bytes, target.subgroup_size, target.lane_sums,
+                                target.busy_workgroups);
+  for (const vulkan::MatrixShape& m : matrices) out += fmt::format("; {}x{}x{} {} {} {} {}", m.m, m.n, m.k, m.a, m.b, m.c, m.result);
+  for (bool has : {float16, float64, int8, int16, storage8, storage16, subgroup_types, memory_model, cooperative_matrix}) out += has ? " 1" : " 0";
+  return out;
+}
+
 }  // namespace tenon::backends::vulkan

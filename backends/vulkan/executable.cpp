@@ -109,6 +109,7 @@ Result<std::shared_ptr<const Loaded>> VulkanExecutable::reload(const std::shared
 Result<std::shared_ptr<const Executable>> VulkanExecutable::on_cpu(const Status& why) const {
   const std::lock_guard lock(loss_mutex_);
   if (!fallback_.ok() || *fallback_ != nullptr) return fallback_;
+  if (!source_options_.require_placement.empty()) return Status(why).with_hint("--require-placement keeps the model from the CPU");
   log(LogLevel::kWarn, "the model runs on the CPU from here on: {}", why.to_string());
   CompileOptions options = source_options_;
   options.target.clear();

@@ -57,6 +57,8 @@ struct DeviceInfo {
 
   codegen::spirv::EmitOptions emit;      // what kernels for this device may use
   codegen::Target target;                // what their schedules go by
+  /// Both as text: equal ones take the same code.
+  std::string code_identity() const;
 };
 
 struct DeviceOptions {

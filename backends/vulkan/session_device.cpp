@@ -7,6 +7,8 @@ namespace tenon::backends::vulkan {
 
 namespace {
 
+constexpr uint64_t kBufferAlignment = 16;  // of what kernels read several elements of at once
+
 /// Whether all sizes are within what 32 bits may count (EmitOptions::narrow_indices).
 bool narrow(const runtime::DeviceCall& call, std::span<const runtime::DeviceValue> values) {
   constexpr int64_t kLimit = codegen::spirv::kNarrowLimit;
@@ -149,7 +151,9 @@ Status SessionDevice::run(runtime::DeviceProgram& given, std::span<const std::by
   TENON_RETURN_IF_ERROR(loaded_->device->status());
   for (size_t i = 0; i < program.moving.size(); ++i) {
     Program::Moving& one = program.moving[i];
-    const Regions::Place place = regions_->find(moving[i]);
+    Regions::Place place = regions_->find(moving[i]);
+    // A caller may give a part of an output back; kernels take several elements at once where a buffer begins at a multiple of them.
+    if (place.region != nullptr && place.address() % kBufferAlignment != 0) place = {};
     uint64_t address = place.region != nullptr ? place.address() : 0;
     if (place.region == nullptr) {
       if (one.place == nullptr) {

@@ -37,7 +37,7 @@ class Parser {
 
   std::optional<BlockBytes> bytes(Expr a) {
     if (!parse(a) || !scale_.valid() || zero_.valid()) return std::nullopt;
-    while (code_.node().kind == ExprKind::kCast) code_ = argument(code_, 0);
+    while (code_.node().kind == ExprKind::kCast && (is_float(code_.dtype()) || is_signed_int(code_.dtype()))) code_ = argument(code_, 0);
     if (code_.node().kind != ExprKind::kLoad || code_.dtype() != DType::kI8) return std::nullopt;
     return BlockBytes{code_, scale_};
   }

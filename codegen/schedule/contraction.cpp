@@ -47,7 +47,8 @@ std::optional<PackedForm> packed_form(const Lowering& lowering, int stage, Expr 
   collect_operands(b, operands);
   Dim read = 0;
   for (int o : operands) read = read + ir::product(lowering.group.shape_of(o));
-  if (!form.codes && !ir::known_le(ir::product(form.shape), read * 2)) return std::nullopt;
+  const int64_t most = form.codes ? 2 * (kWordBytes * 8 / form.codes->bits) : 2;  // codes take a part of an element
+  if (!ir::known_le(ir::product(form.shape), read * most)) return std::nullopt;
   const bool fixed = std::all_of(form.shape.begin(), form.shape.end(), [](Dim d) { return d.is_const() && d.value() > 0; });
   return fixed ? std::optional(form) : std::nullopt;
 }
@@ -334,8 +335,14 @@ Status schedule_dot_product(Lowering& lowering, int stage) {
     lowering.stage(stage) = plain;
     return possible;
   }
-  TENON_RETURN_IF_ERROR(schedule_operands(lowering, *dot));
-  return schedule_tiled_contraction(lowering, stage);
+  const size_t kernels = lowering.out.kernels.size();
+  Status done = schedule_operands(lowering, *dot);
+  if (done.ok()) done = schedule_tiled_contraction(lowering, stage);
+  if (done.ok()) return done;
+  lowering.out.kernels.resize(kernels);
+  lowering.group.stages.resize(stages);
+  lowering.stage(stage) = plain;
+  return done;
 }
 
 }  // namespace

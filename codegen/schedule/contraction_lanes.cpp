@@ -48,8 +48,10 @@ Status schedule_contraction_in_lanes(Lowering& lowering, int stage, bool may_spl
     const Stage whole = lowering.stage(stage);
     const int parts = split_reduction(lowering, stage, workgroups, kLongSum, false);
     if (parts >= 0) {
+      const size_t kernels = lowering.out.kernels.size();
       const Status in_parts = schedule_parts(lowering, stage, parts);
       if (in_parts.ok() || in_parts.code() != Code::kUnsupported) return in_parts;
+      lowering.out.kernels.resize(kernels);
       lowering.group.stages.pop_back();
       lowering.stage(stage) = whole;
     }

@@ -70,10 +70,11 @@ std::optional<IntRange> range_of(const Lowering& lowering, Expr e) {
     case ExprKind::kLoad:
       return of_load(lowering, node);
     case ExprKind::kOp:
-      return bits(node.dtype) == 32 ? of_op(lowering, e) : std::nullopt;
+      return node.dtype == DType::kI32 ? of_op(lowering, e) : std::nullopt;
     case ExprKind::kCast: {
       const std::optional<IntRange> inner = range_of(lowering, {e.pool, node.args[0]});
-      return bits(node.dtype) >= 32 ? inner : of_type(node.dtype);
+      if (bits(node.dtype) < 32) return of_type(node.dtype);
+      return inner && (is_signed_int(node.dtype) || inner->lo >= 0) && std::max(-inner->lo, inner->hi) <= kSmall ? inner : std::nullopt;
     }
     default:
       return std::nullopt;

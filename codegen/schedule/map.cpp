@@ -252,6 +252,12 @@ class SquareEmitter {
   }
 
   size_t tiles() const { return loads_.size(); }
+  /// Of the memory that a workgroup shares.
+  int64_t bytes() const {
+    int64_t sum = 0;
+    for (Expr load : loads_) sum += kSide * (kSide + 1) * std::max(bits(load.dtype()), 8) / 8;
+    return sum;
+  }
 
   Dim emit() {
     b_.kernel().lanes = kSquareLanes;
@@ -311,7 +317,7 @@ Dim gpu_grid(KernelWriter& writer, const Map& map, const Target& target) {
   const auto axis = target.max_workgroup >= kSquareLanes ? transposed_axis(writer.emitter().pool(), map, kSide) : std::nullopt;
   if (!axis) return element_grid(writer, map);
   SquareEmitter squares(writer, map, *axis);
-  return squares.tiles() <= kMaxTiles ? squares.emit() : element_grid(writer, map);
+  return squares.tiles() <= kMaxTiles && squares.bytes() <= target.shared_bytes ? squares.emit() : element_grid(writer, map);
 }
 
 Dim cpu_grid(KernelWriter& writer, const Map& map, const Target& target) {

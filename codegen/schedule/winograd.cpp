@@ -123,7 +123,7 @@ const WinogradForm* choose_form(const WinogradConvolution& c, const Target& targ
   }
   if (target.tuning != nullptr)
     if (const auto found = target.tuning->find(tunable.signature); found != target.tuning->end() && found->second.winograd != 0) {
-      chosen = nullptr;
+      if (found->second.winograd < 0) chosen = nullptr;
       for (const WinogradForm& form : winograd_forms())
         if (form.outputs == found->second.winograd) chosen = &form;
     }
@@ -160,7 +160,7 @@ Status emit(Lowering& lowering, const WinogradConvolution& c, const WinogradForm
     return KernelWriter(lowering, "winograd", std::span<const Expr>(&read, 1), std::span<const int>(&written, 1));
   };
 
-  const size_t kernels = lowering.out.kernels.size();
+  const size_t kernels = lowering.out.kernels.size(), tunables = lowering.out.tunables.size();
   const Status product = schedule_panels(lowering, products, [&](int64_t tile_lanes) -> Result<int> {
     const int panels = static_cast<int>(stages.size());
     stages.push_back(temporary({points, (c.channels + tile_lanes - 1) / tile_lanes, c.k, tile_lanes}));
@@ -172,7 +172,7 @@ Status emit(Lowering& lowering, const WinogradConvolution& c, const WinogradForm
   });
   if (!product.ok()) {
     lowering.out.kernels.resize(kernels);
-    lowering.out.tunables.resize(1);  // the form's own
+    lowering.out.tunables.resize(tunables);
     return product;
   }
   const Expr reads[] = {pool.load(kStageOperand + products, DType::kF32, std::span<const Expr>(&zero, 1)), c.post};

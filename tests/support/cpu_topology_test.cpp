@@ -84,7 +84,7 @@ TEST(DefaultPlacement, ThreadsRunOnTheirCpus) {
   const Cpus allowed = allowed_cpus();
   ASSERT_FALSE(allowed.empty());
   const Cpus one{allowed.back()};
-  ThreadPool pool(3, one);
+  ThreadPool pool(3, one, 3);
   std::vector<Cpus> seen(3);
   const std::thread::id caller = std::this_thread::get_id();
   for (int round = 0; round < 200; ++round)
