@@ -1,6 +1,7 @@
 // Kernels that check what they access: by the Kernel IR interpreter, which refuses every access that is outside.
 
 #include "codegen/bounds_check.h"
+#include "codegen/kernel_tiles.h"
 
 #include <gtest/gtest.h>
 
