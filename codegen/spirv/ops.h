@@ -38,6 +38,7 @@ class Ops {
   Id f32_to_bfloat16(Id value);
   Id bool_op(ir::ScalarOp op, const std::vector<Id>& a);
   Id extended(uint32_t instruction, Id t, const std::vector<Id>& a);
+  Id round_f64(Id x);
   Id exact(spv::Op op, Id t, const std::vector<Id>& a);
   Id float_op(ir::ScalarOp op, DType d, const std::vector<Id>& a);
   Id nan_aware(spv::Op wins, Id t, const std::vector<Id>& a);
