@@ -131,13 +131,7 @@ class CpuBackend final : public Backend {
     out->keep_source(*this, *graph, options);
     out->graph = std::move(graph);
     Stopwatch watch;
-    passes::PipelineOptions pipeline;
-    pipeline.level = options.opt_level;
-    pipeline.factors = options.precision;
-    pipeline.disabled = options.disabled_passes;
-    pipeline.max_rewrites = options.max_rewrites;
-    pipeline.fault = options.fault;
-    pipeline.interrupt = options.interrupt;
+    passes::PipelineOptions pipeline = pipeline_options(options);
     pipeline.vector_bytes = vector_bytes(options);
     TENON_RETURN_IF_ERROR(passes::run_pipeline(*out->graph, pipeline));
     out->figures.optimize_ms = watch.lap();

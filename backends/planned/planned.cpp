@@ -13,6 +13,17 @@ using ir::Graph;
 using ir::Node;
 using ir::Value;
 
+passes::PipelineOptions pipeline_options(const CompileOptions& options) {
+  passes::PipelineOptions out;
+  out.level = options.opt_level;
+  out.factors = options.precision;
+  out.disabled = options.disabled_passes;
+  out.max_rewrites = options.max_rewrites;
+  out.fault = options.fault;
+  out.interrupt = options.interrupt;
+  return out;
+}
+
 namespace {
 
 constexpr size_t kMaxVariants = 16;

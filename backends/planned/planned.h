@@ -6,9 +6,13 @@
 #include <vector>
 
 #include "backends/backend.h"
+#include "passes/pass.h"
 #include "runtime/session.h"
 
 namespace tenon::backends {
+
+/// What compilations tell the passes, but for the target's vectors.
+passes::PipelineOptions pipeline_options(const CompileOptions& options);
 
 /// An executable that is a plan: what the cpu and vulkan backends share. They add what the plan's kernels need to live.
 ///

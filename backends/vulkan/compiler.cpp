@@ -185,14 +185,7 @@ Result<std::shared_ptr<VulkanExecutable>> compile(const std::shared_ptr<Device>&
   auto out = std::make_shared<VulkanExecutable>();
   out->graph = graph.clone();
   const auto start = std::chrono::steady_clock::now();
-  passes::PipelineOptions pipeline;
-  pipeline.level = options.opt_level;
-  pipeline.factors = options.precision;
-  pipeline.disabled = options.disabled_passes;
-  pipeline.max_rewrites = options.max_rewrites;
-  pipeline.fault = options.fault;
-  pipeline.interrupt = options.interrupt;
-  TENON_RETURN_IF_ERROR(passes::run_pipeline(*out->graph, pipeline));
+  TENON_RETURN_IF_ERROR(passes::run_pipeline(*out->graph, pipeline_options(options)));
   out->figures.optimize_ms = elapsed_ms(start);
   TENON_RETURN_IF_ERROR(Compiler(*out, device, options).run());
   return out;

@@ -320,42 +320,11 @@ Result<Contraction> classify_contraction(Lowering& lowering, int stage) {
   return c;
 }
 
-namespace {
-
-/// On a GPU: a product of bytes as one of words. Changes nothing where it is none, or no contraction.
-Status schedule_dot_product(Lowering& lowering, int stage) {
-  const Stage plain = lowering.stage(stage);
-  const size_t stages = lowering.group.stages.size();
-  std::optional<DotProduct> dot = rewrite_as_dot_product(lowering, stage);
-  if (!dot) return error(Code::kUnsupported, "no product of bytes");
-  sum_rows(lowering, stage, *dot);
-  const Status possible = classify_contraction(lowering, stage).status();
-  if (!possible.ok()) {
-    lowering.group.stages.resize(stages);
-    lowering.stage(stage) = plain;
-    return possible;
-  }
-  const size_t kernels = lowering.out.kernels.size();
-  Status done = schedule_operands(lowering, *dot);
-  if (done.ok()) done = schedule_tiled_contraction(lowering, stage);
-  if (done.ok()) return done;
-  lowering.out.kernels.resize(kernels);
-  lowering.group.stages.resize(stages);
-  lowering.stage(stage) = plain;
-  return done;
-}
-
-}  // namespace
-
 Status schedule_contraction(Lowering& lowering, int stage) {
   const Stage whole = lowering.stage(stage);
   const size_t stages = lowering.group.stages.size();
   if (lowering.gpu()) {
     if (const auto groups = divided_axis(whole)) split_axis(lowering.stage(stage), groups->first, groups->second);
-    if (lowering.target.has_dot4) {
-      const Status bytes = schedule_dot_product(lowering, stage);
-      if (bytes.code() != Code::kUnsupported) return bytes;
-    }
     const Status done = schedule_contraction_in_lanes(lowering, stage, true);
     if (!done.ok()) lowering.stage(stage) = whole;
     return done;

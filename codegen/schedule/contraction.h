@@ -68,6 +68,15 @@ struct Contraction {
 /// Extents of some of the axes.
 std::vector<ir::Dim> extents_of(const Contraction& c, const std::vector<int>& axes);
 
+/// One sum on a GPU, whose place in M and N is known, and whether it is inside of both.
+struct PlacedSum {
+  kir::ValueId m, n, sum, inside;
+};
+/// output[batch, m, n] = post(sum), where it is inside. `index` is the output's by axis; the batch axes are set.
+void store_result(Emitter& em, const Contraction& c, int output, std::vector<kir::ValueId> index, const PlacedSum& placed);
+/// "128", or "?" for an extent that only a run knows.
+std::string extent_text(const ir::Dim& extent);
+
 /// Register tile and blocks, from the extents, the target's registers and caches, or as the target's tuning has them.
 void choose_tile(Contraction& c, const Target& target);
 void choose_blocks(Contraction& c, const Target& target);

@@ -37,6 +37,21 @@ Status schedule_unknown_rows(Lowering& lowering, int stage, const Contraction& c
 
 }  // namespace
 
+void store_result(Emitter& em, const Contraction& c, int output, std::vector<kir::ValueId> index, const PlacedSum& placed) {
+  em.bind(c.m_axis, placed.m);
+  em.bind(c.n_axis, placed.n);
+  for (const auto& [axes, flat] : {std::pair(&c.m_axes, placed.m), std::pair(&c.n_axes, placed.n)}) {
+    const std::vector<kir::ValueId> each = em.unflatten(flat, extents_of(c, *axes));
+    for (size_t a = 0; a < axes->size(); ++a) index[static_cast<size_t>((*axes)[a])] = each[a];
+  }
+  em.bind_acc(placed.sum);
+  em.set_mask(placed.inside);
+  const kir::ValueId value = em.emit(c.post);
+  em.set_mask(-1);
+  const std::vector<Dim> outer(c.axes.begin(), c.axes.begin() + static_cast<int64_t>(c.outer));
+  em.builder().store_masked(output, row_major_offset(em, outer, index, c.outer - 1), value, placed.inside);
+}
+
 Status schedule_contraction_in_lanes(Lowering& lowering, int stage, bool may_split) {
   TENON_ASSIGN_OR_RETURN(const Contraction c, classify_contraction(lowering, stage));
   if (!c.m.is_const()) return schedule_unknown_rows(lowering, stage, c);

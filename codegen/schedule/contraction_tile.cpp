@@ -57,8 +57,6 @@ double product_cycles(const Contraction& c, const Target& target, int64_t rows, 
 
 Dim matrices(const Contraction& c) { return ir::product(extents_of(c, c.batch_axes)); }
 
-std::string extent_text(const Dim& d) { return d.is_const() ? std::to_string(d.value()) : "?"; }
-
 /// What choices depend on. Extents that are not known are alike.
 std::string signature(const Contraction& c) {
   constexpr const char* kForms[] = {"here", "wide", "rows", "packed"};
@@ -88,6 +86,8 @@ const Choice* tuned(const Contraction& c, const Target& target) {
 }
 
 }  // namespace
+
+std::string extent_text(const Dim& extent) { return extent.is_const() ? std::to_string(extent.value()) : "?"; }
 
 void choose_tile(Contraction& c, const Target& target) {
   std::vector<Candidate> tiles = candidates(c, target);

@@ -156,29 +156,12 @@ std::optional<DotProduct> rewrite_as_dot_product(Lowering& lowering, int stage) 
   return std::nullopt;
 }
 
-void sum_rows(Lowering& lowering, int stage, DotProduct& dot) {
-  if (!dot.row_factor.valid()) return;
-  ExprPool& pool = *lowering.group.pool;
-  const Expr value = lowering.stage(stage).value;
-  const Expr ones[] = {argument(value, 0), i32(pool, 0x01010101), i32(pool, 0)};
-  const Expr correction = dot.row_factor * add_sums(lowering, stage, pool.op(value.node().op, ones), dot.row_sums);
-  Expr& post = lowering.stage(stage).post;
-  post = pool.copy(post, [&](const ExprNode& n, std::span<const Expr>) -> Expr {
-    return n.kind == ExprKind::kAcc ? pool.acc(n.axis, n.dtype) - correction : Expr{};
-  });
-  dot.row_factor = {};
-}
-
 Status schedule_operands(Lowering& lowering, const DotProduct& dot) {
   const int bytes = lowering.stage(dot.words).same_memory_as;
   TENON_RETURN_IF_ERROR(schedule_map(lowering, std::span<const int>(&bytes, 1)));
-  for (const int sums : {dot.column_sums, dot.row_sums}) {
-    if (sums < 0) continue;
-    const Status rows = schedule_rows(lowering, std::span<const int>(&sums, 1));
-    if (!rows.ok() && rows.code() != Code::kUnsupported) return rows;
-    if (!rows.ok()) TENON_RETURN_IF_ERROR(schedule_window(lowering, sums));
-  }
-  return {};
+  if (dot.column_sums < 0) return {};
+  const Status rows = schedule_rows(lowering, std::span<const int>(&dot.column_sums, 1));
+  return rows.code() == Code::kUnsupported ? schedule_window(lowering, dot.column_sums) : rows;
 }
 
 }  // namespace tenon::codegen

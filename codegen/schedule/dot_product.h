@@ -17,14 +17,11 @@ struct DotProduct {
   ir::Expr row_factor;     // zw' over the stage's axes; the sums of x' are multiplied by it. Invalid: 0
   int words = -1;          // the stage that holds x'
   int column_sums = -1;    // the stage that holds sum w'; -1: not needed
-  int row_sums = -1;       // the stage that holds sum x', where sum_rows() made one
 };
 
 /// Rewrites `stage` to kDot4 (or kDot4Signed) of words along its last reduce axis that allows it, with the corrections in `post` (but
 /// for the sums of x'), and appends the stages that it reads. nullopt, and nothing changed, when it is no such product.
 std::optional<DotProduct> rewrite_as_dot_product(Lowering& lowering, int stage);
-/// Makes the sums of x' a stage of their own, which `post` reads, for schedules that do not sum rows on the way.
-void sum_rows(Lowering& lowering, int stage, DotProduct& dot);
 /// Appends the kernels of the stages that it reads.
 Status schedule_operands(Lowering& lowering, const DotProduct& dot);
 

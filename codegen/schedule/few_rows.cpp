@@ -274,21 +274,7 @@ class FewRowsEmitter {
     em_.loop(LoopKind::kVector, b_.i64(0), b_.i64(f_.rows * f_.tile()), 1, [&](ValueId i) {
       const ValueId m = quotient(i, f_.tile()), n = b_.add(n0_, rest(i, f_.tile()));
       const ValueId inside = less(n, em_.dim(c_.n));
-      em_.bind(c_.m_axis, m);
-      em_.bind(c_.n_axis, n);
-      std::vector<ValueId> index = output_index_;
-      const auto place = [&](const std::vector<int>& axes, ValueId flat) {
-        const std::vector<ValueId> each = em_.unflatten(flat, extents_of(c_, axes));
-        for (size_t a = 0; a < axes.size(); ++a) index[static_cast<size_t>(axes[a])] = each[a];
-      };
-      place(c_.m_axes, m);
-      place(c_.n_axes, n);
-      em_.bind_acc(b_.load(partial_, i));
-      em_.set_mask(inside);
-      const ValueId value = em_.emit(c_.post);
-      em_.set_mask(-1);
-      const std::vector<Dim> outer(c_.axes.begin(), c_.axes.begin() + static_cast<int64_t>(c_.outer));
-      b_.store_masked(output_, row_major_offset(em_, outer, index, c_.outer - 1), value, inside);
+      store_result(em_, c_, output_, output_index_, {m, n, b_.load(partial_, i), inside});
     });
   }
 

@@ -107,7 +107,7 @@ class Chooser {
   }
 
   bool fits(const MatrixShape& shape) const {
-    return !c().dot && shape.a == t_.a_dtype && shape.b == t_.b_dtype && shape.sum == c().acc_dtype && kMatrixTileK % shape.k == 0 &&
+    return shape.a == t_.a_dtype && shape.b == t_.b_dtype && shape.sum == c().acc_dtype && kMatrixTileK % shape.k == 0 &&
            known_many(c().m, shape.m) && known_many(c().n, shape.n);
   }
   /// Not known to leave most of a matrix empty.
@@ -200,9 +200,7 @@ namespace {
 
 std::string describe(const TiledContraction& t) {
   std::string text = fmt::format("contraction {}x{}x{}", t.tile_m, t.tile_n, t.tile_k);
-  if (t.c.dot)
-    text += " of bytes";
-  else if (t.a_dtype != t.c.acc_dtype && t.a_dtype == t.b_dtype)
+  if (t.a_dtype != t.c.acc_dtype && t.a_dtype == t.b_dtype)
     text += fmt::format(" of {}", name(t.a_dtype));
   if (t.matrix) return text + fmt::format(", {} lanes with matrices {}x{}x{}", t.lanes, t.matrix->m, t.matrix->n, t.matrix->k);
   const auto block = kir::lane_block(t.tile_m, t.tile_n, t.lanes);

@@ -79,7 +79,6 @@ class TileEmitter {
   }
 
   ScalarOp multiply_add() const {
-    if (c_.dot) return c_.dot_signed ? ScalarOp::kDot4Signed : ScalarOp::kDot4;
     return c_.fma ? ScalarOp::kFma : ScalarOp::kMul;
   }
 
@@ -186,21 +185,7 @@ class TileEmitter {
       const ValueId row = quotient(i, t_.tile_n), column = rest(i, t_.tile_n);
       const ValueId m = b_.add(b_.add(m0_, first), row), n = b_.add(n0_, column);
       const ValueId inside = b_.op(ScalarOp::kAnd, {less(m, c_.m), less(n, c_.n)});
-      em_.bind(c_.m_axis, m);
-      em_.bind(c_.n_axis, n);
-      std::vector<ValueId> index = output_index_;
-      const auto place = [&](const std::vector<int>& axes, ValueId flat) {
-        const std::vector<ValueId> each = em_.unflatten(flat, extents_of(c_, axes));
-        for (size_t a = 0; a < axes.size(); ++a) index[static_cast<size_t>(axes[a])] = each[a];
-      };
-      place(c_.m_axes, m);
-      place(c_.n_axes, n);
-      em_.bind_acc(b_.load(c_tile_, b_.add(b_.mul(row, b_.i64(c_pitch_)), column)));
-      em_.set_mask(inside);
-      const ValueId value = em_.emit(c_.post);
-      em_.set_mask(-1);
-      const std::vector<Dim> outer(c_.axes.begin(), c_.axes.begin() + static_cast<int64_t>(c_.outer));
-      b_.store_masked(output_, row_major_offset(em_, outer, index, c_.outer - 1), value, inside);
+      store_result(em_, c_, output_, output_index_, {m, n, b_.load(c_tile_, b_.add(b_.mul(row, b_.i64(c_pitch_)), column)), inside});
     });
   }
 

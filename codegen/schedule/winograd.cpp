@@ -110,9 +110,8 @@ double cycles(const WinogradConvolution& c, const Target& target, const Winograd
 
 /// Null: the convolution as it is defined.
 const WinogradForm* choose_form(const WinogradConvolution& c, const Target& target, Tunable& tunable) {
-  const auto text = [](const Dim& d) { return d.is_const() ? std::to_string(d.value()) : "?"; };
-  tunable.signature = fmt::format("convolution 3x3 {}x{}x{} to {}", text(c.extent(c.row_axis)), text(c.extent(c.column_axis)), c.k, c.channels);
-  for (int a : c.batch_axes) tunable.signature += fmt::format(" of {}", text(c.extent(a)));
+  tunable.signature = fmt::format("convolution 3x3 {}x{}x{} to {}", extent_text(c.extent(c.row_axis)), extent_text(c.extent(c.column_axis)), c.k, c.channels);
+  for (int a : c.batch_axes) tunable.signature += fmt::format(" of {}", extent_text(c.extent(a)));
   double best = cycles(c, target, nullptr) * kGain;
   const WinogradForm* chosen = nullptr;
   for (const WinogradForm& form : winograd_forms()) {
