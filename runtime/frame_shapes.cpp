@@ -4,6 +4,7 @@
 #include "runtime/dim_program.h"
 #include "runtime/frame.h"
 #include "runtime/host_values.h"
+#include "support/large_pages.h"
 
 // What depends on dims alone: binding symbols, evaluating phases, placing the arena.
 namespace tenon::runtime {
@@ -168,7 +169,7 @@ Status Frame::place_arena(size_t index) {
     state.arena.reset();
     context_.arena_bytes = others;
     const size_t bytes = std::max(layout.bytes, kArenaAlignment);
-    TENON_ASSIGN_OR_RETURN(state.arena, context_.device != nullptr ? context_.device->allocate(bytes) : Buffer::allocate(bytes));
+    TENON_ASSIGN_OR_RETURN(state.arena, context_.device != nullptr ? context_.device->allocate(bytes) : allocate_in_large_pages(bytes));
     context_.arena_bytes += state.arena->size();
   }
   for (size_t i = 0; i < phase.arena.size(); ++i)

@@ -5,6 +5,7 @@
 
 #include "codegen/plan/build.h"
 #include "support/checked.h"
+#include "support/large_pages.h"
 #include "support/mapped_files.h"
 
 namespace tenon::codegen {
@@ -67,7 +68,7 @@ Status index_error(const SetupStep& step) { return error(Code::kOutOfRange, "an 
 
 Status run_setup(BuiltPlan& built, Executor& executor, const Interrupt& interrupt) {
   if (built.setup.empty()) return {};
-  TENON_RETURN_IF_ERROR(allocate_made(built, [](size_t bytes) { return Buffer::allocate(bytes); }));
+  TENON_RETURN_IF_ERROR(allocate_made(built, allocate_in_large_pages));
   const MappedFiles files = MappedFiles::now();
   for (SetupStep& step : built.setup) {
     const runtime::PlanKernel& kernel = (*built.table)[static_cast<size_t>(step.kernel)];
