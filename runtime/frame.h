@@ -78,6 +78,7 @@ class Frame {
     int64_t grid = 0;
     int64_t part = 0;                         // indices between two looks at the interrupt
     int threads = 1;
+    bool rounds = false;                      // the parts are rounds, one after the other
     bool look = false;                        // at the interrupt before it
   };
   /// The dispatches of a DispatchRun, for the dims and the memory of one evaluation.

@@ -84,6 +84,7 @@ Result<Frame::Call> Frame::make_call(size_t index, Calls& calls) {
   const int64_t round = kernel.round > 0 && kernel.round < grid ? kernel.round : grid, rounds = round > 0 ? grid / round : 1;
   call.threads = rounds > 1 ? threads_for_round(cost, rounds, threads_) : threads_for(cost, threads_);
   call.part = work <= kWorkPerPart ? grid : std::max<int64_t>(grid / (work / kWorkPerPart), call.threads);
+  call.rounds = round < grid;
   if (round < grid) call.part = call.threads > 1 ? round : std::max<int64_t>(call.part / round, 1) * round;
   call.pointers = calls.pointers.data() + calls.pointers.size();
   call.dims = calls.dims.data() + calls.dims.size();
@@ -123,13 +124,19 @@ Status Frame::call(const Call& c, const Step& step) {
     if (c.threads == 1) {
       failed = c.fn(c.pointers, c.dims, first, first + count);
     } else {
-      context_.executor->parallel_for(
-          count,
-          [&](int64_t begin, int64_t end, int) {
-            if (const int32_t code = c.fn(c.pointers, c.dims, first + begin, first + end); code != 0)
-              failed.store(code, std::memory_order_relaxed);
-          },
-          c.threads);
+      const auto run = [&](int64_t begin, int64_t end) {
+        if (const int32_t code = c.fn(c.pointers, c.dims, first + begin, first + end); code != 0) failed.store(code, std::memory_order_relaxed);
+      };
+      if (c.rounds) {  // a thread has the same range in each, since what it read last is in its cache
+        context_.executor->parallel_for(
+            c.threads,
+            [&](int64_t begin, int64_t end, int) {
+              for (int64_t part = begin; part < end; ++part) run(count * part / c.threads, count * (part + 1) / c.threads);
+            },
+            c.threads);
+      } else {
+        context_.executor->parallel_for(count, [&](int64_t begin, int64_t end, int) { run(begin, end); }, c.threads);
+      }
     }
     if (failed != 0) return index_error(step.node);
   }

@@ -13,6 +13,8 @@ namespace tenon {
 namespace {
 
 constexpr auto kSpin = std::chrono::microseconds(50);
+constexpr int kPieces = 4;      // of a thread's part
+constexpr int kNeighbours = 7;  // whose parts a worker looks into: each look may wait for another core. The caller looks into all
 
 void pause_cpu() {
 #if defined(__x86_64__) || defined(__i386__)
@@ -73,12 +75,13 @@ void set_fp_control([[maybe_unused]] uint64_t control) {
 
 }  // namespace
 
-// `ticket` goes up by one for every job that the worker has a part in; kStop ends it. Whoever moves `taken` up to the
-// ticket does the part: the worker, or the caller when it is through with its own before the worker has woken up.
+// `ticket` goes up by one for every job that the worker may help with; kStop ends it. Whoever moves `taken` up to the ticket decides:
+// the worker, that it helps, or the caller, when nothing is left before the worker has woken up, that it does not.
 struct alignas(64) ThreadPool::Worker {
   static constexpr uint32_t kStop = ~0u;
   std::atomic<uint32_t> ticket = 0;
   std::atomic<uint32_t> taken = 0;
+  std::atomic<int> pieces_taken = 0;  // of the worker's part, in the line that moves between the two threads anyway
   std::thread thread;
 
   static uint32_t after(uint32_t t) { return t + 1 == kStop ? 0 : t + 1; }
@@ -116,15 +119,29 @@ void ThreadPool::work(Worker& self, int index) {
   while ((seen = wait_for_change(self.ticket, seen)) != Worker::kStop) {
     if (!self.take(seen)) continue;
     set_fp_control(job_.fp_control);
-    run_part(index);
+    run_pieces(index);
     if (unfinished_.fetch_sub(1, std::memory_order_acq_rel) == 1) unfinished_.notify_one();
   }
 }
 
-void ThreadPool::run_part(int part) const {
+std::atomic<int>& ThreadPool::pieces_taken(int part) {
+  return part == 0 ? own_pieces_taken_ : workers_[static_cast<size_t>(part - 1)]->pieces_taken;
+}
+
+void ThreadPool::run_pieces(int self) {
   const int64_t size = job_.n / job_.parts, longer = job_.n % job_.parts;
-  const int64_t begin = part * size + std::min<int64_t>(part, longer);
-  job_.fn(job_.context, begin, begin + size + (part < longer), part);
+  const int looks = self == 0 ? job_.parts : std::min(job_.parts, 1 + kNeighbours);
+  for (int i = 0; i < looks; ++i) {
+    const int part = (self + i) % job_.parts;
+    const int64_t begin = part * size + std::min<int64_t>(part, longer), count = size + (part < longer);
+    const int64_t pieces = std::min<int64_t>(count, kPieces), each = count / pieces, larger = count % pieces;
+    std::atomic<int>& taken = pieces_taken(part);
+    if (part != self && taken.load(std::memory_order_relaxed) >= pieces) continue;
+    for (int64_t piece; (piece = taken.fetch_add(1, std::memory_order_relaxed)) < pieces;) {
+      const int64_t first = begin + piece * each + std::min(piece, larger);
+      job_.fn(job_.context, first, first + each + (piece < larger), self);
+    }
+  }
 }
 
 void ThreadPool::parallel_for(int64_t n, RangeFn fn, void* context, int max_threads) {
@@ -136,17 +153,17 @@ void ThreadPool::parallel_for(int64_t n, RangeFn fn, void* context, int max_thre
     return;
   }
   job_ = {fn, context, n, parts, fp_control()};
+  own_pieces_taken_.store(0, std::memory_order_relaxed);
   unfinished_.store(parts - 1, std::memory_order_relaxed);
+  for (int i = 1; i < parts; ++i) pieces_taken(i).store(0, std::memory_order_relaxed);  // before any worker looks into the parts of others
   for (int i = 0; i < parts - 1; ++i) {
     Worker& worker = *workers_[static_cast<size_t>(i)];
     worker.post(Worker::after(worker.ticket.load(std::memory_order_relaxed)));
   }
-  run_part(0);
+  run_pieces(0);
   for (int i = 0; i < parts - 1; ++i) {
     Worker& worker = *workers_[static_cast<size_t>(i)];
-    if (!worker.take(worker.ticket.load(std::memory_order_relaxed))) continue;
-    run_part(i + 1);
-    unfinished_.fetch_sub(1, std::memory_order_relaxed);
+    if (worker.take(worker.ticket.load(std::memory_order_relaxed))) unfinished_.fetch_sub(1, std::memory_order_relaxed);
   }
   for (int left; (left = unfinished_.load(std::memory_order_acquire)) != 0;) wait_for_change(unfinished_, left);
   busy_.store(false, std::memory_order_release);

@@ -19,7 +19,7 @@ class Executor {
 
   virtual ~Executor() = default;
 
-  /// Splits [0, n) into at most `max_threads` ranges (0: num_threads()), runs fn on each exactly once and returns when
+  /// Splits [0, n) into ranges, runs fn on each exactly once, on at most `max_threads` threads (0: num_threads()), and returns when
   /// all are done; what they wrote is then visible. How many ranges there are may differ from call to call: results
   /// must not depend on it. n <= 0 does nothing.
   virtual void parallel_for(int64_t n, RangeFn fn, void* context, int max_threads) = 0;
@@ -41,9 +41,10 @@ class Executor {
   virtual int num_threads() const = 0;
 };
 
-/// The threads of one process. A call splits its range into contiguous, nearly equal parts; the caller does the first,
-/// and then those whose thread has not woken up yet: a busy machine slows a call down, it does not stall it. Idle threads watch for the next call for about 50 µs, then sleep. A call made while another is running, nested or
-/// from another thread, does its whole range on the calling thread: it never waits for strangers, and cannot deadlock.
+/// The threads of one process. A call splits its range into contiguous, nearly equal parts, one a thread, and each part into a few
+/// pieces. A thread takes the pieces of its own part, then those that others have not come to: one that sleeps, shares its core or has a slower one
+/// holds a call up by a piece at most. Idle threads watch for the next call for about 50 µs, then sleep. A call made while another is
+/// running, nested or from another thread, does its whole range on the calling thread: it never waits for strangers, and cannot deadlock.
 /// Workers compute under the caller's floating-point control (rounding, flushing of subnormals). A child made by fork
 /// has no workers and must make its own pool.
 class ThreadPool final : public Executor {
@@ -69,11 +70,13 @@ class ThreadPool final : public Executor {
     uint64_t fp_control = 0;
   };
   void work(Worker& self, int index);
-  void run_part(int part) const;
+  void run_pieces(int self);
+  std::atomic<int>& pieces_taken(int part);
 
   Job job_;  // written only while busy_ is held and no worker is at it
   alignas(64) std::atomic<bool> busy_ = false;
   alignas(64) std::atomic<int> unfinished_ = 0;
+  alignas(64) std::atomic<int> own_pieces_taken_ = 0;  // of the caller's part
   std::vector<std::unique_ptr<Worker>> workers_;
 };
 

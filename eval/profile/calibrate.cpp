@@ -142,19 +142,24 @@ double best_seconds(Executor& executor, int threads, int tries, Fn&& fn) {
 constexpr int kTries = 24;         // many short ones: on a busy machine some have it to themselves
 constexpr int kLongTries = 5;      // of what takes longer
 constexpr double kSeconds = 5e-4;  // of one try, at least
+constexpr double kBurstSeconds = 1e-4;
 
 class Bench {
  public:
   Bench(const Probe& probe, Executor& executor, int threads) : probe_(probe), executor_(executor), sink_(static_cast<size_t>(threads) * kApart) {}
 
-  double gflops(int threads) {
+  /// The best of so many tries, each of `rounds` of multiply-adds on every thread.
+  double gflops(int threads, int64_t rounds, int tries) {
     const double each = 2.0 * kChains * probe_.lanes;
+    const double seconds = best_seconds(executor_, threads, tries, [&](int64_t part) { keep(part, probe_.multiply_add(rounds)); });
+    return each * static_cast<double>(rounds) * threads / seconds * 1e-9;
+  }
+
+  /// Rounds that take one thread at least so long.
+  int64_t rounds_of(double seconds) {
     int64_t rounds = 1 << 12;
-    const auto run = [&](int tries) {
-      return best_seconds(executor_, threads, tries, [&](int64_t part) { keep(part, probe_.multiply_add(rounds)); });
-    };
-    while (rounds < (int64_t{1} << 40) && run(1) < kSeconds) rounds *= 2;
-    return each * static_cast<double>(rounds) * threads / run(kTries) * 1e-9;
+    while (rounds < (int64_t{1} << 40) && best_seconds(executor_, 1, 1, [&](int64_t part) { keep(part, probe_.multiply_add(rounds)); }) < seconds) rounds *= 2;
+    return rounds;
   }
 
   /// Every thread reads a part of its own.
@@ -202,7 +207,7 @@ constexpr size_t kMemoryBytes = size_t{256} << 20;  // larger than what one prog
 Peak measure(Bench& bench, const codegen::Target& target, int threads, const float* data, size_t floats) {
   Peak peak;
   peak.threads = threads;
-  peak.gflops = bench.gflops(threads);
+  peak.gflops = bench.gflops(threads, bench.rounds_of(kSeconds), kTries);
   const auto n = static_cast<size_t>(threads);
   const auto l1 = static_cast<size_t>(std::max<int64_t>(target.l1_bytes, 4096)), l2 = static_cast<size_t>(std::max<int64_t>(target.l2_bytes, 8192));
   for (size_t bytes : {l1 / 2 * n, l2 / 2 * n, l2 * 4 * n, l2 * 16 * n, floats * sizeof(float)}) {
@@ -240,6 +245,27 @@ Peak Calibration::at(int threads) const {
   return peak;
 }
 
+void Calibration::run_at(double gflops) {
+  if (gflops <= 0 || gflops >= all.gflops) return;
+  const double part = gflops / all.gflops;
+  all.gflops = gflops;
+  one.gflops *= part;
+}
+
+struct Burst::State {
+  Probe probe;
+  Bench bench;
+  int threads;
+  int64_t rounds;
+  State(const codegen::Target& target, Executor& executor, int wanted)
+      : probe(choose(target)), bench(probe, executor, wanted), threads(wanted), rounds(bench.rounds_of(kBurstSeconds)) {}
+};
+
+Burst::Burst(const codegen::Target& target, Executor& executor, int threads)
+    : state_(std::make_unique<State>(target, executor, std::clamp(threads, 1, executor.num_threads()))) {}
+Burst::~Burst() = default;
+double Burst::gflops() { return state_->bench.gflops(state_->threads, state_->rounds, 1); }
+
 Calibration calibrate(const codegen::Target& target, Executor& executor, int threads) {
   const Probe probe = choose(target);
   threads = std::clamp(threads, 1, executor.num_threads());
@@ -251,10 +277,12 @@ Calibration calibrate(const codegen::Target& target, Executor& executor, int thr
   Bench bench(probe, executor, threads);
   out.one = measure(bench, target, 1, data.get(), floats);
   out.all = out.one;
+  out.best_gflops = out.all.gflops;
   if (threads == 1) return out;
   out.all = measure(bench, target, threads, data.get(), floats);
   // Several threads can do what one can, even if the machine had no other core to spare just then.
   out.all.gflops = std::max(out.all.gflops, out.one.gflops);
+  out.best_gflops = out.all.gflops;
   for (ReadRate& rate : out.all.read) rate.gbps = std::max(rate.gbps, out.one.gbps(rate.bytes / threads));
   out.all.gbps_l2 = std::max(out.all.gbps_l2, out.one.gbps_l2);
   out.all.gbps_ram = std::max(out.all.gbps_ram, out.one.gbps_ram);

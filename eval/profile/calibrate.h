@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -30,9 +31,28 @@ struct Peak {
 struct Calibration {
   std::string vectors;              // "AVX-512", "AVX2", "SSE", "portable": of the code that measured
   Peak one, all;                    // a single thread; as many as were asked for
+  double best_gflops = 0;           // of `all`, before run_at()
 
   /// For any number of threads between.
   Peak at(int threads) const;
+
+  /// The arithmetic of `all` was measured beside the runs as `gflops`: processors lower their clock under work that moves much data, so
+  /// the best burst of arithmetic alone is out of reach there. Rates become those of that clock; 0, or more than the best, changes nothing.
+  void run_at(double gflops);
+};
+
+/// Multiply-adds of all threads for about 0.2 ms, to be called between the runs that are measured.
+class Burst {
+ public:
+  Burst(const codegen::Target& target, Executor& executor, int threads);
+  ~Burst();
+  Burst(const Burst&) = delete;
+  Burst& operator=(const Burst&) = delete;
+  double gflops();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
 };
 
 /// Measures for about half a second. Vectors are the target's, or narrower ones where this machine lacks them.

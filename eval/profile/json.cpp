@@ -80,6 +80,7 @@ json to_json(const Profile& p) {
   if (p.peak) {
     peak = peak_json(p.peak->all);
     peak["vectors"] = p.peak->vectors;
+    peak["best_gflops"] = p.peak->best_gflops;
     peak["one_thread"] = peak_json(p.peak->one);
   }
   return {{"kind", "profile"}, {"model", p.model}, {"backend", p.backend}, {"threads", p.threads}, {"runs", p.runs}, {"total_ms", p.total_ms},

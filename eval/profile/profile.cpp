@@ -434,22 +434,29 @@ Result<Profile> profile(const ir::Graph& model, const backends::Executable& exec
     TENON_RETURN_IF_ERROR(run_observed(false));
     TENON_RETURN_IF_ERROR(plain->time(inputs, {.runs = 1}, options.interrupt).status());
   }
+  Profile out;
+  out.threads = options.threads > 0 ? std::min(options.threads, default_pool().num_threads()) : default_pool().num_threads();
+  std::optional<codegen::Target> machine;
+  std::optional<Burst> burst;
+  if (options.calibrate) {
+    TENON_ASSIGN_OR_RETURN(machine, codegen::cpu_target(options.target.empty() ? "host" : options.target));
+    burst.emplace(*machine, default_pool(), out.threads);
+  }
   constexpr int kLeastRuns = 3;
-  std::vector<double> unobserved;
+  std::vector<double> unobserved, bursts;
   const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(options.max_seconds);
   for (int i = 0; i < std::max(options.runs, 1); ++i) {
     if (i >= kLeastRuns && std::chrono::steady_clock::now() >= end) break;
     TENON_RETURN_IF_ERROR(run_observed(true));
+    if (burst) bursts.push_back(burst->gflops());
     TENON_ASSIGN_OR_RETURN(const std::vector<double> ms, plain->time(inputs, {.runs = 1}, options.interrupt));
     unobserved.push_back(ms[0]);
   }
 
-  Profile out;
-  out.threads = options.threads > 0 ? std::min(options.threads, default_pool().num_threads()) : default_pool().num_threads();
   out.runs = static_cast<int>(unobserved.size());
-  if (options.calibrate) {
-    TENON_ASSIGN_OR_RETURN(const codegen::Target target, codegen::cpu_target(options.target.empty() ? "host" : options.target));
-    out.peak = calibrate(target, default_pool(), out.threads);
+  if (machine) {
+    out.peak = calibrate(*machine, default_pool(), out.threads);
+    out.peak->run_at(median(bursts));
   }
   out.unobserved_ms = median(unobserved);
   std::vector<double> lengths;

@@ -324,6 +324,20 @@ TEST(Calibration, InterpolatesBetweenSizesAndThreads) {
   EXPECT_EQ(Peak().gbps(5), 0);
 }
 
+TEST(Calibration, FollowsTheClockOfTheRuns) {
+  Calibration c;
+  c.one.gflops = 100;
+  c.all = {.threads = 2, .gflops = 200};
+  c.run_at(0);
+  c.run_at(250);
+  EXPECT_EQ(c.all.gflops, 200) << "neither nothing nor more than the best";
+  c.run_at(150);
+  EXPECT_EQ(c.all.gflops, 150);
+  EXPECT_EQ(c.one.gflops, 75);
+  Burst burst(*codegen::cpu_target("host"), default_pool(), 1);
+  for (int i = 0; i < 3; ++i) EXPECT_GT(burst.gflops(), 0);
+}
+
 TEST(Calibration, MeasuresWithEveryWidthThatTheMachineHas) {
   for (const char* level : {"x86-64-v2", "x86-64-v3", "x86-64-v4", "host"}) {
     const auto target = codegen::cpu_target(level);
