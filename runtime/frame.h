@@ -22,7 +22,7 @@ class Observer;
 struct RunContext {
   Executor* executor = nullptr;
   std::shared_ptr<Device> device;       // null: dispatches run on the executor
-  std::shared_ptr<OutputPool> outputs = std::make_shared<OutputPool>();
+  std::shared_ptr<OutputPool> outputs;
   Observer* observer = nullptr;         // null: nobody looks
   int max_threads = 1;
   size_t max_bytes = 0;

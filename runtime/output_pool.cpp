@@ -6,26 +6,31 @@ namespace tenon::runtime {
 namespace {
 
 constexpr size_t kLarge = size_t{128} << 10;  // less comes from malloc's heap, which keeps its pages
-constexpr size_t kMaxFree = 16;
+constexpr size_t kRoom = 8;                   // a block has one part in so many beyond what it was made for
+constexpr size_t kMaxWaste = 4;               // and serves what leaves up to one in so many of it unused
 
 }  // namespace
 
-// A size that is not there says that shapes have changed: blocks of the old ones are let go.
+// A size that nothing free fits says that shapes have changed: blocks of the old ones are let go.
 Result<std::shared_ptr<Buffer>> OutputPool::allocate(size_t bytes) {
   if (bytes < kLarge) return Buffer::allocate(bytes);
   std::shared_ptr<Buffer> block;
   {
     const std::lock_guard lock(mutex_);
-    const auto found = std::ranges::find(free_, bytes, [](const auto& b) { return b->size(); });
-    if (found != free_.end()) {
-      block = std::move(*found);
-      free_.erase(found);
+    auto best = free_.end();
+    for (auto b = free_.begin(); b != free_.end(); ++b) {
+      const size_t size = (*b)->size();
+      if (size >= bytes && size - bytes <= size / kMaxWaste && (best == free_.end() || size < (*best)->size())) best = b;
+    }
+    if (best != free_.end()) {
+      block = std::move(*best);
+      free_.erase(best);
     } else {
       free_.clear();
     }
   }
   if (block == nullptr) {
-    TENON_ASSIGN_OR_RETURN(block, Buffer::allocate(bytes));
+    TENON_ASSIGN_OR_RETURN(block, Buffer::allocate(bytes + bytes / kRoom));
   }
   std::byte* data = block->data();
   std::shared_ptr<const void> lease(data, [pool = weak_from_this(), block = std::move(block)](const void*) mutable {
@@ -36,7 +41,7 @@ Result<std::shared_ptr<Buffer>> OutputPool::allocate(size_t bytes) {
 
 void OutputPool::give_back(std::shared_ptr<Buffer> block) {
   const std::lock_guard lock(mutex_);
-  if (free_.size() < kMaxFree) free_.push_back(std::move(block));
+  if (free_.size() < blocks_) free_.push_back(std::move(block));
 }
 
 }  // namespace tenon::runtime

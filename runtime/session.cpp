@@ -9,6 +9,10 @@
 
 namespace tenon::runtime {
 
+namespace {
+constexpr size_t kMinOutputBlocks = 16;  // bodies of control flow have outputs, too
+}
+
 struct Session::Impl {
   RunContext context;
   std::vector<Operand> operands;
@@ -33,6 +37,7 @@ Result<std::unique_ptr<Session>> Session::create(std::shared_ptr<const PreparedP
   context.max_loop_trips = options.max_loop_trips;
   context.device = options.device;
   context.observer = options.observer;
+  context.outputs = std::make_shared<OutputPool>(std::max(plan->plan->outputs.size(), kMinOutputBlocks));
   impl->frame = std::make_unique<Frame>(std::move(plan), context);
   return std::unique_ptr<Session>(new Session(std::move(impl)));
 }

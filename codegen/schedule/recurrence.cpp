@@ -343,15 +343,17 @@ class Builder {
     const int64_t gates = std::max<int64_t>(phase.gates(), 1), sums = target.vector_registers >= 32 ? 24 : 12;
     constexpr int64_t kChains = 8;  // latency × throughput of a multiplication with addition
     const Dim m = phase.has_rows() ? phase.axes[1] : Dim(1);
-    const int64_t most = std::max<int64_t>(1, sums / gates);
-    phase.rows = most;
+    const auto rows_beside = [&](int64_t vectors) { return std::max<int64_t>(1, sums / (gates * vectors)); };
+    phase.rows = rows_beside(1);
     if (m.is_const()) {
-      const int64_t count = std::max<int64_t>(1, (m.value() + most - 1) / most);
+      const int64_t most = phase.rows, count = std::max<int64_t>(1, (m.value() + most - 1) / most);
       phase.rows = std::clamp<int64_t>((m.value() + count - 1) / count, 1, most);
     }
+    // Of rows whose number only a run knows there may be one, for which half of the chains are a compromise.
+    const int64_t chains = m.is_const() ? kChains : kChains / 2, fewest = m.is_const() ? phase.rows : 1;
     int64_t vectors = 1;
-    while (vectors < 4 && phase.rows * gates * vectors < kChains && phase.rows * gates * vectors * 2 <= sums && phase.n() > lanes * vectors)
-      vectors *= 2;
+    while (vectors < 4 && fewest * gates * vectors < chains && fewest * gates * vectors * 2 <= sums && phase.n() > lanes * vectors) vectors *= 2;
+    if (!m.is_const()) phase.rows = rows_beside(vectors);
     phase.width = lanes * vectors;
   }
 

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <bit>
 
 #include "codegen/schedule/recurrence.h"
 
@@ -60,9 +61,13 @@ class RecurrenceEmitter {
       em_.loop(LoopKind::kSerial, b_.i64(0), all, phase.rows, [&](ValueId row) { rows(phase, row, all, phase.rows); });
       return;
     }
-    const ValueId whole = b_.mul(b_.op(ScalarOp::kDiv, {all, b_.i64(phase.rows)}), b_.i64(phase.rows));
-    em_.loop(LoopKind::kSerial, b_.i64(0), whole, phase.rows, [&](ValueId row) { rows(phase, row, whole, phase.rows); });
-    em_.loop(LoopKind::kSerial, whole, all, 1, [&](ValueId row) { rows(phase, row, all, 1); });
+    // Whole tiles, then smaller ones for the rows that are left: each reads all the weights.
+    ValueId row = b_.i64(0);
+    for (int64_t count = phase.rows; count > 0; count = static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(count - 1)))) {
+      const ValueId end = b_.add(row, b_.mul(b_.op(ScalarOp::kDiv, {b_.sub(all, row), b_.i64(count)}), b_.i64(count)));
+      em_.loop(LoopKind::kSerial, row, end, count, [&](ValueId first) { rows(phase, first, end, count); });
+      row = end;
+    }
   }
 
   /// Rows [row, row + count) below `end`.

@@ -16,8 +16,10 @@ namespace {
 
 constexpr int64_t kUnrollTrips = 8;
 constexpr int64_t kWorthLanes = 32;
+constexpr int64_t kShortSum = 16;        // from here on the latency of additions counts: several vectors at once
 constexpr int64_t kFewElements = 4;
 constexpr int64_t kOperationsPerGridIndex = 64 << 10;
+constexpr int64_t kWorthScattering = 8;  // trips of a sum: elements that lie apart are loaded in each, and stored once
 
 /// The loops over the reduce axes.
 struct Loops : Window {
@@ -80,6 +82,35 @@ void choose_lanes_inside(ir::ExprPool& pool, Loops& w) {
   std::rotate(std::prev(run.base()), run.base(), w.order.end());
 }
 
+/// The output axis in lanes: the innermost one, or, where lanes along it visit memory far apart and sums are not short, another one along
+/// which no load does. A convolution whose result is transposed is read along pixels, whatever it is stored along.
+size_t choose_lanes(ir::ExprPool& pool, const Loops& w, const std::vector<Dim>& outer, int natural) {
+  const size_t usual = choose_lane_axis(outer);
+  const Dim trips = w.trips();
+  if (trips.is_const() && trips.value() < kWorthScattering) return usual;
+  IndexAlgebra algebra(pool, w.axes);
+  std::vector<int> offsets;
+  visit(w.value, [&](int, const ir::ExprNode& n) {
+    if (n.kind == ExprKind::kLoad) offsets.push_back(n.args[0]);
+  });
+  const auto apart = [&](size_t axis) {
+    const int index = pool.index(static_cast<int>(axis)).id;
+    return std::any_of(offsets.begin(), offsets.end(), [&](int id) {
+      const Affine offset = algebra.affine({&pool, id});
+      return std::any_of(offset.terms.begin(), offset.terms.end(), [&](const Affine::Term& t) {
+        if (t.atom != index) return uses_axis({&pool, t.atom}, static_cast<int>(axis));
+        return !t.coefficient.is_const() || t.coefficient.value() < 0 || t.coefficient.value() > 2;
+      });
+    });
+  };
+  if (!apart(usual)) return usual;
+  for (size_t axis = outer.size(); axis-- > 0;) {
+    const bool fills = !outer[axis].is_const() || outer[axis].value() >= natural;
+    if (fills && !apart(axis)) return axis;
+  }
+  return usual;
+}
+
 /// Loops over the reduce axes from the one at `depth` on; returns the carried values.
 std::vector<ValueId> reduce(Emitter& em, const Loops& w, size_t depth, std::span<const ValueId> carried,
                             std::vector<ValueId>& reduce_index) {
@@ -126,10 +157,10 @@ Dim row_grid(KernelWriter& writer, Loops& w, int stage, const Target& target, in
   std::vector<Dim> outer = w.outer_axes();
   const bool scalar = outer.empty();
   if (scalar) outer.push_back(1);
-  const size_t lane_axis = choose_lane_axis(outer);
   const int natural = target.lanes(std::max(bits(w.stage.acc_dtype), 32));
+  const size_t lane_axis = scalar ? 0 : choose_lanes(em.pool(), w, outer, natural);
   const Dim trips = w.trips();
-  const bool long_sum = !trips.is_const() || trips.value() > 64;
+  const bool long_sum = !trips.is_const() || trips.value() > kShortSum;
   if (!outer[lane_axis].is_const() || outer[lane_axis].value() <= kFewElements) choose_lanes_inside(em.pool(), w);
   const bool serial = scalar || w.lanes_inside;
   const bool wide = !serial && long_sum && (!outer[lane_axis].is_const() || outer[lane_axis].value() >= natural * 4);

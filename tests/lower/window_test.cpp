@@ -2,6 +2,7 @@
 
 #include <random>
 
+#include "codegen/llvm/lanes.h"
 #include "harness.h"
 #include "ir/op.h"
 
@@ -144,6 +145,44 @@ TEST(LowerWindow, PoolsInChannelsLast) {
     EXPECT_PRED1(tiled, check_pool("MaxPool", symbolic, -1, {}, DType::kF32, symbols));
     EXPECT_PRED1(tiled, check_pool("AveragePool", symbolic, -1, {}, DType::kF32, symbols));
   }
+}
+
+/// Loads inside `r` whose lanes lie further apart than two elements.
+int loads_apart(const codegen::LaneShapes& shapes, const kir::Region& r) {
+  using Kind = codegen::LaneShape::Kind;
+  int count = 0;
+  for (const auto& i : r.insts) {
+    if (i->kind == kir::InstKind::kLoad) {
+      const codegen::LaneShape at = shapes[static_cast<size_t>(i->operands[0])];
+      count += at.kind == Kind::kVarying || (at.kind == Kind::kAffine && std::abs(at.stride) > 2) ? 1 : 0;
+    }
+    for (const auto& inner : i->regions) count += loads_apart(shapes, inner);
+  }
+  return count;
+}
+
+int loads_apart_in_lanes(const kir::Kernel& kernel, const kir::Region& r) {
+  int count = 0;
+  for (const auto& i : r.insts) {
+    const bool lanes = i->kind == kir::InstKind::kFor && i->loop == kir::LoopKind::kVector;
+    for (const auto& inner : i->regions)
+      count += lanes ? loads_apart(codegen::analyze_lanes(kernel, *i), inner) : loads_apart_in_lanes(kernel, inner);
+  }
+  return count;
+}
+
+// A convolution over time whose result alone is transposed: memory runs along time, the result along channels.
+TEST(LowerWindow, LanesRunAlongWhatIsRead) {
+  for (const Dim steps : {Dim(40), Dim(-2)})
+    for (const int64_t length : {1, 7, 48}) {
+      ChannelsLast c(DType::kF32, {1, 24, steps, 1}, {{24, 1, 20, 1}, {24}});
+      c.instance.symbols = {{"H", length + 19}};
+      Value* y = c.make("Conv", {c.in[0], c.in[1], c.in[2]}, {{"kernel_shape", Ints{20, 1}}, {"group", int64_t{24}}});
+      EXPECT_EQ(c.check(c.make("Transpose", {y}, {{"perm", Ints{0, 2, 3, 1}}})), "window");
+      const codegen::LoweredOp lowered = c.lowered(512);
+      ASSERT_EQ(lowered.kernels.size(), 1u);
+      EXPECT_EQ(loads_apart_in_lanes(lowered.kernels[0].kernel, lowered.kernels[0].kernel.body), 0);
+    }
 }
 
 }  // namespace

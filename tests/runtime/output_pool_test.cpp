@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <thread>
 
@@ -11,10 +12,10 @@
 namespace tenon::runtime {
 namespace {
 
-constexpr size_t kBytes = size_t{1} << 20;
+constexpr size_t kBytes = size_t{1} << 20, kBlocks = 4;
 
 TEST(OutputPool, GivesMemoryAgainOnceNobodyHoldsIt) {
-  const auto pool = std::make_shared<OutputPool>();
+  const auto pool = std::make_shared<OutputPool>(kBlocks);
   auto first = *pool->allocate(kBytes);
   const std::byte* memory = first->data();
   auto second = *pool->allocate(kBytes);
@@ -29,15 +30,53 @@ TEST(OutputPool, GivesMemoryAgainOnceNobodyHoldsIt) {
 }
 
 TEST(OutputPool, LetsGoOfSizesThatAreNoLongerWanted) {
-  const auto pool = std::make_shared<OutputPool>();
+  const auto pool = std::make_shared<OutputPool>(kBlocks);
   (*pool->allocate(kBytes)).reset();
   auto larger = *pool->allocate(2 * kBytes);
   EXPECT_EQ(larger->size(), 2 * kBytes);
   std::memset(larger->data(), 1, larger->size());
 }
 
+// As the present keys and values of a decoder, each step's larger than the last one's.
+TEST(OutputPool, MemoryServesWhatGrowsALittle) {
+  const auto pool = std::make_shared<OutputPool>(kBlocks);
+  auto block = *pool->allocate(kBytes);
+  const std::byte* memory = block->data();
+  block.reset();
+  for (size_t step = 1; step <= 8; ++step) {
+    block = *pool->allocate(kBytes + step * (kBytes / 64));
+    EXPECT_EQ(block->data(), memory) << "step " << step;
+    std::memset(block->data(), 1, block->size());
+    block.reset();
+  }
+  const auto small = *pool->allocate(kBytes / 2);
+  EXPECT_NE(small->data(), memory) << "most of the block would be unused";
+}
+
+TEST(OutputPool, TakesTheBlockThatLeavesLeastUnused) {
+  const auto pool = std::make_shared<OutputPool>(kBlocks);
+  auto small = *pool->allocate(kBytes), large = *pool->allocate(kBytes + kBytes / 8);
+  const std::byte* memory = small->data();
+  large.reset();  // first in the list
+  small.reset();
+  EXPECT_EQ((*pool->allocate(kBytes))->data(), memory);
+}
+
+TEST(OutputPool, KeepsAsManyBlocksAsARunHasOutputs) {
+  const auto pool = std::make_shared<OutputPool>(kBlocks);
+  std::vector<std::shared_ptr<Buffer>> held;
+  for (size_t i = 0; i < kBlocks; ++i) held.push_back(*pool->allocate(kBytes));
+  std::vector<const std::byte*> memory;
+  for (const auto& block : held) memory.push_back(block->data());
+  held.clear();
+  for (size_t i = 0; i < kBlocks; ++i) {
+    held.push_back(*pool->allocate(kBytes));
+    EXPECT_NE(std::find(memory.begin(), memory.end(), held.back()->data()), memory.end()) << "block " << i;
+  }
+}
+
 TEST(OutputPool, MemoryOutlivesThePool) {
-  auto pool = std::make_shared<OutputPool>();
+  auto pool = std::make_shared<OutputPool>(kBlocks);
   auto held = *pool->allocate(kBytes);
   pool.reset();
   std::memset(held->data(), 1, held->size());
