@@ -224,7 +224,7 @@ class BodyFlow {
       find_strides(factors[1 - w], last, found);
       find_weights(factors[w], channels, found);
       for (Way& way : ways) way = {};
-      mark_factor(factors[1 - w], Way::Kind::kFactor);
+      found.shared ? mark_factor(factors[1 - w], Way::Kind::kFactor) : add_loads({ir::Expr{body_.pool.get(), factors[1 - w]}});
       anchor = std::move(found);
       return;
     }
