@@ -129,8 +129,7 @@ bool has_tiles(const Kernel& kernel) {
   return std::ranges::any_of(kernel.buffers, [](const BufferInfo& b) { return b.space == BufferSpace::kTile; });
 }
 
-void expand_tiles(Kernel& kernel) {
-  if (!has_tiles(kernel)) return;
+Kernel tiles_expanded(const Kernel& kernel) {
   Kernel out = without_body(kernel);
   for (BufferInfo& b : out.buffers) {
     if (b.space != BufferSpace::kTile) continue;
@@ -139,7 +138,11 @@ void expand_tiles(Kernel& kernel) {
     b.columns = 0;
   }
   TileExpander(kernel, out).run();
-  kernel = std::move(out);
+  return out;
+}
+
+void expand_tiles(Kernel& kernel) {
+  if (has_tiles(kernel)) kernel = tiles_expanded(kernel);
 }
 
 }  // namespace tenon::kir

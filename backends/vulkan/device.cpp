@@ -166,10 +166,11 @@ Result<std::unique_ptr<Pipeline>> Device::create_pipeline(std::span<const uint32
 }
 
 Result<const Pipeline*> Pipeline::wide() const {
-  if (wide_words.empty()) return this;
+  if (wide_words == nullptr) return this;
   const std::lock_guard lock(wide_mutex_);
   if (wide_ == nullptr) {
-    TENON_ASSIGN_OR_RETURN(wide_, device_->create_pipeline(wide_words, lanes));
+    TENON_ASSIGN_OR_RETURN(const std::vector<uint32_t> words, wide_words());
+    TENON_ASSIGN_OR_RETURN(wide_, device_->create_pipeline(words, lanes));
   }
   return wide_.get();
 }

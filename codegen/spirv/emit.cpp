@@ -23,7 +23,7 @@ Result<std::vector<uint32_t>> Emitter::run() {
   m_.capability(spv::CapabilityInt64);
   ids_.assign(kernel_.values.size(), 0);
   narrow_ = options_.narrow_indices ? narrow_values(kernel_, options_.log) : std::vector<char>(kernel_.values.size(), 0);
-  pending_ = accesses_of(Region{});
+  pending_ = Accesses(kernel_.buffers.size());
   vectors_.assign(kernel_.buffers.size(), 1);
   TENON_RETURN_IF_ERROR(find_vectors(kernel_.body));
   emit_entry();
@@ -392,12 +392,10 @@ Status Emitter::emit_if(const Inst& inst) {
 
 Result<std::vector<uint32_t>> emit(const kir::Kernel& kernel, const EmitOptions& options) {
   auto matrices = matrix_tiles(kernel, options);
-  const bool tiles = !matrices && kir::has_tiles(kernel);
-  if (!tiles && !kir::has_math(kernel)) return Emitter(kernel, options, std::move(matrices)).run();
-  kir::Kernel expanded = kir::clone(kernel);
-  if (tiles) kir::expand_tiles(expanded);
-  if (kir::has_math(expanded)) kir::expand_math(expanded);
-  return Emitter(expanded, options, std::move(matrices)).run();
+  std::optional<kir::Kernel> expanded;
+  if (!matrices && kir::has_tiles(kernel)) expanded = kir::tiles_expanded(kernel);
+  if (kir::has_math(expanded ? *expanded : kernel)) expanded = kir::math_expanded(expanded ? *expanded : kernel);
+  return Emitter(expanded ? *expanded : kernel, options, std::move(matrices)).run();
 }
 
 }  // namespace tenon::codegen::spirv

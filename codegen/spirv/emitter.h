@@ -16,6 +16,8 @@ inline constexpr uint32_t kNonPrivatePointer = spv::MemoryAccessNonPrivatePointe
 /// Buffers of a kernel by number.
 struct Accesses {
   std::vector<char> reads, writes;
+  Accesses() = default;
+  explicit Accesses(size_t buffers) : reads(buffers, 0), writes(buffers, 0) {}
   void add(const Accesses& other);
   bool conflicts(const Accesses& later) const;
 };
@@ -100,7 +102,7 @@ class Emitter {
   Id reduce_subgroups(ir::ScalarOp op, DType d, Id value);
   Id scratch_element(DType d, Id array, Id index);
   Accesses accesses_of(const kir::Inst& inst) const;
-  Accesses accesses_of(const kir::Region& region) const;
+  void add_accesses(const kir::Inst& inst, Accesses& to) const;
   /// Before what makes these accesses: a barrier if any of them meets an earlier one.
   void settle(const Accesses& next);
   /// Settles a load or store that all execute alike, and remembers it.

@@ -59,15 +59,8 @@ void Module::decorate_member(Id target, uint32_t member, spv::Decoration decorat
   put(decorations_, spv::OpMemberDecorate, operands);
 }
 
-Id* Module::find_shared(std::initializer_list<uint32_t> head, std::span<const uint32_t> tail) {
-  key_.assign(head);
-  key_.insert(key_.end(), tail.begin(), tail.end());
-  const auto found = shared_.find(key_);
-  return found != shared_.end() ? &found->second : &shared_.emplace(key_, 0).first->second;
-}
-
 Id Module::type(spv::Op op, std::span<const uint32_t> operands) {
-  Id& id = *find_shared({static_cast<uint32_t>(op)}, operands);
+  Id& id = shared_.find({static_cast<uint32_t>(op)}, operands);
   if (id != 0) return id;
   id = new_id();
   put(globals_, op, {id}, operands);
@@ -83,7 +76,7 @@ Id Module::distinct_type(spv::Op op, std::initializer_list<uint32_t> operands) {
 }
 
 Id Module::constant(Id type, std::span<const uint32_t> words) {
-  Id& id = *find_shared({static_cast<uint32_t>(spv::OpConstant), type}, words);
+  Id& id = shared_.find({static_cast<uint32_t>(spv::OpConstant), type}, words);
   if (id != 0) return id;
   id = new_id();
   put(globals_, spv::OpConstant, {type, id}, words);
@@ -92,7 +85,7 @@ Id Module::constant(Id type, std::span<const uint32_t> words) {
 
 Id Module::constant_bool(Id type, bool value) {
   const spv::Op op = value ? spv::OpConstantTrue : spv::OpConstantFalse;
-  Id& id = *find_shared({static_cast<uint32_t>(op), type}, {});
+  Id& id = shared_.find({static_cast<uint32_t>(op), type}, {});
   if (id != 0) return id;
   id = new_id();
   put(globals_, op, {type, id}, {});

@@ -2,7 +2,6 @@
 
 #include <cstdint>
 #include <initializer_list>
-#include <map>
 #include <set>
 #include <span>
 #include <string>
@@ -11,9 +10,9 @@
 
 #include <spirv/unified1/spirv.hpp>
 
-namespace tenon::codegen::spirv {
+#include "codegen/spirv/id_table.h"
 
-using Id = uint32_t;
+namespace tenon::codegen::spirv {
 
 /// The sections of a SPIR-V module in the order of the specification (2.4, Logical Layout of a Module), with types and
 /// constants made once each.
@@ -66,8 +65,6 @@ class Module {
   using Words = std::vector<uint32_t>;
   static void put(Words& to, spv::Op op, std::span<const uint32_t> operands);
   static void put(Words& to, spv::Op op, std::initializer_list<uint32_t> head, std::span<const uint32_t> tail);
-  /// What was made of these words before; 0, to be replaced, when nothing was.
-  Id* find_shared(std::initializer_list<uint32_t> head, std::span<const uint32_t> tail);
   static void put_string(Words& to, std::string_view text);
 
   Id next_id_ = 1;
@@ -77,8 +74,7 @@ class Module {
   std::set<std::string, std::less<>> extensions_;
   Words imports_, entry_point_, modes_, decorations_, globals_;
   Words function_header_, locals_, body_;
-  std::map<Words, Id> shared_;
-  Words key_;                       // scratch of find_shared
+  IdTable shared_;                  // types and constants
 };
 
 }  // namespace tenon::codegen::spirv

@@ -43,11 +43,9 @@ Id Ops::pointer(spv::StorageClass storage, Id pointee) {
   return m_.type(spv::OpTypePointer, {static_cast<uint32_t>(storage), pointee});
 }
 Id Ops::int_const(int width, int64_t value) {
-  const uint64_t bits = static_cast<uint64_t>(value);
-  std::vector<uint32_t> words;
-  if (width == 64) words = {static_cast<uint32_t>(bits), static_cast<uint32_t>(bits >> 32)};
-  else words = {static_cast<uint32_t>(bits & ((uint64_t{1} << width) - 1))};
-  return m_.constant(int_type(width), words);
+  const uint64_t bits = static_cast<uint64_t>(value), kept = width == 64 ? bits : bits & ((uint64_t{1} << width) - 1);
+  const uint32_t words[] = {static_cast<uint32_t>(kept), static_cast<uint32_t>(kept >> 32)};
+  return m_.constant(int_type(width), std::span(words).first(width == 64 ? 2 : 1));
 }
 Id Ops::constant(DType d, const ir::Scalar& value) {
   switch (d) {
