@@ -165,12 +165,12 @@ Id Emitter::shared_element(int buffer, Id offset, int offset_bits, int width) {
   const Id scalar = info.dtype == DType::kBool ? o_.int_type(8) : o_.type(info.dtype);
   const Id pointer = o_.pointer(shared ? spv::StorageClassWorkgroup : spv::StorageClassFunction, vector_type(scalar, width));
   const int vector = vectors_[static_cast<size_t>(buffer)];
-  std::vector<uint32_t> at{buffers_[static_cast<size_t>(buffer)], offset};
-  if (vector > 1) {  // offsets are not negative, and vectors are of 2 or 4
-    const Id type = o_.int_type(offset_bits);
-    at[1] = m_.value(spv::OpShiftRightLogical, type, {offset, o_.int_const(offset_bits, vector == 4 ? 2 : 1)});
-    if (width == 1) at.push_back(m_.value(spv::OpBitwiseAnd, type, {offset, o_.int_const(offset_bits, vector - 1)}));
-  }
+  const Id array = buffers_[static_cast<size_t>(buffer)];
+  if (vector == 1) return m_.value(spv::OpAccessChain, pointer, {array, offset});
+  // Offsets are not negative, and vectors are of 2 or 4.
+  const Id type = o_.int_type(offset_bits);
+  Operands at{array, m_.value(spv::OpShiftRightLogical, type, {offset, o_.int_const(offset_bits, vector == 4 ? 2 : 1)})};
+  if (width == 1) at.push_back(m_.value(spv::OpBitwiseAnd, type, {offset, o_.int_const(offset_bits, vector - 1)}));
   return m_.value(spv::OpAccessChain, pointer, at);
 }
 
@@ -196,13 +196,13 @@ void Emitter::load_wide(const Inst& inst) {
 
 void Emitter::store_wide(const Inst& inst) {
   const Id type = vector_type(o_.type(kernel_.buffers[static_cast<size_t>(inst.index)].dtype), inst.width);
-  std::vector<uint32_t> parts;
+  Operands parts{};
   for (size_t o = 1; o < inst.operands.size(); ++o) parts.push_back(operand(inst, o));
   const Id value = m_.value(spv::OpCompositeConstruct, type, parts);
   m_.op(spv::OpStore, with_alignment(inst.index, {element(inst.index, inst.operands[0], inst.width), value}, inst.width));
 }
 
-std::vector<uint32_t> Emitter::with_alignment(int buffer, std::vector<uint32_t> operands, int width) {
+Operands Emitter::with_alignment(int buffer, Operands operands, int width) const {
   const kir::BufferInfo& info = kernel_.buffers[static_cast<size_t>(buffer)];
   const bool others = matrices_ && info.written && (info.space == BufferSpace::kBinding || info.space == BufferSpace::kLocal);
   if (info.space == BufferSpace::kBinding) {
@@ -267,7 +267,7 @@ Status Emitter::emit_op(const Inst& inst) {
   const DType d = operand_dtype(inst, inst.op == ir::ScalarOp::kSelect ? 1 : 0);
   const bool all = std::all_of(inst.operands.begin(), inst.operands.end(), [&](ValueId v) { return kernel_.dtype(v) != DType::kI64 || narrow(v); });
   const bool in_32_bits = d == DType::kI64 && all && (narrow(inst.results[0]) || ir::info(inst.op).result_is_bool);
-  std::vector<Id> a;
+  Operands a{};
   for (ValueId v : inst.operands) a.push_back(in_32_bits ? id(v) : wide(v));
   const Id result = o_.apply(inst.op, in_32_bits ? DType::kI32 : d, a);
   if (result == 0)

@@ -44,7 +44,7 @@ class Emitter {
   /// The pointer to an element, or to `width` side by side.
   Id element(int buffer, kir::ValueId offset, int width = 1);
   Id shared_element(int buffer, Id offset, int offset_bits, int width);
-  std::vector<uint32_t> with_alignment(int buffer, std::vector<uint32_t> operands, int width = 1);
+  Operands with_alignment(int buffer, Operands operands, int width = 1) const;
   Id vector_type(Id element, int width) { return width == 1 ? element : m_.type(spv::OpTypeVector, {element, static_cast<uint32_t>(width)}); }
   Status find_vectors(const kir::Region& region);
   void load_wide(const kir::Inst& inst);

@@ -20,8 +20,12 @@ uint64_t hash_of(std::initializer_list<uint32_t> head, std::span<const uint32_t>
 
 bool IdTable::is(const Entry& entry, uint64_t hash, std::initializer_list<uint32_t> head, std::span<const uint32_t> tail) const {
   if (entry.hash != hash || entry.size != head.size() + tail.size()) return false;
-  const uint32_t* words = words_.data() + entry.begin;
-  return std::equal(head.begin(), head.end(), words) && std::equal(tail.begin(), tail.end(), words + head.size());
+  const uint32_t* word = words_.data() + entry.begin;  // few, too few for a call
+  for (uint32_t h : head)
+    if (*word++ != h) return false;
+  for (uint32_t t : tail)
+    if (*word++ != t) return false;
+  return true;
 }
 
 void IdTable::grow() {

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <functional>
 #include <initializer_list>
 #include <set>
 #include <span>
@@ -11,8 +13,26 @@
 #include <spirv/unified1/spirv.hpp>
 
 #include "codegen/spirv/id_table.h"
+#include "support/status.h"
 
 namespace tenon::codegen::spirv {
+
+/// The operands of one instruction, a few, kept in place.
+class Operands {
+ public:
+  Operands(std::initializer_list<uint32_t> words) {
+    for (uint32_t word : words) push_back(word);
+  }
+  void push_back(uint32_t word) {
+    TENON_CHECK(size_ < words_.size());
+    words_[size_++] = word;
+  }
+  operator std::span<const uint32_t>() const { return std::span(words_).first(size_); }
+
+ private:
+  std::array<uint32_t, 8> words_;
+  size_t size_ = 0;
+};
 
 /// The sections of a SPIR-V module in the order of the specification (2.4, Logical Layout of a Module), with types and
 /// constants made once each.
@@ -63,7 +83,7 @@ class Module {
 
  private:
   using Words = std::vector<uint32_t>;
-  static void put(Words& to, spv::Op op, std::span<const uint32_t> operands);
+  static void put(Words& to, spv::Op op, std::span<const uint32_t> operands) { put(to, op, {}, operands); }
   static void put(Words& to, spv::Op op, std::initializer_list<uint32_t> head, std::span<const uint32_t> tail);
   static void put_string(Words& to, std::string_view text);
 
