@@ -68,10 +68,9 @@ class Compiler {
   Status run() {
     TENON_ASSIGN_OR_RETURN(deny_, deny_list(device_->info()));
     emit_options_ = device_->info().emit;
-    if (denies_matrices(deny_) || options_.checked) {  // checks see accesses of elements
-      emit_options_.matrices.clear();
-      plan_options_.target.matrices.clear();
-    }
+    std::vector<DenyEntry> deny = deny_;
+    if (options_.checked) deny.push_back({.kernels = "matrix"});  // checks see accesses of elements
+    deny_matrices(deny, emit_options_, plan_options_.target);
     for (bool complete = false; !complete;) {
       const auto start = std::chrono::steady_clock::now();
       TENON_ASSIGN_OR_RETURN(built_, codegen::build_plan(*out_.graph, plan_options_));

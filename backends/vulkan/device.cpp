@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "backends/vulkan/matrix_units.h"
 #include "support/build_id.h"
 #include "support/log.h"
 
@@ -9,12 +10,6 @@ namespace tenon::backends::vulkan {
 namespace {
 
 constexpr const char* kPipelines = "Vulkan pipelines by ";  // the key in the cache begins so
-constexpr auto kMatrixFeatures = static_cast<VkStructureType>(1000506000);  // VK_KHR_cooperative_matrix, as in describe.cpp
-struct MatrixFeatures {
-  VkStructureType type = kMatrixFeatures;
-  void* next = nullptr;
-  VkBool32 matrices = VK_TRUE, robust = VK_FALSE;
-};
 
 }  // namespace
 
@@ -55,8 +50,10 @@ Status Device::create() {
   has_feedback_ = newest || extension(VK_EXT_PIPELINE_CREATION_FEEDBACK_EXTENSION_NAME);
 
   void* chain = nullptr;
-  MatrixFeatures matrices;
-  if (info_.cooperative_matrix && extension("VK_KHR_cooperative_matrix")) chain = &matrices;
+  MatrixFeatures matrices{.matrices = VK_TRUE};
+  if (info_.cooperative_matrix && extension(kMatrixExtension)) chain = &matrices;
+  MatrixFeatures2 matrices2{.next = chain, .workgroup_scope = VK_TRUE, .flexible_dimensions = VK_TRUE, .element_functions = VK_TRUE};
+  if (!info_.workgroup_matrices.empty() && extension(kMatrixExtension2)) chain = &matrices2;
   VkPhysicalDeviceShaderIntegerDotProductFeatures dot{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES, chain, VK_TRUE};
   if (info_.dot_product && (newest || extension(VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME))) chain = &dot;
   VkPhysicalDeviceSubgroupSizeControlFeatures subgroup{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES};

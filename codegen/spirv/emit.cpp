@@ -31,9 +31,11 @@ Result<std::vector<uint32_t>> Emitter::run() {
   m_.op(spv::OpBranch, {exit_});
   m_.label(exit_);
   m_.op(spv::OpReturn, {});
-  if (shared_bytes_ > options_.shared_bytes)
-    return error(Code::kUnsupported, "kernel {} wants {} bytes of shared memory, {} are there", kernel_.name, shared_bytes_, options_.shared_bytes);
-  return m_.finish(0x00010500, interface_);
+  const bool workgroup = matrices_ && matrices_->scope == MatrixScope::kWorkgroup;
+  const int64_t there = options_.shared_bytes - (workgroup ? options_.matrix_shared_bytes : 0);
+  if (shared_bytes_ > there)
+    return error(Code::kUnsupported, "kernel {} wants {} bytes of shared memory, {} are there", kernel_.name, shared_bytes_, there);
+  return m_.finish(workgroup ? 0x00010600 : 0x00010500, interface_);
 }
 
 Status Emitter::check_types() const {
@@ -391,11 +393,15 @@ Status Emitter::emit_if(const Inst& inst) {
 }
 
 Result<std::vector<uint32_t>> emit(const kir::Kernel& kernel, const EmitOptions& options) {
-  auto matrices = matrix_tiles(kernel, options);
-  std::optional<kir::Kernel> expanded;
-  if (!matrices && kir::has_tiles(kernel)) expanded = kir::tiles_expanded(kernel);
-  if (kir::has_math(expanded ? *expanded : kernel)) expanded = kir::math_expanded(expanded ? *expanded : kernel);
-  return Emitter(expanded ? *expanded : kernel, options, std::move(matrices)).run();
+  const bool math = kir::has_math(kernel);
+  for (const MatrixScope scope : {MatrixScope::kWorkgroup, MatrixScope::kSubgroup}) {
+    auto matrices = matrix_tiles(kernel, options, scope);
+    if (!matrices) continue;
+    auto words = math ? Emitter(kir::math_expanded(kernel), options, std::move(matrices)).run() : Emitter(kernel, options, std::move(matrices)).run();
+    if (words.ok() || scope == MatrixScope::kSubgroup) return words;  // drivers take shared memory for a workgroup's matrices
+  }
+  if (kir::has_tiles(kernel)) return Emitter(kir::tiles_expanded(kernel, math), options, std::nullopt).run();
+  return math ? Emitter(kir::math_expanded(kernel), options, std::nullopt).run() : Emitter(kernel, options, std::nullopt).run();
 }
 
 }  // namespace tenon::codegen::spirv

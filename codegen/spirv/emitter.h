@@ -28,7 +28,7 @@ struct Accesses {
 class Emitter {
  public:
   /// `matrices`: how matrix units compute its tiles. Without them it has no tile instructions.
-  Emitter(const kir::Kernel& kernel, const EmitOptions& options, std::optional<std::vector<std::optional<MatrixTile>>> matrices)
+  Emitter(const kir::Kernel& kernel, const EmitOptions& options, std::optional<MatrixTiles> matrices)
       : kernel_(kernel), options_(options), matrices_(std::move(matrices)), o_(m_, options.dot_product) {}
   Result<std::vector<uint32_t>> run();
 
@@ -116,21 +116,24 @@ class Emitter {
   void declare_matrices();
   void find_blocks();
   Id matrix_type(DType d, int64_t rows, int64_t columns, uint32_t use);
-  Id matrix_element(const kir::TileAccess& access, kir::ValueId offset, Id r, int64_t i, Id c, int64_t j);
+  Id matrix_element(const kir::TileAccess& access, Id offset, Id r, int64_t i, Id c, int64_t j);
+  Id element_of(const kir::TileAccess& access, Id offset, Id row, Id column);
+  Id place(const kir::TileAccess& access, Id offset, Id row, Id column);
   Id matrix_stride(const kir::TileAccess& access);
   Id load_matrix(Id type, const kir::TileAccess& access, Id pointer);
   Id in_32_bits(kir::ValueId v);
   void emit_tile(const kir::Inst& inst);
   void multiply(const kir::Inst& inst, const MatrixTile& t, Id type);
+  void store_elements(const kir::Inst& inst, const MatrixTile& t, Id type);
   /// Operands of a load or store of shared memory, with what the memory model wants.
-  std::vector<uint32_t> shared(std::vector<uint32_t> operands) const {
+  Operands shared(Operands operands) const {
     if (matrices_) operands.push_back(kNonPrivatePointer);
     return operands;
   }
 
   const kir::Kernel& kernel_;
   const EmitOptions& options_;
-  const std::optional<std::vector<std::optional<MatrixTile>>> matrices_;
+  const std::optional<MatrixTiles> matrices_;
   std::vector<std::vector<Id>> fragments_;  // by buffer: variables
   std::vector<Block> blocks_;
   Module m_;

@@ -98,7 +98,26 @@ Id Module::global_variable(Id pointer_type, spv::StorageClass storage) {
   return id;
 }
 
+Id Module::function(Id result_type, std::span<const Id> parameter_types, const std::function<Id(std::span<const Id>)>& write) {
+  Words types{result_type};
+  types.insert(types.end(), parameter_types.begin(), parameter_types.end());
+  const Id function_type = type(spv::OpTypeFunction, types), function = new_id(), outer_block = block_;
+  Words outer = std::exchange(body_, {});
+  op(spv::OpFunction, {result_type, function, spv::FunctionControlMaskNone, function_type});
+  std::vector<Id> parameters;
+  for (Id t : parameter_types) parameters.push_back(value(spv::OpFunctionParameter, t, {}));
+  label(new_id());
+  op(spv::OpReturnValue, {write(parameters)});
+  op(spv::OpFunctionEnd, {});
+  functions_.insert(functions_.end(), body_.begin(), body_.end());
+  body_ = std::move(outer);
+  block_ = outer_block;
+  return function;
+}
+
 void Module::begin_function(Id result_type, Id function, Id function_type) {
+  constexpr size_t kUsualWords = 8192;
+  body_.reserve(kUsualWords);
   put(function_header_, spv::OpFunction, Words{result_type, function, spv::FunctionControlMaskNone, function_type});
   block_ = new_id();
   put(function_header_, spv::OpLabel, Words{block_});
@@ -137,7 +156,7 @@ std::vector<uint32_t> Module::finish(uint32_t version, std::span<const Id> inter
   entry_point_.insert(entry_point_.end(), interface.begin(), interface.end());
   put(out, spv::OpEntryPoint, entry_point_);
   for (const Words* section :
-       {&modes_, &decorations_, &globals_, &function_header_, &locals_, &body_})
+       {&modes_, &decorations_, &globals_, &functions_, &function_header_, &locals_, &body_})
     out.insert(out.end(), section->begin(), section->end());
   return out;
 }

@@ -61,6 +61,9 @@ class Module {
   Id constant_bool(Id type, bool value);
   Id global_variable(Id pointer_type, spv::StorageClass storage);
 
+  /// A function beside the entry point's and before it. `write` makes its body from the parameters and gives the result.
+  Id function(Id result_type, std::span<const Id> parameter_types, const std::function<Id(std::span<const Id>)>& write);
+
   /// Function body: instructions in order; function-storage variables go to the first block.
   void begin_function(Id result_type, Id function, Id function_type);
   Id local_variable(Id pointer_type);
@@ -93,6 +96,7 @@ class Module {
   spv::MemoryModel memory_model_ = spv::MemoryModelGLSL450;
   std::set<std::string, std::less<>> extensions_;
   Words imports_, entry_point_, modes_, decorations_, globals_;
+  Words functions_;                 // beside the entry point's
   Words function_header_, locals_, body_;
   IdTable shared_;                  // types and constants
 };
