@@ -82,6 +82,7 @@ json to_json(const DeviceInfo& d) {
           {"subgroup_size_chosen", d.chooses_subgroup_size},
           {"max_workgroup", d.target.max_workgroup},
           {"shared_bytes", d.emit.shared_bytes},
+          {"compute_units", d.compute_units},
           {"timestamp_ns", d.timestamp_ns},
           {"features", {{"f16", d.float16}, {"f64", d.float64}, {"i8", d.int8}, {"i16", d.int16}, {"storage8", d.storage8}, {"storage16", d.storage16},
                         {"dot4", d.dot_product}, {"memory_model", d.memory_model}, {"cooperative_matrix", d.cooperative_matrix}}},
@@ -90,9 +91,10 @@ json to_json(const DeviceInfo& d) {
 }
 
 void print(const std::vector<DeviceInfo>& devices) {
-  Table table({"", "name", "type", "driver", "Vulkan", "memory", "copies", "subgroup", "shared", "features", "UUID"});
+  Table table({"", "name", "type", "driver", "Vulkan", "memory", "copies", "units", "subgroup", "shared", "features", "UUID"});
   for (const DeviceInfo& d : devices)
     table.add({std::to_string(d.index), printable(d.name), d.type, printable(d.driver), version(d.api_version), memory_of(d), d.staged ? "staged" : "mapped",
+               d.compute_units > 0 ? std::to_string(d.compute_units) : "-",
                d.min_subgroup_size != d.max_subgroup_size ? fmt::format("{} of {}-{}", d.subgroup_size, d.min_subgroup_size, d.max_subgroup_size)
                                                           : std::to_string(d.subgroup_size),
                human_bytes(static_cast<double>(d.emit.shared_bytes)), feature_list(d), d.uuid});

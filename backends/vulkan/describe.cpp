@@ -2,6 +2,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "backends/vulkan/compute_units.h"
 #include "backends/vulkan/instance.h"
 #include "backends/vulkan/matrix_units.h"
 
@@ -39,6 +40,24 @@ bool is_shared(const VkPhysicalDeviceMemoryProperties& memory, VkPhysicalDeviceT
                                             VK_MEMORY_PROPERTY_HOST_CACHED_BIT | VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT;
   return std::any_of(memory.memoryTypes, memory.memoryTypes + memory.memoryTypeCount,
                      [](const VkMemoryType& t) { return (t.propertyFlags & kWanted) == kWanted; });
+}
+
+/// How many workgroups it executes side by side, as far as the driver says.
+ComputeUnits find_units(const Loader& vk, VkPhysicalDevice device) {
+  VkPhysicalDeviceShaderSMBuiltinsPropertiesNV nvidia{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_SM_BUILTINS_PROPERTIES_NV};
+  VkPhysicalDeviceShaderCorePropertiesAMD amd{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_CORE_PROPERTIES_AMD};
+  VkPhysicalDeviceShaderCoreProperties2AMD amd2{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_CORE_PROPERTIES_2_AMD};
+  VkPhysicalDeviceShaderCoreBuiltinsPropertiesARM arm{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_CORE_BUILTINS_PROPERTIES_ARM};
+  VkPhysicalDeviceProperties2 all{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2};
+  const auto ask = [&](const char* extension, auto& properties) {
+    if (has_extension(vk, device, extension)) properties.pNext = std::exchange(all.pNext, &properties);
+  };
+  ask(VK_NV_SHADER_SM_BUILTINS_EXTENSION_NAME, nvidia);
+  ask(VK_AMD_SHADER_CORE_PROPERTIES_EXTENSION_NAME, amd);
+  ask(VK_AMD_SHADER_CORE_PROPERTIES_2_EXTENSION_NAME, amd2);
+  ask(VK_ARM_SHADER_CORE_BUILTINS_EXTENSION_NAME, arm);
+  if (all.pNext != nullptr) vk.vkGetPhysicalDeviceProperties2(device, &all);
+  return {nvidia.shaderSMCount, amd.shaderEngineCount, amd.shaderArraysPerEngineCount, amd.computeUnitsPerShaderArray, amd2.activeComputeUnitCount, arm.shaderCoreCount};
 }
 
 /// What the device lacks; empty: nothing.
@@ -128,6 +147,7 @@ DeviceInfo describe(const Loader& vk, VkInstance instance, VkPhysicalDevice devi
   VkPhysicalDeviceMemoryProperties memory;
   vk.vkGetPhysicalDeviceMemoryProperties(device, &memory);
 
+  const ComputeUnits units = find_units(vk, device);
   const VkPhysicalDeviceProperties& p = properties.properties;
   info.name = p.deviceName;
   info.type = type_name(p.deviceType);
@@ -193,6 +213,8 @@ DeviceInfo describe(const Loader& vk, VkInstance instance, VkPhysicalDevice devi
   info.target.subgroup_size = static_cast<int>(info.subgroup_size);
   info.target.max_workgroup = static_cast<int>(p.limits.maxComputeWorkGroupInvocations);
   info.target.shared_bytes = info.emit.shared_bytes_of_tiles();
+  info.compute_units = units.count();
+  info.target.busy_workgroups = busy_workgroups(info.type, units);
   info.target.lane_sums = info.is_cpu ? 16 : 64;  // a software device compiles unrolled code slowly
   return info;
 }

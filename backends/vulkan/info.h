@@ -58,6 +58,7 @@ struct DeviceInfo {
   std::vector<WorkgroupMatrixShape> workgroup_matrices;
   uint32_t max_matrix_side = 0, max_matrix_workgroup = 0;  // of those
   uint32_t matrix_shared_bytes = 0;      // of shared memory, what the driver takes for them
+  uint32_t compute_units = 0;            // multiprocessors, compute units or cores; 0: the driver does not say
   uint32_t subgroup_size = 32, min_subgroup_size = 0, max_subgroup_size = 0;
   bool chooses_subgroup_size = false;    // a pipeline may ask for one of these
   bool full_subgroups = false;           // and for subgroups without idle invocations
