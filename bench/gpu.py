@@ -11,6 +11,7 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import gpu_models  # noqa: E402
@@ -81,6 +82,7 @@ class Bench:
     def __init__(self, arguments, folder):
         self.o, self.folder = arguments, pathlib.Path(folder)
         self.lines = []
+        self.end = time.monotonic() + arguments.limit
 
     def say(self, line):
         print(line, flush=True)
@@ -97,10 +99,13 @@ class Bench:
     def tenon(self, *arguments, patience=1):
         """Runs the command; its error's first line is the Failure."""
         device = ["--device", self.o.device] if self.o.device and arguments[0] not in ("--version",) and arguments != ("devices",) else []
+        seconds = min(self.o.timeout * patience, self.end - time.monotonic())
+        if seconds <= 0:
+            raise Failure("not begun: the time is up (--limit)")
         try:
-            done = subprocess.run([self.o.tenon, *map(str, arguments), *device], capture_output=True, text=True, timeout=self.o.timeout * patience, errors="replace")
+            done = subprocess.run([self.o.tenon, *map(str, arguments), *device], capture_output=True, text=True, timeout=seconds, errors="replace")
         except subprocess.TimeoutExpired:
-            raise Failure(f"took more than {self.o.timeout * patience:g} s") from None
+            raise Failure(f"took more than {seconds:.0f} s") from None
         except OSError as error:
             raise Failure(str(error)) from None
         if done.returncode != 0:
@@ -190,11 +195,16 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", nargs="?", help="also write the tables to this file")
     parser.add_argument("--small", action="store_true", help="sizes for software devices")
-    parser.add_argument("--timeout", type=float, default=300, help="seconds that one measurement may take")
+    parser.add_argument("--timeout", type=float, help="seconds that one measurement may take (300; with --small 60)")
+    parser.add_argument("--limit", type=float, help="seconds that all may take: what has not begun by then says so (7200; with --small 1800)")
     parser.add_argument("--tenon", default=os.environ.get("TENON", "build/release/bin/tenon"), help="the command")
     parser.add_argument("--device", default="", help="as tenon's")
     parser.add_argument("--only", choices=["kernels", "submissions", "networks"], help="one table alone")
     arguments = parser.parse_args()
+    if arguments.timeout is None:
+        arguments.timeout = 60 if arguments.small else 300
+    if arguments.limit is None:
+        arguments.limit = 1800 if arguments.small else 7200
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(arguments, folder)
         try:
