@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
@@ -103,11 +104,18 @@ class Bench:
         if seconds <= 0:
             raise Failure("not begun: the time is up (--limit)")
         try:
-            done = subprocess.run([self.o.tenon, *map(str, arguments), *device], capture_output=True, text=True, timeout=seconds, errors="replace")
-        except subprocess.TimeoutExpired:
-            raise Failure(f"took more than {seconds:.0f} s") from None
+            done = subprocess.Popen([self.o.tenon, *map(str, arguments), *device], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
+                                    start_new_session=True)
         except OSError as error:
             raise Failure(str(error)) from None
+        try:
+            done.stdout, done.stderr = done.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            raise Failure(f"took more than {seconds:.0f} s") from None
+        finally:
+            if done.returncode is None:
+                os.killpg(done.pid, signal.SIGKILL)  # what it has started holds its pipes
+                done.communicate()
         if done.returncode != 0:
             said = [line for line in done.stderr.splitlines() if line.strip()] or [f"ended with status {done.returncode}"]
             raise Failure(next((line for line in said if line.startswith("error:")), said[-1])[:200].replace("|", "/"), done.stdout)
@@ -213,7 +221,7 @@ def main():
             bench.say("\n".join("    " + line for line in bench.tenon("devices").stdout.splitlines()))
             bench.say("")
         except Failure as error:
-            sys.exit(f"error: {error}")
+            sys.exit(error.args[0] if error.args[0].startswith("error:") else f"error: {error.args[0]}")
         bench.self_test()
         for part in ("kernels", "submissions", "networks"):
             if arguments.only in (None, part):
