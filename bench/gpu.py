@@ -8,9 +8,11 @@ import argparse
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import gpu_models  # noqa: E402
@@ -81,6 +83,7 @@ class Bench:
     def __init__(self, arguments, folder):
         self.o, self.folder = arguments, pathlib.Path(folder)
         self.lines = []
+        self.end = time.monotonic() + arguments.limit
 
     def say(self, line):
         print(line, flush=True)
@@ -97,12 +100,22 @@ class Bench:
     def tenon(self, *arguments, patience=1):
         """Runs the command; its error's first line is the Failure."""
         device = ["--device", self.o.device] if self.o.device and arguments[0] not in ("--version",) and arguments != ("devices",) else []
+        seconds = min(self.o.timeout * patience, self.end - time.monotonic())
+        if seconds <= 0:
+            raise Failure("not begun: the time is up (--limit)")
         try:
-            done = subprocess.run([self.o.tenon, *map(str, arguments), *device], capture_output=True, text=True, timeout=self.o.timeout * patience, errors="replace")
-        except subprocess.TimeoutExpired:
-            raise Failure(f"took more than {self.o.timeout * patience:g} s") from None
+            done = subprocess.Popen([self.o.tenon, *map(str, arguments), *device], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
+                                    start_new_session=True)
         except OSError as error:
             raise Failure(str(error)) from None
+        try:
+            done.stdout, done.stderr = done.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            raise Failure(f"took more than {seconds:.0f} s") from None
+        finally:
+            if done.returncode is None:
+                os.killpg(done.pid, signal.SIGKILL)  # what it has started holds its pipes
+                done.communicate()
         if done.returncode != 0:
             said = [line for line in done.stderr.splitlines() if line.strip()] or [f"ended with status {done.returncode}"]
             raise Failure(next((line for line in said if line.startswith("error:")), said[-1])[:200].replace("|", "/"), done.stdout)
@@ -190,11 +203,16 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", nargs="?", help="also write the tables to this file")
     parser.add_argument("--small", action="store_true", help="sizes for software devices")
-    parser.add_argument("--timeout", type=float, default=300, help="seconds that one measurement may take")
+    parser.add_argument("--timeout", type=float, help="seconds that one measurement may take (300; with --small 60)")
+    parser.add_argument("--limit", type=float, help="seconds that all may take: what has not begun by then says so (7200; with --small 1800)")
     parser.add_argument("--tenon", default=os.environ.get("TENON", "build/release/bin/tenon"), help="the command")
     parser.add_argument("--device", default="", help="as tenon's")
     parser.add_argument("--only", choices=["kernels", "submissions", "networks"], help="one table alone")
     arguments = parser.parse_args()
+    if arguments.timeout is None:
+        arguments.timeout = 60 if arguments.small else 300
+    if arguments.limit is None:
+        arguments.limit = 1800 if arguments.small else 7200
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(arguments, folder)
         try:
@@ -203,7 +221,7 @@ def main():
             bench.say("\n".join("    " + line for line in bench.tenon("devices").stdout.splitlines()))
             bench.say("")
         except Failure as error:
-            sys.exit(f"error: {error}")
+            sys.exit(error.args[0] if error.args[0].startswith("error:") else f"error: {error.args[0]}")
         bench.self_test()
         for part in ("kernels", "submissions", "networks"):
             if arguments.only in (None, part):

@@ -1,9 +1,9 @@
 #!/bin/bash
 # Measures this machine's GPU: installs what building needs, builds, tests the device, and prints tables beside the goals (bench/gpu.py).
 #
-#   bench/gpu.sh [OUT.md] [--small] [--device D] [--timeout S] [--only kernels|submissions|networks]
+#   bench/gpu.sh [OUT.md] [--small] [--device D] [--timeout S] [--limit S] [--only kernels|submissions|networks]
 #
-# The machine needs Debian or Ubuntu, a GPU's driver with Vulkan 1.2, and python3. --small: sizes for a software device. TENON names a command to
+# The machine needs Debian or Ubuntu, a GPU's driver with Vulkan 1.2, and python3. --small: sizes and times for a software device. TENON names a command to
 # use instead of building one.
 set -eu
 cd "$(dirname "$0")/.."

@@ -1,5 +1,8 @@
 #include "codegen/kernel_copy.h"
 
+#include <algorithm>
+#include <array>
+
 namespace tenon::kir {
 
 KernelCopier::KernelCopier(const Kernel& from, Kernel& to) : from_(from), b_(to), map_(from.values.size(), -1) {
@@ -17,7 +20,12 @@ void KernelCopier::region(const Region& r) {
 }
 
 void KernelCopier::inst(const Inst& i) {
-  const std::vector<ValueId> o = mapped(i.operands);
+  constexpr size_t kFew = 8;  // without a vector for each instruction
+  std::array<ValueId, kFew> few;
+  std::vector<ValueId> many;
+  if (i.operands.size() > kFew) many = mapped(i.operands);
+  else std::ranges::transform(i.operands, few.begin(), [&](ValueId v) { return map(v); });
+  const std::span<const ValueId> o = many.empty() ? std::span<const ValueId>(few).first(i.operands.size()) : many;
   if (rewrite(i, o)) return;
   switch (i.kind) {
     case InstKind::kConst:

@@ -3,13 +3,16 @@
 #include <algorithm>
 
 #include "codegen/kernel_copy.h"
+#include "codegen/math.h"
 
 namespace tenon::kir {
 namespace {
 
 class TileExpander final : public KernelCopier {
  public:
-  using KernelCopier::KernelCopier;
+  TileExpander(const Kernel& from, Kernel& to, bool math) : KernelCopier(from, to) {
+    if (math) math_.emplace(from, b_);
+  }
 
  private:
   /// A tile and the block of it that each lane has.
@@ -37,8 +40,11 @@ class TileExpander final : public KernelCopier {
       case InstKind::kTileStore:
         store(inst, tile_of(inst), o);
         return true;
-      default:
-        return false;
+      default: {
+        const std::optional<ValueId> value = math_ ? math_->rewrite(inst, o) : std::nullopt;
+        if (value) map(inst.results[0]) = *value;
+        return value.has_value();
+      }
     }
   }
 
@@ -100,6 +106,8 @@ class TileExpander final : public KernelCopier {
       }
     });
   }
+
+  std::optional<MathExpander> math_;
 };
 
 }  // namespace
@@ -129,8 +137,7 @@ bool has_tiles(const Kernel& kernel) {
   return std::ranges::any_of(kernel.buffers, [](const BufferInfo& b) { return b.space == BufferSpace::kTile; });
 }
 
-void expand_tiles(Kernel& kernel) {
-  if (!has_tiles(kernel)) return;
+Kernel tiles_expanded(const Kernel& kernel, bool math) {
   Kernel out = without_body(kernel);
   for (BufferInfo& b : out.buffers) {
     if (b.space != BufferSpace::kTile) continue;
@@ -138,8 +145,12 @@ void expand_tiles(Kernel& kernel) {
     b.count /= kernel.lanes;
     b.columns = 0;
   }
-  TileExpander(kernel, out).run();
-  kernel = std::move(out);
+  TileExpander(kernel, out, math).run();
+  return out;
+}
+
+void expand_tiles(Kernel& kernel) {
+  if (has_tiles(kernel)) kernel = tiles_expanded(kernel);
 }
 
 }  // namespace tenon::kir

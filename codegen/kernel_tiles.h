@@ -30,5 +30,7 @@ bool has_tiles(const Kernel& kernel);
 /// Writes tile instructions as loops in lanes, each of which keeps its block of the sums (BufferSpace::kLane): products in
 /// registers, for devices and emitters without matrix units. Sums are made in the order that Kernel IR defines.
 void expand_tiles(Kernel& kernel);
+/// What expand_tiles, and with `math` expand_math, make of the kernel, which stays as it is.
+Kernel tiles_expanded(const Kernel& kernel, bool math = false);
 
 }  // namespace tenon::kir

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <limits>
-#include <map>
 #include <optional>
 
 #include "codegen/kernel_copy.h"
@@ -109,29 +108,33 @@ std::optional<V> small_power(V x, double exponent) {
 /// Copies a kernel, expanding as it goes.
 class Expander final : public KernelCopier {
  public:
-  using KernelCopier::KernelCopier;
+  Expander(const Kernel& from, Kernel& to) : KernelCopier(from, to), math_(from, b_) {}
 
  private:
   bool rewrite(const Inst& i, std::span<const ValueId> o) override {
-    if (i.kind == InstKind::kConst && is_float(i.dtype)) constants_[i.results[0]] = i.constant.f;
-    if (i.kind != InstKind::kOp) return false;
-    const DType dtype = from_.dtype(i.operands[i.op == ScalarOp::kSelect ? 1 : 0]);
-    if (i.op == ScalarOp::kPow && is_float(dtype) && constants_.contains(i.operands[1])) {
-      const DType wide = is_small_float(dtype) ? DType::kF32 : dtype;
-      if (const auto power = small_power(V{&b_, o[0]}.to(wide), constants_[i.operands[1]])) {
-        map(i.results[0]) = power->to(dtype).id;
-        return true;
-      }
-    }
-    if (!must_expand(i.op, dtype)) return false;
-    map(i.results[0]) = expand(i.op, {&b_, o[0]}, {&b_, o.back()}).id;
-    return true;
+    const std::optional<ValueId> value = math_.rewrite(i, o);
+    if (value) map(i.results[0]) = *value;
+    return value.has_value();
   }
 
-  std::map<ValueId, double> constants_;  // of floats
+  MathExpander math_;
 };
 
 }  // namespace
+
+std::optional<ValueId> MathExpander::rewrite(const Inst& i, std::span<const ValueId> o) {
+  if (i.kind == InstKind::kConst && is_float(i.dtype)) constants_.emplace_back(i.results[0], i.constant.f);
+  if (i.kind != InstKind::kOp) return std::nullopt;
+  const DType dtype = from_.dtype(i.operands[i.op == ScalarOp::kSelect ? 1 : 0]);
+  if (i.op == ScalarOp::kPow && is_float(dtype)) {
+    const DType wide = is_small_float(dtype) ? DType::kF32 : dtype;
+    const auto exponent = std::ranges::find(constants_, i.operands[1], &std::pair<ValueId, double>::first);
+    const auto power = exponent == constants_.end() ? std::nullopt : small_power(V{&b_, o[0]}.to(wide), exponent->second);
+    if (power) return power->to(dtype).id;
+  }
+  if (!must_expand(i.op, dtype)) return std::nullopt;
+  return expand(i.op, {&b_, o[0]}, {&b_, o.back()}).id;
+}
 
 std::span<const MathAccuracy> math_accuracy() { return kAccuracy; }
 

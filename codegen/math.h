@@ -1,6 +1,9 @@
 #pragma once
 
+#include <optional>
 #include <span>
+#include <utility>
+#include <vector>
 
 #include "codegen/kernel_ir.h"
 
@@ -29,5 +32,18 @@ std::span<const MathAccuracy> math_accuracy();
 bool has_math(const Kernel& kernel);
 /// What expand_math makes of the kernel, which stays as it is.
 Kernel math_expanded(const Kernel& kernel);
+
+/// The same for the instructions of a kernel that is being copied, one after the other.
+class MathExpander {
+ public:
+  MathExpander(const Kernel& from, KernelBuilder& to) : from_(from), b_(to) {}
+  /// The value in the place of the instruction's, whose operands are these now; nullopt: it is copied as it is.
+  std::optional<ValueId> rewrite(const Inst& inst, std::span<const ValueId> operands);
+
+ private:
+  const Kernel& from_;
+  KernelBuilder& b_;
+  std::vector<std::pair<ValueId, double>> constants_;  // of floats so far
+};
 
 }  // namespace tenon::kir

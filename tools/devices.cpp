@@ -55,8 +55,15 @@ json to_json(const DeviceInfo& d) {
     if (heap.budget) heaps.back()["budget"] = *heap.budget;
     if (heap.used) heaps.back()["used"] = *heap.used;
   }
-  for (const auto& m : d.matrices)
-    matrices.push_back({{"m", m.m}, {"n", m.n}, {"k", m.k}, {"a", m.a}, {"b", m.b}, {"c", m.c}, {"result", m.result}, {"saturating", m.saturating}});
+  const auto shape = [](const backends::vulkan::MatrixShape& m) {
+    return json{{"m", m.m}, {"n", m.n}, {"k", m.k}, {"a", m.a}, {"b", m.b}, {"c", m.c}, {"result", m.result}, {"saturating", m.saturating}};
+  };
+  for (const auto& m : d.matrices) matrices.push_back(shape(m));
+  json workgroup_matrices = json::array();
+  for (const auto& m : d.workgroup_matrices) {
+    workgroup_matrices.push_back(shape(m.multiples));
+    workgroup_matrices.back()["invocations"] = m.invocations;
+  }
   return {{"index", d.index},
           {"name", d.name},
           {"type", d.type},
@@ -74,27 +81,31 @@ json to_json(const DeviceInfo& d) {
           {"subgroup_sizes", {d.min_subgroup_size, d.max_subgroup_size}},
           {"subgroup_size_chosen", d.chooses_subgroup_size},
           {"max_workgroup", d.target.max_workgroup},
-          {"shared_bytes", d.target.shared_bytes},
+          {"shared_bytes", d.emit.shared_bytes},
+          {"compute_units", d.compute_units},
           {"timestamp_ns", d.timestamp_ns},
           {"features", {{"f16", d.float16}, {"f64", d.float64}, {"i8", d.int8}, {"i16", d.int16}, {"storage8", d.storage8}, {"storage16", d.storage16},
                         {"dot4", d.dot_product}, {"memory_model", d.memory_model}, {"cooperative_matrix", d.cooperative_matrix}}},
-          {"matrices", matrices}};
+          {"matrices", matrices},
+          {"workgroup_matrices", workgroup_matrices}};
 }
 
 void print(const std::vector<DeviceInfo>& devices) {
-  Table table({"", "name", "type", "driver", "Vulkan", "memory", "copies", "subgroup", "shared", "features", "UUID"});
+  Table table({"", "name", "type", "driver", "Vulkan", "memory", "copies", "units", "subgroup", "shared", "features", "UUID"});
   for (const DeviceInfo& d : devices)
     table.add({std::to_string(d.index), printable(d.name), d.type, printable(d.driver), version(d.api_version), memory_of(d), d.staged ? "staged" : "mapped",
+               d.compute_units > 0 ? std::to_string(d.compute_units) : "-",
                d.min_subgroup_size != d.max_subgroup_size ? fmt::format("{} of {}-{}", d.subgroup_size, d.min_subgroup_size, d.max_subgroup_size)
                                                           : std::to_string(d.subgroup_size),
-               human_bytes(static_cast<double>(d.target.shared_bytes)), feature_list(d), d.uuid});
+               human_bytes(static_cast<double>(d.emit.shared_bytes)), feature_list(d), d.uuid});
   table.print();
   for (const DeviceInfo& d : devices) {
     if (!d.refused.empty()) fmt::print("{} {} is not used: {}\n", d.index, printable(d.name), d.refused);
-    if (d.matrices.empty()) continue;
-    std::vector<std::string> shapes;
+    std::vector<std::string> shapes, multiples;
     for (const auto& m : d.matrices) shapes.push_back(shape_of(m));
-    fmt::print("{} cooperative matrices: {}\n", d.index, fmt::join(shapes, ", "));
+    for (const auto& m : d.workgroup_matrices) multiples.push_back(fmt::format("{} by {}", shape_of(m.multiples), m.invocations));
+    if (!shapes.empty()) fmt::print("{} cooperative matrices: {}\n", d.index, fmt::join(shapes, ", "));
+    if (!multiples.empty()) fmt::print("{} cooperative matrices of workgroups, multiples of: {}\n", d.index, fmt::join(multiples, ", "));
   }
 }
 

@@ -68,10 +68,9 @@ class Compiler {
   Status run() {
     TENON_ASSIGN_OR_RETURN(deny_, deny_list(device_->info()));
     emit_options_ = device_->info().emit;
-    if (denies_matrices(deny_) || options_.checked) {  // checks see accesses of elements
-      emit_options_.matrices.clear();
-      plan_options_.target.matrices.clear();
-    }
+    std::vector<DenyEntry> deny = deny_;
+    if (options_.checked) deny.push_back({.kernels = "matrix"});  // checks see accesses of elements
+    deny_matrices(deny, emit_options_, plan_options_.target);
     for (bool complete = false; !complete;) {
       const auto start = std::chrono::steady_clock::now();
       TENON_ASSIGN_OR_RETURN(built_, codegen::build_plan(*out_.graph, plan_options_));
@@ -81,15 +80,15 @@ class Compiler {
     device_->save_cache();
     TENON_RETURN_IF_ERROR(check_placement(built_.placement, options_.require_placement));
     Pipelines pipelines;
-    for (const kir::Kernel& kernel : built_.kernels) {
-      Compiled& one = compiled_.at(kir::structural_hash(kernel));
+    for (uint64_t key : keys_) {
+      Compiled& one = compiled_.at(key);
       out_.figures.cached += one.pipeline->cached;
       pipelines.push_back(one.pipeline);
       out_.modules.push_back(std::move(one.module));
     }
     TENON_ASSIGN_OR_RETURN(out_.plan, runtime::prepare(built_.plan));
     out_.rows = std::move(built_.placement);
-    out_.figures.kernels = static_cast<int>(built_.kernels.size());
+    out_.figures.kernels = static_cast<int>(keys_.size());
     out_.figures.dispatches = built_.dispatches;
     const auto start = std::chrono::steady_clock::now();
     TENON_RETURN_IF_ERROR(out_.load(device_, std::move(pipelines)));
@@ -103,22 +102,21 @@ class Compiler {
     std::shared_ptr<const Pipeline> pipeline;
   };
 
-  Result<Module> emit(const kir::Kernel& kernel) const {
+  Result<Module> emit(kir::Kernel kernel) const {
     codegen::spirv::EmitOptions emit = emit_options_;
     Module out;
     out.lanes = kernel.lanes;
-    std::optional<kir::CheckedKernel> checked;
     if (options_.checked) {
-      kir::Kernel elements = kir::clone(kernel);
-      kir::expand_tiles(elements);
-      checked = kir::check_bounds(elements);
-      emit.log = checked->log;
-      out.sites = std::make_shared<KernelSites>(KernelSites{kernel.name, kernel.buffers, std::move(checked->sites)});
+      const std::vector<kir::BufferInfo> buffers = kernel.buffers;
+      kir::expand_tiles(kernel);
+      kir::CheckedKernel checked = kir::check_bounds(kernel);
+      emit.log = checked.log;
+      out.sites = std::make_shared<KernelSites>(KernelSites{kernel.name, buffers, std::move(checked.sites)});
+      kernel = std::move(checked.kernel);
     }
-    const kir::Kernel& executed = checked ? checked->kernel : kernel;
-    TENON_ASSIGN_OR_RETURN(out.words, codegen::spirv::emit(executed, emit));
+    TENON_ASSIGN_OR_RETURN(out.words, codegen::spirv::emit(kernel, emit));
     emit.narrow_indices = false;
-    TENON_ASSIGN_OR_RETURN(out.wide_words, codegen::spirv::emit(executed, emit));
+    out.wide_words = [emit, kept = std::make_shared<const kir::Kernel>(std::move(kernel))] { return codegen::spirv::emit(*kept, emit); };
     return out;
   }
 
@@ -128,10 +126,12 @@ class Compiler {
     const size_t failures = failures_.size();
     std::vector<uint64_t> keys;
     std::vector<const Module*> modules;
-    for (const kir::Kernel& kernel : built_.kernels) {
+    keys_.clear();
+    for (kir::Kernel& kernel : built_.kernels) {
       const uint64_t key = kir::structural_hash(kernel);
+      keys_.push_back(key);
       if (compiled_.contains(key)) continue;
-      Result<Module> module = emit(kernel);
+      Result<Module> module = emit(std::move(kernel));
       if (!module.ok()) {
         failures_.emplace(key, module.status().what());
         continue;
@@ -172,6 +172,7 @@ class Compiler {
   codegen::spirv::EmitOptions emit_options_;
   codegen::PlanOptions plan_options_;
   codegen::BuiltPlan built_;
+  std::vector<uint64_t> keys_;                       // of its kernels, which compile_all() takes
   std::unordered_map<uint64_t, Compiled> compiled_;  // modules stay where they are while pipelines are made
   std::unordered_map<uint64_t, std::string> failures_;
 };

@@ -11,7 +11,7 @@ namespace {
 /// What is known to be wrong. Add an entry with the self-test's group that shows it.
 constexpr std::string_view kKnown = "";
 
-constexpr std::string_view kKernels[] = {"all", "lanes", "matrix", "f16", "bf16", "f64", "i8", "i16", "i64"};
+constexpr std::string_view kKernels[] = {"all", "lanes", "matrix", "workgroup-matrix", "f16", "bf16", "f64", "i8", "i16", "i64"};
 
 std::optional<std::array<int, 3>> parse_version(const std::string& text) {
   std::array<int, 3> out{};
@@ -98,8 +98,14 @@ std::optional<std::string> denied(const kir::Kernel& kernel, const std::vector<D
   return std::nullopt;
 }
 
-bool denies_matrices(const std::vector<DenyEntry>& entries) {
-  return std::ranges::any_of(entries, [](const DenyEntry& entry) { return entry.kernels == "matrix"; });
+void deny_matrices(const std::vector<DenyEntry>& entries, codegen::spirv::EmitOptions& emit, codegen::Target& target) {
+  const auto denies = [&](std::string_view kernels) { return std::ranges::find(entries, kernels, &DenyEntry::kernels) != entries.end(); };
+  if (denies("matrix")) {
+    emit.matrices.clear();
+    target.matrices.clear();
+  }
+  if (denies("matrix") || denies("workgroup-matrix")) emit.workgroup_matrices.clear();
+  target.shared_bytes = emit.shared_bytes_of_tiles();
 }
 
 }  // namespace tenon::backends::vulkan

@@ -2,55 +2,13 @@
 #include <cmath>
 #include <cstring>
 
+#include "backends/vulkan/compute_units.h"
 #include "backends/vulkan/instance.h"
+#include "backends/vulkan/matrix_units.h"
 
 // What a physical device is and can do.
 namespace tenon::backends::vulkan {
 namespace {
-
-// VK_KHR_cooperative_matrix is younger than the headers that Debian 12 has: its numbers and structures, from the Vulkan registry.
-constexpr auto kMatrixFeatures = static_cast<VkStructureType>(1000506000);
-constexpr auto kMatrixProperties = static_cast<VkStructureType>(1000506001);
-struct MatrixFeatures {
-  VkStructureType type = kMatrixFeatures;
-  void* next = nullptr;
-  VkBool32 matrices = VK_FALSE, robust = VK_FALSE;
-};
-struct MatrixProperties {
-  VkStructureType type = kMatrixProperties;
-  void* next = nullptr;
-  uint32_t m, n, k;
-  int32_t a, b, c, result;
-  VkBool32 saturating;
-  int32_t scope;
-};
-using FindMatrices = VkResult(VKAPI_PTR*)(VkPhysicalDevice, uint32_t*, MatrixProperties*);
-constexpr int32_t kSubgroupScope = 3;
-
-std::string component_name(int32_t type) {
-  constexpr const char* kNames[] = {"f16", "f32", "f64", "s8", "s16", "s32", "s64", "u8", "u16", "u32", "u64"};
-  return type >= 0 && type < static_cast<int32_t>(std::size(kNames)) ? kNames[type] : std::to_string(type);
-}
-
-DType component_dtype(const std::string& name) {
-  constexpr std::pair<std::string_view, DType> kTypes[] = {{"f16", DType::kF16}, {"f32", DType::kF32}, {"f64", DType::kF64},
-                                                           {"s8", DType::kI8},   {"s16", DType::kI16}, {"s32", DType::kI32},
-                                                           {"u8", DType::kU8},   {"u16", DType::kU16}, {"u32", DType::kU32}};
-  const auto found = std::ranges::find(kTypes, name, &std::pair<std::string_view, DType>::first);
-  return found == std::end(kTypes) ? DType::kInvalid : found->second;
-}
-
-/// The shapes that tiles can be of: sums of one dtype that do not stop at its ends.
-std::vector<codegen::MatrixShape> tile_shapes(const std::vector<MatrixShape>& matrices) {
-  std::vector<codegen::MatrixShape> out;
-  for (const MatrixShape& s : matrices) {
-    const DType a = component_dtype(s.a), b = component_dtype(s.b), sum = component_dtype(s.c);
-    if (s.saturating || s.c != s.result || a == DType::kInvalid || b == DType::kInvalid || sum == DType::kInvalid) continue;
-    if (s.m < 1 || s.n < 1 || s.k < 1 || std::max({s.m, s.n, s.k}) > 256) continue;
-    out.push_back({static_cast<int>(s.m), static_cast<int>(s.n), static_cast<int>(s.k), a, b, sum});
-  }
-  return out;
-}
 
 std::string type_name(VkPhysicalDeviceType type) {
   switch (type) {
@@ -84,15 +42,22 @@ bool is_shared(const VkPhysicalDeviceMemoryProperties& memory, VkPhysicalDeviceT
                      [](const VkMemoryType& t) { return (t.propertyFlags & kWanted) == kWanted; });
 }
 
-void describe_matrices(const Loader& vk, VkInstance instance, VkPhysicalDevice device, DeviceInfo& info) {
-  const auto find = reinterpret_cast<FindMatrices>(vk.find(instance, "vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR"));
-  uint32_t count = 0;
-  if (find == nullptr || find(device, &count, nullptr) != VK_SUCCESS) return;
-  std::vector<MatrixProperties> found(count);
-  if (find(device, &count, found.data()) != VK_SUCCESS) return;
-  for (const MatrixProperties& p : found)
-    if (p.scope == kSubgroupScope)
-      info.matrices.push_back({p.m, p.n, p.k, component_name(p.a), component_name(p.b), component_name(p.c), component_name(p.result), p.saturating != VK_FALSE});
+/// How many workgroups it executes side by side, as far as the driver says.
+ComputeUnits find_units(const Loader& vk, VkPhysicalDevice device) {
+  VkPhysicalDeviceShaderSMBuiltinsPropertiesNV nvidia{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_SM_BUILTINS_PROPERTIES_NV};
+  VkPhysicalDeviceShaderCorePropertiesAMD amd{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_CORE_PROPERTIES_AMD};
+  VkPhysicalDeviceShaderCoreProperties2AMD amd2{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_CORE_PROPERTIES_2_AMD};
+  VkPhysicalDeviceShaderCoreBuiltinsPropertiesARM arm{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_CORE_BUILTINS_PROPERTIES_ARM};
+  VkPhysicalDeviceProperties2 all{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2};
+  const auto ask = [&](const char* extension, auto& properties) {
+    if (has_extension(vk, device, extension)) properties.pNext = std::exchange(all.pNext, &properties);
+  };
+  ask(VK_NV_SHADER_SM_BUILTINS_EXTENSION_NAME, nvidia);
+  ask(VK_AMD_SHADER_CORE_PROPERTIES_EXTENSION_NAME, amd);
+  ask(VK_AMD_SHADER_CORE_PROPERTIES_2_EXTENSION_NAME, amd2);
+  ask(VK_ARM_SHADER_CORE_BUILTINS_EXTENSION_NAME, arm);
+  if (all.pNext != nullptr) vk.vkGetPhysicalDeviceProperties2(device, &all);
+  return {nvidia.shaderSMCount, amd.shaderEngineCount, amd.shaderArraysPerEngineCount, amd.computeUnitsPerShaderArray, amd2.activeComputeUnitCount, arm.shaderCoreCount};
 }
 
 /// What the device lacks; empty: nothing.
@@ -155,14 +120,22 @@ DeviceInfo describe(const Loader& vk, VkInstance instance, VkPhysicalDevice devi
   vk.vkGetPhysicalDeviceProperties2(device, &plain);
   const bool modern = plain.properties.apiVersion >= VK_API_VERSION_1_2, newest = plain.properties.apiVersion >= VK_API_VERSION_1_3;
   const bool chooses_subgroup = newest || has_extension(vk, device, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME);
-  const bool matrix = has_extension(vk, device, "VK_KHR_cooperative_matrix");
+  const bool matrix = has_extension(vk, device, kMatrixExtension);
+  // SPV_NV_cooperative_matrix2 is written against SPIR-V 1.6, which comes with Vulkan 1.3.
+  uint32_t loader = 0;
+  const bool matrix2 = matrix && newest && has_extension(vk, device, kMatrixExtension2) && vk.vkEnumerateInstanceVersion(&loader) == VK_SUCCESS &&
+                       loader >= VK_API_VERSION_1_3;
 
   VkPhysicalDeviceSubgroupSizeControlProperties subgroup{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES};
+  MatrixProperties2 matrix_limits;
+  if (matrix2) subgroup.pNext = &matrix_limits;  // what is newest has these as well
   VkPhysicalDeviceVulkan12Properties v12p{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_PROPERTIES, chooses_subgroup ? &subgroup : nullptr};
   VkPhysicalDeviceVulkan11Properties v11p{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_PROPERTIES, &v12p};
   VkPhysicalDeviceProperties2 properties{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, modern ? &v11p : nullptr};
   vk.vkGetPhysicalDeviceProperties2(device, &properties);
+  MatrixFeatures2 matrices2;
   MatrixFeatures matrices;
+  if (matrix2) matrices.next = &matrices2;
   VkPhysicalDeviceSubgroupSizeControlFeatures sizes{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES, matrix ? &matrices : nullptr};
   void* chain = chooses_subgroup ? static_cast<void*>(&sizes) : sizes.pNext;
   VkPhysicalDeviceShaderIntegerDotProductFeatures dot{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES, chain};
@@ -174,6 +147,7 @@ DeviceInfo describe(const Loader& vk, VkInstance instance, VkPhysicalDevice devi
   VkPhysicalDeviceMemoryProperties memory;
   vk.vkGetPhysicalDeviceMemoryProperties(device, &memory);
 
+  const ComputeUnits units = find_units(vk, device);
   const VkPhysicalDeviceProperties& p = properties.properties;
   info.name = p.deviceName;
   info.type = type_name(p.deviceType);
@@ -202,7 +176,8 @@ DeviceInfo describe(const Loader& vk, VkInstance instance, VkPhysicalDevice devi
   info.dot_product = dot.shaderIntegerDotProduct;
   info.memory_model = v12.vulkanMemoryModel && v12.vulkanMemoryModelDeviceScope;
   info.cooperative_matrix = matrices.matrices && info.memory_model;
-  if (info.cooperative_matrix) describe_matrices(vk, instance, device, info);
+  if (info.cooperative_matrix) find_matrices(vk, instance, device, info);
+  if (info.cooperative_matrix && matrices2.suffices()) find_workgroup_matrices(vk, instance, device, matrix_limits, info);
   info.subgroup_size = std::max<uint32_t>(1, v11p.subgroupSize);
   info.min_subgroup_size = subgroup.minSubgroupSize;
   info.max_subgroup_size = subgroup.maxSubgroupSize;
@@ -223,7 +198,12 @@ DeviceInfo describe(const Loader& vk, VkInstance instance, VkPhysicalDevice devi
   const bool one_size = info.min_subgroup_size != 0 && info.min_subgroup_size == info.max_subgroup_size;
   if (shuffles && info.full_subgroups && (one_size || info.chooses_subgroup_size)) info.emit.subgroup_size = static_cast<int>(info.subgroup_size);
   // Subgroups must be of one size and full, for their number is counted on.
-  if (info.emit.subgroup_size > 1 && info.float16) info.emit.matrices = tile_shapes(info.matrices);
+  if (info.emit.subgroup_size > 1 && info.float16) {
+    info.emit.matrices = tile_shapes(info.matrices);
+    info.emit.workgroup_matrices = workgroup_tile_shapes(info);
+    info.emit.max_matrix_side = info.max_matrix_side;
+    info.emit.matrix_shared_bytes = info.matrix_shared_bytes;
+  }
   info.emit.dot_product = info.dot_product;
   info.emit.denorm_preserve_f32 = v12p.shaderDenormPreserveFloat32;
   info.emit.nan_preserve_f32 = v12p.shaderSignedZeroInfNanPreserveFloat32;
@@ -232,7 +212,9 @@ DeviceInfo describe(const Loader& vk, VkInstance instance, VkPhysicalDevice devi
   info.target.matrices = info.emit.matrices;
   info.target.subgroup_size = static_cast<int>(info.subgroup_size);
   info.target.max_workgroup = static_cast<int>(p.limits.maxComputeWorkGroupInvocations);
-  info.target.shared_bytes = p.limits.maxComputeSharedMemorySize;
+  info.target.shared_bytes = info.emit.shared_bytes_of_tiles();
+  info.compute_units = units.count();
+  info.target.busy_workgroups = busy_workgroups(info.type, units);
   info.target.lane_sums = info.is_cpu ? 16 : 64;  // a software device compiles unrolled code slowly
   return info;
 }
@@ -242,7 +224,10 @@ std::string DeviceInfo::code_identity() const {
                                 emit.workgroup_size, emit.shared_bytes, emit.subgroup_size, emit.dot_product, emit.denorm_preserve_f32,
                                 emit.nan_preserve_f32, target.max_workgroup, target.shared_bytes, target.subgroup_size, target.lane_sums,
                                 target.busy_workgroups);
-  for (const vulkan::MatrixShape& m : matrices) out += fmt::format("; {}x{}x{} {} {} {} {}", m.m, m.n, m.k, m.a, m.b, m.c, m.result);
+  const auto shape = [](const vulkan::MatrixShape& m) { return fmt::format("; {}x{}x{} {} {} {} {}", m.m, m.n, m.k, m.a, m.b, m.c, m.result); };
+  for (const vulkan::MatrixShape& m : matrices) out += shape(m);
+  for (const WorkgroupMatrixShape& m : workgroup_matrices) out += shape(m.multiples) + fmt::format(" by {}", m.invocations);
+  out += fmt::format("; sides {} shared {}", max_matrix_side, matrix_shared_bytes);
   for (bool has : {float16, float64, int8, int16, storage8, storage16, subgroup_types, memory_model, cooperative_matrix}) out += has ? " 1" : " 0";
   return out;
 }

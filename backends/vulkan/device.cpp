@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "backends/vulkan/matrix_units.h"
 #include "support/build_id.h"
 #include "support/log.h"
 
@@ -9,12 +10,6 @@ namespace tenon::backends::vulkan {
 namespace {
 
 constexpr const char* kPipelines = "Vulkan pipelines by ";  // the key in the cache begins so
-constexpr auto kMatrixFeatures = static_cast<VkStructureType>(1000506000);  // VK_KHR_cooperative_matrix, as in describe.cpp
-struct MatrixFeatures {
-  VkStructureType type = kMatrixFeatures;
-  void* next = nullptr;
-  VkBool32 matrices = VK_TRUE, robust = VK_FALSE;
-};
 
 }  // namespace
 
@@ -55,8 +50,10 @@ Status Device::create() {
   has_feedback_ = newest || extension(VK_EXT_PIPELINE_CREATION_FEEDBACK_EXTENSION_NAME);
 
   void* chain = nullptr;
-  MatrixFeatures matrices;
-  if (info_.cooperative_matrix && extension("VK_KHR_cooperative_matrix")) chain = &matrices;
+  MatrixFeatures matrices{.matrices = VK_TRUE};
+  if (info_.cooperative_matrix && extension(kMatrixExtension)) chain = &matrices;
+  MatrixFeatures2 matrices2{.next = chain, .workgroup_scope = VK_TRUE, .flexible_dimensions = VK_TRUE, .element_functions = VK_TRUE};
+  if (!info_.workgroup_matrices.empty() && extension(kMatrixExtension2)) chain = &matrices2;
   VkPhysicalDeviceShaderIntegerDotProductFeatures dot{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES, chain, VK_TRUE};
   if (info_.dot_product && (newest || extension(VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME))) chain = &dot;
   VkPhysicalDeviceSubgroupSizeControlFeatures subgroup{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES};
@@ -166,10 +163,11 @@ Result<std::unique_ptr<Pipeline>> Device::create_pipeline(std::span<const uint32
 }
 
 Result<const Pipeline*> Pipeline::wide() const {
-  if (wide_words.empty()) return this;
+  if (wide_words == nullptr) return this;
   const std::lock_guard lock(wide_mutex_);
   if (wide_ == nullptr) {
-    TENON_ASSIGN_OR_RETURN(wide_, device_->create_pipeline(wide_words, lanes));
+    TENON_ASSIGN_OR_RETURN(const std::vector<uint32_t> words, wide_words());
+    TENON_ASSIGN_OR_RETURN(wide_, device_->create_pipeline(words, lanes));
   }
   return wide_.get();
 }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -12,6 +13,9 @@
 
 namespace tenon::backends::vulkan {
 
+/// Makes SPIR-V of a kernel with indices of 64 bits, when it is asked for; null: there is none.
+using WideWords = std::function<Result<std::vector<uint32_t>>()>;
+
 /// One kernel as a pipeline; keeps its device alive.
 class Pipeline {
  public:
@@ -22,9 +26,9 @@ class Pipeline {
   /// Invocations that execute one grid index together (kir::Kernel::lanes); 1: each executes one of its own.
   int lanes = 1;
   bool cached = false;              // the driver had it from a cache, as far as it says
-  std::vector<uint32_t> wide_words; // SPIR-V of the same kernel with indices of 64 bits; empty: this one has them
+  WideWords wide_words;             // of the same kernel; null: this one has indices of 64 bits
 
-  /// For sizes beyond what EmitOptions::narrow_indices allows; compiled when it is first asked for.
+  /// For sizes beyond what EmitOptions::narrow_indices allows; emitted and compiled when it is first asked for.
   Result<const Pipeline*> wide() const;
 
  private:

@@ -11,7 +11,7 @@ namespace tenon::backends::vulkan {
 /// SPIR-V of a kernel, kept so that pipelines can be made again.
 struct Module {
   std::vector<uint32_t> words;
-  std::vector<uint32_t> wide_words;     // see Pipeline
+  WideWords wide_words;                 // see Pipeline
   int lanes = 1;
   std::shared_ptr<const KernelSites> sites;  // of a checked kernel; else null
 };

@@ -23,6 +23,12 @@ struct MatrixShape {
   bool saturating = false;
 };
 
+/// A product that a workgroup of so many invocations computes as one instruction, its dims multiples of these (VK_NV_cooperative_matrix2).
+struct WorkgroupMatrixShape {
+  MatrixShape multiples;
+  uint32_t invocations = 0;
+};
+
 /// What one physical device is and can do. Plain data, also of devices that cannot be used.
 struct DeviceInfo {
   int index = 0;                         // in the loader's order
@@ -49,6 +55,10 @@ struct DeviceInfo {
   bool memory_model = false;             // Vulkan's, which cooperative matrices need
   bool cooperative_matrix = false;
   std::vector<MatrixShape> matrices;
+  std::vector<WorkgroupMatrixShape> workgroup_matrices;
+  uint32_t max_matrix_side = 0, max_matrix_workgroup = 0;  // of those
+  uint32_t matrix_shared_bytes = 0;      // of shared memory, what the driver takes for them
+  uint32_t compute_units = 0;            // multiprocessors, compute units or cores; 0: the driver does not say
   uint32_t subgroup_size = 32, min_subgroup_size = 0, max_subgroup_size = 0;
   bool chooses_subgroup_size = false;    // a pipeline may ask for one of these
   bool full_subgroups = false;           // and for subgroups without idle invocations

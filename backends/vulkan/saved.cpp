@@ -2,21 +2,30 @@
 
 #include "backends/planned/saved_rows.h"
 #include "backends/vulkan/executable.h"
+#include "backends/vulkan/index_width.h"
 #include "runtime/prepare.h"
 
 namespace tenon::backends::vulkan {
 namespace {
 
-void write(const Module& module, ByteWriter& out) {
+Status write(const Module& module, bool wide, ByteWriter& out) {
+  std::vector<uint32_t> wide_words;
+  if (wide && module.wide_words != nullptr) {
+    TENON_ASSIGN_OR_RETURN(wide_words, module.wide_words());
+  }
   out.put(module.words);
-  out.put(module.wide_words);
+  out.put(wide_words);
   out.put(module.lanes);
+  return {};
 }
 
 Module read_module(ByteReader& in) {
   Module out;
   out.words = in.list<uint32_t>();
-  out.wide_words = in.list<uint32_t>();
+  out.wide_words = [words = in.list<uint32_t>()]() -> Result<std::vector<uint32_t>> {
+    if (words.empty()) return error(Code::kInternal, "a kernel whose sizes were known to be small meets larger ones");
+    return words;
+  };
   out.lanes = in.get<int>();
   return out;
 }
@@ -33,7 +42,8 @@ Result<SavedExecutable> save_executable(const VulkanExecutable& executable) {
   writer.put(uint64_t{text.size()});
   writer.bytes(text);
   writer.put(uint64_t{executable.modules.size()});
-  for (const Module& module : executable.modules) write(module, writer);
+  const std::vector<char> wide = may_need_wide(*executable.plan->plan);
+  for (size_t k = 0; k < executable.modules.size(); ++k) TENON_RETURN_IF_ERROR(write(executable.modules[k], wide[k] != 0, writer));
   write_rows(executable.rows, executable.figures, writer);
   out.bytes = writer.take();
   return out;

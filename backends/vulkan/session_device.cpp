@@ -3,18 +3,17 @@
 #include <algorithm>
 #include <cstring>
 
+#include "backends/vulkan/index_width.h"
+
 namespace tenon::backends::vulkan {
 
 namespace {
 
 constexpr uint64_t kBufferAlignment = 16;  // of what kernels read several elements of at once
 
-/// Whether all sizes are within what 32 bits may count (EmitOptions::narrow_indices).
 bool narrow(const runtime::DeviceCall& call, std::span<const runtime::DeviceValue> values) {
-  constexpr int64_t kLimit = codegen::spirv::kNarrowLimit;
-  return call.grid < kLimit && std::all_of(call.dims.begin(), call.dims.end(), [](int64_t d) { return d > -kLimit && d < kLimit; }) &&
-         std::all_of(call.values.begin(), call.values.end(),
-                     [&](int32_t v) { return values[static_cast<size_t>(v)].bytes.size() < 4 * size_t{kLimit}; });
+  return is_narrow(call.grid) && std::ranges::all_of(call.dims, is_narrow) &&
+         std::ranges::all_of(call.values, [&](int32_t v) { return has_narrow_indices(values[static_cast<size_t>(v)].bytes.size()); });
 }
 
 }  // namespace

@@ -23,7 +23,7 @@ Result<std::vector<uint32_t>> Emitter::run() {
   m_.capability(spv::CapabilityInt64);
   ids_.assign(kernel_.values.size(), 0);
   narrow_ = options_.narrow_indices ? narrow_values(kernel_, options_.log) : std::vector<char>(kernel_.values.size(), 0);
-  pending_ = accesses_of(Region{});
+  pending_ = Accesses(kernel_.buffers.size());
   vectors_.assign(kernel_.buffers.size(), 1);
   TENON_RETURN_IF_ERROR(find_vectors(kernel_.body));
   emit_entry();
@@ -31,9 +31,11 @@ Result<std::vector<uint32_t>> Emitter::run() {
   m_.op(spv::OpBranch, {exit_});
   m_.label(exit_);
   m_.op(spv::OpReturn, {});
-  if (shared_bytes_ > options_.shared_bytes)
-    return error(Code::kUnsupported, "kernel {} wants {} bytes of shared memory, {} are there", kernel_.name, shared_bytes_, options_.shared_bytes);
-  return m_.finish(0x00010500, interface_);
+  const bool workgroup = matrices_ && matrices_->scope == MatrixScope::kWorkgroup;
+  const int64_t there = options_.shared_bytes - (workgroup ? options_.matrix_shared_bytes : 0);
+  if (shared_bytes_ > there)
+    return error(Code::kUnsupported, "kernel {} wants {} bytes of shared memory, {} are there", kernel_.name, shared_bytes_, there);
+  return m_.finish(workgroup ? 0x00010600 : 0x00010500, interface_);
 }
 
 Status Emitter::check_types() const {
@@ -165,12 +167,12 @@ Id Emitter::shared_element(int buffer, Id offset, int offset_bits, int width) {
   const Id scalar = info.dtype == DType::kBool ? o_.int_type(8) : o_.type(info.dtype);
   const Id pointer = o_.pointer(shared ? spv::StorageClassWorkgroup : spv::StorageClassFunction, vector_type(scalar, width));
   const int vector = vectors_[static_cast<size_t>(buffer)];
-  std::vector<uint32_t> at{buffers_[static_cast<size_t>(buffer)], offset};
-  if (vector > 1) {  // offsets are not negative, and vectors are of 2 or 4
-    const Id type = o_.int_type(offset_bits);
-    at[1] = m_.value(spv::OpShiftRightLogical, type, {offset, o_.int_const(offset_bits, vector == 4 ? 2 : 1)});
-    if (width == 1) at.push_back(m_.value(spv::OpBitwiseAnd, type, {offset, o_.int_const(offset_bits, vector - 1)}));
-  }
+  const Id array = buffers_[static_cast<size_t>(buffer)];
+  if (vector == 1) return m_.value(spv::OpAccessChain, pointer, {array, offset});
+  // Offsets are not negative, and vectors are of 2 or 4.
+  const Id type = o_.int_type(offset_bits);
+  Operands at{array, m_.value(spv::OpShiftRightLogical, type, {offset, o_.int_const(offset_bits, vector == 4 ? 2 : 1)})};
+  if (width == 1) at.push_back(m_.value(spv::OpBitwiseAnd, type, {offset, o_.int_const(offset_bits, vector - 1)}));
   return m_.value(spv::OpAccessChain, pointer, at);
 }
 
@@ -196,13 +198,13 @@ void Emitter::load_wide(const Inst& inst) {
 
 void Emitter::store_wide(const Inst& inst) {
   const Id type = vector_type(o_.type(kernel_.buffers[static_cast<size_t>(inst.index)].dtype), inst.width);
-  std::vector<uint32_t> parts;
+  Operands parts{};
   for (size_t o = 1; o < inst.operands.size(); ++o) parts.push_back(operand(inst, o));
   const Id value = m_.value(spv::OpCompositeConstruct, type, parts);
   m_.op(spv::OpStore, with_alignment(inst.index, {element(inst.index, inst.operands[0], inst.width), value}, inst.width));
 }
 
-std::vector<uint32_t> Emitter::with_alignment(int buffer, std::vector<uint32_t> operands, int width) {
+Operands Emitter::with_alignment(int buffer, Operands operands, int width) const {
   const kir::BufferInfo& info = kernel_.buffers[static_cast<size_t>(buffer)];
   const bool others = matrices_ && info.written && (info.space == BufferSpace::kBinding || info.space == BufferSpace::kLocal);
   if (info.space == BufferSpace::kBinding) {
@@ -267,7 +269,7 @@ Status Emitter::emit_op(const Inst& inst) {
   const DType d = operand_dtype(inst, inst.op == ir::ScalarOp::kSelect ? 1 : 0);
   const bool all = std::all_of(inst.operands.begin(), inst.operands.end(), [&](ValueId v) { return kernel_.dtype(v) != DType::kI64 || narrow(v); });
   const bool in_32_bits = d == DType::kI64 && all && (narrow(inst.results[0]) || ir::info(inst.op).result_is_bool);
-  std::vector<Id> a;
+  Operands a{};
   for (ValueId v : inst.operands) a.push_back(in_32_bits ? id(v) : wide(v));
   const Id result = o_.apply(inst.op, in_32_bits ? DType::kI32 : d, a);
   if (result == 0)
@@ -391,13 +393,15 @@ Status Emitter::emit_if(const Inst& inst) {
 }
 
 Result<std::vector<uint32_t>> emit(const kir::Kernel& kernel, const EmitOptions& options) {
-  auto matrices = matrix_tiles(kernel, options);
-  const bool tiles = !matrices && kir::has_tiles(kernel);
-  if (!tiles && !kir::has_math(kernel)) return Emitter(kernel, options, std::move(matrices)).run();
-  kir::Kernel expanded = kir::clone(kernel);
-  if (tiles) kir::expand_tiles(expanded);
-  if (kir::has_math(expanded)) kir::expand_math(expanded);
-  return Emitter(expanded, options, std::move(matrices)).run();
+  const bool math = kir::has_math(kernel);
+  for (const MatrixScope scope : {MatrixScope::kWorkgroup, MatrixScope::kSubgroup}) {
+    auto matrices = matrix_tiles(kernel, options, scope);
+    if (!matrices) continue;
+    auto words = math ? Emitter(kir::math_expanded(kernel), options, std::move(matrices)).run() : Emitter(kernel, options, std::move(matrices)).run();
+    if (words.ok() || scope == MatrixScope::kSubgroup) return words;  // drivers take shared memory for a workgroup's matrices
+  }
+  if (kir::has_tiles(kernel)) return Emitter(kir::tiles_expanded(kernel, math), options, std::nullopt).run();
+  return math ? Emitter(kir::math_expanded(kernel), options, std::nullopt).run() : Emitter(kernel, options, std::nullopt).run();
 }
 
 }  // namespace tenon::codegen::spirv

@@ -13,6 +13,12 @@ namespace tenon::codegen::spirv {
 /// So a sum of several offsets, and what lies beyond an edge, still fit in 32 bits.
 inline constexpr int64_t kNarrowLimit = int64_t{1} << 28;
 
+/// A product that a workgroup of so many invocations computes as one instruction; its dims are multiples of these.
+struct WorkgroupMatrix {
+  MatrixShape multiples;
+  int invocations = 0;
+};
+
 /// What the device has beyond Vulkan 1.2 with buffer device addresses and 64-bit integers. A module declares only the
 /// capabilities that its kernel uses.
 struct EmitOptions {
@@ -22,9 +28,16 @@ struct EmitOptions {
   bool narrow_indices = false;       // sizes at run time are within kNarrowLimit: indices may take 32 bits
   bool dot_product = false;          // SPV_KHR_integer_dot_product; else words of bytes are taken apart
   std::vector<MatrixShape> matrices; // VK_KHR_cooperative_matrix, with Vulkan's memory model; they need subgroup_size. Else tiles are in registers
+  /// VK_NV_cooperative_matrix2 with functions of elements, on Vulkan 1.3: preferred to `matrices` where tiles are such multiples.
+  std::vector<WorkgroupMatrix> workgroup_matrices;
+  int64_t max_matrix_side = 0;       // cooperativeMatrixFlexibleDimensionsMaxDimension
+  int64_t matrix_shared_bytes = 0;   // cooperativeMatrixWorkgroupScopeReservedSharedMemory: less for modules with those matrices
   int log = -1;                      // a binding for who looks for defects: stores to it neither order nor widen what they come from
   bool denorm_preserve_f32 = false;  // VkPhysicalDeviceFloatControlsProperties: ask for it where it is there
   bool nan_preserve_f32 = false;     // shaderSignedZeroInfNanPreserveFloat32
+
+  /// What schedules of tiles may count on, whichever matrices compute them.
+  int64_t shared_bytes_of_tiles() const { return shared_bytes - (workgroup_matrices.empty() ? 0 : matrix_shared_bytes); }
 };
 
 /// The push constants of every kernel: the grid indices [grid_begin, grid_end). Without lanes, one invocation executes grid_begin + its
@@ -36,7 +49,7 @@ struct PushConstants {
   int64_t grid_end;
 };
 
-/// One SPIR-V 1.5 module (Vulkan 1.2) with the entry point "main". Math is expanded inside, as for every emitter.
+/// One SPIR-V 1.5 module (Vulkan 1.2; with a workgroup's matrices 1.6, Vulkan 1.3) with the entry point "main". Math is expanded inside, as for every emitter.
 /// kUnsupported: a dtype or instruction that SPIR-V has no form for, or more shared memory than the device has.
 Result<std::vector<uint32_t>> emit(const kir::Kernel& kernel, const EmitOptions& options = {});
 

@@ -39,25 +39,24 @@ bool Accesses::conflicts(const Accesses& later) const {
   return false;
 }
 
-Accesses Emitter::accesses_of(const Region& region) const {
-  Accesses all{std::vector<char>(kernel_.buffers.size(), 0), std::vector<char>(kernel_.buffers.size(), 0)};
-  for (const auto& inst : region.insts) all.add(accesses_of(*inst));
+Accesses Emitter::accesses_of(const Inst& inst) const {
+  Accesses all(kernel_.buffers.size());
+  add_accesses(inst, all);
   return all;
 }
 
 /// What lanes have alone, and what nobody writes, never conflicts.
-Accesses Emitter::accesses_of(const Inst& inst) const {
-  Accesses all = accesses_of(Region{});
+void Emitter::add_accesses(const Inst& inst, Accesses& to) const {
   if (inst.kind == InstKind::kLoad || inst.kind == InstKind::kStore) {
     const kir::BufferInfo& buffer = kernel_.buffers[static_cast<size_t>(inst.index)];
     if (buffer.space != BufferSpace::kLane && buffer.written && inst.index != options_.log)
-      (inst.kind == InstKind::kLoad ? all.reads : all.writes)[static_cast<size_t>(inst.index)] = 1;
+      (inst.kind == InstKind::kLoad ? to.reads : to.writes)[static_cast<size_t>(inst.index)] = 1;
   }
   for (const kir::TileAccess& tile : inst.tiles)
     if (kernel_.buffers[static_cast<size_t>(tile.buffer)].written)
-      (inst.kind == InstKind::kTileMma ? all.reads : all.writes)[static_cast<size_t>(tile.buffer)] = 1;
-  for (const Region& region : inst.regions) all.add(accesses_of(region));
-  return all;
+      (inst.kind == InstKind::kTileMma ? to.reads : to.writes)[static_cast<size_t>(tile.buffer)] = 1;
+  for (const Region& region : inst.regions)
+    for (const auto& inner : region.insts) add_accesses(*inner, to);
 }
 
 void Emitter::settle(const Accesses& next) {

@@ -16,6 +16,8 @@ inline constexpr uint32_t kNonPrivatePointer = spv::MemoryAccessNonPrivatePointe
 /// Buffers of a kernel by number.
 struct Accesses {
   std::vector<char> reads, writes;
+  Accesses() = default;
+  explicit Accesses(size_t buffers) : reads(buffers, 0), writes(buffers, 0) {}
   void add(const Accesses& other);
   bool conflicts(const Accesses& later) const;
 };
@@ -26,7 +28,7 @@ struct Accesses {
 class Emitter {
  public:
   /// `matrices`: how matrix units compute its tiles. Without them it has no tile instructions.
-  Emitter(const kir::Kernel& kernel, const EmitOptions& options, std::optional<std::vector<std::optional<MatrixTile>>> matrices)
+  Emitter(const kir::Kernel& kernel, const EmitOptions& options, std::optional<MatrixTiles> matrices)
       : kernel_(kernel), options_(options), matrices_(std::move(matrices)), o_(m_, options.dot_product) {}
   Result<std::vector<uint32_t>> run();
 
@@ -42,7 +44,7 @@ class Emitter {
   /// The pointer to an element, or to `width` side by side.
   Id element(int buffer, kir::ValueId offset, int width = 1);
   Id shared_element(int buffer, Id offset, int offset_bits, int width);
-  std::vector<uint32_t> with_alignment(int buffer, std::vector<uint32_t> operands, int width = 1);
+  Operands with_alignment(int buffer, Operands operands, int width = 1) const;
   Id vector_type(Id element, int width) { return width == 1 ? element : m_.type(spv::OpTypeVector, {element, static_cast<uint32_t>(width)}); }
   Status find_vectors(const kir::Region& region);
   void load_wide(const kir::Inst& inst);
@@ -100,7 +102,7 @@ class Emitter {
   Id reduce_subgroups(ir::ScalarOp op, DType d, Id value);
   Id scratch_element(DType d, Id array, Id index);
   Accesses accesses_of(const kir::Inst& inst) const;
-  Accesses accesses_of(const kir::Region& region) const;
+  void add_accesses(const kir::Inst& inst, Accesses& to) const;
   /// Before what makes these accesses: a barrier if any of them meets an earlier one.
   void settle(const Accesses& next);
   /// Settles a load or store that all execute alike, and remembers it.
@@ -114,21 +116,24 @@ class Emitter {
   void declare_matrices();
   void find_blocks();
   Id matrix_type(DType d, int64_t rows, int64_t columns, uint32_t use);
-  Id matrix_element(const kir::TileAccess& access, kir::ValueId offset, Id r, int64_t i, Id c, int64_t j);
+  Id matrix_element(const kir::TileAccess& access, Id offset, Id r, int64_t i, Id c, int64_t j);
+  Id element_of(const kir::TileAccess& access, Id offset, Id row, Id column);
+  Id place(const kir::TileAccess& access, Id offset, Id row, Id column);
   Id matrix_stride(const kir::TileAccess& access);
   Id load_matrix(Id type, const kir::TileAccess& access, Id pointer);
   Id in_32_bits(kir::ValueId v);
   void emit_tile(const kir::Inst& inst);
   void multiply(const kir::Inst& inst, const MatrixTile& t, Id type);
+  void store_elements(const kir::Inst& inst, const MatrixTile& t, Id type);
   /// Operands of a load or store of shared memory, with what the memory model wants.
-  std::vector<uint32_t> shared(std::vector<uint32_t> operands) const {
+  Operands shared(Operands operands) const {
     if (matrices_) operands.push_back(kNonPrivatePointer);
     return operands;
   }
 
   const kir::Kernel& kernel_;
   const EmitOptions& options_;
-  const std::optional<std::vector<std::optional<MatrixTile>>> matrices_;
+  const std::optional<MatrixTiles> matrices_;
   std::vector<std::vector<Id>> fragments_;  // by buffer: variables
   std::vector<Block> blocks_;
   Module m_;

@@ -40,16 +40,15 @@ std::vector<int64_t> multiples_of(const kir::Kernel& kernel) {
 
 class Finder {
  public:
-  Finder(const kir::Kernel& kernel, const EmitOptions& options)
-      : k_(kernel), options_(options), multiples_(multiples_of(kernel)), tiles_(kernel.buffers.size()) {}
+  Finder(const kir::Kernel& kernel, const EmitOptions& options, MatrixScope scope)
+      : k_(kernel), options_(options), scope_(scope), multiples_(multiples_of(kernel)), tiles_(kernel.buffers.size()) {}
 
-  std::optional<std::vector<std::optional<MatrixTile>>> run() {
-    if (options_.matrices.empty() || options_.subgroup_size < 1 || k_.lanes % options_.subgroup_size != 0) return std::nullopt;
+  std::optional<MatrixTiles> run() {
     products(k_.body);
     rest(k_.body);
     for (size_t b = 0; b < tiles_.size(); ++b)
       possible_ = possible_ && tiles_[b].has_value() == (k_.buffers[b].space == kir::BufferSpace::kTile);
-    return possible_ ? std::optional(tiles_) : std::nullopt;
+    return possible_ ? std::optional(MatrixTiles{scope_, tiles_}) : std::nullopt;
   }
 
  private:
@@ -68,14 +67,33 @@ class Finder {
     return MatrixTile{shape, rows, info.columns, block->rows, block->columns, block->across};
   }
 
+  bool has_dtypes(const MatrixShape& shape, const Inst& inst) const {
+    return shape.a == buffer(inst.tiles[0].buffer).dtype && shape.b == buffer(inst.tiles[1].buffer).dtype && shape.sum == buffer(inst.index).dtype;
+  }
+
   std::optional<MatrixTile> tile_of(const Inst& inst) const {
     if (inst.op != ScalarOp::kFma && inst.op != ScalarOp::kMul) return std::nullopt;
     if (!aligned(inst, 0) || !aligned(inst, 1)) return std::nullopt;
+    return scope_ == MatrixScope::kWorkgroup ? workgroup_tile(inst) : subgroup_tile(inst);
+  }
+
+  std::optional<MatrixTile> workgroup_tile(const Inst& inst) const {
+    const int64_t columns = buffer(inst.index).columns, rows = buffer(inst.index).count / columns;
+    if (std::max({rows, columns, inst.depth}) > options_.max_matrix_side) return std::nullopt;
+    for (const auto& [multiples, invocations] : options_.workgroup_matrices) {
+      if (!has_dtypes(multiples, inst) || invocations != k_.lanes) continue;
+      if (rows % multiples.m != 0 || columns % multiples.n != 0 || inst.depth % multiples.k != 0) continue;
+      const MatrixShape whole{static_cast<int>(rows), static_cast<int>(columns), static_cast<int>(inst.depth), multiples.a, multiples.b, multiples.sum};
+      return MatrixTile{whole, rows, columns, rows, columns, 1};
+    }
+    return std::nullopt;
+  }
+
+  std::optional<MatrixTile> subgroup_tile(const Inst& inst) const {
+    if (options_.subgroup_size < 1 || k_.lanes % options_.subgroup_size != 0) return std::nullopt;
     std::optional<MatrixTile> best;
     for (const MatrixShape& shape : options_.matrices) {
-      if (shape.a != buffer(inst.tiles[0].buffer).dtype || shape.b != buffer(inst.tiles[1].buffer).dtype ||
-          shape.sum != buffer(inst.index).dtype)
-        continue;
+      if (!has_dtypes(shape, inst)) continue;
       if (inst.depth % shape.k != 0 || shape.m % kVector != 0 || shape.n % kVector != 0 || shape.k % kVector != 0) continue;
       const std::optional<MatrixTile> one = tile_of(buffer(inst.index), shape);
       if (one && (!best || int64_t{shape.m} * shape.n * shape.k > int64_t{best->shape.m} * best->shape.n * best->shape.k)) best = one;
@@ -99,6 +117,10 @@ class Finder {
       for (const Region& inner : i->regions) rest(inner);
       if (i->kind != InstKind::kTileStore) continue;
       const std::optional<MatrixTile>& tile = tiles_[static_cast<size_t>(i->index)];
+      if (scope_ == MatrixScope::kWorkgroup) {  // elements are stored one by one, wherever they go
+        possible_ = possible_ && tile && buffer(i->tiles[0].buffer).space == kir::BufferSpace::kLocal;
+        continue;
+      }
       const bool whole = tile && i->depth % tile->shape.m == 0 &&
                          (i->depth == tile->rows || multiples_[static_cast<size_t>(i->operands[1])] % tile->shape.m == 0);
       possible_ = possible_ && whole && aligned(*i, 0);
@@ -107,6 +129,7 @@ class Finder {
 
   const kir::Kernel& k_;
   const EmitOptions& options_;
+  const MatrixScope scope_;
   std::vector<int64_t> multiples_;
   std::vector<std::optional<MatrixTile>> tiles_;
   bool possible_ = true;
@@ -114,8 +137,9 @@ class Finder {
 
 }  // namespace
 
-std::optional<std::vector<std::optional<MatrixTile>>> matrix_tiles(const kir::Kernel& kernel, const EmitOptions& options) {
-  return kir::has_tiles(kernel) ? Finder(kernel, options).run() : std::nullopt;
+std::optional<MatrixTiles> matrix_tiles(const kir::Kernel& kernel, const EmitOptions& options, MatrixScope scope) {
+  const bool any = scope == MatrixScope::kWorkgroup ? !options.workgroup_matrices.empty() : !options.matrices.empty();
+  return any && kir::has_tiles(kernel) ? Finder(kernel, options, scope).run() : std::nullopt;
 }
 
 }  // namespace tenon::codegen::spirv

@@ -1,16 +1,16 @@
 #include "codegen/spirv/module.h"
 
+#include <utility>
+
 namespace tenon::codegen::spirv {
 
-void Module::put(Words& to, spv::Op op, std::span<const uint32_t> operands) {
-  to.push_back(static_cast<uint32_t>((operands.size() + 1) << spv::WordCountShift) | static_cast<uint32_t>(op));
-  to.insert(to.end(), operands.begin(), operands.end());
-}
-
 void Module::put(Words& to, spv::Op op, std::initializer_list<uint32_t> head, std::span<const uint32_t> tail) {
-  to.push_back(static_cast<uint32_t>((head.size() + tail.size() + 1) << spv::WordCountShift) | static_cast<uint32_t>(op));
-  to.insert(to.end(), head.begin(), head.end());
-  to.insert(to.end(), tail.begin(), tail.end());
+  const size_t begin = to.size(), count = head.size() + tail.size() + 1;
+  to.resize(begin + count);
+  uint32_t* word = to.data() + begin;
+  *word++ = static_cast<uint32_t>(count << spv::WordCountShift) | static_cast<uint32_t>(op);
+  for (uint32_t h : head) *word++ = h;
+  for (uint32_t t : tail) *word++ = t;
 }
 
 // Literal strings: UTF-8, four bytes a word, low byte first, always ended by a zero byte.
@@ -59,15 +59,8 @@ void Module::decorate_member(Id target, uint32_t member, spv::Decoration decorat
   put(decorations_, spv::OpMemberDecorate, operands);
 }
 
-Id* Module::find_shared(std::initializer_list<uint32_t> head, std::span<const uint32_t> tail) {
-  key_.assign(head);
-  key_.insert(key_.end(), tail.begin(), tail.end());
-  const auto found = shared_.find(key_);
-  return found != shared_.end() ? &found->second : &shared_.emplace(key_, 0).first->second;
-}
-
 Id Module::type(spv::Op op, std::span<const uint32_t> operands) {
-  Id& id = *find_shared({static_cast<uint32_t>(op)}, operands);
+  Id& id = shared_.find({static_cast<uint32_t>(op)}, operands);
   if (id != 0) return id;
   id = new_id();
   put(globals_, op, {id}, operands);
@@ -83,7 +76,7 @@ Id Module::distinct_type(spv::Op op, std::initializer_list<uint32_t> operands) {
 }
 
 Id Module::constant(Id type, std::span<const uint32_t> words) {
-  Id& id = *find_shared({static_cast<uint32_t>(spv::OpConstant), type}, words);
+  Id& id = shared_.find({static_cast<uint32_t>(spv::OpConstant), type}, words);
   if (id != 0) return id;
   id = new_id();
   put(globals_, spv::OpConstant, {type, id}, words);
@@ -92,7 +85,7 @@ Id Module::constant(Id type, std::span<const uint32_t> words) {
 
 Id Module::constant_bool(Id type, bool value) {
   const spv::Op op = value ? spv::OpConstantTrue : spv::OpConstantFalse;
-  Id& id = *find_shared({static_cast<uint32_t>(op), type}, {});
+  Id& id = shared_.find({static_cast<uint32_t>(op), type}, {});
   if (id != 0) return id;
   id = new_id();
   put(globals_, op, {type, id}, {});
@@ -105,7 +98,26 @@ Id Module::global_variable(Id pointer_type, spv::StorageClass storage) {
   return id;
 }
 
+Id Module::function(Id result_type, std::span<const Id> parameter_types, const std::function<Id(std::span<const Id>)>& write) {
+  Words types{result_type};
+  types.insert(types.end(), parameter_types.begin(), parameter_types.end());
+  const Id function_type = type(spv::OpTypeFunction, types), function = new_id(), outer_block = block_;
+  Words outer = std::exchange(body_, {});
+  op(spv::OpFunction, {result_type, function, spv::FunctionControlMaskNone, function_type});
+  std::vector<Id> parameters;
+  for (Id t : parameter_types) parameters.push_back(value(spv::OpFunctionParameter, t, {}));
+  label(new_id());
+  op(spv::OpReturnValue, {write(parameters)});
+  op(spv::OpFunctionEnd, {});
+  functions_.insert(functions_.end(), body_.begin(), body_.end());
+  body_ = std::move(outer);
+  block_ = outer_block;
+  return function;
+}
+
 void Module::begin_function(Id result_type, Id function, Id function_type) {
+  constexpr size_t kUsualWords = 8192;
+  body_.reserve(kUsualWords);
   put(function_header_, spv::OpFunction, Words{result_type, function, spv::FunctionControlMaskNone, function_type});
   block_ = new_id();
   put(function_header_, spv::OpLabel, Words{block_});
@@ -144,7 +156,7 @@ std::vector<uint32_t> Module::finish(uint32_t version, std::span<const Id> inter
   entry_point_.insert(entry_point_.end(), interface.begin(), interface.end());
   put(out, spv::OpEntryPoint, entry_point_);
   for (const Words* section :
-       {&modes_, &decorations_, &globals_, &function_header_, &locals_, &body_})
+       {&modes_, &decorations_, &globals_, &functions_, &function_header_, &locals_, &body_})
     out.insert(out.end(), section->begin(), section->end());
   return out;
 }

@@ -1,8 +1,9 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <functional>
 #include <initializer_list>
-#include <map>
 #include <set>
 #include <span>
 #include <string>
@@ -11,9 +12,27 @@
 
 #include <spirv/unified1/spirv.hpp>
 
+#include "codegen/spirv/id_table.h"
+#include "support/status.h"
+
 namespace tenon::codegen::spirv {
 
-using Id = uint32_t;
+/// The operands of one instruction, a few, kept in place.
+class Operands {
+ public:
+  Operands(std::initializer_list<uint32_t> words) {
+    for (uint32_t word : words) push_back(word);
+  }
+  void push_back(uint32_t word) {
+    TENON_CHECK(size_ < words_.size());
+    words_[size_++] = word;
+  }
+  operator std::span<const uint32_t>() const { return std::span(words_).first(size_); }
+
+ private:
+  std::array<uint32_t, 8> words_;
+  size_t size_ = 0;
+};
 
 /// The sections of a SPIR-V module in the order of the specification (2.4, Logical Layout of a Module), with types and
 /// constants made once each.
@@ -42,6 +61,9 @@ class Module {
   Id constant_bool(Id type, bool value);
   Id global_variable(Id pointer_type, spv::StorageClass storage);
 
+  /// A function beside the entry point's and before it. `write` makes its body from the parameters and gives the result.
+  Id function(Id result_type, std::span<const Id> parameter_types, const std::function<Id(std::span<const Id>)>& write);
+
   /// Function body: instructions in order; function-storage variables go to the first block.
   void begin_function(Id result_type, Id function, Id function_type);
   Id local_variable(Id pointer_type);
@@ -64,10 +86,8 @@ class Module {
 
  private:
   using Words = std::vector<uint32_t>;
-  static void put(Words& to, spv::Op op, std::span<const uint32_t> operands);
+  static void put(Words& to, spv::Op op, std::span<const uint32_t> operands) { put(to, op, {}, operands); }
   static void put(Words& to, spv::Op op, std::initializer_list<uint32_t> head, std::span<const uint32_t> tail);
-  /// What was made of these words before; 0, to be replaced, when nothing was.
-  Id* find_shared(std::initializer_list<uint32_t> head, std::span<const uint32_t> tail);
   static void put_string(Words& to, std::string_view text);
 
   Id next_id_ = 1;
@@ -76,9 +96,9 @@ class Module {
   spv::MemoryModel memory_model_ = spv::MemoryModelGLSL450;
   std::set<std::string, std::less<>> extensions_;
   Words imports_, entry_point_, modes_, decorations_, globals_;
+  Words functions_;                 // beside the entry point's
   Words function_header_, locals_, body_;
-  std::map<Words, Id> shared_;
-  Words key_;                       // scratch of find_shared
+  IdTable shared_;                  // types and constants
 };
 
 }  // namespace tenon::codegen::spirv

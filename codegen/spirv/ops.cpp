@@ -16,20 +16,27 @@ namespace {
 // bf16 has no SPIR-V 1.5 type: in registers it is its 16 bits, and only casts touch it.
 bool is_arith_float(DType d) { return d == DType::kF16 || d == DType::kF32 || d == DType::kF64; }
 
+/// 8, 16, 32, 64 from 0 on.
+size_t index_of(int width) { return static_cast<size_t>(std::countr_zero(static_cast<unsigned>(width)) - 3); }
+
 }  // namespace
 
 
 Id Ops::int_type(int width) {
+  Id& made = int_types_[index_of(width)];
+  if (made != 0) return made;
   if (width == 8) m_.capability(spv::CapabilityInt8);
   if (width == 16) m_.capability(spv::CapabilityInt16);
-  return m_.type(spv::OpTypeInt, {static_cast<uint32_t>(width), 0});
+  return made = m_.type(spv::OpTypeInt, {static_cast<uint32_t>(width), 0});
 }
 Id Ops::float_type(int width) {
+  Id& made = float_types_[index_of(width)];
+  if (made != 0) return made;
   if (width == 16) m_.capability(spv::CapabilityFloat16);
   if (width == 64) m_.capability(spv::CapabilityFloat64);
-  return m_.type(spv::OpTypeFloat, {static_cast<uint32_t>(width)});
+  return made = m_.type(spv::OpTypeFloat, {static_cast<uint32_t>(width)});
 }
-Id Ops::bool_type() { return m_.type(spv::OpTypeBool, {}); }
+Id Ops::bool_type() { return bool_ != 0 ? bool_ : bool_ = m_.type(spv::OpTypeBool, {}); }
 Id Ops::type(DType d) {
   if (d == DType::kBool) return bool_type();
   return is_arith_float(d) ? float_type(bits(d)) : int_type(bits(d));
@@ -43,11 +50,9 @@ Id Ops::pointer(spv::StorageClass storage, Id pointee) {
   return m_.type(spv::OpTypePointer, {static_cast<uint32_t>(storage), pointee});
 }
 Id Ops::int_const(int width, int64_t value) {
-  const uint64_t bits = static_cast<uint64_t>(value);
-  std::vector<uint32_t> words;
-  if (width == 64) words = {static_cast<uint32_t>(bits), static_cast<uint32_t>(bits >> 32)};
-  else words = {static_cast<uint32_t>(bits & ((uint64_t{1} << width) - 1))};
-  return m_.constant(int_type(width), words);
+  const uint64_t bits = static_cast<uint64_t>(value), kept = width == 64 ? bits : bits & ((uint64_t{1} << width) - 1);
+  const uint32_t words[] = {static_cast<uint32_t>(kept), static_cast<uint32_t>(kept >> 32)};
+  return m_.constant(int_type(width), std::span(words).first(width == 64 ? 2 : 1));
 }
 Id Ops::constant(DType d, const ir::Scalar& value) {
   switch (d) {
@@ -143,14 +148,14 @@ Id Ops::f32_to_bfloat16(Id value) {
   return m_.value(spv::OpUConvert, int_type(16), {m_.value(spv::OpSelect, u32, {nan, quiet, rounded})});
 }
 
-Id Ops::apply(ScalarOp op, DType d, const std::vector<Id>& a) {
+Id Ops::apply(ScalarOp op, DType d, std::span<const Id> a) {
   if (op == ScalarOp::kSelect) return m_.value(spv::OpSelect, type(d), a);
   if (d == DType::kBool) return bool_op(op, a);
   if (is_arith_float(d)) return float_op(op, d, a);
   return d == DType::kBF16 ? 0 : int_op(op, d, a);
 }
 
-Id Ops::bool_op(ScalarOp op, const std::vector<Id>& a) {
+Id Ops::bool_op(ScalarOp op, std::span<const Id> a) {
   const Id t = bool_type();
   switch (op) {
     case ScalarOp::kNot: return m_.value(spv::OpLogicalNot, t, a);
@@ -162,13 +167,13 @@ Id Ops::bool_op(ScalarOp op, const std::vector<Id>& a) {
   }
 }
 
-Id Ops::extended(uint32_t instruction, Id t, const std::vector<Id>& a) {
+Id Ops::extended(uint32_t instruction, Id t, std::span<const Id> a) {
   if (glsl_ == 0) glsl_ = m_.ext_inst_set("GLSL.std.450");
-  std::vector<uint32_t> operands{glsl_, instruction};
-  operands.insert(operands.end(), a.begin(), a.end());
+  Operands operands{glsl_, instruction};
+  for (Id id : a) operands.push_back(id);
   return m_.value(spv::OpExtInst, t, operands);
 }
-Id Ops::exact(spv::Op op, Id t, const std::vector<Id>& a) {
+Id Ops::exact(spv::Op op, Id t, std::span<const Id> a) {
   const Id result = m_.value(op, t, a);
   m_.decorate(result, spv::DecorationNoContraction);
   return result;
@@ -179,17 +184,17 @@ Id Ops::exact(spv::Op op, Id t, const std::vector<Id>& a) {
 Id Ops::round_f64(Id x) {
   const Id t = type(DType::kF64), b = bool_type();
   const auto number = [&](double value) { return constant(DType::kF64, {.f = value}); };
-  const auto floor = [&](Id value) { return extended(GLSLstd450Floor, t, {value}); };
-  const Id low = floor(x), part = exact(spv::OpFSub, t, {x, low}), half = exact(spv::OpFMul, t, {low, number(0.5)});
+  const auto floor = [&](Id value) { return extended(GLSLstd450Floor, t, Operands{value}); };
+  const Id low = floor(x), part = exact(spv::OpFSub, t, Operands{x, low}), half = exact(spv::OpFMul, t, Operands{low, number(0.5)});
   const Id odd = m_.value(spv::OpFOrdNotEqual, b, {floor(half), half});
   const Id tie = m_.value(spv::OpFOrdEqual, b, {part, number(0.5)}), above = m_.value(spv::OpFOrdGreaterThan, b, {part, number(0.5)});
   const Id up = m_.value(spv::OpLogicalOr, b, {above, m_.value(spv::OpLogicalAnd, b, {tie, odd})});
-  const Id rounded = m_.value(spv::OpSelect, t, {up, exact(spv::OpFAdd, t, {low, number(1)}), low});
+  const Id rounded = m_.value(spv::OpSelect, t, {up, exact(spv::OpFAdd, t, Operands{low, number(1)}), low});
   const Id to_zero = m_.value(spv::OpLogicalAnd, b, {m_.value(spv::OpFOrdLessThan, b, {x, number(0)}), m_.value(spv::OpFOrdEqual, b, {rounded, number(0)})});
   return m_.value(spv::OpSelect, t, {to_zero, number(-0.0), rounded});
 }
 
-Id Ops::float_op(ScalarOp op, DType d, const std::vector<Id>& a) {
+Id Ops::float_op(ScalarOp op, DType d, std::span<const Id> a) {
   const Id t = type(d), b = bool_type();
   switch (op) {
     case ScalarOp::kNeg: return m_.value(spv::OpFNegate, t, a);
@@ -219,12 +224,12 @@ Id Ops::float_op(ScalarOp op, DType d, const std::vector<Id>& a) {
 }
 
 // a when a wins or is NaN, else b, which carries its own NaN.
-Id Ops::nan_aware(spv::Op wins, Id t, const std::vector<Id>& a) {
+Id Ops::nan_aware(spv::Op wins, Id t, std::span<const Id> a) {
   const Id first = m_.value(wins, bool_type(), a), nan = m_.value(spv::OpIsNan, bool_type(), {a[0]});
   return m_.value(spv::OpSelect, t, {m_.value(spv::OpLogicalOr, bool_type(), {first, nan}), a[0], a[1]});
 }
 
-Id Ops::int_op(ScalarOp op, DType d, const std::vector<Id>& a) {
+Id Ops::int_op(ScalarOp op, DType d, std::span<const Id> a) {
   const Id t = type(d), b = bool_type();
   const bool is_signed = is_signed_int(d);
   const int width = bits(d);
@@ -271,7 +276,7 @@ Id Ops::int_op(ScalarOp op, DType d, const std::vector<Id>& a) {
 }
 
 /// Products of words of bytes, the second one's signed, and a sum.
-Id Ops::dot4(ScalarOp op, Id t, const std::vector<Id>& a) {
+Id Ops::dot4(ScalarOp op, Id t, std::span<const Id> a) {
   const bool is_signed = op == ScalarOp::kDot4Signed;
   if (dot_product_) {
     m_.extension("SPV_KHR_integer_dot_product");
@@ -292,7 +297,7 @@ Id Ops::dot4(ScalarOp op, Id t, const std::vector<Id>& a) {
 }
 
 // SPIR-V leaves x/0, minimum/-1 and shifts by the width undefined; Kernel IR defines them (ir/scalar_op.h).
-Id Ops::divide(DType d, const std::vector<Id>& a, bool remainder) {
+Id Ops::divide(DType d, std::span<const Id> a, bool remainder) {
   const Id t = type(d), b = bool_type();
   const int width = bits(d);
   const Id zero = int_const(width, 0), one = int_const(width, 1);
@@ -309,7 +314,7 @@ Id Ops::divide(DType d, const std::vector<Id>& a, bool remainder) {
   return m_.value(spv::OpSelect, t, {by_zero, zero, m_.value(spv::OpSelect, t, {minus, negated, q})});
 }
 
-Id Ops::floor_divide(DType d, const std::vector<Id>& a, bool remainder) {
+Id Ops::floor_divide(DType d, std::span<const Id> a, bool remainder) {
   const Id quotient = divide(d, a, false), rest = divide(d, a, true);
   if (!is_signed_int(d)) return remainder ? rest : quotient;
   const Id t = type(d), b = bool_type();
@@ -323,7 +328,7 @@ Id Ops::floor_divide(DType d, const std::vector<Id>& a, bool remainder) {
   return m_.value(spv::OpSelect, t, {adjust, moved, remainder ? rest : quotient});
 }
 
-Id Ops::shift(spv::Op op, DType d, const std::vector<Id>& a, Id beyond) {
+Id Ops::shift(spv::Op op, DType d, std::span<const Id> a, Id beyond) {
   const Id t = type(d);
   const int width = bits(d);
   const Id inside = m_.value(spv::OpULessThan, bool_type(), {a[1], int_const(width, width)});

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <vector>
 
 #include "codegen/spirv/module.h"
@@ -30,27 +31,30 @@ class Ops {
   Id sign_extend(Id value, int from);
   Id bitcast(Id value, DType from, DType to);
   /// `op` on operands of dtype `d` (of a select: of its choices), as ir/scalar_op.h defines it; 0: SPIR-V has no form for it.
-  Id apply(ir::ScalarOp op, DType d, const std::vector<Id>& a);
+  Id apply(ir::ScalarOp op, DType d, std::span<const Id> a);
+  Id apply(ir::ScalarOp op, DType d, std::initializer_list<Id> a) { return apply(op, d, std::span(a.begin(), a.size())); }
 
  private:
   Id float_to_int(Id value, DType from, DType to);
   Id bfloat16_to_f32(Id value);
   Id f32_to_bfloat16(Id value);
-  Id bool_op(ir::ScalarOp op, const std::vector<Id>& a);
-  Id extended(uint32_t instruction, Id t, const std::vector<Id>& a);
+  Id bool_op(ir::ScalarOp op, std::span<const Id> a);
+  Id extended(uint32_t instruction, Id t, std::span<const Id> a);
   Id round_f64(Id x);
-  Id exact(spv::Op op, Id t, const std::vector<Id>& a);
-  Id float_op(ir::ScalarOp op, DType d, const std::vector<Id>& a);
-  Id nan_aware(spv::Op wins, Id t, const std::vector<Id>& a);
-  Id int_op(ir::ScalarOp op, DType d, const std::vector<Id>& a);
-  Id divide(DType d, const std::vector<Id>& a, bool remainder);
-  Id floor_divide(DType d, const std::vector<Id>& a, bool remainder);
-  Id dot4(ir::ScalarOp op, Id t, const std::vector<Id>& a);
-  Id shift(spv::Op op, DType d, const std::vector<Id>& a, Id beyond);
+  Id exact(spv::Op op, Id t, std::span<const Id> a);
+  Id float_op(ir::ScalarOp op, DType d, std::span<const Id> a);
+  Id nan_aware(spv::Op wins, Id t, std::span<const Id> a);
+  Id int_op(ir::ScalarOp op, DType d, std::span<const Id> a);
+  Id divide(DType d, std::span<const Id> a, bool remainder);
+  Id floor_divide(DType d, std::span<const Id> a, bool remainder);
+  Id dot4(ir::ScalarOp op, Id t, std::span<const Id> a);
+  Id shift(spv::Op op, DType d, std::span<const Id> a, Id beyond);
 
   Module& m_;
   bool dot_product_;
   Id glsl_ = 0;
+  std::array<Id, 4> int_types_{}, float_types_{};  // of 8, 16, 32 and 64 bits; 0: not yet made
+  Id bool_ = 0;
 };
 
 }  // namespace tenon::codegen::spirv
