@@ -2,6 +2,7 @@
 
 #include "harness.h"
 #include "ir/op.h"
+#include "ir/storage_order.h"
 
 // Schedules that only GPUs have, of whatever is known of sizes: which one comes out, and that it computes what bodies say.
 namespace tenon::lower_test {
@@ -85,6 +86,77 @@ TEST(LowerLanes, FewRowsOfOtherTypes) {
   Value* y = c.value("MatMulInteger",
                      {c.input(DType::kU8, {3, 70}), c.input(DType::kI8, {70, 19}), c.input(DType::kU8, {}), c.input(DType::kI8, {19})});
   EXPECT_TRUE(c.check(y, gpu_of(2), 0).starts_with("contraction of few rows"));
+}
+
+/// A GPU with dot products of words.
+codegen::Target gpu_with_dot(int64_t busy) {
+  codegen::Target t = gpu_of(busy);
+  t.has_dot4_signed = true;
+  return t;
+}
+
+struct Bytes : Case {
+  Value* constant(DType dtype, std::vector<Dim> dims) {
+    return ir::Builder(graph).constant(random_tensor(*graph.add_input(graph.unique_name("w"), TensorType(dtype, std::move(dims))), instance, 99));
+  }
+};
+
+TEST(LowerLanes, ProductsOfBytes) {
+  for (DType x : {DType::kU8, DType::kI8})
+    for (DType w : {DType::kU8, DType::kI8})
+      for (int64_t rows : {1, 5, 19})
+        for (int64_t k : {128, 150, 259})
+          for (bool by_column : {false, true}) {
+            SCOPED_TRACE(fmt::format("{} {}x{} by {}, {} zero points", name(x), rows, k, name(w), by_column ? 21 : 1));
+            Bytes c;
+            Value* zeros = c.constant(w, by_column ? std::vector<Dim>{21} : std::vector<Dim>{});
+            Value* y = c.value("MatMulInteger", {c.input(x, {rows, k}), c.constant(w, {k, 21}), c.input(x, {}), zeros});
+            const std::string how = c.check(y, gpu_with_dot(2), 0);
+            EXPECT_NE(how.find(rows <= 8 ? "few rows of bytes" : " of bytes"), std::string::npos) << how;
+          }
+}
+
+TEST(LowerLanes, ProductsOfBytesInParts) {
+  for (int64_t rows : {1, 20})
+    for (int64_t k : {4096, 4093}) {
+      Bytes c;
+      Value* y = c.value("MatMulInteger", {c.input(DType::kU8, {rows, k}), c.constant(DType::kU8, {k, 21}), c.input(DType::kU8, {}), c.constant(DType::kU8, {})});
+      const std::string how = c.check(y, gpu_with_dot(64), 0);
+      EXPECT_NE(how.find("of bytes"), std::string::npos) << how;
+      EXPECT_NE(how.find("parts of K"), std::string::npos) << how;
+    }
+}
+
+TEST(LowerLanes, ProductsOfBytesOfUnknownRows) {
+  for (int64_t m : {0, 1, 17}) {
+    Bytes c;
+    Value* y = c.value("MatMulInteger", {c.input(DType::kU8, {c.symbol("M", m), 130}), c.constant(DType::kI8, {130, 37}), c.input(DType::kU8, {})});
+    const std::string how = c.check(y, gpu_with_dot(2), 0);
+    EXPECT_NE(how.find(" of bytes"), std::string::npos) << how;
+    EXPECT_NE(how.find("; of 1 rows, contraction of few rows of bytes"), std::string::npos) << how;
+  }
+}
+
+/// Weights are the first factor where channels lie before rows, the second where they are innermost.
+TEST(LowerLanes, ConvolutionsOfBytes) {
+  struct Kind {
+    DType x, w;
+    std::vector<Dim> image, weights;
+    int64_t groups;
+    Ints strides, dilations;
+  };
+  const Kind kinds[] = {{DType::kI8, DType::kI8, {1, 8, 9, 7}, {24, 8, 3, 3}, 1, {1, 1}, {1, 1}}, {DType::kU8, DType::kI8, {2, 6, 9, 7}, {12, 6, 3, 2}, 1, {2, 1}, {1, 2}},
+                        {DType::kU8, DType::kU8, {1, 21, 6, 5}, {18, 21, 1, 1}, 1, {1, 1}, {1, 1}}, {DType::kI8, DType::kU8, {1, 16, 6, 5}, {20, 8, 3, 2}, 2, {1, 2}, {1, 1}}};
+  for (const Kind& k : kinds)
+    for (const bool channels_last : {false, true}) {
+      SCOPED_TRACE(fmt::format("{} by {}, channels last: {}", name(k.x), name(k.w), channels_last));
+      Bytes c;
+      Value* y = c.value("ConvInteger", {c.input(k.x, k.image), c.constant(k.w, k.weights), c.input(k.x, {}), c.constant(k.w, {})},
+                         {{"pads", Ints{1, 0, 1, 1}}, {"group", k.groups}, {"strides", k.strides}, {"dilations", k.dilations}});
+      if (channels_last) ir::set_storage_order(*y, {0, 2, 3, 1});
+      const std::string how = c.check(y, gpu_with_dot(2), 0);
+      EXPECT_NE(how.find(" of bytes"), std::string::npos) << how;
+    }
 }
 
 TEST(LowerLanes, FewRowsOfPackedWeights) {
