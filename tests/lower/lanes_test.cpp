@@ -205,6 +205,60 @@ TEST(LowerLanes, ConvolutionsOfFewPositionsAreCut) {
   EXPECT_TRUE(c.check(y, gpu_of(64)).ends_with("2 parts of K"));
 }
 
+/// A GPU that a few elements keep busy, with registers for several columns.
+codegen::Target small_gpu() {
+  codegen::Target t = gpu();
+  t.busy_workgroups = 0;
+  t.lane_sums = 32;
+  return t;
+}
+
+TEST(LowerLanes, DepthwiseConvolutionsShareWhatTheyLoad) {
+  struct Kind {
+    std::vector<Dim> image, weights;
+    Ints pads, strides, dilations;
+  };
+  const Kind kinds[] = {{{2, 5, 12, 9}, {5, 1, 3, 3}, {1, 1, 1, 1}, {1, 1}, {1, 1}},   {{1, 3, 13, 11}, {3, 1, 5, 3}, {2, 0, 1, 1}, {2, 2}, {1, 1}},
+                        {{1, 4, 17, 10}, {4, 1, 3, 3}, {2, 2, 2, 2}, {1, 1}, {2, 2}},  {{2, 3, 7, 19}, {3, 1, 3, 4}, {0, 1, 0, 2}, {1, 2}, {1, 1}},
+                        {{1, 2, 3, 3}, {2, 1, 3, 3}, {1, 1, 1, 1}, {1, 1}, {1, 1}},    {{1, 3, 16, 16}, {3, 1, 3, 3}, {0, 0, 0, 0}, {1, 1}, {3, 1}}};
+  for (const Kind& k : kinds)
+    for (const DType dtype : {DType::kF32, DType::kF16})
+      for (const bool channels_last : {false, true}) {
+        SCOPED_TRACE(fmt::format("{} {} strides {}, channels last: {}", name(dtype), to_string(k.image[2]), k.strides[0], channels_last));
+        Case c;
+        Value* x = c.input(dtype, k.image);
+        if (channels_last) {
+          x = c.value("tenon.relayout", {x});
+          ir::set_storage_order(*x, {0, 2, 3, 1});
+        }
+        Value* y = c.value("Conv", {x, c.input(dtype, k.weights), c.input(dtype, {k.weights[0]})},
+                           {{"group", k.image[1].value()}, {"pads", k.pads}, {"strides", k.strides}, {"dilations", k.dilations}});
+        if (channels_last) {
+          ir::set_storage_order(*y, {0, 2, 3, 1});
+          c.instance.tensors[x] = random_tensor(*x, c.instance, 5);
+        }
+        const std::string how = c.check(y, small_gpu(), dtype == DType::kF16 ? 1e-2 : 1e-5);
+        EXPECT_TRUE(how.starts_with("window of ")) << how;
+      }
+}
+
+TEST(LowerLanes, PoolsShareWhatTheyLoad) {
+  for (const char* op : {"MaxPool", "AveragePool", "LpPool"})
+    for (const Ints& strides : {Ints{1, 1}, Ints{2, 2}, Ints{1, 3}})
+      for (const int64_t height : {5, 12, 19}) {
+        SCOPED_TRACE(fmt::format("{} of {}, strides {}", op, height, strides[0]));
+        Case c;
+        Value* y = c.value(op, {c.input(DType::kF32, {2, c.symbol("C", 3), height, c.symbol("W", 10)})}, {{"kernel_shape", Ints{3, 3}}, {"pads", Ints{1, 1, 1, 1}}, {"strides", strides}});
+        const std::string how = c.check(y, small_gpu());
+        EXPECT_TRUE(how.starts_with("window of ")) << how;
+      }
+}
+
+TEST(LowerLanes, WindowsOfNoElements) {
+  Case c;
+  c.check(c.value("MaxPool", {c.input(DType::kF32, {c.symbol("N", 0), 3, 9, 9})}, {{"kernel_shape", Ints{3, 3}}}), small_gpu());
+}
+
 TEST(LowerLanes, LongReductionsOfFewRowsAreCut) {
   for (const char* op : {"ReduceSum", "ReduceMax", "ReduceMean", "ReduceL2"})
     for (int64_t length : {4096, 4099}) {

@@ -75,5 +75,15 @@ TEST_F(Schedules, ConvolutionsOfBytes) {
   }
 }
 
+TEST_F(Schedules, DepthwiseConvolutionsAndPools) {
+  for (int64_t stride : {1, 2}) {
+    Model m;
+    Value* x = m.input(vulkan_test::numbers({2, 32, 97, 95}, 1));
+    m.make("Conv", {x, m.constant(vulkan_test::numbers({32, 1, 3, 5}, 2))}, 1, {{"group", int64_t{32}}, {"pads", Ints{1, 2, 1, 2}}, {"strides", Ints{stride, 1}}});
+    m.make("MaxPool", {x}, 1, {{"kernel_shape", Ints{3, 3}}, {"pads", Ints{1, 1, 1, 1}}, {"strides", Ints{stride, 1}}});
+    m.check();
+  }
+}
+
 }  // namespace
 }  // namespace tenon
