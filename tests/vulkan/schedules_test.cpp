@@ -85,5 +85,13 @@ TEST_F(Schedules, DepthwiseConvolutionsAndPools) {
   }
 }
 
+TEST_F(Schedules, TopK) {
+  const auto count = [](Model& m, int64_t k) { return m.constant(Tensor::scalar<int64_t>(k).reshaped({1}).value()); };
+  Model m;
+  m.make("TopK", {m.input(vulkan_test::numbers({3, 700, 2}, 1)), count(m, 300)}, 2, {{"axis", int64_t{1}}, {"largest", int64_t{0}}});
+  m.make("TopK", {m.input(bytes(DType::kU8, {50021}, 2)), count(m, 40)}, 2, {{"axis", int64_t{0}}});
+  m.check();
+}
+
 }  // namespace
 }  // namespace tenon
