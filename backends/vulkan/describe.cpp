@@ -210,6 +210,7 @@ DeviceInfo describe(const Loader& vk, VkInstance instance, VkPhysicalDevice devi
   info.target.kind = codegen::Target::Kind::kGpu;
   info.target.has_fma = true;
   info.target.matrices = info.emit.matrices;
+  info.target.has_dot4_signed = info.dot_product;
   info.target.subgroup_size = static_cast<int>(info.subgroup_size);
   info.target.max_workgroup = static_cast<int>(p.limits.maxComputeWorkGroupInvocations);
   info.target.shared_bytes = info.emit.shared_bytes_of_tiles();

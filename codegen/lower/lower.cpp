@@ -6,6 +6,7 @@
 #include "codegen/lower/phases.h"
 #include "codegen/schedule/attention.h"
 #include "codegen/schedule/schedule.h"
+#include "codegen/schedule/top_k.h"
 
 namespace tenon::codegen {
 
@@ -242,6 +243,7 @@ bool assumed_equal(const ir::Graph* graph, ir::Dim a, ir::Dim b) {
 
 Status lower_node(const ir::Node& node, Lowering& lowering) {
   if (node.is("Scan")) return schedule_recurrence(lowering, node);
+  if (node.is("TopK")) return schedule_top_k(lowering, node);
   TENON_ASSIGN_OR_RETURN(lowering.group, build_group(node));
   lowering.out.view_of = viewed_operand(lowering.group);
   if (lowering.out.view_of != nullptr) {

@@ -41,7 +41,7 @@ struct LoweredOp {
 };
 
 /// kUnsupported (with the reason) when the node must run as a host call: opaque op, unranked value, dtype that kernels lack.
-/// Knows compute kinds and never op names.
+/// Knows compute kinds, and of ops by name those alone that no body says: Scan and, for GPUs, TopK.
 Result<LoweredOp> lower(const ir::Node& node, const Target& target);
 
 }  // namespace tenon::codegen

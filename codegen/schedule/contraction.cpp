@@ -325,7 +325,7 @@ Status schedule_contraction(Lowering& lowering, int stage) {
   const size_t stages = lowering.group.stages.size();
   if (lowering.gpu()) {
     if (const auto groups = divided_axis(whole)) split_axis(lowering.stage(stage), groups->first, groups->second);
-    const Status done = schedule_contraction_in_lanes(lowering, stage, true);
+    const Status done = schedule_contraction_on_gpu(lowering, stage);
     if (!done.ok()) lowering.stage(stage) = whole;
     return done;
   }

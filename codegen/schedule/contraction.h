@@ -96,6 +96,8 @@ void add_code_stages(Lowering& lowering, int stage, std::span<const int> batch_a
 /// stage [batch, tiles of N, K, tile_lanes] that holds the latter, and its kernel. Refuses as schedule_contraction does.
 Status schedule_panels(Lowering& lowering, int stage, const std::function<Result<int>(int64_t tile_lanes)>& panels);
 
+/// On a GPU: products of bytes by dot products of words where the device has them (dot_product.h), others as they are.
+Status schedule_contraction_on_gpu(Lowering& lowering, int stage);
 /// On a GPU: few rows, or tiles; where these would leave the device idle, in parts of K (`may_split`). Refuses as schedule_contraction does.
 Status schedule_contraction_in_lanes(Lowering& lowering, int stage, bool may_split);
 

@@ -27,6 +27,7 @@ Status classify(Contraction& c) {
   const int last = static_cast<int>(c.outer) - 1;
   const bool in_a = uses_axis(c.a, last), in_b = uses_axis(c.b, last);
   if (in_a == in_b) return error(Code::kUnsupported, "the innermost output axis is in {} factors", in_a ? "both" : "no");
+  if (in_a && c.dot && !c.dot_signed) return error(Code::kUnsupported, "the unsigned bytes have the innermost output axis");
   if (in_a) std::swap(c.a, c.b);
   bool suffix = true;
   for (int axis = last; axis >= 0; --axis) {

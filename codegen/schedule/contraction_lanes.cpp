@@ -1,3 +1,6 @@
+#include <algorithm>
+
+#include "codegen/schedule/dot_product.h"
 #include "codegen/schedule/few_rows.h"
 #include "codegen/schedule/tiled_contraction.h"
 
@@ -35,6 +38,30 @@ Status schedule_unknown_rows(Lowering& lowering, int stage, const Contraction& c
   return {};
 }
 
+/// A product of bytes as one of words, in kernels behind those of what it reads. Changes nothing where it refuses.
+Status schedule_dot_product(Lowering& lowering, int stage) {
+  const Stage plain = lowering.stage(stage);
+  const size_t stages = lowering.group.stages.size(), kernels = lowering.out.kernels.size();
+  std::optional<DotProduct> dot = rewrite_as_dot_product(lowering, stage);
+  if (!dot) return error(Code::kUnsupported, "no product of bytes");
+  sum_rows(lowering, stage, *dot);
+  const Result<Contraction> c = classify_contraction(lowering, stage);
+  if (c.ok() && c->m.is_const() && c->m.value() > kFewRows) store_weights(lowering, stage, *dot);
+  const Status done = c.ok() ? schedule_contraction_in_lanes(lowering, stage, true) : c.status();
+  if (!done.ok()) {
+    lowering.group.stages.resize(stages);
+    lowering.stage(stage) = plain;
+    return done;
+  }
+  const std::string how = lowering.out.implementation;
+  const auto product = static_cast<int64_t>(lowering.out.kernels.size());
+  TENON_RETURN_IF_ERROR(schedule_operands(lowering, *dot));
+  const auto first = lowering.out.kernels.begin();
+  std::rotate(first + static_cast<int64_t>(kernels), first + product, lowering.out.kernels.end());
+  lowering.out.implementation = how;
+  return {};
+}
+
 }  // namespace
 
 void store_result(Emitter& em, const Contraction& c, int output, std::vector<kir::ValueId> index, const PlacedSum& placed) {
@@ -50,6 +77,14 @@ void store_result(Emitter& em, const Contraction& c, int output, std::vector<kir
   em.set_mask(-1);
   const std::vector<Dim> outer(c.axes.begin(), c.axes.begin() + static_cast<int64_t>(c.outer));
   em.builder().store_masked(output, row_major_offset(em, outer, index, c.outer - 1), value, placed.inside);
+}
+
+Status schedule_contraction_on_gpu(Lowering& lowering, int stage) {
+  if (lowering.target.has_dot4_signed) {
+    const Status bytes = schedule_dot_product(lowering, stage);
+    if (bytes.code() != Code::kUnsupported) return bytes;
+  }
+  return schedule_contraction_in_lanes(lowering, stage, true);
 }
 
 Status schedule_contraction_in_lanes(Lowering& lowering, int stage, bool may_split) {

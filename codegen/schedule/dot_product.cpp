@@ -123,7 +123,7 @@ std::optional<DotProduct> rewrite_as_dot_product(Lowering& lowering, int stage) 
   for (const Shifted* f : {&*x, &*w})
     if (f->zero.valid() && uses_any_axis(f->zero, outer, all)) return std::nullopt;
 
-  const bool is_signed = lowering.target.has_dot4_signed && !lowering.target.has_dot4;
+  const bool is_signed = lowering.target.has_dot4_signed && (lowering.gpu() || !lowering.target.has_dot4);
   const size_t stages = lowering.group.stages.size();
   const std::optional<SignedWeights> weights = signed_weights(lowering, *w);
   for (size_t axis = all; weights && axis-- > outer;) {
@@ -156,12 +156,53 @@ std::optional<DotProduct> rewrite_as_dot_product(Lowering& lowering, int stage) 
   return std::nullopt;
 }
 
+void store_weights(Lowering& lowering, int stage, DotProduct& dot) {
+  ExprPool& pool = *lowering.group.pool;
+  const Stage s = lowering.stage(stage);
+  const Expr weights = argument(s.value, 1);
+  const std::vector<Dim> axes = s.all_axes();
+  Stage words;
+  std::vector<Expr> index, renamed(axes.size());
+  for (size_t axis = 0; axis < axes.size(); ++axis) {
+    if (!uses_axis(weights, static_cast<int>(axis))) continue;
+    renamed[axis] = pool.index(static_cast<int>(words.axes.size()));
+    words.axes.push_back(axes[axis]);
+    index.push_back(pool.index(static_cast<int>(axis)));
+  }
+  words.shape = words.axes;
+  words.dtype = words.acc_dtype = DType::kI32;
+  words.value = pool.copy(weights, [&](const ExprNode& n, std::span<const Expr>) -> Expr {
+    return n.kind == ExprKind::kIndex ? renamed[static_cast<size_t>(n.axis)] : Expr{};
+  });
+  dot.weights = static_cast<int>(lowering.group.stages.size());
+  lowering.group.stages.push_back(std::move(words));
+  const Expr args[] = {argument(s.value, 0), pool.load(kStageOperand + dot.weights, DType::kI32, index), argument(s.value, 2)};
+  lowering.stage(stage).value = pool.op(s.value.node().op, args);
+}
+
+void sum_rows(Lowering& lowering, int stage, DotProduct& dot) {
+  if (!dot.row_factor.valid()) return;
+  ExprPool& pool = *lowering.group.pool;
+  const Expr value = lowering.stage(stage).value;
+  const Expr ones[] = {argument(value, 0), i32(pool, 0x01010101), i32(pool, 0)};
+  const Expr correction = dot.row_factor * add_sums(lowering, stage, pool.op(value.node().op, ones), dot.row_sums);
+  Expr& post = lowering.stage(stage).post;
+  post = pool.copy(post, [&](const ExprNode& n, std::span<const Expr>) -> Expr {
+    return n.kind == ExprKind::kAcc ? pool.acc(n.axis, n.dtype) - correction : Expr{};
+  });
+  dot.row_factor = {};
+}
+
 Status schedule_operands(Lowering& lowering, const DotProduct& dot) {
-  const int bytes = lowering.stage(dot.words).same_memory_as;
-  TENON_RETURN_IF_ERROR(schedule_map(lowering, std::span<const int>(&bytes, 1)));
-  if (dot.column_sums < 0) return {};
-  const Status rows = schedule_rows(lowering, std::span<const int>(&dot.column_sums, 1));
-  return rows.code() == Code::kUnsupported ? schedule_window(lowering, dot.column_sums) : rows;
+  for (const int map : {lowering.stage(dot.words).same_memory_as, dot.weights})
+    if (map >= 0) TENON_RETURN_IF_ERROR(schedule_map(lowering, std::span<const int>(&map, 1)));
+  for (const int sums : {dot.column_sums, dot.row_sums}) {
+    if (sums < 0) continue;
+    const Status rows = schedule_rows(lowering, std::span<const int>(&sums, 1));
+    if (!rows.ok() && rows.code() != Code::kUnsupported) return rows;
+    if (!rows.ok()) TENON_RETURN_IF_ERROR(schedule_window(lowering, sums));
+  }
+  return {};
 }
 
 }  // namespace tenon::codegen

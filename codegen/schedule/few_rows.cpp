@@ -25,14 +25,15 @@ constexpr int64_t kSideBySide = 8;  // of which several come with one load
 int64_t power_below(int64_t x) { return static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(std::max<int64_t>(1, x)))); }
 int64_t power_above(int64_t x) { return static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(std::max<int64_t>(1, x)))); }
 
-/// How many steps along `axis` it takes to come to the next element, as 2 where weights share a byte; 0: the step is another.
-int64_t steps_to_next(IndexAlgebra& algebra, ir::ExprPool& pool, const Affine& offset, int axis) {
+/// How many steps along `axis` it takes to come to the next run of up to `width` elements, as 2 where weights share a byte; 0: the step is
+/// another.
+int64_t steps_to_next(IndexAlgebra& algebra, ir::ExprPool& pool, const Affine& offset, int axis, int64_t width) {
   for (const Affine::Term& t : offset.terms) {
     const ir::ExprNode atom = pool.node(t.atom);
-    if (!t.coefficient.is_const(1)) continue;
+    if (!t.coefficient.is_const() || t.coefficient.value() < 1 || t.coefficient.value() > width) continue;
     if (atom.kind == ExprKind::kIndex && atom.axis == axis) return 1;
     if (atom.kind != ExprKind::kOp || (atom.op != ScalarOp::kFloorDiv && atom.op != ScalarOp::kMod)) continue;
-    const int64_t inner = steps_to_next(algebra, pool, algebra.affine({&pool, atom.args[0]}), axis);
+    const int64_t inner = steps_to_next(algebra, pool, algebra.affine({&pool, atom.args[0]}), axis, 1);
     const Affine divisor = algebra.affine({&pool, atom.args[1]});
     if (atom.op == ScalarOp::kMod) return inner;
     if (inner > 0 && divisor.is_constant() && divisor.constant.is_const() && divisor.constant.value() <= INT32_MAX / inner)
@@ -46,17 +47,17 @@ void find_runs(FewRows& f) {
   const Contraction& c = f.c;
   ir::ExprPool& pool = *c.b.pool;
   IndexAlgebra algebra(pool, c.extents);
-  std::vector<int> offsets;
+  std::vector<std::pair<int, int64_t>> offsets;  // and how many elements are a word
   visit(c.b, [&](int, const ir::ExprNode& n) {
-    if (n.kind == ExprKind::kLoad) offsets.push_back(n.args[0]);
+    if (n.kind == ExprKind::kLoad) offsets.emplace_back(n.args[0], std::max(1, 32 / bits(n.dtype)));
   });
   bool along = false, across = false, shared = false;
-  for (int id : offsets) {
+  for (const auto& [id, width] : offsets) {
     const Affine offset = algebra.affine({&pool, id});
-    const int64_t k = steps_to_next(algebra, pool, offset, c.k_axis);
+    const int64_t k = steps_to_next(algebra, pool, offset, c.k_axis, width);
     along |= k > 0;
     shared |= k > 1;
-    across |= steps_to_next(algebra, pool, offset, c.n_axis) > 0;
+    across |= steps_to_next(algebra, pool, offset, c.n_axis, 1) > 0;
   }
   f.along_k = along && !across;
   f.adjacent = f.along_k && shared;
@@ -311,7 +312,7 @@ void schedule_few_rows(Lowering& lowering, int stage, const FewRows& few, Dim ru
   const Dim work = ir::product(extents_of(few.c, few.c.batch_axes)) * few.rows * few.c.n * few.c.k * 2;
   writer.finish(few.workgroups() * runs, work * runs);
   lowering.out.implementation =
-      fmt::format("contraction of few rows, {}x{} lanes, {}x{} each", few.columns, few.parts, few.per_lane, few.unroll);
+      fmt::format("contraction of few rows{}, {}x{} lanes, {}x{} each", few.c.dot ? " of bytes" : "", few.columns, few.parts, few.per_lane, few.unroll);
 }
 
 }  // namespace tenon::codegen

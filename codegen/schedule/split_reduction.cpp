@@ -57,13 +57,16 @@ Expr identity_expr(ExprPool& pool, const Stage& s) {
 Expr within(const Stage& s, Expr value, Expr condition) {
   ExprPool& pool = *value.pool;
   const ExprNode root = value.node();
-  const bool product = s.combiner == ir::Combiner::kAdd && root.kind == ExprKind::kOp && root.op == ir::ScalarOp::kMul;
+  const bool dot = root.kind == ExprKind::kOp && (root.op == ir::ScalarOp::kDot4 || root.op == ir::ScalarOp::kDot4Signed);
+  const bool product = s.combiner == ir::Combiner::kAdd && root.kind == ExprKind::kOp && (root.op == ir::ScalarOp::kMul || dot);
   if (!product) return ir::select(condition, guarded(value, condition), identity_expr(pool, s));
   const auto factor = [&](size_t i) {
     const Expr e{&pool, root.args[i]};
     return ir::select(condition, guarded(e, condition), constant_expr(pool, e.dtype()));
   };
-  return factor(0) * factor(1);
+  if (!dot) return factor(0) * factor(1);
+  const Expr args[] = {factor(0), factor(1), {&pool, root.args[2]}};
+  return pool.op(root.op, args);
 }
 
 /// The parts' own reductions: axes are those of `s`, with the parts before them or behind.

@@ -22,19 +22,19 @@ constexpr int64_t kPadBytes = 16;        // behind a shared row: see the header
 constexpr int64_t kAheadElements = 32;   // of a factor that a lane holds while it multiplies those before
 constexpr int64_t kBandBytes = 16 << 10;
 
-/// Whether some load of `e` walks memory element by element along `axis`, and none along `other`.
+/// Whether some load of `e` walks memory along `axis`, element by element or word by word of narrower ones, and none along `other`.
 bool runs_along(const Contraction& c, Expr e, int axis, int other) {
   IndexAlgebra algebra(*e.pool, c.extents);
   bool along = false, across = false;
   visit(e, [&](int, const ir::ExprNode& n) {
     if (n.kind != ExprKind::kLoad) return;
     const Affine offset = algebra.affine({e.pool, n.args[0]});
-    const auto unit = [&](int a) {
+    const auto walks = [&](int a, int64_t width) {
       const Dim* k = offset.coefficient_of(e.pool->index(a).id);
-      return k != nullptr && k->is_const(1);
+      return k != nullptr && k->is_const() && k->value() >= 1 && k->value() <= width;
     };
-    along |= unit(axis);
-    across |= unit(other);
+    along |= walks(axis, std::max(1, 32 / bits(n.dtype)));
+    across |= walks(other, 1);
   });
   return along && !across;
 }
@@ -107,7 +107,7 @@ class Chooser {
   }
 
   bool fits(const MatrixShape& shape) const {
-    return shape.a == t_.a_dtype && shape.b == t_.b_dtype && shape.sum == c().acc_dtype && kMatrixTileK % shape.k == 0 &&
+    return !c().dot && shape.a == t_.a_dtype && shape.b == t_.b_dtype && shape.sum == c().acc_dtype && kMatrixTileK % shape.k == 0 &&
            known_many(c().m, shape.m) && known_many(c().n, shape.n);
   }
   /// Not known to leave most of a matrix empty.
@@ -200,7 +200,9 @@ namespace {
 
 std::string describe(const TiledContraction& t) {
   std::string text = fmt::format("contraction {}x{}x{}", t.tile_m, t.tile_n, t.tile_k);
-  if (t.a_dtype != t.c.acc_dtype && t.a_dtype == t.b_dtype)
+  if (t.c.dot)
+    text += " of bytes";
+  else if (t.a_dtype != t.c.acc_dtype && t.a_dtype == t.b_dtype)
     text += fmt::format(" of {}", name(t.a_dtype));
   if (t.matrix) return text + fmt::format(", {} lanes with matrices {}x{}x{}", t.lanes, t.matrix->m, t.matrix->n, t.matrix->k);
   const auto block = kir::lane_block(t.tile_m, t.tile_n, t.lanes);

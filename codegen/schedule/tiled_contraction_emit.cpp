@@ -79,6 +79,7 @@ class TileEmitter {
   }
 
   ScalarOp multiply_add() const {
+    if (c_.dot) return c_.dot_signed ? ScalarOp::kDot4Signed : ScalarOp::kDot4;
     return c_.fma ? ScalarOp::kFma : ScalarOp::kMul;
   }
 

@@ -1,6 +1,6 @@
 #include <algorithm>
 
-#include "codegen/schedule/window.h"
+#include "codegen/schedule/window_lanes.h"
 
 namespace tenon::codegen {
 
@@ -203,11 +203,9 @@ ValueId accumulate(Emitter& em, const Window& w, ValueId acc, Expr value) {
 }
 
 Status schedule_window(Lowering& lowering, int stage) {
-  if (!lowering.gpu()) {
-    const Status tiled = schedule_window_tile(lowering, stage);
-    if (tiled.ok() || tiled.code() != Code::kUnsupported) return tiled;
-    lowering.out.refused.push_back("window tile: " + tiled.what());
-  }
+  const Status tiled = lowering.gpu() ? schedule_window_lanes(lowering, stage) : schedule_window_tile(lowering, stage);
+  if (tiled.ok() || tiled.code() != Code::kUnsupported) return tiled;
+  lowering.out.refused.push_back("window tile: " + tiled.what());
   Loops w = prepare(lowering, stage);
   const int64_t cost = evaluation_cost(w.value);
   const Expr reads[] = {w.value, w.post};

@@ -268,7 +268,7 @@ Status infer_top_k(InferContext& c) {
   if (!axis.ok()) return c.fail_text(axis.status().what());
   Dim& extent = dims[static_cast<size_t>(*axis)];
   const std::optional<std::vector<Dim>> k = c.dim_values(1);
-  if (k && (k->size() != 1 || known_lt(k->front(), 0) || known_lt(extent, k->front())))
+  if (k && (k->size() != 1 || known_lt(k->front(), 0) || exceeds(c.node(), k->front(), extent)))
     return c.fail("K does not fit an axis of {}", to_string(extent));
   extent = k ? k->front() : c.fresh_dim(0, static_cast<int>(*axis));
   c.set(0, TensorType(c.dtype(0), dims));

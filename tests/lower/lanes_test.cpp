@@ -2,6 +2,7 @@
 
 #include "harness.h"
 #include "ir/op.h"
+#include "ir/storage_order.h"
 
 // Schedules that only GPUs have, of whatever is known of sizes: which one comes out, and that it computes what bodies say.
 namespace tenon::lower_test {
@@ -87,6 +88,77 @@ TEST(LowerLanes, FewRowsOfOtherTypes) {
   EXPECT_TRUE(c.check(y, gpu_of(2), 0).starts_with("contraction of few rows"));
 }
 
+/// A GPU with dot products of words.
+codegen::Target gpu_with_dot(int64_t busy) {
+  codegen::Target t = gpu_of(busy);
+  t.has_dot4_signed = true;
+  return t;
+}
+
+struct Bytes : Case {
+  Value* constant(DType dtype, std::vector<Dim> dims) {
+    return ir::Builder(graph).constant(random_tensor(*graph.add_input(graph.unique_name("w"), TensorType(dtype, std::move(dims))), instance, 99));
+  }
+};
+
+TEST(LowerLanes, ProductsOfBytes) {
+  for (DType x : {DType::kU8, DType::kI8})
+    for (DType w : {DType::kU8, DType::kI8})
+      for (int64_t rows : {1, 5, 19})
+        for (int64_t k : {128, 150, 259})
+          for (bool by_column : {false, true}) {
+            SCOPED_TRACE(fmt::format("{} {}x{} by {}, {} zero points", name(x), rows, k, name(w), by_column ? 21 : 1));
+            Bytes c;
+            Value* zeros = c.constant(w, by_column ? std::vector<Dim>{21} : std::vector<Dim>{});
+            Value* y = c.value("MatMulInteger", {c.input(x, {rows, k}), c.constant(w, {k, 21}), c.input(x, {}), zeros});
+            const std::string how = c.check(y, gpu_with_dot(2), 0);
+            EXPECT_NE(how.find(rows <= 8 ? "few rows of bytes" : " of bytes"), std::string::npos) << how;
+          }
+}
+
+TEST(LowerLanes, ProductsOfBytesInParts) {
+  for (int64_t rows : {1, 20})
+    for (int64_t k : {4096, 4093}) {
+      Bytes c;
+      Value* y = c.value("MatMulInteger", {c.input(DType::kU8, {rows, k}), c.constant(DType::kU8, {k, 21}), c.input(DType::kU8, {}), c.constant(DType::kU8, {})});
+      const std::string how = c.check(y, gpu_with_dot(64), 0);
+      EXPECT_NE(how.find("of bytes"), std::string::npos) << how;
+      EXPECT_NE(how.find("parts of K"), std::string::npos) << how;
+    }
+}
+
+TEST(LowerLanes, ProductsOfBytesOfUnknownRows) {
+  for (int64_t m : {0, 1, 17}) {
+    Bytes c;
+    Value* y = c.value("MatMulInteger", {c.input(DType::kU8, {c.symbol("M", m), 130}), c.constant(DType::kI8, {130, 37}), c.input(DType::kU8, {})});
+    const std::string how = c.check(y, gpu_with_dot(2), 0);
+    EXPECT_NE(how.find(" of bytes"), std::string::npos) << how;
+    EXPECT_NE(how.find("; of 1 rows, contraction of few rows of bytes"), std::string::npos) << how;
+  }
+}
+
+/// Weights are the first factor where channels lie before rows, the second where they are innermost.
+TEST(LowerLanes, ConvolutionsOfBytes) {
+  struct Kind {
+    DType x, w;
+    std::vector<Dim> image, weights;
+    int64_t groups;
+    Ints strides, dilations;
+  };
+  const Kind kinds[] = {{DType::kI8, DType::kI8, {1, 8, 9, 7}, {24, 8, 3, 3}, 1, {1, 1}, {1, 1}}, {DType::kU8, DType::kI8, {2, 6, 9, 7}, {12, 6, 3, 2}, 1, {2, 1}, {1, 2}},
+                        {DType::kU8, DType::kU8, {1, 21, 6, 5}, {18, 21, 1, 1}, 1, {1, 1}, {1, 1}}, {DType::kI8, DType::kU8, {1, 16, 6, 5}, {20, 8, 3, 2}, 2, {1, 2}, {1, 1}}};
+  for (const Kind& k : kinds)
+    for (const bool channels_last : {false, true}) {
+      SCOPED_TRACE(fmt::format("{} by {}, channels last: {}", name(k.x), name(k.w), channels_last));
+      Bytes c;
+      Value* y = c.value("ConvInteger", {c.input(k.x, k.image), c.constant(k.w, k.weights), c.input(k.x, {}), c.constant(k.w, {})},
+                         {{"pads", Ints{1, 0, 1, 1}}, {"group", k.groups}, {"strides", k.strides}, {"dilations", k.dilations}});
+      if (channels_last) ir::set_storage_order(*y, {0, 2, 3, 1});
+      const std::string how = c.check(y, gpu_with_dot(2), 0);
+      EXPECT_NE(how.find(" of bytes"), std::string::npos) << how;
+    }
+}
+
 TEST(LowerLanes, FewRowsOfPackedWeights) {
   for (int64_t bits : {4, 8})
     for (int64_t k : {64, 96, 100}) {
@@ -131,6 +203,60 @@ TEST(LowerLanes, ConvolutionsOfFewPositionsAreCut) {
   Value* y = c.value("Conv", {c.input(DType::kF32, {1, 60, 5, 5}), c.input(DType::kF32, {20, 60, 3, 3}), c.input(DType::kF32, {20})},
                      {{"pads", Ints{1, 1, 1, 1}}});
   EXPECT_TRUE(c.check(y, gpu_of(64)).ends_with("2 parts of K"));
+}
+
+/// A GPU that a few elements keep busy, with registers for several columns.
+codegen::Target small_gpu() {
+  codegen::Target t = gpu();
+  t.busy_workgroups = 0;
+  t.lane_sums = 32;
+  return t;
+}
+
+TEST(LowerLanes, DepthwiseConvolutionsShareWhatTheyLoad) {
+  struct Kind {
+    std::vector<Dim> image, weights;
+    Ints pads, strides, dilations;
+  };
+  const Kind kinds[] = {{{2, 5, 12, 9}, {5, 1, 3, 3}, {1, 1, 1, 1}, {1, 1}, {1, 1}},   {{1, 3, 13, 11}, {3, 1, 5, 3}, {2, 0, 1, 1}, {2, 2}, {1, 1}},
+                        {{1, 4, 17, 10}, {4, 1, 3, 3}, {2, 2, 2, 2}, {1, 1}, {2, 2}},  {{2, 3, 7, 19}, {3, 1, 3, 4}, {0, 1, 0, 2}, {1, 2}, {1, 1}},
+                        {{1, 2, 3, 3}, {2, 1, 3, 3}, {1, 1, 1, 1}, {1, 1}, {1, 1}},    {{1, 3, 16, 16}, {3, 1, 3, 3}, {0, 0, 0, 0}, {1, 1}, {3, 1}}};
+  for (const Kind& k : kinds)
+    for (const DType dtype : {DType::kF32, DType::kF16})
+      for (const bool channels_last : {false, true}) {
+        SCOPED_TRACE(fmt::format("{} {} strides {}, channels last: {}", name(dtype), to_string(k.image[2]), k.strides[0], channels_last));
+        Case c;
+        Value* x = c.input(dtype, k.image);
+        if (channels_last) {
+          x = c.value("tenon.relayout", {x});
+          ir::set_storage_order(*x, {0, 2, 3, 1});
+        }
+        Value* y = c.value("Conv", {x, c.input(dtype, k.weights), c.input(dtype, {k.weights[0]})},
+                           {{"group", k.image[1].value()}, {"pads", k.pads}, {"strides", k.strides}, {"dilations", k.dilations}});
+        if (channels_last) {
+          ir::set_storage_order(*y, {0, 2, 3, 1});
+          c.instance.tensors[x] = random_tensor(*x, c.instance, 5);
+        }
+        const std::string how = c.check(y, small_gpu(), dtype == DType::kF16 ? 1e-2 : 1e-5);
+        EXPECT_TRUE(how.starts_with("window of ")) << how;
+      }
+}
+
+TEST(LowerLanes, PoolsShareWhatTheyLoad) {
+  for (const char* op : {"MaxPool", "AveragePool", "LpPool"})
+    for (const Ints& strides : {Ints{1, 1}, Ints{2, 2}, Ints{1, 3}})
+      for (const int64_t height : {5, 12, 19}) {
+        SCOPED_TRACE(fmt::format("{} of {}, strides {}", op, height, strides[0]));
+        Case c;
+        Value* y = c.value(op, {c.input(DType::kF32, {2, c.symbol("C", 3), height, c.symbol("W", 10)})}, {{"kernel_shape", Ints{3, 3}}, {"pads", Ints{1, 1, 1, 1}}, {"strides", strides}});
+        const std::string how = c.check(y, small_gpu());
+        EXPECT_TRUE(how.starts_with("window of ")) << how;
+      }
+}
+
+TEST(LowerLanes, WindowsOfNoElements) {
+  Case c;
+  c.check(c.value("MaxPool", {c.input(DType::kF32, {c.symbol("N", 0), 3, 9, 9})}, {{"kernel_shape", Ints{3, 3}}}), small_gpu());
 }
 
 TEST(LowerLanes, LongReductionsOfFewRowsAreCut) {
