@@ -109,7 +109,7 @@ Status run_case(const Case& one, const backends::Backend& backend, const VerifyO
   compile.interrupt = interrupt;
   if (!options.round_trip) {
     name_source(one.folder / "model.onnx", import, compile);
-    use_tuning(one.folder / "model.onnx", compile);
+    use_tuning(one.folder / "model.onnx", backend, compile);
   }
   TENON_ASSIGN_OR_RETURN(const auto executable, backend.compile(*graph, compile));
   result.compile_ms = ms_since(compile_start);

@@ -168,7 +168,7 @@ Status inspect_compiled(Options& o, const ir::Graph& graph, nlohmann::json& json
     compile.precision = o.precision;
     compile.cache = user_cache();
     compile.interrupt = o.model.interrupt;
-    eval::use_tuning(o.model.path, compile);
+    eval::use_tuning(o.model.path, *backend, compile);
     TENON_ASSIGN_OR_RETURN(const auto executable, backend->compile(graph, compile));
     const std::string name(backend->name());
     if (text && chosen.size() > 1) fmt::print("{}:\n", name);

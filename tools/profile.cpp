@@ -186,7 +186,7 @@ Result<eval::Profile> profile_model(ProfileRequest& request) {
   compile.precision = request.precision;
   compile.cache = user_cache();
   compile.interrupt = request.model.interrupt;
-  eval::use_tuning(request.model.path, compile);
+  eval::use_tuning(request.model.path, *chosen[0], compile);
   TENON_ASSIGN_OR_RETURN(const auto executable, chosen[0]->compile(*graph, compile));
   eval::ProfileOptions options;
   options.threads = request.threads;

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <tuple>
 
 #include <gmock/gmock.h>
 #include <nlohmann/json.hpp>
@@ -256,6 +257,27 @@ TEST_F(Cli, AdviceFitsTheKindOfModel) {
     EXPECT_THAT(out_, HasSubstr("N at 1"));
     EXPECT_THAT(out_, Not(HasSubstr("--dim")));
   }
+}
+
+// A warning for each file that is not used, however many backends, launches and processes find it so.
+TEST_F(Cli, TuningFilesThatAreNotUsedAreNamedOnce) {
+  fs::create_directories(folder_ / "other");
+  for (const char* file : {"model.onnx", "test_data_set_0"}) fs::copy(folder_ / file, folder_ / "other" / file, fs::copy_options::recursive);
+  for (const fs::path& folder : {folder_, folder_ / "other"}) std::ofstream(folder / "model.onnx.tuning.json") << "{}";
+  const auto warnings = [&](const fs::path& model) {
+    size_t count = 0;
+    for (size_t at = 0; (at = err_.find(fmt::format("tenon: warning: {}.tuning.json is not used", model.string()), at)) != std::string::npos; ++at) ++count;
+    return count;
+  };
+  const std::string other = (folder_ / "other" / "model.onnx").string();
+  for (const std::string& command : {"bench --backend reference,cpu --rounds 4 --launches 2 --round-ms 1 --profile " + model().string() + " " + other,
+                                     "verify --backend reference,cpu " + folder_.string()}) {
+    EXPECT_EQ(tenon(command), 0) << err_;
+    EXPECT_EQ(warnings(model()), 1U) << command << err_;
+    EXPECT_EQ(warnings(other), 1U) << command << err_;
+  }
+  EXPECT_EQ(tenon("run --backend reference " + model().string()), 0);
+  EXPECT_EQ(err_, "") << "the interpreter has no tiles";
 }
 
 TEST_F(Cli, HelpShowsNoDefaultsThatCannotBeGiven) {
