@@ -223,6 +223,40 @@ TEST_F(Cli, CheckSaysWhyNodesRunOnTheHost) {
   EXPECT_THAT(out_, HasSubstr("variable-length strings"));
 }
 
+// Casts that --precision puts before factors are no nodes of the model, and whatever multiplies says of what.
+TEST_F(Cli, PlacementCountsTheModelsNodesAtAnyPrecision) {
+  const fs::path file = folder_ / "products.tir";
+  std::ofstream(file) << R"(graph "g" {
+  input %x: f32[1, 6, 12, 10]
+  input %w: f32[16, 6, 3, 3]
+  input %q: f32[1, 2, 64, 32]
+  input %k: f32[1, 2, 64, 32]
+  input %v: f32[1, 2, 64, 32]
+  input %m: f32[32, 16]
+  %c: ? = Conv(%x, %w) {pads = [1, 1, 1, 1]} "convolution"
+  %r: ? = Relu(%c) "relu"
+  %t: ? = Transpose(%k) {perm = [0, 1, 3, 2]} "transpose"
+  %s: ? = MatMul(%q, %t) "scores"
+  %p: ? = Softmax(%s) {axis = -1} "softmax"
+  %o: ? = MatMul(%p, %v) "values"
+  %y: ? = MatMul(%o, %m) "product"
+  output %r
+  output %y
+})";
+  json totals[2];
+  for (const auto& [at, precision] : {std::pair{0, "f32"}, {1, "f16"}}) {
+    ASSERT_EQ(tenon(fmt::format("inspect {} --placement --backend cpu --precision {} --json -", file.string(), precision)), 0) << err_;
+    const json placement = json::parse(out_)["placement"]["cpu"];
+    totals[at] = placement["totals"];
+    for (const json& row : placement["nodes"]) {
+      const bool says = row["implementation"].get<std::string>().find(" of f16") != std::string::npos;
+      EXPECT_EQ(says, at == 1 && row["kind"] == "generated") << row.dump();
+      EXPECT_EQ(row["implementation"].get<std::string>().find(" of f16", row["implementation"].get<std::string>().find(" of f16") + 1), std::string::npos);
+    }
+  }
+  EXPECT_EQ(totals[0], totals[1]);
+}
+
 TEST_F(Cli, CheckSaysWhyANodeIsNotDecomposed) {
   const fs::path file = folder_ / "host.tir";
   std::ofstream(file) << R"(graph "g" {
