@@ -257,6 +257,18 @@ TEST_F(Cli, PlacementCountsTheModelsNodesAtAnyPrecision) {
   EXPECT_EQ(totals[0], totals[1]);
 }
 
+TEST_F(Cli, VerifySaysWhatAPrecisionIsAllowed) {
+  const fs::path digits = fs::path(TENON_SOURCE_DIR) / "models/digits";
+  EXPECT_EQ(tenon(fmt::format("verify {} --precision bf16 -v", digits.string())), 0) << out_ << err_;
+  EXPECT_THAT(out_, HasSubstr("; allowed for bf16 factors of "));
+  EXPECT_THAT(out_, HasSubstr("; tolerances are those for bf16 factors"));
+  EXPECT_EQ(tenon(fmt::format("verify {} --precision bf16 --rtol 1e-3", digits.string())), 1) << "given tolerances hold as they are";
+  EXPECT_THAT(out_, Not(HasSubstr("allowed for")));
+  EXPECT_EQ(tenon(fmt::format("compare {} --precision f16 --test-data", digits.string())), 0) << out_ << err_;
+  EXPECT_THAT(out_, HasSubstr("outputs are allowed for f16 factors of "));
+  EXPECT_EQ(tenon(fmt::format("debug {} --bisect-passes --precision f16 --test-data", digits.string())), 0) << out_ << err_;
+}
+
 TEST_F(Cli, CheckSaysWhyANodeIsNotDecomposed) {
   const fs::path file = folder_ / "host.tir";
   std::ofstream(file) << R"(graph "g" {
