@@ -228,10 +228,8 @@ class Bench {
   void add_profile(const eval::Subject& subject, const eval::Measurement& m, const std::string& turn) {
     ProfileRequest request;
     request.model.path = subject.model.string();
-    if (subject.model.extension() != ".tir")  // whose symbols cannot be bound
-      for (const auto& [name, size] : m.dims) request.model.dims.push_back(fmt::format("{}={}", name, size));
-    for (const std::string& shape : o_.shapes)
-      if (std::find(m.absent.begin(), m.absent.end(), shape.substr(0, shape.rfind('='))) == m.absent.end()) request.model.shapes.push_back(shape);
+    if (subject.model.extension() != ".tir")  // whose types stand in its text
+      for (const auto& [name, shape] : m.shapes) request.model.shapes.push_back(fmt::format("{}={}", name, fmt::join(shape, "x")));
     request.model.custom_ops = o_.custom_ops;
     request.model.limits = o_.limits;
     request.backend = subject.backend->name();

@@ -10,10 +10,10 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <set>
 
 #include "eval/model.h"
 #include "frontend/custom/library.h"
+#include "frontend/onnx/model_fields.h"
 #include "support/log.h"
 
 namespace tenon::tools {
@@ -203,14 +203,37 @@ Result<eval::CompiledModel> open(ModelOptions& options, const backends::Backend&
   return eval::CompiledModel::open({options.path, options.import, &backend, std::move(compile), executables});
 }
 
+namespace {
+
+/// The name that --dim takes for a symbol; empty for a dim that the model gives none.
+std::string dim_name(const ir::Graph& graph, const std::string& symbol) {
+  const auto found = graph.metadata.find(frontend::fields::dim_param(symbol));
+  return found == graph.metadata.end() ? symbol : found->second;
+}
+
+/// "state=2xDx128": what --shape takes for an input.
+std::string shape_form(const ir::Value& input) {
+  std::vector<std::string> dims;
+  for (const ir::Dim& dim : *input.tensor().dims) dims.push_back(dim.is_const() ? std::to_string(dim.value()) : "D");
+  return fmt::format("{}={}", input.name(), fmt::join(dims, "x"));
+}
+
+}  // namespace
+
 std::string unbound_dims(const ir::Graph& graph, const ModelOptions& options) {
-  std::set<int> symbols;
+  std::vector<std::string> names, ways;
+  const auto add = [](std::vector<std::string>& list, std::string text) {
+    if (std::ranges::find(list, text) == list.end()) list.push_back(std::move(text));
+  };
   for (const ir::Value* input : graph.inputs())
-    if (input->type().is_tensor() && input->type().tensor().ranked())
-      for (const ir::Dim& dim : *input->type().tensor().dims)
-        if (dim.is_symbol()) symbols.insert(dim.symbol_id());
-  std::vector<std::string> names;
-  for (int id : symbols) names.push_back(graph.dims().symbol_name(id));
+    if (input->type().is_ranked_tensor())
+      for (const ir::Dim& dim : *input->tensor().dims) {
+        if (!dim.is_symbol()) continue;
+        const std::string& symbol = graph.dims().symbol_name(dim.symbol_id());
+        const std::string name = dim_name(graph, symbol);
+        add(names, name.empty() ? symbol : name);
+        add(ways, name.empty() ? "--shape " + shape_form(*input) : "--dim NAME=N");
+      }
   if (names.empty()) return {};
   const bool bindable = std::filesystem::path(options.path).extension() != ".tir";
   return fmt::format("{} at 1{}", fmt::join(names, ", "), bindable ? " (bind with --dim NAME=N)" : "");

@@ -78,8 +78,8 @@ Status begin(ModelOptions& options);
 Result<std::unique_ptr<ir::Graph>> load(ModelOptions& options);
 /// The same for one backend: what the user's cache has of it is taken from there.
 Result<eval::CompiledModel> open(ModelOptions& options, const backends::Backend& backend, backends::CompileOptions compile);
-/// "batch, length at 1 (bind with --dim NAME=N)" of the symbolic dims of the inputs, without the advice for a .tir file, which
-/// takes none; empty when there are no such dims.
+/// "batch, length at 1 (bind with --dim NAME=N)" of the symbolic dims of the inputs: those without a name in the model are bound by the
+/// input's --shape. Without the advice for a .tir file, which takes none; empty when there are no such dims.
 std::string unbound_dims(const ir::Graph& graph, const ModelOptions& options);
 /// Nodes with those of regions, without constants and without the parts of fused nodes.
 size_t count_nodes(ir::Graph& graph);

@@ -177,6 +177,9 @@ class Group {
     m.dims.clear();
     const json dims = report.value("dims", json::object());
     for (const auto& [name, size] : dims.items()) m.dims.emplace_back(name, size.get<int64_t>());
+    m.shapes.clear();
+    const json shapes = report.value("shapes", json::object());
+    for (const auto& [name, shape] : shapes.items()) m.shapes.emplace_back(name, shape.get<std::vector<int64_t>>());
     if (outputs.fd() >= 0) compare_outputs(i, outputs.fd());
     return {};
   }

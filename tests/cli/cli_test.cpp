@@ -305,6 +305,37 @@ TEST_F(Cli, AdviceFitsTheKindOfModel) {
   }
 }
 
+// "?" is ONNX's way to say that a dim has no name.
+TEST_F(Cli, UnnamedDimsAreBoundByShapes) {
+  std::string bytes = slurp(model());
+  bytes.replace(bytes.find("\x12\x01N"), 3, "\x12\x01?");  // dim_param, field 2
+  const std::string unnamed = (folder_ / "unnamed.onnx").string();
+  std::ofstream(unnamed, std::ios::binary) << bytes;
+  for (const char* command : {"run", "inspect", "profile --runs 3"}) {
+    EXPECT_EQ(tenon(fmt::format("{} {}", command, unnamed)), 0) << err_;
+    EXPECT_THAT(out_, HasSubstr("at 1 (bind with --shape x=Dx3)")) << command;
+    EXPECT_THAT(out_, Not(HasSubstr("--dim"))) << command;
+  }
+  EXPECT_EQ(tenon(fmt::format("run {} --backend reference --shape x=2x3", unnamed)), 0) << err_;
+  EXPECT_THAT(out_, HasSubstr("f32[2, 3]"));
+  EXPECT_EQ(tenon(fmt::format("bench {} --batch 2 --profile --rounds 1 --round-ms 1 --json -", unnamed)), 0) << err_;
+  EXPECT_TRUE(json::parse(out_)["results"][0]["profile"].is_object()) << out_;
+  EXPECT_EQ(tenon(fmt::format("optimize {} -o {}", unnamed, (folder_ / "again.onnx").string())), 0) << err_;
+  EXPECT_EQ(tenon(fmt::format("inspect {}", (folder_ / "again.onnx").string())), 0) << err_;
+  EXPECT_THAT(out_, HasSubstr("bind with --dim NAME=N")) << "a file that was written names them";
+}
+
+// A symbol may have to be called otherwise than the model calls the dim.
+TEST_F(Cli, AdviceNamesDimsAsTheModelDoes) {
+  std::string bytes = slurp(model());
+  bytes.replace(bytes.find("\x12\x01N"), 3, "\x12\x01-");
+  std::ofstream(folder_ / "odd.onnx", std::ios::binary) << bytes;
+  EXPECT_EQ(tenon(fmt::format("run {} --backend reference", (folder_ / "odd.onnx").string())), 0) << err_;
+  EXPECT_THAT(out_, HasSubstr("; random inputs, - at 1 (bind with --dim NAME=N)"));
+  EXPECT_EQ(tenon(fmt::format("run {} --backend reference --dim -=2", (folder_ / "odd.onnx").string())), 0) << err_;
+  EXPECT_THAT(out_, HasSubstr("f32[2, 3]"));
+}
+
 // A warning for each file that is not used, however many backends, launches and processes find it so.
 TEST_F(Cli, TuningFilesThatAreNotUsedAreNamedOnce) {
   fs::create_directories(folder_ / "other");
