@@ -65,7 +65,7 @@ void print(const Options& o, const eval::Bisection& b, const std::string& differ
 
 Result<int> debug(Options& o) {
   if (!o.bisect) return Status(Code::kInvalidArgument, "there is nothing to do", "tenon debug", "give --bisect-passes");
-  TENON_ASSIGN_OR_RETURN(const auto chosen, backends_of(o.backend, o.target));
+  TENON_ASSIGN_OR_RETURN(const auto chosen, backends_of(o.backend));
   if (chosen.size() != 1) return Status(Code::kInvalidArgument, "one backend, please", "--backend", "tenon compare compares several");
   if (chosen[0]->external())
     return Status(Code::kUnsupported, fmt::format("{} runs its own passes, which cannot be stopped at a rewrite", chosen[0]->name()), "--backend",

@@ -87,7 +87,7 @@ void print_failure(const eval::CaseResult& r) {
 }
 
 int verify(const Options& o) {
-  Result<std::vector<const backends::Backend*>> chosen = backends_of(o.backend, o.target);
+  Result<std::vector<const backends::Backend*>> chosen = backends_of(o.backend);
   if (!chosen.ok()) return report(chosen.status());
   Result<std::vector<eval::Case>> cases = collect(o);
   if (!cases.ok()) return report(cases.status());
