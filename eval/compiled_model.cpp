@@ -95,7 +95,7 @@ std::string CompiledModel::key() const {
 
 Result<CompiledModel> CompiledModel::open(ModelRequest request) {
   CompiledModel out(std::move(request));
-  use_tuning(out.request_.file, out.request_.compile);
+  use_tuning(out.request_.file, *out.request_.backend, out.request_.compile);
   out.opened_ = std::chrono::system_clock::now();
   out.key_ = out.key();
   if (!out.restore()) TENON_RETURN_IF_ERROR(out.import_model());

@@ -61,8 +61,8 @@ std::string tuning_text(const codegen::Tuning& tuning, std::string_view target, 
   return json{{"kind", "tuning"}, {"version", kVersion}, {"target", target}, {"threads", threads}, {"choices", std::move(choices)}}.dump(1) + "\n";
 }
 
-void use_tuning(const fs::path& model, backends::CompileOptions& compile) {
-  if (compile.tuning != nullptr) return;
+void use_tuning(const fs::path& model, const backends::Backend& backend, backends::CompileOptions& compile) {
+  if (compile.tuning != nullptr || backend.name() != "cpu") return;
   const fs::path path = tuning_path(model);
   std::error_code ec;
   if (const auto size = fs::file_size(path, ec); ec || size > kMaxBytes) return;
@@ -72,7 +72,7 @@ void use_tuning(const fs::path& model, backends::CompileOptions& compile) {
   const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
   auto tuning = parse_tuning(text, codegen::identity(*target));
   if (tuning.ok()) compile.tuning = std::make_shared<codegen::Tuning>(std::move(*tuning));
-  else log(LogLevel::kWarn, "{} is not used: {}", path.string(), tuning.status().to_string());
+  else log_once(LogLevel::kWarn, "{} is not used: {}", path.string(), tuning.status().to_string());
 }
 
 }  // namespace tenon::eval

@@ -15,6 +15,7 @@
 #include "eval/inputs.h"
 #include "eval/model.h"
 #include "eval/round_off.h"
+#include "eval/rounded_products.h"
 #include "eval/tuning_file.h"
 #include "frontend/onnx/export.h"
 #include "passes/pass.h"
@@ -102,6 +103,12 @@ Status run_case(const Case& one, const backends::Backend& backend, const VerifyO
   if (options.round_trip) {
     TENON_ASSIGN_OR_RETURN(graph, through_onnx(*graph, *options.round_trip, import));
   }
+  Tolerance tolerance = options.tolerance;
+  if (options.widen && rounds_factors(backend, options.compile.precision)) {
+    TENON_ASSIGN_OR_RETURN(const Rounding rounding, rounding_of_outputs(*graph, tolerance, options.compile.precision));
+    tolerance = rounding.tolerance;
+    result.rounding = describe(rounding, options.compile.precision);
+  }
   const std::vector<std::string> names = output_names(*graph);
   result.has_key = options.rows && std::find(names.begin(), names.end(), options.rows->key) != names.end();
   const auto compile_start = Clock::now();
@@ -109,7 +116,7 @@ Status run_case(const Case& one, const backends::Backend& backend, const VerifyO
   compile.interrupt = interrupt;
   if (!options.round_trip) {
     name_source(one.folder / "model.onnx", import, compile);
-    use_tuning(one.folder / "model.onnx", compile);
+    use_tuning(one.folder / "model.onnx", backend, compile);
   }
   TENON_ASSIGN_OR_RETURN(const auto executable, backend.compile(*graph, compile));
   result.compile_ms = ms_since(compile_start);
@@ -127,12 +134,12 @@ Status run_case(const Case& one, const backends::Backend& backend, const VerifyO
     result.run_ms += ms_since(run_start);
     if (!outputs.ok()) return std::move(outputs).status().at(set);
     const CaseResult before = result;
-    Status agrees = compare_outputs(*graph, expected, *outputs, options.tolerance, options.rows, result);
+    Status agrees = compare_outputs(*graph, expected, *outputs, tolerance, options.rows, result);
     if (agrees.code() == Code::kMismatch && !options.rows) {
       // Rows of a ranking whose scores tie within the tolerance have no one right order.
       if (const auto rule = ranking_rule(output_names(*graph), expected)) {
         CaseResult ranked = before;
-        if (compare_outputs(*graph, expected, *outputs, options.tolerance, rule, ranked).ok()) {
+        if (compare_outputs(*graph, expected, *outputs, tolerance, rule, ranked).ok()) {
           agrees = Status();
           result = std::move(ranked);
           result.message = fmt::format("rows of {} that tie are in another order", rule->key);
@@ -171,7 +178,8 @@ using nlohmann::json;
 
 json to_json(const CaseResult& r) {
   return {{"status", static_cast<int>(r.status)}, {"message", r.message}, {"max_abs", r.max_abs},   {"max_rel", r.max_rel},
-          {"compile_ms", r.compile_ms},           {"run_ms", r.run_ms},   {"data_sets", r.data_sets}, {"has_key", r.has_key}};
+          {"compile_ms", r.compile_ms},           {"run_ms", r.run_ms},   {"data_sets", r.data_sets}, {"has_key", r.has_key},
+          {"rounding", r.rounding}};
 }
 
 void from_json(const json& j, CaseResult& r) {
@@ -183,6 +191,7 @@ void from_json(const json& j, CaseResult& r) {
   r.run_ms = j.at("run_ms").get<double>();
   r.data_sets = j.at("data_sets").get<int>();
   r.has_key = j.at("has_key").get<bool>();
+  r.rounding = j.at("rounding").get<std::string>();
 }
 
 /// A case says itself that its time is over; one that cannot is ended this much later.

@@ -28,6 +28,7 @@ struct CaseResult {
   std::string name, backend;
   CaseStatus status = CaseStatus::kFailed;
   std::string message;
+  std::string rounding;      // what the tolerance is widened for: describe() of eval/rounded_products.h
   double max_abs = 0, max_rel = 0;
   double compile_ms = 0, run_ms = 0;
   int data_sets = 0;
@@ -44,6 +45,7 @@ struct VerifyOptions {
   frontend::ImportOptions import;
   std::optional<RoundTrip> round_trip;
   Tolerance tolerance;
+  bool widen = true;          // the tolerance, for what CompileOptions::precision rounds (eval/rounded_products.h)
   std::optional<RowRule> rows;
   int round_off_samples = 8;  // of a case that differs: see eval/round_off.h; 0: none
   backends::CompileOptions compile;

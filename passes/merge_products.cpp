@@ -3,6 +3,7 @@
 
 #include "ir/op.h"
 #include "ir/symbols.h"
+#include "passes/assumptions.h"
 #include "passes/fuse_groups.h"
 #include "passes/passes.h"
 #include "passes/product_columns.h"
@@ -54,9 +55,11 @@ class Merger {
         if (p.axis[i] >= 0) bytes += static_cast<int64_t>(ir::constant_of(p.node->input(static_cast<int>(i)))->bytes());
     if (bytes > context.max_fold_bytes) return false;
     const Node* const before = before_->prev();
+    const size_t assumed = graph_.assumptions().size();
     TENON_ASSIGN_OR_RETURN(Value * whole, build());
     if (whole == nullptr || !context.take_rewrite(members())) {
       undo(before);
+      forget_assumptions_since(graph_, assumed);
       return false;
     }
     part(whole);

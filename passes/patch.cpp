@@ -1,6 +1,7 @@
 #include "passes/patch.h"
 
 #include "ir/symbols.h"
+#include "passes/assumptions.h"
 
 namespace tenon::passes {
 
@@ -9,7 +10,7 @@ using ir::TensorType;
 using ir::Type;
 using ir::Value;
 
-Patch::Patch(Node& node) : graph_(*node.graph()), node_(&node), before_(node.prev()), builder_(graph_, &node) {
+Patch::Patch(Node& node) : graph_(*node.graph()), node_(&node), before_(node.prev()), assumed_(graph_.assumptions().size()), builder_(graph_, &node) {
   builder_.set_name(node.num_outputs() > 0 ? node.output(0)->name() : node.name());
 }
 
@@ -20,6 +21,7 @@ Patch::~Patch() {
       if (!output->unused()) return;
     graph_.erase(built);
   }
+  forget_assumptions_since(graph_, assumed_);
 }
 
 Node* Patch::first_built() const {

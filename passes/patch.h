@@ -32,6 +32,7 @@ class Patch {
   ir::Graph& graph_;
   ir::Node* node_;    // null once replaced
   ir::Node* before_;  // what preceded it when the patch began
+  size_t assumed_;    // and how much the graph had taken on trust
   ir::Builder builder_;
 };
 

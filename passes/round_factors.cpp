@@ -6,6 +6,7 @@
 #include "ir/storage_order.h"
 #include "passes/fuse_groups.h"
 #include "passes/passes.h"
+#include "passes/rounded_factors.h"
 #include "support/float_types.h"
 
 namespace tenon::passes {
@@ -234,6 +235,33 @@ Result<bool> round_factors(Graph& graph, PassContext& context) {
     return Status(Code::kInvalidArgument, fmt::format("products cannot be of {}", name(context.factors)), "--precision",
                   "choose f32, f16 or bf16");
   return Rounder(context).graph(graph);
+}
+
+bool has_plain_factors(const Node& node) { return !plain_factors(node).empty(); }
+
+namespace {
+
+/// A Cast to f32 that products read, as Rounder::round makes it.
+bool widens_a_factor(const Node& node) {
+  if (!node.is("Cast") || !node.name().empty() || node.output()->dtype() != DType::kF32) return false;
+  const DType from = node.input(0)->dtype();
+  const auto multiplies = [](const ir::Use& use) { return !plain_factors(*use.node).empty(); };
+  return (from == DType::kF16 || from == DType::kBF16) && std::ranges::all_of(node.output()->uses(), multiplies);
+}
+
+}  // namespace
+
+bool rounds_a_factor(const Node& node) {
+  if (widens_a_factor(node)) return true;
+  if (!node.is("Cast") || !node.name().empty() || node.output()->num_output_uses() > 0) return false;
+  return std::ranges::all_of(node.output()->uses(), [](const ir::Use& use) { return widens_a_factor(*use.node); });
+}
+
+std::optional<DType> rounded_factors(const Node& node) {
+  if (!node.is("tenon.fused")) return std::nullopt;
+  for (const auto& inner : node.region(0).nodes())
+    if (widens_a_factor(*inner)) return inner->input(0)->dtype();
+  return std::nullopt;
 }
 
 }  // namespace tenon::passes

@@ -8,7 +8,7 @@
 namespace tenon {
 namespace {
 
-constexpr std::array<std::string_view, 6> kNames = {"off", "error", "warn", "info", "debug", "trace"};
+constexpr std::array<std::string_view, 6> kNames = {"off", "error", "warning", "info", "debug", "trace"};
 
 void write_to_stderr(LogLevel level, std::string_view message) {
   const std::string line = fmt::format("tenon: {}: {}\n", log_level_name(level), message);
@@ -20,6 +20,7 @@ void write_to_stderr(LogLevel level, std::string_view message) {
 std::string_view log_level_name(LogLevel level) { return kNames[static_cast<size_t>(level)]; }
 
 std::optional<LogLevel> log_level_from_name(std::string_view name) {
+  if (name == "warn") return LogLevel::kWarn;
   for (size_t i = 0; i < kNames.size(); ++i)
     if (kNames[i] == name) return static_cast<LogLevel>(i);
   return std::nullopt;
@@ -45,6 +46,14 @@ Logger::Sink Logger::set_sink(Sink sink) {
   std::lock_guard lock(mutex_);
   std::swap(sink_, next);
   return *next;
+}
+
+bool Logger::is_first(std::string_view text) {
+  constexpr size_t kRemembered = 1024;
+  std::lock_guard lock(mutex_);
+  if (texts_.contains(text)) return false;
+  if (texts_.size() < kRemembered) texts_.emplace(text);
+  return true;
 }
 
 void Logger::write(LogLevel level, std::string_view message) {

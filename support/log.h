@@ -6,6 +6,8 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
+#include <string>
 #include <string_view>
 
 #include <fmt/format.h>
@@ -14,7 +16,7 @@ namespace tenon {
 
 enum class LogLevel : uint8_t { kOff, kError, kWarn, kInfo, kDebug, kTrace };
 
-/// "off", "error", "warn", "info", "debug", "trace".
+/// "off", "error", "warning" (read as "warn" as well), "info", "debug", "trace".
 std::string_view log_level_name(LogLevel level);
 std::optional<LogLevel> log_level_from_name(std::string_view name);
 
@@ -35,12 +37,16 @@ class Logger {
   /// Replaces the sink and returns the one before it; an empty sink is stderr again.
   Sink set_sink(Sink sink);
   void write(LogLevel level, std::string_view message);
+  /// True at the first call with this text, in this process and those that it forks afterwards; of the many texts that a long process
+  /// may have, the first 1024 are remembered.
+  bool is_first(std::string_view text);
 
  private:
   Logger();
   std::atomic<LogLevel> level_;
   std::mutex mutex_;
   std::shared_ptr<const Sink> sink_;
+  std::set<std::string, std::less<>> texts_;
 };
 
 /// log(LogLevel::kInfo, "compiled {} kernels in {:.1f} s", count, seconds). Formats only when the level is enabled.
@@ -48,6 +54,15 @@ template <class... Args>
 void log(LogLevel level, fmt::format_string<Args...> format, Args&&... args) {
   Logger& logger = Logger::get();
   if (logger.enabled(level)) logger.write(level, fmt::format(format, std::forward<Args>(args)...));
+}
+
+/// The same, but what was logged by this before is not logged again.
+template <class... Args>
+void log_once(LogLevel level, fmt::format_string<Args...> format, Args&&... args) {
+  Logger& logger = Logger::get();
+  if (!logger.enabled(level)) return;
+  const std::string message = fmt::format(format, std::forward<Args>(args)...);
+  if (logger.is_first(message)) logger.write(level, message);
 }
 
 }  // namespace tenon

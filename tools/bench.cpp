@@ -228,10 +228,8 @@ class Bench {
   void add_profile(const eval::Subject& subject, const eval::Measurement& m, const std::string& turn) {
     ProfileRequest request;
     request.model.path = subject.model.string();
-    if (subject.model.extension() != ".tir")  // whose symbols cannot be bound
-      for (const auto& [name, size] : m.dims) request.model.dims.push_back(fmt::format("{}={}", name, size));
-    for (const std::string& shape : o_.shapes)
-      if (std::find(m.absent.begin(), m.absent.end(), shape.substr(0, shape.rfind('='))) == m.absent.end()) request.model.shapes.push_back(shape);
+    if (subject.model.extension() != ".tir")  // whose types stand in its text
+      for (const auto& [name, shape] : m.shapes) request.model.shapes.push_back(fmt::format("{}={}", name, fmt::join(shape, "x")));
     request.model.custom_ops = o_.custom_ops;
     request.model.limits = o_.limits;
     request.backend = subject.backend->name();
@@ -319,7 +317,7 @@ class Bench {
 };
 
 Result<int> bench(const Options& o) {
-  TENON_ASSIGN_OR_RETURN(std::vector<const backends::Backend*> chosen, backends_of(o.backend, o.target));
+  TENON_ASSIGN_OR_RETURN(std::vector<const backends::Backend*> chosen, backends_of(o.backend));
   TENON_ASSIGN_OR_RETURN(eval::MeasureOptions options, measure_options(o));
   TENON_ASSIGN_OR_RETURN(frontend::ImportOptions import, import_options({.path = {}, .shapes = o.shapes, .custom_ops = o.custom_ops}));
   return Bench(o, std::move(chosen), std::move(options), std::move(import)).run();
@@ -338,19 +336,19 @@ void add_bench(CLI::App& app, int& status) {
   add_list(*sub, "--shape", o->shapes, "INPUT=DxD...", "Give an input a shape, as 1x3x224x224; -1 keeps a dim. Repeatable");
   add_custom_ops(*sub, o->custom_ops);
   sub->add_option("--rounds", o->rounds, "Rounds, shared by the launches")->check(CLI::Range(1, 100000).description(""))->type_name("N");
-  sub->add_option("--round-ms", o->round_ms, "Length of a round in milliseconds; at least one run");
+  sub->add_option("--round-ms", o->round_ms, "Length of a round in milliseconds; at least one run")->type_name("MS");
   sub->add_option("--duration", o->duration, "Seconds for all rounds of a model, instead of --rounds")->type_name("SECONDS");
   sub->add_option("--launches", o->launches, "Processes a backend, one after the other")->check(CLI::Range(1, 1000).description(""))->type_name("N");
   sub->add_option("--warmup", o->warmup, "Runs before the first round, at least")->check(CLI::Range(0, 100000).description(""))->type_name("N");
-  sub->add_option("--warmup-ms", o->warmup_ms, "How long to wait, at most, until runs do not get faster any more");
+  sub->add_option("--warmup-ms", o->warmup_ms, "How long to wait, at most, until runs do not get faster any more")->type_name("MS");
   sub->add_option("--streams", o->streams, "Also the throughput of that many sessions at the same time")->check(CLI::Range(0, 256).description(""))->type_name("N");
   sub->add_option("--seed", o->seed, "Seed of random inputs")->type_name("N");
   sub->add_flag("--test-data", o->test_data, "Use the inputs of test_data_set_0 beside the model");
   sub->add_option("-O", o->opt_level, "Optimisation level")->check(CLI::Range(0, 3).description(""))->type_name("0..3");
-  add_target(*sub, o->target);
+  add_compiling(*sub, o->target);
   add_precision(*sub, o->precision);
   add_limit_options(*sub, o->limits, "preparing a model, and then each round,");
-  sub->add_option("--format", o->format, "What to print")->check(CLI::IsMember({"table", "markdown", "csv"}))->type_name("table|markdown|csv");
+  one_of(sub->add_option("--format", o->format, "What to print"), "FORM", {"table", "markdown", "csv"});
   sub->add_option("--json", o->json, "Write results to a file, or - for stdout")->type_name("PATH");
   sub->add_flag("--profile", o->profile, "Also show where the time goes: kernels, ops, nodes (tenon profile has more)");
   sub->add_option("--report", o->report, "Write results as one HTML file")->type_name("FILE");

@@ -134,14 +134,14 @@ void print_bench_profiles(const json& document) {
     const json& profile = row["profile"];
     fmt::print("\n{} on {}, {} thread{}: where {} ms go\n", row["model"].get<std::string>(), row["backend"].get<std::string>(), row["threads"].get<int>(),
                row["threads"] == 1 ? "" : "s", ms_of(profile, "total_ms"));
-    Table kernels({"kernel", "implementation", "calls", "ms", "share", "GFLOP/s", "GB/s", "of roof", "bound", "first node"});
+    Table kernels({"kernel", "implementation", "calls", "ms", "of the run", "GFLOP/s", "GB/s", "of roof", "bound", "first node"});
     for (size_t i = 0; i < std::min(kShown, profile["kernels"].size()); ++i) {
       const json& k = profile["kernels"][i];
       kernels.add({k["name"], k["implementation"], std::to_string(k["calls"].get<int64_t>()), ms_of(k, "ms"), share(k["share"]), rate(k["gflops"]), rate(k["gbps"]),
                    share(at(k, "fraction")), k["bound"].is_string() && k["bound"] != "" ? k["bound"].get<std::string>() : "-", k["nodes"].empty() ? "" : k["nodes"][0].get<std::string>()});
     }
     kernels.print();
-    Table ops({"op", "ms", "share"});
+    Table ops({"op", "ms", "of the run"});
     for (size_t i = 0; i < std::min(kShown, profile["ops"].size()); ++i) ops.add({profile["ops"][i]["op"], ms_of(profile["ops"][i], "ms"), share(profile["ops"][i]["share"])});
     ops.print();
   }

@@ -85,7 +85,7 @@ Status check(Options& o) {
     if (o.verbose || totals.count("host") != 0) table.print();
     fmt::print("{} nodes, {} kernels and calls after -O{}\n", nodes, rows.size(), o.level);
     for (const auto& [kind, n] : totals)
-      fmt::print("{:<13} {:5}  {:5.1f} %\n", kind, n, 100.0 * n / static_cast<double>(rows.size()));
+      fmt::print("{:<13} {:5}  {:5.1f} % of kernels and calls\n", kind, n, 100.0 * n / static_cast<double>(rows.size()));
     fmt::print("reference     runs all of it\n");
   }
   return o.json.empty() ? Status() : write_json({{"nodes", json_rows}, {"totals", totals}}, o.json);

@@ -10,10 +10,10 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <set>
 
 #include "eval/model.h"
 #include "frontend/custom/library.h"
+#include "frontend/onnx/model_fields.h"
 #include "support/log.h"
 
 namespace tenon::tools {
@@ -51,6 +51,21 @@ CLI::Option* add_list(CLI::App& app, const std::string& name, std::vector<std::s
   return app.add_option(name, values, help)->type_name(type)->default_str("")->allow_extra_args(false);
 }
 
+std::string alternatives(const std::vector<std::string>& values) {
+  if (values.size() < 2) return values.empty() ? std::string() : values[0];
+  return fmt::format("{} or {}", fmt::join(values.begin(), values.end() - 1, ", "), values.back());
+}
+
+CLI::Option* one_of(CLI::Option* option, const char* type, std::vector<std::string> values) {
+  const std::string listed = alternatives(values);
+  option->description(fmt::format("{}: {}", option->get_description(), listed))->type_name(type);
+  return option->check(CLI::Validator(
+      [values = std::move(values), listed](std::string& text) {
+        return std::ranges::find(values, text) != values.end() ? std::string() : fmt::format("'{}' is not {}", text, listed);
+      },
+      ""));
+}
+
 void TargetOptions::apply(backends::CompileOptions& compile) const {
   compile.target = target;
   compile.device = device;
@@ -65,15 +80,17 @@ void add_target(CLI::App& app, TargetOptions& options) {
       ->type_name("TARGET");
   app.add_flag_callback("--no-winograd", [&target] { target = (target.empty() ? "host" : target).append(codegen::kNoWinograd); },
                         "Compute convolutions as they are defined, not by fewer products that round more");
+}
+
+void add_compiling(CLI::App& app, TargetOptions& options) {
+  add_target(app, options);
   app.add_flag_callback("--no-cache", [] { ::setenv("TENON_CACHE", "off", 1); }, "Compile everything anew, and keep nothing");
   add_device(app, options);
 }
 
 void add_precision(CLI::App& app, DType& precision) {
-  app.add_option_function<std::string>("--precision", [&precision](const std::string& text) { precision = *dtype_from_name(text); },
-                                       "What products of f32 round their factors to; sums stay f32")
-      ->check(CLI::IsMember({"f32", "f16", "bf16"}))
-      ->type_name("")
+  const auto set = [&precision](const std::string& text) { precision = *dtype_from_name(text); };
+  one_of(app.add_option_function<std::string>("--precision", set, "What products of f32 round their factors to; sums stay f32"), "DTYPE", {"f32", "f16", "bf16"})
       ->default_str("f32");
 }
 
@@ -203,17 +220,40 @@ Result<eval::CompiledModel> open(ModelOptions& options, const backends::Backend&
   return eval::CompiledModel::open({options.path, options.import, &backend, std::move(compile), executables});
 }
 
+namespace {
+
+/// The name that --dim takes for a symbol; empty for a dim that the model gives none.
+std::string dim_name(const ir::Graph& graph, const std::string& symbol) {
+  const auto found = graph.metadata.find(frontend::fields::dim_param(symbol));
+  return found == graph.metadata.end() ? symbol : found->second;
+}
+
+/// "state=2xDx128": what --shape takes for an input.
+std::string shape_form(const ir::Value& input) {
+  std::vector<std::string> dims;
+  for (const ir::Dim& dim : *input.tensor().dims) dims.push_back(dim.is_const() ? std::to_string(dim.value()) : "D");
+  return fmt::format("{}={}", input.name(), fmt::join(dims, "x"));
+}
+
+}  // namespace
+
 std::string unbound_dims(const ir::Graph& graph, const ModelOptions& options) {
-  std::set<int> symbols;
+  std::vector<std::string> names, ways;
+  const auto add = [](std::vector<std::string>& list, std::string text) {
+    if (std::ranges::find(list, text) == list.end()) list.push_back(std::move(text));
+  };
   for (const ir::Value* input : graph.inputs())
-    if (input->type().is_tensor() && input->type().tensor().ranked())
-      for (const ir::Dim& dim : *input->type().tensor().dims)
-        if (dim.is_symbol()) symbols.insert(dim.symbol_id());
-  std::vector<std::string> names;
-  for (int id : symbols) names.push_back(graph.dims().symbol_name(id));
+    if (input->type().is_ranked_tensor())
+      for (const ir::Dim& dim : *input->tensor().dims) {
+        if (!dim.is_symbol()) continue;
+        const std::string& symbol = graph.dims().symbol_name(dim.symbol_id());
+        const std::string name = dim_name(graph, symbol);
+        add(names, name.empty() ? symbol : name);
+        add(ways, name.empty() ? "--shape " + shape_form(*input) : "--dim NAME=N");
+      }
   if (names.empty()) return {};
   const bool bindable = std::filesystem::path(options.path).extension() != ".tir";
-  return fmt::format("{} at 1{}", fmt::join(names, ", "), bindable ? " (bind with --dim NAME=N)" : "");
+  return fmt::format("{} at 1{}", fmt::join(names, ", "), bindable ? fmt::format(" (bind with {})", fmt::join(ways, ", ")) : "");
 }
 
 size_t count_nodes(ir::Graph& graph) {
@@ -231,7 +271,7 @@ std::string backend_names() {
   return fmt::format("{}, exec:COMMAND", fmt::join(names, ", "));
 }
 
-Result<std::vector<const backends::Backend*>> backends_of(const std::string& names, const TargetOptions& target) {
+Result<std::vector<const backends::Backend*>> backends_of(const std::string& names) {
   std::vector<const backends::Backend*> out;
   for (const std::string& name : split(names, ',')) {
     const backends::Backend* backend = backends::find_backend(name);
@@ -241,8 +281,6 @@ Result<std::vector<const backends::Backend*>> backends_of(const std::string& nam
       return std::move(status).at(fmt::format("backend {}", name));
     out.push_back(backend);
   }
-  if (!target.placement.empty() && std::ranges::none_of(out, [](const backends::Backend* b) { return b->name() == "vulkan"; }))
-    return Status(Code::kInvalidArgument, fmt::format("backend {} has no Vulkan device", names), "--require-placement", "add --backend vulkan, or leave it out");
   return out;
 }
 

@@ -44,6 +44,10 @@ void add_custom_ops(CLI::App& app, std::vector<std::string>& libraries);
 Result<std::shared_ptr<const ir::OpRegistry>> load_libraries(const std::vector<std::string>& libraries);
 /// An option that is given once for every value.
 CLI::Option* add_list(CLI::App& app, const std::string& name, std::vector<std::string>& values, const char* type, const char* help);
+/// Only these values, which the help lists behind the option's description; `type` stands for them in its synopsis.
+CLI::Option* one_of(CLI::Option* option, const char* type, std::vector<std::string> values);
+/// "a, b or c".
+std::string alternatives(const std::vector<std::string>& values);
 /// What code is for and where it runs.
 struct TargetOptions {
   std::string target;               // --target and --no-winograd
@@ -53,8 +57,10 @@ struct TargetOptions {
 
   void apply(backends::CompileOptions& compile) const;
 };
-/// --target, --no-winograd, --no-cache and what add_device adds.
+/// --target and --no-winograd.
 void add_target(CLI::App& app, TargetOptions& options);
+/// The same, --no-cache, and what add_device adds: of commands that compile for a backend.
+void add_compiling(CLI::App& app, TargetOptions& options);
 /// The Vulkan device, how much must run on it, and whether its kernels check what they access.
 void add_device(CLI::App& app, TargetOptions& options);
 /// A CPU or vulkan; empty: the host. Code for it need not run here.
@@ -78,15 +84,14 @@ Status begin(ModelOptions& options);
 Result<std::unique_ptr<ir::Graph>> load(ModelOptions& options);
 /// The same for one backend: what the user's cache has of it is taken from there.
 Result<eval::CompiledModel> open(ModelOptions& options, const backends::Backend& backend, backends::CompileOptions compile);
-/// "batch, length at 1 (bind with --dim NAME=N)" of the symbolic dims of the inputs, without the advice for a .tir file, which
-/// takes none; empty when there are no such dims.
+/// "batch, length at 1 (bind with --dim NAME=N)" of the symbolic dims of the inputs: those without a name in the model are bound by the
+/// input's --shape. Without the advice for a .tir file, which takes none; empty when there are no such dims.
 std::string unbound_dims(const ir::Graph& graph, const ModelOptions& options);
 /// Nodes with those of regions, without constants and without the parts of fused nodes.
 size_t count_nodes(ir::Graph& graph);
 
-/// "a,b" to backends; an unknown or unavailable one is an error that lists the choices. So is a --require-placement that speaks of none
-/// of them.
-Result<std::vector<const backends::Backend*>> backends_of(const std::string& names, const TargetOptions& target = {});
+/// "a,b" to backends; an unknown or unavailable one is an error that lists the choices.
+Result<std::vector<const backends::Backend*>> backends_of(const std::string& names);
 std::string backend_names();
 
 /// Writes JSON to a file, or to stdout for "-".

@@ -6,6 +6,7 @@
 #include "eval/debug/compare_values.h"
 #include "eval/debug/reproduce.h"
 #include "tools/inputs.h"
+#include "tools/tolerance.h"
 
 namespace tenon::tools {
 namespace {
@@ -14,7 +15,8 @@ constexpr const char* kText =
     "Every value of the model that a variant still has after its passes is compared, fused nodes at what leaves them. 'total' is the\n"
     "difference from the first variant. 'own' is that from what the reference interpreter makes of the variant's own values of the\n"
     "compared values before: what comes in wrong is taken as it is, so it names the node that is wrong even when all after it are.\n"
-    "Both must be within |a - e| <= atol + scaled-atol * S + rtol * |e| as in tenon verify; what is not is within round-off when the\n"
+    "Both must be within |a - e| <= atol + scaled-atol * S + rtol * |e| as in tenon verify, where --precision widens the tolerances for\n"
+    "the products in question whose factors it rounds; what is not is within round-off when the\n"
     "nodes in question move as far by themselves in --round-off runs whose operations round by chance 1 ulp up or down. --rtol, --atol\n"
     "and --scaled-atol turn that off unless --round-off is given as well.\n"
     "Exit status: 1 when an own error or an output is beyond that.\n\n"
@@ -32,14 +34,10 @@ struct Options {
   InputOptions inputs;
   std::string backend, level = "3", targets, json, reproduce, fault, spill_limit = "16G";
   TargetOptions device;
-  double rtol = 1e-3, atol = 0, scaled_atol = 1e-4;
-  int threads = 0, top = 10, round_off = 8;
+  ToleranceOptions tolerance;
+  int threads = 0, top = 10;
   bool tap_outputs = false;
   CLI::Option* backend_given = nullptr;
-  CLI::Option* rtol_given = nullptr;
-  CLI::Option* atol_given = nullptr;
-  CLI::Option* scaled_given = nullptr;
-  CLI::Option* round_off_given = nullptr;
 };
 
 /// All combinations, in the order of the backends, then levels, then targets; the reference once.
@@ -99,9 +97,11 @@ nlohmann::json to_json(const Options& o, const eval::Comparison& c, std::span<co
   for (const auto& row : c.outputs)
     outputs.push_back({{"name", row.name}, {"variant", variants[row.variant].name}, {"max_abs", number(row.total.max_abs)},
                        {"max_rel", number(row.total.max_rel)}, {"ok", row.ok}, {"message", row.note}});
+  nlohmann::json rounding = nlohmann::json::array();
+  for (const eval::Rounding& r : c.roundings) rounding.push_back(eval::describe(r, o.precision));
   const auto one = [&](const std::optional<size_t>& index) { return index ? to_json(c.values[*index], variants) : nlohmann::json(nullptr); };
   return {{"kind", "compare"}, {"model", o.model.path}, {"variants", names}, {"values", values}, {"outputs", outputs},
-          {"first", one(c.first)}, {"worst", one(c.worst)}, {"uncompared", std::accumulate(c.uncompared.begin(), c.uncompared.end(), size_t{0})},
+          {"rounding", rounding}, {"first", one(c.first)}, {"worst", one(c.worst)}, {"uncompared", std::accumulate(c.uncompared.begin(), c.uncompared.end(), size_t{0})},
           {"ok", c.ok}};
 }
 
@@ -144,6 +144,7 @@ void print(const Options& o, const eval::Comparison& c, std::span<const eval::Va
     const auto compared = std::ranges::count(c.values, v, &eval::ValueDifference::variant);
     if (!variants[v].is_reference())
       fmt::print("{}: {} values compared, {} not there (inside fused nodes, folded or not needed)\n", variants[v].name, compared, c.uncompared[v]);
+    if (const std::string rounding = eval::describe(c.roundings[v], o.precision); !rounding.empty()) fmt::print("  outputs are allowed for {}\n", rounding);
   }
   if (c.random) fmt::print("the model draws random numbers: totals are left out\n");
   fmt::print("\n");
@@ -170,6 +171,7 @@ Status reproduce(const Options& o, const ir::Graph& graph, const eval::Compariso
   const eval::ValueDifference& row = c.values[*c.first];
   eval::ReproduceOptions options;
   options.tolerance = compare.tolerance;
+  options.widen = compare.widen;
   options.round_off_samples = compare.round_off_samples;
   options.session = compare.taps.session;
   options.interrupt = compare.taps.interrupt;
@@ -194,13 +196,9 @@ Result<int> compare(Options& o) {
   TENON_ASSIGN_OR_RETURN(const std::vector<HostValue> inputs, inputs_of(o.inputs, *graph, o.model));
   Progress progress;
   eval::CompareOptions options;
-  options.tolerance.rtol = o.rtol;
-  options.tolerance.atol = o.atol;
-  // An absolute tolerance replaces the scaled one unless both are given.
-  options.tolerance.scaled_atol = o.atol_given->count() > 0 && o.scaled_given->count() == 0 ? 0 : o.scaled_atol;
-  // A tolerance that someone asks for is the one that holds.
-  const bool strict = o.rtol_given->count() + o.atol_given->count() + o.scaled_given->count() > 0;
-  options.round_off_samples = strict && o.round_off_given->count() == 0 ? 0 : o.round_off;
+  options.tolerance = o.tolerance.tolerance();
+  options.widen = !o.tolerance.given();
+  options.round_off_samples = o.tolerance.round_off_samples();
   options.taps.session.num_threads = o.threads;
   options.taps.session.max_bytes = o.model.max_bytes;
   TENON_ASSIGN_OR_RETURN(options.taps.max_spill_bytes, parse_size(o.spill_limit, "--spill-limit"));
@@ -229,10 +227,7 @@ void add_compare(CLI::App& app, int& status) {
   sub->add_option("--target", o->targets, "CPUs to compile for, separated by commas: host, x86-64-v2, x86-64-v3, x86-64-v4")->type_name("CPU,...");
   add_device(*sub, o->device);
   sub->add_option("--threads", o->threads, "Threads; 0: all cores")->type_name("N")->check(thread_count());
-  o->rtol_given = sub->add_option("--rtol", o->rtol, "Relative tolerance")->check(non_negative());
-  o->atol_given = sub->add_option("--atol", o->atol, "Absolute tolerance; alone, it replaces --scaled-atol")->check(non_negative());
-  o->scaled_given = sub->add_option("--scaled-atol", o->scaled_atol, "Tolerance relative to the largest magnitude of the value")->check(non_negative());
-  o->round_off_given = sub->add_option("--round-off", o->round_off, "Runs with random rounding of what is beyond the tolerance; 0, and beside a given tolerance: none")->check(CLI::Range(0, 1000).description(""))->type_name("N");
+  add_tolerance(*sub, o->tolerance, "the largest magnitude of the value", "what is beyond the tolerance");
   sub->add_option("--top", o->top, "Rows of the table: the largest own errors, as shares of what is allowed")->check(CLI::Range(0, 1000000).description(""))->type_name("N");
   sub->add_flag("--tap-outputs", o->tap_outputs,
                 "Look into backends that show nothing but outputs by making values outputs, some at a time; they may fuse less then than without");

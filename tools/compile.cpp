@@ -71,11 +71,6 @@ Status check_options(const Options& o) {
   const std::string& target = o.target.target;
   if (o.emit == "spirv" && !target.empty() && target != "vulkan")
     return Status(Code::kInvalidArgument, "names a CPU, and SPIR-V is for GPUs", "--target", "leave it out");
-  if (o.tune.seconds > 0 && (target == "vulkan" || !o.output.empty()))
-    return Status(Code::kInvalidArgument, "tuning writes no code, and is for CPUs", "--tune", "leave out -o and --target vulkan");
-  if (o.tune.seconds > 0 && o.emit_given->count() > 0) return Status(Code::kInvalidArgument, "tuning writes no code", "--emit", "leave it out");
-  if (o.tune.seconds > 0 && !target.empty() && !target.starts_with("host"))
-    return Status(Code::kInvalidArgument, "what is measured holds for this processor with all that it has", "--tune", "leave out --target");
   if (target == "vulkan" && o.emit != "spirv" && o.emit != "kernel-ir")
     return Status(Code::kInvalidArgument, "is for GPUs, whose code is SPIR-V", "--target vulkan", "choose --emit spirv or kernel-ir");
   return {};
@@ -133,7 +128,7 @@ Status compile(Options& o) {
   if (o.tune.seconds > 0) return tune_model(o.model, o.target.target, o.level, o.precision, o.tune);
   TENON_ASSIGN_OR_RETURN(const codegen::Target target, target_of(o.emit == "spirv" ? "vulkan" : o.target.target));
   TENON_ASSIGN_OR_RETURN(const auto graph, load(o.model));
-  const bool gpu = target.kind == codegen::Target::Kind::kGpu, figures_alone = o.verbose && o.emit_given->count() == 0;
+  const bool gpu = target.kind == codegen::Target::Kind::kGpu, figures_alone = o.verbose && o.emit_given->count() == 0 && o.output.empty();
   std::FILE* const figures = figures_alone ? stdout : stderr;
   if (o.verbose) TENON_RETURN_IF_ERROR(print_figures(o, *graph, gpu, figures));
   TENON_RETURN_IF_ERROR(passes::run_pipeline(*graph, {.level = o.level, .vector_bytes = vector_bytes(target), .factors = o.precision, .interrupt = o.model.interrupt}));
@@ -165,13 +160,13 @@ void add_compile(CLI::App& app, int& status) {
   auto o = std::make_shared<Options>();
   CLI::App* sub = app.add_subcommand("compile", "Write the code that a model compiles to");
   add_model_options(*sub, o->model);
-  o->emit_given = sub->add_option("--emit", o->emit, "What to write")->type_name("")->check(CLI::IsMember({"llvm", "asm", "obj", "kernel-ir", "spirv"}));
-  add_target(*sub, o->target);
+  o->emit_given = one_of(sub->add_option("--emit", o->emit, "What to write"), "FORM", {"kernel-ir", "llvm", "asm", "obj", "spirv"});
+  add_compiling(*sub, o->target);
   add_precision(*sub, o->precision);
   sub->add_option("-o,--output", o->output, "File or folder to write")->type_name("OUT");
   sub->add_option("-O", o->level, "Optimisation level")->check(CLI::Range(0, 3).description(""))->type_name("0..3");
   add_tune_options(*sub, o->tune);
-  sub->add_flag("-v,--verbose", o->verbose, "Compile as for a run and say how many kernels there are and what took how long; without --emit, that alone");
+  sub->add_flag("-v,--verbose", o->verbose, "Compile as for a run and say how many kernels there are and what took how long; without --emit and -o, that alone");
   sub->footer(kExamples);
   sub->callback([o, &status] {
     const Status result = compile(*o);

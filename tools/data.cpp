@@ -198,16 +198,16 @@ void add_data(CLI::App& app, int& status) {
   auto o = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("data", "Data sets: what is in them, what preprocessing makes of it");
   command->footer(kHelp);
-  command->add_option("DATASET", o->spec, "A folder, a file, or two paths with a comma between them");
+  command->add_option("DATASET", o->spec, "A folder, a file, or two paths with a comma between them")->type_name("");
   command->add_option("--format", o->data.format, "The form of the data set, one of --formats; told from the path without it")->type_name("NAME");
   command->add_option("--labels", o->data.labels, "The table of labels of a folder of files")->type_name("FILE");
   command->add_option("--classes", o->data.classes, "Names of the classes, one a line")->type_name("FILE");
   command->add_option("--pattern", o->data.pattern, "Where the label stands in file names: {label}_*")->type_name("PATTERN");
-  command->add_option("--header", o->header, "Whether a table's first row names its columns; told from its content without it")
-      ->check(CLI::IsMember({"yes", "no"}));
+  one_of(command->add_option("--header", o->header, "Whether a table's first row names its columns, which without it is told from its content"), "WHETHER",
+         {"yes", "no"});
   command->add_option("--preprocess", o->preprocess, "Steps: a JSON file, or JSON that begins with [")->type_name("STEPS");
-  command->add_option("--index", o->index, "The first example to show")->check(CLI::NonNegativeNumber)->type_name("N");
-  command->add_option("--limit", o->limit, "How many examples to show")->check(CLI::NonNegativeNumber)->type_name("N");
+  command->add_option("--index", o->index, "The first example to show")->check(CLI::NonNegativeNumber.description(""))->type_name("N");
+  command->add_option("--limit", o->limit, "How many examples to show")->check(CLI::NonNegativeNumber.description(""))->type_name("N");
   command->add_flag("--check", o->check, "Read every example; exit status 1 when some cannot be read");
   command->add_flag("--formats", o->formats, "List the forms of data sets");
   command->add_flag("--steps", o->steps, "List the preprocessing steps");

@@ -2,6 +2,7 @@
 
 #include "eval/debug/bisect.h"
 #include "tools/inputs.h"
+#include "tools/tolerance.h"
 
 namespace tenon::tools {
 namespace {
@@ -22,13 +23,9 @@ struct Options {
   std::string backend = "reference", json, fault;
   TargetOptions target;
   std::vector<std::string> disable;
-  double rtol = 1e-3, atol = 0, scaled_atol = 1e-4;
-  int threads = 0, level = 3, round_off = 8, context = 2, max_lines = 60;
+  ToleranceOptions tolerance;
+  int threads = 0, level = 3, context = 2, max_lines = 60;
   bool bisect = false;
-  CLI::Option* rtol_given = nullptr;
-  CLI::Option* atol_given = nullptr;
-  CLI::Option* scaled_given = nullptr;
-  CLI::Option* round_off_given = nullptr;
 };
 
 nlohmann::json to_json(const Options& o, const eval::Bisection& b, const std::string& difference) {
@@ -43,6 +40,7 @@ nlohmann::json to_json(const Options& o, const eval::Bisection& b, const std::st
 
 void print(const Options& o, const eval::Bisection& b, const std::string& difference) {
   fmt::print("{} rewrites at -O{}, {} runs\n", b.rewrites, o.level, b.runs);
+  if (const std::string rounding = eval::describe(b.rounding, o.precision); !rounding.empty()) fmt::print("outputs are allowed for {}\n", rounding);
   if (!b.note.empty()) fmt::print("{}\n", b.note);
   if (!b.differs) {
     fmt::print("no output differs from the unoptimised graph\n");
@@ -67,7 +65,7 @@ void print(const Options& o, const eval::Bisection& b, const std::string& differ
 
 Result<int> debug(Options& o) {
   if (!o.bisect) return Status(Code::kInvalidArgument, "there is nothing to do", "tenon debug", "give --bisect-passes");
-  TENON_ASSIGN_OR_RETURN(const auto chosen, backends_of(o.backend, o.target));
+  TENON_ASSIGN_OR_RETURN(const auto chosen, backends_of(o.backend));
   if (chosen.size() != 1) return Status(Code::kInvalidArgument, "one backend, please", "--backend", "tenon compare compares several");
   if (chosen[0]->external())
     return Status(Code::kUnsupported, fmt::format("{} runs its own passes, which cannot be stopped at a rewrite", chosen[0]->name()), "--backend",
@@ -90,12 +88,9 @@ Result<int> debug(Options& o) {
   TENON_ASSIGN_OR_RETURN(const std::vector<HostValue> inputs, inputs_of(o.inputs, *graph, o.model));
   Progress progress;
   eval::BisectOptions options;
-  options.tolerance.rtol = o.rtol;
-  options.tolerance.atol = o.atol;
-  options.tolerance.scaled_atol = o.atol_given->count() > 0 && o.scaled_given->count() == 0 ? 0 : o.scaled_atol;
-  // A tolerance that someone asks for is the one that holds.
-  const bool strict = o.rtol_given->count() + o.atol_given->count() + o.scaled_given->count() > 0;
-  options.round_off_samples = strict && o.round_off_given->count() == 0 ? 0 : o.round_off;
+  options.tolerance = o.tolerance.tolerance();
+  options.widen = !o.tolerance.given();
+  options.round_off_samples = o.tolerance.round_off_samples();
   options.session.num_threads = o.threads;
   options.session.max_bytes = o.model.max_bytes;
   options.interrupt = o.model.interrupt;
@@ -118,14 +113,11 @@ void add_debug(CLI::App& app, int& status) {
   add_input_options(*sub, o->inputs);
   sub->add_option("--backend", o->backend, "What runs the optimised graph: " + backend_names())->type_name("NAME");
   sub->add_option("-O", o->level, "Optimisation level")->check(CLI::Range(0, 3).description(""))->type_name("0..3");
-  add_target(*sub, o->target);
+  add_compiling(*sub, o->target);
   add_precision(*sub, o->precision);
   add_list(*sub, "--disable", o->disable, "PASS", "Leave out this pass. Repeatable");
   sub->add_option("--threads", o->threads, "Threads; 0: all cores")->type_name("N")->check(thread_count());
-  o->rtol_given = sub->add_option("--rtol", o->rtol, "Relative tolerance")->check(non_negative());
-  o->atol_given = sub->add_option("--atol", o->atol, "Absolute tolerance; alone, it replaces --scaled-atol")->check(non_negative());
-  o->scaled_given = sub->add_option("--scaled-atol", o->scaled_atol, "Tolerance relative to the largest expected magnitude")->check(non_negative());
-  o->round_off_given = sub->add_option("--round-off", o->round_off, "Runs with random rounding when outputs are beyond the tolerance; 0, and beside a given tolerance: none")->check(CLI::Range(0, 1000).description(""))->type_name("N");
+  add_tolerance(*sub, o->tolerance, "the largest expected magnitude", "outputs that are beyond the tolerance");
   sub->add_option("--context", o->context, "Lines around what the rewrite changed")->check(CLI::Range(0, 1000).description(""))->type_name("N");
   sub->add_option("--lines", o->max_lines, "Lines of the difference at most")->check(CLI::Range(1, 1000000).description(""))->type_name("N");
   sub->add_option("--json", o->json, "Write what is found to a file, or - for stdout")->type_name("PATH");

@@ -122,7 +122,7 @@ Result<int> self_test(const Options& o) {
   progress.clear();
   if (o.json != "-") {
     fmt::print("{}, {}\n\n", printable(test.device), printable(test.driver));
-    Table table({"group", "passed", "failed", "on host", "result"});
+    Table table({"group", "outputs that agree", "that differ", "nodes on the host", "result"});
     for (const auto& g : test.groups)
       table.add({g.name, std::to_string(g.passed), std::to_string(g.failed), std::to_string(g.on_host), g.failed > 0 ? "FAIL" : g.passed > 0 ? "ok" : "not run"});
     table.print();

@@ -187,7 +187,7 @@ Result<std::vector<eval::Candidate>> candidates(const Options& o) {
     const auto all = backends::all_backends();
     backends.assign(all.begin(), all.end());
   } else {
-    TENON_ASSIGN_OR_RETURN(backends, backends_of(o.backend, o.target));
+    TENON_ASSIGN_OR_RETURN(backends, backends_of(o.backend));
   }
   TENON_ASSIGN_OR_RETURN(const std::vector<int> levels, parse_ints(o.levels, "-O", 0, 3));
   std::vector<eval::Candidate> out;
@@ -353,7 +353,7 @@ void add_eval(CLI::App& app, int& status) {
   sub->add_option("--backend", o->backend, "Backends, separated by commas, or all; the first is what others are compared with")->type_name("NAME,...");
   sub->add_option("-O", o->levels, "Optimisation levels, separated by commas; several are compared like backends")->type_name("0..3");
   sub->add_option("--threads", o->threads, "Threads of a session; 0: all cores")->type_name("N")->check(thread_count());
-  add_target(*sub, o->target);
+  add_compiling(*sub, o->target);
   add_precision(*sub, o->precision);
   sub->add_option("--batch", o->batch, "Examples a run, unless the model fixes it; 32 by default")->check(CLI::Range(1, 1 << 20).description(""))->type_name("N")->default_str("");
   sub->add_option("--limit", o->limit, "Examples used, from the start; 0: all")->check(CLI::NonNegativeNumber.description(""))->type_name("N")->default_str("");

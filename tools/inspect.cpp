@@ -112,7 +112,7 @@ void print_placement(const std::vector<backends::Placement>& placement) {
   table.print();
   fmt::print("\n");
   for (const auto& [kind, n] : totals)
-    fmt::print("{:<12} {:5} nodes  {:5.1f} %\n", kind, n, 100.0 * static_cast<double>(n) / static_cast<double>(std::max<size_t>(all, 1)));
+    fmt::print("{:<12} {:5} nodes, {:5.1f} % of all\n", kind, n, 100.0 * static_cast<double>(n) / static_cast<double>(std::max<size_t>(all, 1)));
 }
 
 void print_crossing(const eval::Crossing& c) {
@@ -159,7 +159,7 @@ void print_forecast(const eval::Forecast& f) {
 }
 
 Status inspect_compiled(Options& o, const ir::Graph& graph, nlohmann::json& json) {
-  TENON_ASSIGN_OR_RETURN(const auto chosen, backends_of(o.backend, o.target));
+  TENON_ASSIGN_OR_RETURN(const auto chosen, backends_of(o.backend));
   const bool text = o.json != "-";
   for (const backends::Backend* backend : chosen) {
     backends::CompileOptions compile;
@@ -168,7 +168,7 @@ Status inspect_compiled(Options& o, const ir::Graph& graph, nlohmann::json& json
     compile.precision = o.precision;
     compile.cache = user_cache();
     compile.interrupt = o.model.interrupt;
-    eval::use_tuning(o.model.path, compile);
+    eval::use_tuning(o.model.path, *backend, compile);
     TENON_ASSIGN_OR_RETURN(const auto executable, backend->compile(graph, compile));
     const std::string name(backend->name());
     if (text && chosen.size() > 1) fmt::print("{}:\n", name);
@@ -212,7 +212,7 @@ void add_inspect(CLI::App& app, int& status) {
   sub->add_flag("!--no-roofline", o->calibrate, "Leave out the times: measure nothing");
   sub->add_option("--backend", o->backend, "Backends for --placement and --explain, separated by commas")->type_name("NAME,...");
   sub->add_option("-O", o->opt_level, "Optimisation level")->check(CLI::Range(0, 3).description(""))->type_name("0..3");
-  add_target(*sub, o->target);
+  add_compiling(*sub, o->target);
   add_precision(*sub, o->precision);
   sub->add_option("--json", o->json, "Write results to a file, or - for stdout")->type_name("PATH");
   sub->footer(kExamples);

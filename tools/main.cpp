@@ -4,6 +4,7 @@
 #include <system_error>
 
 #include "tools/common.h"
+#include "tools/option_rules.h"
 
 namespace {
 
@@ -32,9 +33,16 @@ int run(int argc, char** argv) {
   add_metrics(app, status);
   add_data(app, status);
   add_devices(app, status);
+  tenon::Status ineffective;
+  for (CLI::App* command : app.get_subcommands({}))
+    command->parse_complete_callback([command, &ineffective] {
+      ineffective = check_options(*command);
+      if (!ineffective.ok()) throw CLI::RuntimeError(kFailure);
+    });
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
+    if (!ineffective.ok()) return report(ineffective);
     if (e.get_exit_code() == 0) return app.exit(e);
     const auto chosen = app.get_subcommands();
     if (chosen.empty() && argc > 1 && argv[1][0] != '-') {

@@ -138,7 +138,6 @@ Status score(Options& o, const std::vector<const eval::MetricInfo*>& metrics) {
 Status metrics(Options& o) {
   TENON_ASSIGN_OR_RETURN(const std::vector<const eval::MetricInfo*> wanted, chosen(o.names));
   if (!o.records.empty()) return score(o, wanted);
-  if (!o.against.empty()) return Status(Code::kInvalidArgument, "nothing to compare with", "--against", "give --records as well");
   return list(o, wanted);
 }
 

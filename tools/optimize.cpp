@@ -66,8 +66,6 @@ Status optimize(Options& o) {
   const bool to_onnx = extension == ".onnx";
   if (!o.output.empty() && o.output != "-" && extension != ".tir" && !to_onnx)
     return Status(Code::kUnsupported, extension.empty() ? std::string("the output has no ending") : fmt::format("cannot write '{}' files", extension), o.output, "name an output that ends in .onnx or .tir, or - for stdout");
-  if (!to_onnx && (o.onnx.opset != 0 || o.onnx.external_data))
-    return Status(Code::kInvalidArgument, "--opset and --external-data are for ONNX files", o.output, "name an output that ends in .onnx");
   TENON_ASSIGN_OR_RETURN(const auto graph, load(o.model));
   passes::PipelineOptions options;
   options.level = o.level;

@@ -59,7 +59,7 @@ void print_machine(const eval::Profile& p) {
 }
 
 void print_kernels(const eval::Profile& p, size_t top) {
-  Table table({"kernel", "implementation", "calls", "ms", "share", "", "GFLOP/s", "GB/s", "of roof", "bound", "nodes"});
+  Table table({"kernel", "implementation", "calls", "ms", "of the run", "", "GFLOP/s", "GB/s", "of roof", "bound", "nodes"});
   double rest = 0;
   for (size_t i = 0; i < p.kernels.size(); ++i) {
     const eval::KernelProfile& k = p.kernels[i];
@@ -78,7 +78,7 @@ void print_kernels(const eval::Profile& p, size_t top) {
 }
 
 void print_ops(const eval::Profile& p, size_t top) {
-  Table table({"op", "nodes", "ms", "share", ""});
+  Table table({"op", "nodes", "ms", "of the run", ""});
   for (size_t i = 0; i < std::min(top, p.ops.size()); ++i) {
     const eval::OpProfile& o = p.ops[i];
     table.add({o.op, std::to_string(o.nodes), ms(o.ms), percent(o.share), bar(o.share)});
@@ -88,7 +88,7 @@ void print_ops(const eval::Profile& p, size_t top) {
 }
 
 void print_nodes(const eval::Profile& p, size_t top) {
-  Table table({"node", "op", "ms", "share", "", "in"});
+  Table table({"node", "op", "ms", "of the run", "", "in"});
   for (size_t i = 0; i < std::min(top, p.nodes.size()); ++i) {
     const eval::NodeProfile& n = p.nodes[i];
     table.add({shortened(n.node, 64), n.op, ms(n.ms), percent(n.share), bar(n.share), shortened(n.parent, 32)});
@@ -147,8 +147,9 @@ Status write(const ProfileRequest& request, const eval::Profile& profile, const 
 }  // namespace
 
 void print_profile(const eval::Profile& p, int top) {
-  fmt::print("{} on {}, {} thread{}: {} ms a run; {} observed runs, {} ms unobserved ({:+.1f} %)\n", p.model, p.backend, p.threads, p.threads == 1 ? "" : "s",
-             ms(p.total_ms), p.runs, ms(p.unobserved_ms), 100 * p.observed_overhead);
+  fmt::print("{} on {}, {} thread{}: {} ms a run; {} observed runs, {} ms unobserved (the median observed run takes {:.1f} % {})\n", p.model, p.backend,
+             p.threads, p.threads == 1 ? "" : "s", ms(p.total_ms), p.runs, ms(p.unobserved_ms), 100 * std::abs(p.observed_overhead),
+             p.observed_overhead < 0 ? "less" : "more");
   print_machine(p);
   fmt::print("\n");
   const auto shown = static_cast<size_t>(std::max(top, 0));
@@ -159,7 +160,7 @@ void print_profile(const eval::Profile& p, int top) {
 }
 
 void print_attribution(const eval::Attribution& a, int top) {
-  fmt::print("\n{} ms before, {} ms now: {:+.1f} %\n", ms(a.old_ms), ms(a.new_ms), a.old_ms > 0 ? 100 * a.delta_ms / a.old_ms : 0.0);
+  fmt::print("\n{} ms before, {} ms now: {:+.1f} % of before\n", ms(a.old_ms), ms(a.new_ms), a.old_ms > 0 ? 100 * a.delta_ms / a.old_ms : 0.0);
   for (const auto& [title, rows] : {std::pair("op", &a.ops), std::pair("node", &a.nodes)}) {
     Table table({title, "before ms", "now ms", "change ms", "of the change"});
     for (size_t i = 0; i < std::min(static_cast<size_t>(std::max(top, 0)), rows->size()); ++i) {
@@ -172,7 +173,7 @@ void print_attribution(const eval::Attribution& a, int top) {
 }
 
 Result<eval::Profile> profile_model(ProfileRequest& request) {
-  TENON_ASSIGN_OR_RETURN(const auto chosen, backends_of(request.backend, request.target));
+  TENON_ASSIGN_OR_RETURN(const auto chosen, backends_of(request.backend));
   if (chosen.size() != 1) return Status(Code::kInvalidArgument, "one backend, please", "--backend", "profile them one after the other");
   std::optional<eval::Profile> before;
   if (!request.baseline.empty()) {
@@ -186,7 +187,7 @@ Result<eval::Profile> profile_model(ProfileRequest& request) {
   compile.precision = request.precision;
   compile.cache = user_cache();
   compile.interrupt = request.model.interrupt;
-  eval::use_tuning(request.model.path, compile);
+  eval::use_tuning(request.model.path, *chosen[0], compile);
   TENON_ASSIGN_OR_RETURN(const auto executable, chosen[0]->compile(*graph, compile));
   eval::ProfileOptions options;
   options.threads = request.threads;
@@ -228,7 +229,7 @@ void add_profile(CLI::App& app, int& status) {
       ->check(CLI::Range(1, 100000).description(""))->type_name("N");
   sub->add_option("--top", o->top, "Rows to show of each table")->check(CLI::Range(1, 1000000).description(""))->type_name("N");
   sub->add_option("-O", o->opt_level, "Optimisation level")->check(CLI::Range(0, 3).description(""))->type_name("0..3");
-  add_target(*sub, o->target);
+  add_compiling(*sub, o->target);
   add_precision(*sub, o->precision);
   sub->add_option("--json", o->json, "Write the profile to a file, or - for stdout")->type_name("PATH");
   sub->add_option("--trace", o->trace, "Write the last run for chrome://tracing and Perfetto to a file, or - for stdout")->type_name("PATH");

@@ -95,7 +95,7 @@ nlohmann::json report_of(const Options& o, const backends::Backend& backend, con
 }
 
 Status run(Options& o) {
-  TENON_ASSIGN_OR_RETURN(const auto chosen, backends_of(o.backend, o.target));
+  TENON_ASSIGN_OR_RETURN(const auto chosen, backends_of(o.backend));
   if (chosen.size() != 1) return Status(Code::kInvalidArgument, "one backend, please", "--backend", "tenon bench compares several");
   backends::CompileOptions compile;
   compile.opt_level = o.opt_level;
@@ -129,11 +129,11 @@ void add_run(CLI::App& app, int& status) {
   add_model_options(*sub, o->model);
   add_input_options(*sub, o->inputs);
   sub->add_option("--output-dir", o->output_dir, "Write outputs to this folder, made if need be, as 0_NAME.npy, 1_NAME.npy, ...")->type_name("DIR");
-  sub->add_option("--format", o->format, "Format of written outputs")->check(CLI::IsMember({"npy", "pb"}));
+  one_of(sub->add_option("--format", o->format, "Format of written outputs"), "FORM", {"npy", "pb"});
   sub->add_option("--backend", o->backend, "Backend: " + backend_names())->type_name("NAME");
   sub->add_option("--threads", o->threads, "Threads; 0: all cores")->type_name("N")->check(thread_count());
   sub->add_option("-O", o->opt_level, "Optimisation level")->check(CLI::Range(0, 3).description(""))->type_name("0..3");
-  add_target(*sub, o->target);
+  add_compiling(*sub, o->target);
   add_precision(*sub, o->precision);
   sub->add_option("--json", o->json, "Write names, types and the time to a file, or - for stdout")->type_name("PATH");
   sub->footer(kExamples);

@@ -5,14 +5,15 @@
 #include <map>
 
 #include "frontend/onnx/export.h"
-#include "tools/common.h"
+#include "tools/tolerance.h"
 
 namespace tenon::tools {
 namespace {
 
 constexpr const char* kRule =
     "An element a agrees with the expected e when |a - e| <= atol + scaled-atol * S + rtol * |e|, where S is the largest\n"
-    "finite |e| of that output. Float types below 32 bits use at least twice (rtol) and once (scaled-atol) their epsilon.\n"
+    "finite |e| of that output. Float types below 32 bits use at least twice (rtol) and once (scaled-atol) their epsilon; so do outputs\n"
+    "behind N products whose factors --precision rounds, sqrt(N) times that.\n"
     "Integers must agree within atol, booleans and strings exactly. NaN agrees with NaN, an infinity with the same one.\n"
     "When all outputs begin with the shape of a float output that never increases along its last axis (a ranking), rows\n"
     "that agree in every output may stand in another order: only where scores tie within the tolerance can they.\n"
@@ -31,15 +32,11 @@ struct Options {
   std::vector<std::string> folders, custom_ops;
   std::string backend = "cpu", json, filter, rows;
   TargetOptions target;
-  double rtol = 1e-3, atol = 0, scaled_atol = 1e-4;
+  ToleranceOptions tolerance;
   LimitOptions limits{.timeout_s = 600, .memory = {}};
-  int jobs = 1, threads = 0, opt_level = 3, round_off = 8;
+  int jobs = 1, threads = 0, opt_level = 3;
   bool no_isolate = false, verbose = false;
   eval::RoundTrip round_trip{.level = -1};
-  CLI::Option* rtol_given = nullptr;
-  CLI::Option* atol_given = nullptr;
-  CLI::Option* scaled_given = nullptr;
-  CLI::Option* round_off_given = nullptr;
 };
 
 nlohmann::json to_json(const std::vector<eval::CaseResult>& results) {
@@ -49,7 +46,7 @@ nlohmann::json to_json(const std::vector<eval::CaseResult>& results) {
     ++counts[r.status];
     cases.push_back({{"name", r.name}, {"backend", r.backend}, {"status", eval::status_name(r.status)}, {"message", r.message},
                      {"max_abs", r.max_abs}, {"max_rel", r.max_rel}, {"compile_ms", r.compile_ms}, {"run_ms", r.run_ms},
-                     {"data_sets", r.data_sets}});
+                     {"data_sets", r.data_sets}, {"rounding", r.rounding}});
   }
   return {{"passed", counts[eval::CaseStatus::kPassed]}, {"failed", counts[eval::CaseStatus::kFailed]},
           {"skipped", counts[eval::CaseStatus::kSkipped]}, {"cases", cases}};
@@ -75,6 +72,9 @@ Result<std::vector<eval::Case>> collect(const Options& o) {
   return cases;
 }
 
+/// What a result was allowed beyond the tolerances of exact factors.
+std::string allowed(const eval::CaseResult& r) { return r.rounding.empty() ? std::string() : fmt::format("; allowed for {}", r.rounding); }
+
 /// One line a case, whatever its message holds.
 void print_failure(const eval::CaseResult& r) {
   constexpr size_t kMax = 400;
@@ -83,11 +83,11 @@ void print_failure(const eval::CaseResult& r) {
     if (c != '\n') text += c;
     else if (text.size() > 1 && text.back() != ':') text += ';';
   if (text.size() > kMax) text = text.substr(0, kMax) + " …";
-  fmt::print("FAIL  {}  {}\n", r.name, text);
+  fmt::print("FAIL  {}  {}{}\n", r.name, text, allowed(r));
 }
 
 int verify(const Options& o) {
-  Result<std::vector<const backends::Backend*>> chosen = backends_of(o.backend, o.target);
+  Result<std::vector<const backends::Backend*>> chosen = backends_of(o.backend);
   if (!chosen.ok()) return report(chosen.status());
   Result<std::vector<eval::Case>> cases = collect(o);
   if (!cases.ok()) return report(cases.status());
@@ -96,18 +96,14 @@ int verify(const Options& o) {
   auto ops = load_libraries(o.custom_ops);
   if (!ops.ok()) return report(ops.status());
   options.import.ops = std::move(*ops);
-  options.tolerance.rtol = o.rtol;
-  options.tolerance.atol = o.atol;
-  // An absolute tolerance replaces the scaled one unless both are given.
-  options.tolerance.scaled_atol = o.atol_given->count() > 0 && o.scaled_given->count() == 0 ? 0 : o.scaled_atol;
+  options.tolerance = o.tolerance.tolerance();
+  options.widen = !o.tolerance.given();
   if (!o.rows.empty()) {
     Result<eval::RowRule> rule = eval::parse_row_rule(o.rows);
     if (!rule.ok()) return report(std::move(rule).status().at("--match-rows"));
     options.rows = *rule;
   }
-  // A tolerance that someone asks for is the one that holds.
-  const bool strict = o.rtol_given->count() + o.atol_given->count() + o.scaled_given->count() > 0;
-  options.round_off_samples = strict && o.round_off_given->count() == 0 ? 0 : o.round_off;
+  options.round_off_samples = o.tolerance.round_off_samples();
   options.compile.opt_level = o.opt_level;
   o.target.apply(options.compile);
   options.compile.precision = o.precision;
@@ -134,15 +130,17 @@ int verify(const Options& o) {
       if (!quiet && r.status == eval::CaseStatus::kFailed) print_failure(r);
       if (!quiet && !o.verbose && r.status == eval::CaseStatus::kPassed && !r.message.empty()) fmt::print("ok    {}  {}\n", r.name, r.message);
       if (!quiet && o.verbose && r.status == eval::CaseStatus::kPassed)
-        fmt::print("ok    {}  max_abs {:.3g}, max_rel {:.3g}, compile {:.0f} ms, {} runs {:.1f} ms{}{}\n", r.name, r.max_abs, r.max_rel,
-                   r.compile_ms, r.data_sets, r.run_ms, r.message.empty() ? "" : "; ", r.message);
+        fmt::print("ok    {}  max_abs {:.3g}, max_rel {:.3g}, compile {:.0f} ms, {} runs {:.1f} ms{}{}{}\n", r.name, r.max_abs, r.max_rel,
+                   r.compile_ms, r.data_sets, r.run_ms, r.message.empty() ? "" : "; ", r.message, allowed(r));
       if (!quiet) std::fflush(stdout);
       progress.show(fmt::format("[{}/{}] {}", passed + failed + skipped, cases->size(), r.name));
     });
     progress.clear();
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    const auto exact = [](const eval::CaseResult& r) { return r.rounding.empty(); };
     if (!quiet)
-      fmt::print("{}: {} passed, {} failed, {} skipped of {} ({:.1f} s)\n", backend->name(), passed, failed, skipped, cases->size(), seconds);
+      fmt::print("{}: {} passed, {} failed, {} skipped of {} ({:.1f} s){}\n", backend->name(), passed, failed, skipped, cases->size(), seconds,
+                 std::ranges::all_of(results, exact) ? "" : fmt::format("; tolerances are those for {} factors", name(o.precision)));
     failed_any = failed_any || failed > 0;
     all.insert(all.end(), std::make_move_iterator(results.begin()), std::make_move_iterator(results.end()));
   }
@@ -163,17 +161,11 @@ void add_verify(CLI::App& app, int& status) {
   CLI::App* sub = app.add_subcommand("verify", "Run folders of model.onnx + test_data_set_* and compare with their outputs");
   sub->add_option("DIR", o->folders, "Folders, searched recursively, or models in such folders")->required()->type_name("")->default_str("");
   sub->add_option("--backend", o->backend, "Backends, separated by commas")->type_name("NAME,...");
-  o->rtol_given = sub->add_option("--rtol", o->rtol, "Relative tolerance")->check(non_negative());
-  o->atol_given = sub->add_option("--atol", o->atol, "Absolute tolerance; alone, it replaces --scaled-atol")->check(non_negative());
-  o->scaled_given = sub->add_option("--scaled-atol", o->scaled_atol, "Tolerance relative to the largest expected magnitude")->check(non_negative());
+  add_tolerance(*sub, o->tolerance, "the largest expected magnitude", "a case that differs");
   sub->add_option("--filter", o->filter, "Only cases whose name, or folder's name, matches this glob")->type_name("GLOB");
   sub->add_option("--match-rows", o->rows,
                   "Compare OUTPUT and all outputs whose shapes start with its shape as rows in any order; only rows with OUTPUT>=T")
       ->type_name("OUTPUT[>=T]");
-  o->round_off_given =
-      sub->add_option("--round-off", o->round_off, "Runs with random rounding of a case that differs; 0, and beside a given tolerance: none")
-          ->check(CLI::Range(0, 1000).description(""))
-          ->type_name("N");
   sub->add_option("--jobs", o->jobs, "Cases at a time")->check(CLI::Range(1, 1024).description(""))->type_name("N");
   sub->add_option("--threads", o->threads, "Threads of a session; 0: all cores")->type_name("N")->check(thread_count());
   add_limit_options(*sub, o->limits, "a case");
@@ -187,7 +179,7 @@ void add_verify(CLI::App& app, int& status) {
       ->type_name("13..28")
       ->default_str("")
       ->needs(trip);
-  add_target(*sub, o->target);
+  add_compiling(*sub, o->target);
   add_precision(*sub, o->precision);
   add_custom_ops(*sub, o->custom_ops);
   sub->add_option("--json", o->json, "Write results to a file, or - for stdout")->type_name("PATH");

@@ -12,6 +12,7 @@
 #include "codegen/plan/row_major_call.h"
 #include "ir/op.h"
 #include "ir/storage_order.h"
+#include "passes/rounded_factors.h"
 #include "runtime/storage_order.h"
 
 namespace tenon::codegen {
@@ -311,10 +312,13 @@ void PlanBuilder::record(const Node& node, Placement::Kind kind, std::string imp
   row.op = std::string(node.op_name());
   row.kind = kind;
   row.implementation = std::move(implementation);
+  // Schedules of products say it themselves, beside what follows from it.
+  if (const auto factors = passes::rounded_factors(node); factors && kind == Placement::Kind::kGenerated)
+    if (const std::string of = fmt::format(" of {}", name(*factors)); row.implementation.find(of) == std::string::npos) row.implementation += of;
   row.reason = std::move(reason);
   if (node.is("tenon.fused"))
     for (const auto& inner : node.region(0).nodes()) {
-      if (!inner->is("Constant")) row.covers.push_back(node_name(*inner));
+      if (!inner->is("Constant") && !passes::rounds_a_factor(*inner)) row.covers.push_back(node_name(*inner));
     }
   module_.built.placement.push_back(std::move(row));
 }

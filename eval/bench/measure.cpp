@@ -13,6 +13,7 @@
 #include "eval/bench/outputs.h"
 #include "eval/bench/worker.h"
 #include "eval/compare.h"
+#include "eval/tuning_file.h"
 
 namespace tenon::eval {
 namespace {
@@ -67,6 +68,7 @@ class Group {
   }
 
   GroupMeasurement run() {
+    warn_of_tuning();
     out_.conditions.mhz_before = current_mhz();
     const int64_t throttles = thermal_throttles();
     const int launches = options_.duration_s > 0 ? options_.launches : std::min(options_.launches, options_.rounds);
@@ -86,6 +88,14 @@ class Group {
   Measurement& subject(size_t i) { return out_.subjects[i]; }
   bool any_ok() const {
     return std::any_of(out_.subjects.begin(), out_.subjects.end(), [](const Measurement& m) { return m.status.ok(); });
+  }
+
+  /// What each child would say of a file that it cannot use is said once, before there are any.
+  void warn_of_tuning() const {
+    for (const Subject& subject : subjects_) {
+      backends::CompileOptions compile = options_.compile;
+      use_tuning(subject.model, *subject.backend, compile);
+    }
   }
 
   bool stopped() const { return options_.stop != nullptr && options_.stop->load(); }
@@ -167,6 +177,9 @@ class Group {
     m.dims.clear();
     const json dims = report.value("dims", json::object());
     for (const auto& [name, size] : dims.items()) m.dims.emplace_back(name, size.get<int64_t>());
+    m.shapes.clear();
+    const json shapes = report.value("shapes", json::object());
+    for (const auto& [name, shape] : shapes.items()) m.shapes.emplace_back(name, shape.get<std::vector<int64_t>>());
     if (outputs.fd() >= 0) compare_outputs(i, outputs.fd());
     return {};
   }

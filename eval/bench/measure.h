@@ -55,6 +55,7 @@ struct Measurement {
   Launches samples;                         // ms; of a round with many, quantiles that stand for them
   std::string runtime;                      // name and version, of another process's runtime
   std::vector<std::pair<std::string, int64_t>> dims;  // what the symbols of the inputs are
+  std::vector<std::pair<std::string, std::vector<int64_t>>> shapes;  // of the inputs
   std::vector<std::string> absent;          // dims and shapes that the model does not have
   // Outputs against those of the first subject; nullopt: not comparable.
   std::optional<double> max_abs;

@@ -141,17 +141,19 @@ class Worker {
   }
 
   void note_dims(json& report) const {
-    json dims = json::object();
+    json dims = json::object(), shapes = json::object();
     for (size_t i = 0; i < inputs_.size(); ++i) {
       const auto* tensor = std::get_if<Tensor>(&inputs_[i]);
       const ir::Value& input = *model_->graph().inputs()[i];
       if (tensor == nullptr || !input.type().is_ranked_tensor() || input.tensor().rank() != tensor->rank()) continue;
+      if (tensor->rank() > 0) shapes[input.name()] = tensor->shape();
       for (int axis = 0; axis < tensor->rank(); ++axis)
         if (const ir::Dim dim = input.tensor().dim(axis); dim.is_symbol()) dims[model_->graph().dims().symbol_name(dim.symbol_id())] = tensor->dim(axis);
     }
     for (const auto& [name, size] : model_->import().dims) dims[name] = size;
     if (subject_.batch && dims.empty()) dims["batch"] = *subject_.batch;
     report["dims"] = dims;
+    report["shapes"] = shapes;
   }
 
   /// Runs in parts of growing length until two of them in a row are not faster than the best before.

@@ -17,6 +17,8 @@ class Bisector {
       : graph_(graph), variant_(variant), inputs_(inputs), options_(options) {}
 
   Result<Bisection> run() {
+    // The interpreter, too, evaluates what the passes round.
+    TENON_ASSIGN_OR_RETURN(out_.rounding, rounding_of_outputs(graph_, options_.tolerance, options_.widen ? variant_.compile.precision : DType::kF32));
     TENON_ASSIGN_OR_RETURN(expected_, ir::evaluate_graph(graph_, inputs_, evaluation()));
     // What the passes refuse by themselves is no rewrite's fault.
     if (Status all = optimise(-1, &out_.rewrites).status(); all.code() == Code::kUnsupported || all.code() == Code::kNotFound) return all;
@@ -85,7 +87,7 @@ class Bisector {
     Result<std::vector<HostValue>> outputs = outputs_after(rewrites);
     if (!outputs.ok()) return fails(std::move(outputs).status().at(rewrites < 0 ? std::string("with all rewrites") : fmt::format("with {} rewrites", rewrites)));
     for (size_t i = 0; i < expected_.size(); ++i) {
-      const Difference d = compare(expected_[i], (*outputs)[i], options_.tolerance);
+      const Difference d = compare(expected_[i], (*outputs)[i], out_.rounding.tolerance);
       if (d.ok) continue;
       TENON_ASSIGN_OR_RETURN(const bool noise, is_noise(i, (*outputs)[i]));
       if (noise) continue;

@@ -8,12 +8,14 @@
 
 #include "eval/compare.h"
 #include "eval/debug/variant.h"
+#include "eval/rounded_products.h"
 #include "passes/pass.h"
 
 namespace tenon::eval {
 
 struct BisectOptions {
   Tolerance tolerance;
+  bool widen = true;                  // it, for what the variant's precision rounds (eval/rounded_products.h)
   int round_off_samples = 8;          // of what is beyond it: see eval/round_off.h; 0: none
   backends::SessionOptions session;
   Interrupt interrupt;
@@ -30,6 +32,7 @@ struct Bisection {
   std::string before, after;          // .tir of the graph, without and with the culprit, through all passes
   int runs = 0;
   std::string note;                   // why what differs is no fault
+  Rounding rounding;                  // what outputs are allowed for the precision
 };
 
 /// The single rewrite after which the outputs of a model leave what the interpreter computes of the graph as it is. The variant

@@ -27,6 +27,7 @@ class Comparer {
 
   Result<Comparison> run(TappedVariants* tapped) {
     out_.random = draws_random_numbers(graph_);
+    TENON_RETURN_IF_ERROR(count_products());
     TENON_RETURN_IF_ERROR(run_variants());
     TENON_RETURN_IF_ERROR(run_reference());
     for (size_t i = 0; i < variants_.size(); ++i)
@@ -40,6 +41,37 @@ class Comparer {
  private:
   void progress(const std::string& text) const {
     if (options_.progress) options_.progress(text);
+  }
+
+  bool rounds(size_t variant) const {
+    return options_.widen && rounds_factors(*variants_[variant].backend, variants_[variant].compile.precision);
+  }
+
+  Status count_products() {
+    for (size_t i = 0; i < variants_.size(); ++i)
+      if (rounds(i) && products_.empty()) {
+        TENON_ASSIGN_OR_RETURN(products_, products_before(graph_));
+      }
+    int most = 0;
+    for (const ir::Value* output : graph_.outputs()) most = std::max(most, products(output->name()));
+    for (size_t i = 0; i < variants_.size(); ++i) {
+      const int rounded = rounds(i) ? most : 0;
+      out_.roundings.push_back({rounded, with_rounded_factors(options_.tolerance, variants_[i].compile.precision, rounded)});
+    }
+    return {};
+  }
+
+  int products(const std::string& value) const {
+    const auto found = products_.find(value);
+    return found == products_.end() ? 0 : found->second;
+  }
+
+  /// For a value that both of two variants computed from the inputs: the wider of theirs.
+  Tolerance tolerance_between(size_t a, size_t b, const std::string& value) const {
+    Tolerance out = options_.tolerance;
+    for (const size_t v : {a, b})
+      if (rounds(v)) out = with_rounded_factors(out, variants_[v].compile.precision, products(value));
+    return out;
   }
 
   Status run_variants() {
@@ -98,6 +130,11 @@ class Comparer {
   Status find_own_errors(size_t variant) {
     progress("judging " + variants_[variant].name);
     const Spill& taken = tapped_[variant].values;
+    // Products since the values that are taken as they are.
+    std::unordered_map<std::string, int> own_products;
+    if (rounds(variant)) {
+      TENON_ASSIGN_OR_RETURN(own_products, products_before(graph_, [&](std::string_view name) { return taken.has(std::string(name)); }));
+    }
     ir::EvalOptions evaluate = evaluation();
     evaluate.alter = [&](const ir::Node& node, std::span<HostValue> outputs) -> Status {
       if (node.graph() != &graph_) return {};
@@ -111,7 +148,10 @@ class Comparer {
           row.value = name;
           row.op = node.op_name();
           row.node = node.name();
-          row.own = compare(outputs[i], HostValue(actual), options_.tolerance);
+          const auto since = own_products.find(name);
+          row.own = compare(outputs[i], HostValue(actual),
+                            since == own_products.end() ? options_.tolerance
+                                                        : with_rounded_factors(options_.tolerance, variants_[variant].compile.precision, since->second));
           row.ok = row.own.ok;
           row.note = row.own.message;
           out_.values.push_back(std::move(row));
@@ -131,13 +171,13 @@ class Comparer {
       TENON_RETURN_IF_ERROR(options_.taps.interrupt.check());
       TENON_ASSIGN_OR_RETURN(const Tensor expected, values_of(0).get(row.value));
       TENON_ASSIGN_OR_RETURN(const Tensor actual, values_of(row.variant).get(row.value));
-      row.total = compare(HostValue(expected), HostValue(actual), options_.tolerance);
+      row.total = compare(HostValue(expected), HostValue(actual), tolerance_between(0, row.variant, row.value));
       row.has_total = true;
     }
     for (size_t v = 1; v < variants_.size(); ++v)
       for (size_t i = 0; i < graph_.outputs().size(); ++i) {
         OutputDifference row{v, graph_.output_name(static_cast<int>(i)), {}, true, {}};
-        row.total = compare(tapped_[0].outputs[i], tapped_[v].outputs[i], options_.tolerance);
+        row.total = compare(tapped_[0].outputs[i], tapped_[v].outputs[i], tolerance_between(0, v, graph_.outputs()[i]->name()));
         row.ok = row.total.ok;
         row.note = row.total.message;
         out_.outputs.push_back(std::move(row));
@@ -232,6 +272,7 @@ class Comparer {
   const CompareOptions& options_;
   const std::unordered_set<std::string> names_;
   std::unordered_map<std::string, const ir::Value*> by_name_;
+  std::unordered_map<std::string, int> products_;  // before each value, where a variant rounds
   TappedVariants tapped_;
   Spill reference_values_;
   Comparison out_;

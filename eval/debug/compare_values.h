@@ -9,6 +9,7 @@
 
 #include "eval/compare.h"
 #include "eval/debug/variant.h"
+#include "eval/rounded_products.h"
 
 /// Where two ways to run a model part. Every value of the model that is still there in what a variant compiled is compared twice.
 /// Its total difference is from the same value of the first variant. Its own error is from what the reference interpreter makes of
@@ -18,6 +19,7 @@ namespace tenon::eval {
 
 struct CompareOptions {
   Tolerance tolerance;                // of own errors and of total differences
+  bool widen = true;                  // it, for what a variant's precision rounds (eval/rounded_products.h)
   int round_off_samples = 8;          // of what is beyond it: see eval/round_off.h; 0: none
   TapOptions taps;
   std::function<void(std::string_view doing)> progress;
@@ -46,6 +48,7 @@ struct Comparison {
   std::vector<OutputDifference> outputs;
   std::vector<size_t> uncompared;         // by variant: values of the model that it does not have
   std::optional<size_t> first, worst;     // in `values`: the first whose own error is too large, and that with the largest of what is allowed
+  std::vector<Rounding> roundings;        // by variant: what its outputs are allowed for its precision
   bool random = false;                    // the model draws random numbers: totals say nothing and are left out
   bool ok = true;
 };

@@ -6,6 +6,7 @@
 #include "eval/inputs.h"
 #include "eval/model.h"
 #include "eval/round_off.h"
+#include "eval/rounded_products.h"
 #include "frontend/onnx/export.h"
 #include "frontend/onnx/import.h"
 #include "ir/evaluate.h"
@@ -29,6 +30,13 @@ Variant of_pieces(Variant variant) {
   return variant;
 }
 
+/// For the outputs of a piece.
+Result<Tolerance> tolerance_of(const ir::Graph& graph, const Variant& variant, const ReproduceOptions& options) {
+  const bool rounds = options.widen && rounds_factors(*variant.backend, variant.compile.precision);
+  TENON_ASSIGN_OR_RETURN(const Rounding rounding, rounding_of_outputs(graph, options.tolerance, rounds ? variant.compile.precision : DType::kF32));
+  return rounding.tolerance;
+}
+
 class Reducer {
  public:
   Reducer(const Variant& variant, const ReproduceOptions& options) : variant_(of_pieces(variant)), options_(options) {}
@@ -49,7 +57,8 @@ class Reducer {
     if (!running.ok()) return std::optional<Reproducer>();
     const auto actual = running->session->run(piece.inputs, options_.interrupt);
     if (!actual.ok()) return std::optional<Reproducer>();
-    Reproducer out{{}, (*expected)[0], compare((*expected)[0], (*actual)[0], options_.tolerance), runs_};
+    TENON_ASSIGN_OR_RETURN(const Tolerance tolerance, tolerance_of(*piece.graph, variant_, options_));
+    Reproducer out{{}, (*expected)[0], compare((*expected)[0], (*actual)[0], tolerance), runs_};
     if (out.difference.ok) return std::optional<Reproducer>();
     if (options_.round_off_samples > 0) {
       const auto excused = within_round_off(*piece.graph, piece.inputs, {{0, (*expected)[0]}}, *actual, options_.round_off_samples);
@@ -249,7 +258,8 @@ Result<bool> write_reproducer(const Reproducer& found, const Variant& variant, c
   TENON_ASSIGN_OR_RETURN(const std::vector<HostValue> inputs, read_inputs(*again, data));
   TENON_ASSIGN_OR_RETURN(const Running running, start(*again, of_pieces(variant), options.session, options.interrupt));
   TENON_ASSIGN_OR_RETURN(const auto outputs, running.session->run(inputs, options.interrupt));
-  return !compare(found.expected, outputs[0], options.tolerance).ok;
+  TENON_ASSIGN_OR_RETURN(const Tolerance tolerance, tolerance_of(*again, variant, options));
+  return !compare(found.expected, outputs[0], tolerance).ok;
 }
 
 }  // namespace tenon::eval

@@ -12,6 +12,7 @@
 #include "eval/profile/recorder.h"
 #include "eval/statistics.h"
 #include "ir/op.h"
+#include "passes/rounded_factors.h"
 
 namespace tenon::eval {
 namespace {
@@ -50,7 +51,7 @@ std::vector<Part> parts_of(const Placement& row, const Origins& origins, std::sp
   if (row.source == nullptr) return {Part{std::nullopt, row.node, row.op}};
   if (row.source->is("tenon.fused")) {
     for (const auto& inner : row.source->region(0).nodes())
-      if (!inner->is("Constant")) add(*inner);
+      if (!inner->is("Constant") && !passes::rounds_a_factor(*inner)) add(*inner);
   } else {
     add(*row.source);
   }

@@ -35,7 +35,7 @@ void DimTexts::describe(ir::Dim dim, onnx::TensorShapeProto::Dimension& proto) c
   }
   std::string text = ir::to_string(dim);
   if (dim.is_symbol())
-    if (auto it = module_.metadata.find(fields::dim_param(text)); it != module_.metadata.end()) text = it->second;
+    if (auto it = module_.metadata.find(fields::dim_param(text)); it != module_.metadata.end() && !it->second.empty()) text = it->second;
   if (text.size() <= kMaxDimText) proto.set_dim_param(std::move(text));
 }
 

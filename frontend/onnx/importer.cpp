@@ -1,6 +1,7 @@
 #include "frontend/onnx/importer.h"
 
 #include <algorithm>
+#include <set>
 
 #include "frontend/onnx/channel_block.h"
 #include "frontend/onnx/model_fields.h"
@@ -53,10 +54,25 @@ Result<std::unique_ptr<ir::Graph>> Importer::run() {
   TENON_RETURN_IF_ERROR(import_outputs(proto.output(), *graph_, scope));
   for (const auto& [param, symbol] : dims_->names())
     if (param != symbol) graph_->metadata[fields::dim_param(symbol)] = param;
+  note_unnamed_dims();
   for (ir::Value* value : initializers_)
     if (value->unused()) value->def()->graph()->erase(value->def());
   TENON_RETURN_IF_ERROR(ir::verify(*graph_));
   return std::move(graph_);
+}
+
+/// Symbols of the inputs' dims that --dim cannot bind.
+void Importer::note_unnamed_dims() {
+  std::set<std::string_view> named;
+  for (const auto& [param, symbol] : dims_->names()) named.insert(symbol);
+  for (const ir::Value* input : graph_->inputs()) {
+    if (!input->type().is_ranked_tensor()) continue;
+    for (const ir::Dim& dim : *input->tensor().dims) {
+      if (!dim.is_symbol()) continue;
+      const std::string& symbol = graph_->dims().symbol_name(dim.symbol_id());
+      if (!named.contains(symbol) && !dims_->declared(symbol)) graph_->metadata[fields::dim_param(symbol)] = "";
+    }
+  }
 }
 
 void Importer::read_metadata(ir::Graph& graph) {

@@ -84,6 +84,7 @@ class Importer {
   using Hints = std::unordered_map<std::string, const onnx::TypeProto*>;
 
   Status declare_dims();
+  void note_unnamed_dims();
   Status import_inputs(Scope& scope);
   Status apply_shape(const std::string& input, std::vector<ir::Dim>& dims);
   Status import_initializers(const onnx::GraphProto& proto, ir::Graph& graph, Scope& scope, const Frame& frame);

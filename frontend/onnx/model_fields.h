@@ -12,7 +12,7 @@ inline constexpr std::string_view kProducerName = "producer_name", kProducerVers
 /// "17 ai.onnx.ml:3": the version of ai.onnx first, then the other domains'.
 inline constexpr std::string_view kOpsets = "opset_import";
 inline constexpr std::string_view kIrVersion = "ir_version";
-/// The ONNX name of a symbolic dim whose symbol had to be called otherwise.
+/// The ONNX name of a symbolic dim whose symbol had to be called otherwise; empty for a dim of an input that has no name.
 inline constexpr std::string_view kDimParam = "dim_param:";
 inline std::string dim_param(std::string_view symbol) { return std::string(kDimParam) + std::string(symbol); }
 

@@ -103,7 +103,7 @@ TEST_F(MetricsCommand, FaultsOfFilesAreErrorsWithFileAndLine) {
     EXPECT_EQ(status_, 2) << wrong;
   }
   EXPECT_THAT(run("\"$(printf 'x\\033[31m\\302\\233')\""), HasSubstr("no metric 'x\\x1b[31m\\u009b'")) << "no commands to a terminal";
-  EXPECT_THAT(run("--against a"), HasSubstr("error: nothing to compare with (--against)"));
+  EXPECT_THAT(run("--against a"), HasSubstr("no effect without --records (--against)"));
   EXPECT_THAT(run("--records a"), HasSubstr("error: no metric"));
   EXPECT_EQ(status_, 2);
 }

@@ -26,7 +26,7 @@ class ProfileCommand : public ProductTest {
 
 TEST_F(ProfileCommand, ShowsKernelsNodesOpsAndMemory) {
   ASSERT_EQ(profile("m.tir --runs 3"), 0) << err_;
-  for (const char* part : {"on cpu, 1 thread: ", "machine: ", "(between steps)", "product", "MatMul", "memory: weights", "random inputs, N at 1"})
+  for (const char* part : {"on cpu, 1 thread: ", "machine: ", "(between steps)", "product", "MatMul", "memory: weights", "random inputs, N at 1", "(the median observed run takes ", "of the run", "of roof"})
     EXPECT_THAT(out_, HasSubstr(part));
   ASSERT_EQ(profile("m.tir --runs 3 --top 1"), 0) << err_;
   EXPECT_EQ(profile("--help"), 0);
@@ -49,6 +49,7 @@ TEST_F(ProfileCommand, ComparesWithABaseline) {
   ASSERT_EQ(profile("m.tir --runs 3 --json old.json -O0"), 0) << err_;
   ASSERT_EQ(profile("m.tir --runs 3 --baseline old.json --json new.json"), 0) << err_;
   EXPECT_THAT(out_, HasSubstr("of the change"));
+  EXPECT_THAT(out_, HasSubstr(" % of before\n"));
   const json change = json::parse(slurp(folder_ / "new.json"))["baseline"];
   double sum = 0;
   for (const json& row : change["nodes"]) sum += row["delta_ms"].get<double>();

@@ -33,6 +33,16 @@ TEST_F(Log, ShowsTheLevelAndWhatIsWorse) {
   EXPECT_EQ(lines_, (std::vector<std::string>{"error: e1", "info: i"}));
 }
 
+TEST_F(Log, OnceIsOnceForEachText) {
+  Logger::get().set_level(LogLevel::kWarn);
+  for (int i = 0; i < 3; ++i)
+    for (const char* file : {"a", "b"}) log_once(LogLevel::kWarn, "{} is not used", file);
+  log_once(LogLevel::kInfo, "quiet");
+  Logger::get().set_level(LogLevel::kInfo);
+  log_once(LogLevel::kInfo, "quiet");
+  EXPECT_EQ(lines_, (std::vector<std::string>{"warning: a is not used", "warning: b is not used", "info: quiet"}));
+}
+
 TEST_F(Log, OffIsSilentAndNothingIsLoggedAsOff) {
   Logger::get().set_level(LogLevel::kOff);
   log(LogLevel::kError, "e");
@@ -56,6 +66,7 @@ TEST_F(Log, LevelNamesRoundTrip) {
     const auto level = static_cast<LogLevel>(i);
     EXPECT_EQ(log_level_from_name(log_level_name(level)), level);
   }
+  EXPECT_EQ(log_level_from_name("warn"), LogLevel::kWarn);
   EXPECT_FALSE(log_level_from_name("loud"));
 }
 
@@ -64,7 +75,7 @@ TEST_F(Log, StderrSinkWritesOneLine) {
   Logger::get().set_sink({});
   testing::internal::CaptureStderr();
   log(LogLevel::kWarn, "x = {}", 2);
-  EXPECT_EQ(testing::internal::GetCapturedStderr(), "tenon: warn: x = 2\n");
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "tenon: warning: x = 2\n");
 }
 
 }  // namespace
