@@ -111,7 +111,7 @@ class Bench:
         try:
             done.stdout, done.stderr = done.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
-            raise Failure(f"took more than {seconds:.0f} s") from None
+            raise Failure("cut off: the time is up (--limit)" if seconds < self.o.timeout * patience else f"took more than {seconds:.0f} s") from None
         finally:
             if done.returncode is None:
                 os.killpg(done.pid, signal.SIGKILL)  # what it has started holds its pipes

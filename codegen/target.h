@@ -40,6 +40,7 @@ struct Target {
   int subgroup_size = 32;
   int max_workgroup = 1024;
   int64_t shared_bytes = 32 << 10;
+  int64_t matrix_reserved_bytes = 0;  // of these, what kernels lose whose tiles are matrices of workgroups
   int lane_sums = 64;               // of a contraction that an invocation holds in registers
   int64_t busy_workgroups = 256;    // from which on no part of the device is idle
   std::vector<MatrixShape> matrices;  // of matrix units; empty: there are none

@@ -21,9 +21,10 @@ namespace tenon::eval {
 bool rounds_factors(const backends::Backend& backend, DType precision);
 
 /// For every value of the graph, by name, the most sums of products of f32 on a way to it, its own among them, that --precision can reach: on
-/// ways that begin at values for which `known` holds, and at inputs. Values in regions, and the steps of a Scan, are left out. Ops are
+/// ways that begin at values for which `known` holds, and at inputs. Values in regions, and the steps of a Scan, are left out; a Loop counts its body's as often as it
+/// runs where that is a constant, else once. Ops are
 /// decomposed for this, in a copy; the error of that.
-Result<std::unordered_map<std::string, int>> products_before(const ir::Graph& graph, const std::function<bool(std::string_view name)>& known = {});
+Result<std::unordered_map<std::string, int>> products_before(const ir::Graph& graph, const Interrupt& interrupt, const std::function<bool(std::string_view name)>& known = {});
 /// `exact`, widened for results behind `products` sums of products whose factors round to `precision`: rtol to at least 2 ε √products and
 /// scaled_atol to at least ε √products, as Tolerance has it for values of such a type.
 Tolerance with_rounded_factors(Tolerance exact, DType precision, int products);
@@ -33,7 +34,7 @@ struct Rounding {
   int products = 0;                   // 0: nothing is rounded, and the tolerance is that for exact factors
   Tolerance tolerance;
 };
-Result<Rounding> rounding_of_outputs(const ir::Graph& graph, const Tolerance& exact, DType precision);
+Result<Rounding> rounding_of_outputs(const ir::Graph& graph, const Tolerance& exact, DType precision, const Interrupt& interrupt);
 /// "f16 factors of 12 products one behind the other: rtol 0.0068, scaled-atol 0.0034"; empty where nothing is rounded.
 std::string describe(const Rounding& rounding, DType precision);
 

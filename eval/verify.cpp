@@ -105,7 +105,7 @@ Status run_case(const Case& one, const backends::Backend& backend, const VerifyO
   }
   Tolerance tolerance = options.tolerance;
   if (options.widen && rounds_factors(backend, options.compile.precision)) {
-    TENON_ASSIGN_OR_RETURN(const Rounding rounding, rounding_of_outputs(*graph, tolerance, options.compile.precision));
+    TENON_ASSIGN_OR_RETURN(const Rounding rounding, rounding_of_outputs(*graph, tolerance, options.compile.precision, interrupt));
     tolerance = rounding.tolerance;
     result.rounding = describe(rounding, options.compile.precision);
   }

@@ -224,7 +224,8 @@ class BodyFlow {
       find_strides(factors[1 - w], last, found);
       find_weights(factors[w], channels, found);
       for (Way& way : ways) way = {};
-      found.shared ? mark_factor(factors[1 - w], Way::Kind::kFactor) : add_loads({ir::Expr{body_.pool.get(), factors[1 - w]}});
+      if (found.shared) mark_factor(factors[1 - w], Way::Kind::kFactor);
+      else add_loads({ir::Expr{body_.pool.get(), factors[1 - w]}});
       anchor = std::move(found);
       return;
     }

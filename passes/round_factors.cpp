@@ -246,6 +246,7 @@ bool widens_a_factor(const Node& node) {
   if (!node.is("Cast") || !node.name().empty() || node.output()->dtype() != DType::kF32) return false;
   const DType from = node.input(0)->dtype();
   const auto multiplies = [](const ir::Use& use) { return !plain_factors(*use.node).empty(); };
+  if (node.output()->uses().empty() || node.output()->num_output_uses() > 0) return false;
   return (from == DType::kF16 || from == DType::kBF16) && std::ranges::all_of(node.output()->uses(), multiplies);
 }
 
@@ -253,7 +254,7 @@ bool widens_a_factor(const Node& node) {
 
 bool rounds_a_factor(const Node& node) {
   if (widens_a_factor(node)) return true;
-  if (!node.is("Cast") || !node.name().empty() || node.output()->num_output_uses() > 0) return false;
+  if (!node.is("Cast") || !node.name().empty() || node.output()->num_output_uses() > 0 || node.output()->uses().empty()) return false;
   return std::ranges::all_of(node.output()->uses(), [](const ir::Use& use) { return widens_a_factor(*use.node); });
 }
 

@@ -1,6 +1,7 @@
 #include "runtime/output_pool.h"
 
 #include <algorithm>
+#include <cstdint>
 
 namespace tenon::runtime {
 namespace {
@@ -9,9 +10,17 @@ constexpr size_t kLarge = size_t{128} << 10;  // less comes from malloc's heap, 
 constexpr size_t kRoom = 8;                   // a block has one part in so many beyond what it was made for
 constexpr size_t kMaxWaste = 4;               // and serves what leaves up to one in so many of it unused
 
+/// A block with room for what grows, or without it where memory or its limits have none.
+Result<std::shared_ptr<Buffer>> fresh(size_t bytes) {
+  if (bytes <= SIZE_MAX - bytes / kRoom)
+    if (auto roomy = Buffer::allocate(bytes + bytes / kRoom); roomy.ok()) return roomy;
+  return Buffer::allocate(bytes);
+}
+
 }  // namespace
 
-// A size that nothing free fits says that shapes have changed: blocks of the old ones are let go.
+// A size that nothing free fits may say that shapes have changed: the block that has been free for longest is let go, so those of old
+// shapes are gone after a run.
 Result<std::shared_ptr<Buffer>> OutputPool::allocate(size_t bytes) {
   if (bytes < kLarge) return Buffer::allocate(bytes);
   std::shared_ptr<Buffer> block;
@@ -25,12 +34,12 @@ Result<std::shared_ptr<Buffer>> OutputPool::allocate(size_t bytes) {
     if (best != free_.end()) {
       block = std::move(*best);
       free_.erase(best);
-    } else {
-      free_.clear();
+    } else if (!free_.empty()) {
+      free_.erase(free_.begin());
     }
   }
   if (block == nullptr) {
-    TENON_ASSIGN_OR_RETURN(block, Buffer::allocate(bytes + bytes / kRoom));
+    TENON_ASSIGN_OR_RETURN(block, fresh(bytes));
   }
   std::byte* data = block->data();
   std::shared_ptr<const void> lease(data, [pool = weak_from_this(), block = std::move(block)](const void*) mutable {

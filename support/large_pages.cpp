@@ -9,6 +9,7 @@ namespace {
 
 constexpr size_t kLargePage = size_t{2} << 20;
 constexpr size_t kWorthIt = kLargePage / 4;
+constexpr size_t kMost = size_t{1} << 40;  // beyond it Buffer::allocate decides
 
 /// Memory that is not there yet, so that its first touch can bring a large page.
 class Pages {
@@ -26,7 +27,7 @@ class Pages {
 }  // namespace
 
 Result<std::shared_ptr<Buffer>> allocate_in_large_pages(size_t bytes) {
-  if (bytes < kWorthIt || bytes > SIZE_MAX / 2) return Buffer::allocate(bytes);
+  if (bytes < kWorthIt || bytes > kMost) return Buffer::allocate(bytes);
   const size_t whole = (bytes + kLargePage - 1) / kLargePage * kLargePage, room = whole + kLargePage;
   void* reserved = ::mmap(nullptr, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (reserved == MAP_FAILED) return Buffer::allocate(bytes);

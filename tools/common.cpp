@@ -253,7 +253,7 @@ std::string unbound_dims(const ir::Graph& graph, const ModelOptions& options) {
       }
   if (names.empty()) return {};
   const bool bindable = std::filesystem::path(options.path).extension() != ".tir";
-  return fmt::format("{} at 1{}", fmt::join(names, ", "), bindable ? fmt::format(" (bind with {})", fmt::join(ways, ", ")) : "");
+  return printable(fmt::format("{} at 1{}", fmt::join(names, ", "), bindable ? fmt::format(" (bind with {})", fmt::join(ways, ", ")) : ""));
 }
 
 size_t count_nodes(ir::Graph& graph) {

@@ -65,7 +65,7 @@ Status write_spirv(const std::vector<kir::Kernel>& kernels, const std::string& f
   return {};
 }
 
-Status check_options(const Options& o) {
+Status check_target(const Options& o) {
   if (std::filesystem::path(o.output).extension() == ".tenon")
     return Status(Code::kUnsupported, "compiled models cannot be written", o.output, "choose code with --emit, or use tenon run");
   const std::string& target = o.target.target;
@@ -124,7 +124,7 @@ Status print_figures(const Options& o, const ir::Graph& graph, bool gpu, std::FI
 }
 
 Status compile(Options& o) {
-  TENON_RETURN_IF_ERROR(check_options(o));
+  TENON_RETURN_IF_ERROR(check_target(o));
   if (o.tune.seconds > 0) return tune_model(o.model, o.target.target, o.level, o.precision, o.tune);
   TENON_ASSIGN_OR_RETURN(const codegen::Target target, target_of(o.emit == "spirv" ? "vulkan" : o.target.target));
   TENON_ASSIGN_OR_RETURN(const auto graph, load(o.model));

@@ -14,11 +14,11 @@ namespace {
 constexpr std::string_view kRun = "run verify bench eval compare debug profile inspect";
 
 /// When options have an effect. Lists are separated by spaces. A condition is an option that is given ("--verbose"), or one of whose values,
-/// separated by commas, one matches a pattern ("--backend=vulkan", "--output=*.onnx") or does not ("--backend!=reference"); an option that
+/// separated by commas for backends and targets, one matches a pattern ("--backend=vulkan", "--output=*.onnx") or does not ("--backend!=reference"); an option that
 /// is not given has its default.
 struct Rule {
   std::string_view commands, options;
-  std::string_view why;               // what they are for; after "it"
+  std::string_view why;               // what they are for; after the option's name
   std::string_view needs;             // one of these conditions must hold; empty: none
   std::string_view without;           // and none of these
 };
@@ -75,8 +75,9 @@ std::vector<std::string> values_of(const CLI::App& command, const std::string& o
   const std::string fallback = found->get_default_str();  // what stands behind a semicolon explains it
   std::vector<std::string> out;
   const std::vector<std::string> texts = found->count() > 0 ? found->results() : std::vector<std::string>{fallback.substr(0, fallback.find(';'))};
+  const bool list = option == "--backend" || option == "--target";
   for (const std::string& text : texts)
-    for (std::string& part : split(text, ',')) out.push_back(std::move(part));
+    for (std::string& part : list ? split(text, ',') : std::vector<std::string>{text}) out.push_back(std::move(part));
   std::erase(out, "");
   return out;
 }
@@ -110,13 +111,13 @@ Status check(const CLI::App& command, const Rule& rule, const std::string& optio
   if (!rule.needs.empty()) {
     const std::vector<std::string> needs = split(std::string(rule.needs), ' ');
     if (std::ranges::none_of(needs, is_true))
-      return Status(Code::kInvalidArgument, fmt::format("it {}, and has no effect without {}", rule.why, text_of(needs)), option, "add that, or leave it out");
+      return Status(Code::kInvalidArgument, fmt::format("{} {}, and has no effect without {}", option, rule.why, text_of(needs)), option, "add that, or leave it out");
   }
   if (rule.without.empty()) return {};
   const std::vector<std::string> without = split(std::string(rule.without), ' ');
   const auto found = std::ranges::find_if(without, is_true);
   if (found == without.end()) return {};
-  return Status(Code::kInvalidArgument, fmt::format("it {}, and has no effect beside {}", rule.why, text_of(*found)), option, "leave one of them out");
+  return Status(Code::kInvalidArgument, fmt::format("{} {}, and has no effect beside {}", option, rule.why, text_of(*found)), option, "leave one of them out");
 }
 
 }  // namespace

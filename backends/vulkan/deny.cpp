@@ -105,7 +105,7 @@ void deny_matrices(const std::vector<DenyEntry>& entries, codegen::spirv::EmitOp
     target.matrices.clear();
   }
   if (denies("matrix") || denies("workgroup-matrix")) emit.workgroup_matrices.clear();
-  target.shared_bytes = emit.shared_bytes_of_tiles();
+  target.matrix_reserved_bytes = emit.workgroup_matrices.empty() ? 0 : emit.matrix_shared_bytes;
 }
 
 }  // namespace tenon::backends::vulkan

@@ -213,7 +213,8 @@ DeviceInfo describe(const Loader& vk, VkInstance instance, VkPhysicalDevice devi
   info.target.has_dot4_signed = info.dot_product;
   info.target.subgroup_size = static_cast<int>(info.subgroup_size);
   info.target.max_workgroup = static_cast<int>(p.limits.maxComputeWorkGroupInvocations);
-  info.target.shared_bytes = info.emit.shared_bytes_of_tiles();
+  info.target.shared_bytes = info.emit.shared_bytes;
+  info.target.matrix_reserved_bytes = info.emit.workgroup_matrices.empty() ? 0 : info.emit.matrix_shared_bytes;
   info.compute_units = units.count();
   info.target.busy_workgroups = busy_workgroups(info.type, units);
   info.target.lane_sums = info.is_cpu ? 16 : 64;  // a software device compiles unrolled code slowly

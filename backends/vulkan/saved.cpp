@@ -10,7 +10,7 @@ namespace {
 
 Status write(const Module& module, bool wide, ByteWriter& out) {
   std::vector<uint32_t> wide_words;
-  if (wide && module.wide_words != nullptr) {
+  if (wide) {
     TENON_ASSIGN_OR_RETURN(wide_words, module.wide_words());
   }
   out.put(module.words);

@@ -98,6 +98,7 @@ class Chooser {
 
  private:
   const Contraction& c() const { return t_.c; }
+  int64_t room() const { return target_.shared_bytes - target_.matrix_reserved_bytes; }
   static int64_t volume(const MatrixShape& s) { return int64_t{s.m} * s.n * s.k; }
   Dim tiles(int64_t m, int64_t n) const { return batch_ * ir::ceil_div(c().m, m) * ir::ceil_div(c().n, n); }
   bool is_small(int64_t m, int64_t n) const { return known_at_most(tiles(m, n), kManyTiles - 1); }
@@ -125,11 +126,11 @@ class Chooser {
       int64_t& side = t_.tile_m >= t_.tile_n ? t_.tile_m : t_.tile_n;
       const int64_t least = &side == &t_.tile_m ? 2 * shape.m : 2 * shape.n;
       set_band(shape.m);
-      if (t_.lanes > 0 && t_.shared_bytes() <= target_.shared_bytes && (side <= least || !is_small(t_.tile_m, t_.tile_n))) return true;
+      if (t_.lanes > 0 && t_.shared_bytes() <= room() && (side <= least || !is_small(t_.tile_m, t_.tile_n))) return true;
       if (side <= least) break;
       side /= 2;
     }
-    if (t_.lanes > 0 && t_.shared_bytes() <= target_.shared_bytes) return true;
+    if (t_.lanes > 0 && t_.shared_bytes() <= room()) return true;
     t_.matrix.reset();
     return false;
   }
@@ -160,7 +161,7 @@ class Chooser {
     };
     set_lanes();
     set_band(1);
-    while (t_.shared_bytes() > target_.shared_bytes && t_.tile_m * t_.tile_n > kMinTile * kMinTile) {
+    while (t_.shared_bytes() > room() && t_.tile_m * t_.tile_n > kMinTile * kMinTile) {
       (t_.tile_m >= t_.tile_n ? t_.tile_m : t_.tile_n) /= 2;
       set_lanes();
       set_band(1);

@@ -20,7 +20,7 @@ constexpr int64_t kLanes = 256;
 constexpr int64_t kMostEntries = 4096;
 constexpr int64_t kTurnEntries = 1024;         // of a row that comes in turns, at least
 constexpr int64_t kTurnsOfPart = 4;            // that are worth a workgroup
-constexpr int64_t kMostPositions = INT32_MAX - 2 * kMostEntries;  // that 32 bits count
+constexpr int64_t kMostPositions = (INT32_MAX - kMostEntries) / 2;  // that 32 bits count, with those behind the row
 
 struct TopK {
   const Value *x, *values, *indices;
@@ -65,6 +65,7 @@ Status choose_sizes(TopK& t, const Target& target) {
     t.entries = std::clamp(power_above(4 * t.k), std::min(kTurnEntries, most), most);
   }
   t.lanes = std::min(t.lanes, t.entries / 2);
+  if (ir::known_le(t.n, t.entries)) return {};  // parts are for rows that come in turns
   const Dim rows = t.outer * t.inner;
   if (!rows.is_const() || !t.n.is_const() || rows.value() < 1) return {};
   const int64_t turns = t.n.value() / (t.entries - t.k);
@@ -88,7 +89,9 @@ Result<TopK> plan(const ir::Node& node, const Target& target) {
   t.n = dims[static_cast<size_t>(axis)];
   t.inner = ir::product(std::span(dims).subspan(static_cast<size_t>(axis) + 1));
   const Dim k = t.values->tensor().dim(axis);
-  if (!k.is_const() || k.value() < 1) return error(Code::kUnsupported, "K is {}", to_string(k));
+  const auto asked = ir::constant_ints(node.input(1));
+  if (!asked || asked->size() != 1 || !k.is_const(asked->front())) return error(Code::kUnsupported, "K is data");
+  if (k.value() < 1 || ir::known_le(t.n + 1, k)) return error(Code::kUnsupported, "K is {} of {}", to_string(k), to_string(t.n));
   if (!(t.outer * t.n * t.inner).is_valid()) return error(Code::kUnsupported, "extents overflow");
   t.k = k.value();
   t.largest = node.attr_int("largest", 1) != 0;
@@ -232,6 +235,7 @@ class TopKEmitter {
       const ValueId row = b_.add(b_.mul(index_[0], b_.i64(t_.k)), i);
       const ValueId to = b_.add(b_.mul(row, em_.dim(t_.inner)), index_[1]);
       const ValueId inside = less(position, em_.dim(t_.n));
+      if (!ir::known_le(t_.k, t_.n)) b_.check(inside, kir::kCheckIndexOutOfRange);  // the row has fewer than K elements
       b_.store(outputs_[0], to, b_.load_masked(x_, element(position), inside, constant(b_, t_.x->dtype(), {})));
       b_.store(outputs_[1], to, position);
     });

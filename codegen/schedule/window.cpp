@@ -205,7 +205,7 @@ ValueId accumulate(Emitter& em, const Window& w, ValueId acc, Expr value) {
 Status schedule_window(Lowering& lowering, int stage) {
   const Status tiled = lowering.gpu() ? schedule_window_lanes(lowering, stage) : schedule_window_tile(lowering, stage);
   if (tiled.ok() || tiled.code() != Code::kUnsupported) return tiled;
-  lowering.out.refused.push_back("window tile: " + tiled.what());
+  lowering.out.refused.push_back((lowering.gpu() ? "window lanes: " : "window tile: ") + tiled.what());
   Loops w = prepare(lowering, stage);
   const int64_t cost = evaluation_cost(w.value);
   const Expr reads[] = {w.value, w.post};

@@ -35,9 +35,6 @@ struct EmitOptions {
   int log = -1;                      // a binding for who looks for defects: stores to it neither order nor widen what they come from
   bool denorm_preserve_f32 = false;  // VkPhysicalDeviceFloatControlsProperties: ask for it where it is there
   bool nan_preserve_f32 = false;     // shaderSignedZeroInfNanPreserveFloat32
-
-  /// What schedules of tiles may count on, whichever matrices compute them.
-  int64_t shared_bytes_of_tiles() const { return shared_bytes - (workgroup_matrices.empty() ? 0 : matrix_shared_bytes); }
 };
 
 /// The push constants of every kernel: the grid indices [grid_begin, grid_end). Without lanes, one invocation executes grid_begin + its

@@ -30,7 +30,7 @@ class Operands {
   operator std::span<const uint32_t>() const { return std::span(words_).first(size_); }
 
  private:
-  std::array<uint32_t, 8> words_;
+  std::array<uint32_t, 8> words_{};
   size_t size_ = 0;
 };
 

@@ -18,7 +18,10 @@ class Bisector {
 
   Result<Bisection> run() {
     // The interpreter, too, evaluates what the passes round.
-    TENON_ASSIGN_OR_RETURN(out_.rounding, rounding_of_outputs(graph_, options_.tolerance, options_.widen ? variant_.compile.precision : DType::kF32));
+    auto rounding = rounding_of_outputs(graph_, options_.tolerance, options_.widen ? variant_.compile.precision : DType::kF32, options_.interrupt);
+    TENON_RETURN_IF_ERROR(options_.interrupt.check());
+    // Where a pass fails, that is what is looked for, by the tolerance for exact factors.
+    out_.rounding = rounding.ok() ? *rounding : Rounding{0, options_.tolerance};
     TENON_ASSIGN_OR_RETURN(expected_, ir::evaluate_graph(graph_, inputs_, evaluation()));
     // What the passes refuse by themselves is no rewrite's fault.
     if (Status all = optimise(-1, &out_.rewrites).status(); all.code() == Code::kUnsupported || all.code() == Code::kNotFound) return all;

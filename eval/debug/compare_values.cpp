@@ -50,7 +50,7 @@ class Comparer {
   Status count_products() {
     for (size_t i = 0; i < variants_.size(); ++i)
       if (rounds(i) && products_.empty()) {
-        TENON_ASSIGN_OR_RETURN(products_, products_before(graph_));
+        TENON_ASSIGN_OR_RETURN(products_, products_before(graph_, options_.taps.interrupt));
       }
     int most = 0;
     for (const ir::Value* output : graph_.outputs()) most = std::max(most, products(output->name()));
@@ -133,7 +133,7 @@ class Comparer {
     // Products since the values that are taken as they are.
     std::unordered_map<std::string, int> own_products;
     if (rounds(variant)) {
-      TENON_ASSIGN_OR_RETURN(own_products, products_before(graph_, [&](std::string_view name) { return taken.has(std::string(name)); }));
+      TENON_ASSIGN_OR_RETURN(own_products, products_before(graph_, options_.taps.interrupt, [&](std::string_view name) { return taken.has(std::string(name)); }));
     }
     ir::EvalOptions evaluate = evaluation();
     evaluate.alter = [&](const ir::Node& node, std::span<HostValue> outputs) -> Status {

@@ -33,7 +33,7 @@ Variant of_pieces(Variant variant) {
 /// For the outputs of a piece.
 Result<Tolerance> tolerance_of(const ir::Graph& graph, const Variant& variant, const ReproduceOptions& options) {
   const bool rounds = options.widen && rounds_factors(*variant.backend, variant.compile.precision);
-  TENON_ASSIGN_OR_RETURN(const Rounding rounding, rounding_of_outputs(graph, options.tolerance, rounds ? variant.compile.precision : DType::kF32));
+  TENON_ASSIGN_OR_RETURN(const Rounding rounding, rounding_of_outputs(graph, options.tolerance, rounds ? variant.compile.precision : DType::kF32, options.interrupt));
   return rounding.tolerance;
 }
 

@@ -37,7 +37,7 @@ struct Calibration {
   Peak at(int threads) const;
 
   /// The arithmetic of `all` was measured beside the runs as `gflops`: processors lower their clock under work that moves much data, so
-  /// the best burst of arithmetic alone is out of reach there. Rates become those of that clock; 0, or more than the best, changes nothing.
+  /// the best burst of arithmetic alone is out of reach there. Arithmetic counts at that clock from here on; 0, or more than the best, changes nothing.
   void run_at(double gflops);
 };
 

@@ -24,7 +24,7 @@ TEST(LargePages, HoldWhatWasAskedForAndBeginAtAPage) {
 }
 
 TEST(LargePages, RefuseWhatNoMachineHas) {
-  for (const size_t bytes : {std::numeric_limits<size_t>::max(), std::numeric_limits<size_t>::max() / 2, size_t{1} << 60}) {
+  for (const size_t bytes : {std::numeric_limits<size_t>::max(), std::numeric_limits<size_t>::max() / 2, size_t{1} << 60, (size_t{1} << 40) + 1}) {
     const auto buffer = allocate_in_large_pages(bytes);
     ASSERT_FALSE(buffer.ok());
     EXPECT_EQ(buffer.status().code(), Code::kResourceExhausted);

@@ -50,7 +50,7 @@ TEST(MatrixUnits, AreDeniedTogetherOrThoseOfWorkgroupsAlone) {
     target.matrices = emit.matrices;
     deny_matrices(*entries, emit, target);
     EXPECT_EQ(emit.matrices, target.matrices);
-    EXPECT_EQ(target.shared_bytes, emit.workgroup_matrices.empty() ? 48 << 10 : 32 << 10);
+    EXPECT_EQ(target.matrix_reserved_bytes, emit.workgroup_matrices.empty() ? 0 : 16 << 10);
     return std::pair(emit.matrices.size(), emit.workgroup_matrices.size());
   };
   EXPECT_EQ(left("* * f16 wrong"), std::pair(size_t{1}, size_t{1}));
