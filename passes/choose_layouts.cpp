@@ -6,6 +6,7 @@
 
 #include "ir/op.h"
 #include "ir/storage_order.h"
+#include "passes/axis_order.h"
 #include "passes/layout_flow.h"
 #include "passes/min_cut.h"
 #include "passes/passes.h"

@@ -4,7 +4,7 @@
 
 #include "ir/op.h"
 #include "ir/symbols.h"
-#include "passes/fuse_groups.h"
+#include "passes/dependences.h"
 #include "passes/passes.h"
 
 namespace tenon::passes {

@@ -5,6 +5,7 @@
 #include <unordered_set>
 
 #include "ir/op.h"
+#include "passes/dependences.h"
 #include "passes/fuse_groups.h"
 #include "passes/passes.h"
 

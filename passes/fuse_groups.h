@@ -1,48 +1,13 @@
 #pragma once
 
-#include <optional>
 #include <span>
 #include <unordered_map>
 #include <vector>
 
-#include "ir/compute.h"
 #include "ir/graph.h"
+#include "passes/fuse_info.h"
 
 namespace tenon::passes {
-
-/// How a node reads one of its inputs, axes of size 1 aside.
-enum class Access : uint8_t {
-  kNone,       // not at all: only its shape or constant contents matter
-  kIdentity,   // each output element reads the element at its own index
-  kBroadcast,  // … at some of its own indices, in order
-  kOther,      // elsewhere (movement, windows, gathers)
-};
-
-/// What fusion needs to know of a node, all from its body.
-struct FuseInfo {
-  bool fusable = false;          // has one body over ranked tensors of dtypes that kernels have
-  bool reduces = false, row = false, elementwise = false;
-  bool permutes = false;         // the one operand, its axes in another order (or repeated along new ones)
-  bool moves = false;            // each element is one of the operand's, at a place that no data decides; views are such, too
-  bool view = false;             // not fusable: no code at all on its own
-  bool contraction = false, exponential = false;
-  ir::Combiner combiner = ir::Combiner::kAdd;  // reductions
-  std::vector<ir::Dim> shape;    // of the output, without axes of size 1
-  std::vector<ir::Dim> domain;   // row reductions: the operand's shape; `shape` is that of the axes kept
-  std::vector<char> kept;        // by axis of the domain
-  std::vector<Access> inputs;
-  std::vector<bool> once;        // by input: no element is read for two elements of the output
-};
-FuseInfo analyze_for_fusion(const ir::Node& node);
-
-/// The node of `graph` after which each symbol has a value: the first one whose results have it in their types. Symbols of
-/// the graph's inputs and of outer graphs are not there.
-std::unordered_map<int, const ir::Node*> symbol_definitions(const ir::Graph& graph);
-/// Symbols in the types and attributes of a node and of its regions.
-std::vector<int> symbols_of(const ir::Node& node);
-
-/// Nodes of `graph` whose values `node` uses, in its own operands or anywhere in its regions.
-void collect_definitions(const ir::Node& node, const ir::Graph& graph, std::vector<const ir::Node*>& defs);
 
 /// Which nodes of one graph go into kernels together. Deterministic; merging never makes a cycle.
 class FuseGroups {

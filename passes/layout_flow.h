@@ -1,19 +1,12 @@
 #pragma once
 
 #include <optional>
-#include <span>
 #include <vector>
 
 #include "ir/graph.h"
+#include "passes/axis_order.h"
 
 namespace tenon::passes {
-
-/// A permutation of a tensor's axes, the outermost in memory first.
-using Order = std::vector<int>;
-
-/// By axis of one tensor: the axes of another along which its index runs, in ascending order. Where axes are split and merged on the
-/// way, several are.
-using AxisMap = std::vector<std::vector<int>>;
 
 /// How a node reads one input, as far as the order of axes in memory goes.
 struct LayoutAccess {
@@ -53,14 +46,5 @@ LayoutFlow layout_flow(const ir::Node& node);
 
 /// Gives the values inside a fused node the orders that those outside have.
 void order_region(ir::Node& fused);
-
-/// The order of the mapped tensor that walks memory as `order` does of the tensor mapped; nullopt when none does.
-std::optional<Order> carried(const AxisMap& map, const Order& order, std::span<const ir::Dim> from, std::span<const ir::Dim> to);
-/// The order of the tensor mapped that is carried to `order`.
-std::optional<Order> pulled(const AxisMap& map, const Order& order, std::span<const ir::Dim> from, std::span<const ir::Dim> to);
-
-/// Whether the same bytes are meant: axes of size 1 may be anywhere.
-bool same_order(const Order& a, const Order& b, std::span<const ir::Dim> dims);
-Order row_major(size_t rank);
 
 }  // namespace tenon::passes

@@ -4,7 +4,7 @@
 #include "ir/op.h"
 #include "ir/symbols.h"
 #include "passes/assumptions.h"
-#include "passes/fuse_groups.h"
+#include "passes/fuse_info.h"
 #include "passes/passes.h"
 #include "passes/product_columns.h"
 

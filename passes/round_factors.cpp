@@ -4,7 +4,7 @@
 
 #include "ir/op.h"
 #include "ir/storage_order.h"
-#include "passes/fuse_groups.h"
+#include "passes/fuse_info.h"
 #include "passes/passes.h"
 #include "passes/rounded_factors.h"
 #include "support/float_types.h"

@@ -25,8 +25,8 @@ struct UnrolledRuns {
   std::unordered_map<const kir::Inst*, llvm::SmallVector<llvm::Value*, 16>> loads;  // by trip, once made
 };
 
-/// One kernel's way into a module. Scalar code is the case of one lane; structure is in emitter.cpp, loads and stores
-/// in emitter_memory.cpp.
+/// One kernel's way into a module. Scalar code is the case of one lane; structure is in emitter.cpp, loops that open lanes in
+/// emitter_vector_loop.cpp, loads and stores in emitter_memory.cpp.
 class KernelEmitter {
  public:
   KernelEmitter(const kir::Kernel& kernel, const Target& target, llvm::Module& module)

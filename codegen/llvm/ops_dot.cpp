@@ -5,6 +5,7 @@
 #include <llvm/IR/Module.h>
 #include <llvm/TargetParser/Triple.h>
 
+#include "codegen/llvm/constants.h"
 #include "codegen/llvm/ops.h"
 
 // Dot products of words of four bytes.
@@ -12,12 +13,6 @@ namespace tenon::codegen {
 
 using ir::ScalarOp;
 using llvm::Value;
-
-namespace {
-
-llvm::Constant* int_like(Value* v, uint64_t bits) { return llvm::ConstantInt::get(v->getType(), bits); }
-
-}  // namespace
 
 /// One instruction; else products of 16-bit halves, which do not overflow in 32 bits, or of single bytes.
 Value* OpEmitter::dot4(ScalarOp op, Value* a, Value* b, Value* c) {

@@ -53,6 +53,8 @@ class IndexAlgebra {
   };
   Affine atom(ir::Expr e);
   Affine opaque(const ir::ExprNode& node);
+  /// Dims as divisors: zero is legal (no iteration then happens), negative is not known to be handled by the rules.
+  static bool usable_divisor(ir::Dim d);
   Affine divide(const Affine& a, ir::Dim divisor, bool want_quotient);
   std::optional<Division> split(const Affine& a, ir::Dim divisor);
   Affine recombine(Affine a);

@@ -1,13 +1,10 @@
 #include "codegen/plan/build.h"
 
 #include <algorithm>
-#include <map>
-#include <unordered_map>
 #include <unordered_set>
 #include <utility>
 
-#include "codegen/lower/lower.h"
-#include "codegen/plan/dim_emitter.h"
+#include "codegen/plan/builder.h"
 #include "codegen/plan/dim_facts.h"
 #include "codegen/plan/row_major_call.h"
 #include "ir/op.h"
@@ -16,7 +13,6 @@
 #include "runtime/storage_order.h"
 
 namespace tenon::codegen {
-namespace {
 
 using ir::Dim;
 using ir::Graph;
@@ -34,12 +30,13 @@ std::string node_name(const Node& node) {
   return fmt::format("{} {}", node.op_name(), node.num_outputs() > 0 ? node.output()->name() : "");
 }
 
-/// A constant's tensor as kernels read it: see PlanValue::order.
 Result<Tensor> stored_constant(const Value& value) {
   const std::vector<int> order = ir::storage_order(value);
   const std::vector<int32_t> axes(order.begin(), order.end());
   return axes.empty() ? *ir::constant_of(&value) : runtime::to_storage_order(*ir::constant_of(&value), axes);
 }
+
+namespace {
 
 bool encloses(const Node& node, const Graph* graph) {
   for (; graph != nullptr; graph = graph->parent() == nullptr ? nullptr : graph->parent()->graph())
@@ -65,143 +62,7 @@ std::vector<const Value*> captures_of(const Node& node) {
   return found;
 }
 
-/// What a kernel does with its bindings, and whether it computes with what it loads.
-class KernelFacts {
- public:
-  explicit KernelFacts(const kir::Kernel& kernel)
-      : access(static_cast<size_t>(kernel.num_bindings()), Access::kNone), loaded_(kernel.values.size(), false) {
-    do {
-      changed_ = false;
-      visit(kernel.body);
-    } while (changed_ && moves);
-  }
-
-  using Access = runtime::Access;
-  std::vector<Access> access;
-  bool moves = true;
-
- private:
-  void add(const kir::Inst& inst, Access what) { add(inst.index, what); }
-  void add(int32_t buffer, Access what) {
-    const auto b = static_cast<size_t>(buffer);
-    if (b < access.size()) access[b] = static_cast<Access>(static_cast<uint8_t>(access[b]) | static_cast<uint8_t>(what));
-  }
-  bool loaded(kir::ValueId v) const { return loaded_[static_cast<size_t>(v)]; }
-  bool any_loaded(std::span<const kir::ValueId> values) const { return std::any_of(values.begin(), values.end(), [&](auto v) { return loaded(v); }); }
-  void mark(std::span<const kir::ValueId> values) {
-    for (kir::ValueId v : values) {
-      changed_ |= !loaded(v);
-      loaded_[static_cast<size_t>(v)] = true;
-    }
-  }
-
-  void visit(const kir::Region& region) {
-    for (const auto& inst : region.insts) {
-      const bool from_load = any_loaded(inst->operands);
-      if (inst->kind == kir::InstKind::kLoad) add(*inst, Access::kRead);
-      if (inst->kind == kir::InstKind::kStore) add(*inst, Access::kWrite);
-      for (const kir::TileAccess& tile : inst->tiles) {
-        add(tile.buffer, inst->kind == kir::InstKind::kTileStore ? Access::kWrite : Access::kRead);
-        moves = false;
-      }
-      if (inst->kind == kir::InstKind::kOp && from_load && inst->op != kir::ScalarOp::kSelect) moves = false;
-      if (inst->kind == kir::InstKind::kLoad || from_load) mark(inst->results);
-      for (const kir::Region& nested : inst->regions) {
-        if (from_load) mark(nested.args);
-        visit(nested);
-        if (!any_loaded(nested.yields)) continue;
-        mark(inst->results);
-        mark(nested.args);
-      }
-    }
-  }
-
-  std::vector<bool> loaded_;  // by value: it depends on a load
-  bool changed_ = false;
-};
-
-// What a plan and its bodies share while they are built.
-struct Module {
-  const PlanOptions& options;
-  BuiltPlan built;
-  std::unordered_multimap<uint64_t, int32_t> by_hash;
-  /// Constants that setup steps make, by kernel, plan, what is read and dims.
-  std::map<std::vector<uint64_t>, std::vector<ValueIdx>> made_once;
-
-  int32_t kernel(kir::Kernel kernel) {
-    const uint64_t hash = kir::structural_hash(kernel);
-    const auto [begin, end] = by_hash.equal_range(hash);
-    for (auto it = begin; it != end; ++it)
-      if (same(built.kernels[static_cast<size_t>(it->second)], kernel)) return it->second;
-    const auto index = static_cast<int32_t>(built.kernels.size());
-    KernelFacts facts(kernel);
-    built.table->push_back({kernel.name, nullptr, kernel.num_bindings(), kernel.num_dims, std::move(facts.access), facts.moves, kernel.round});
-    built.kernels.push_back(std::move(kernel));
-    by_hash.emplace(hash, index);
-    return index;
-  }
-
-  static bool same(const kir::Kernel& a, kir::Kernel& b) {
-    std::string name = a.name;
-    std::swap(name, b.name);
-    const bool equal = kir::print(a) == kir::print(b);
-    std::swap(name, b.name);
-    return equal;
-  }
-};
-
-class PlanBuilder {
- public:
-  /// `known`: symbols that have a value when the plan starts, null for none.
-  PlanBuilder(const Graph& graph, Module& module, const KnownSymbols* known)
-      : graph_(graph), module_(module), known_(known), plan_(std::make_shared<Plan>()),
-        dims_(graph.dims(), plan_->dims) {
-    plan_->kernels = module.built.table;
-  }
-
-  Result<std::shared_ptr<const Plan>> build();
-  /// Outer values in the order of the plan's inputs after the formal ones.
-  const std::vector<const Value*>& captures() const { return captures_; }
-
- private:
-  Status add_node(const Node& node);
-  Status add_control_flow(const Node& node, Step::Kind kind, std::string reason = "");
-  Status add_scan(const Node& node);
-  Status add_scan_checks(const Node& node);
-  Status set_scan_attributes(const Node& node, Step& step);
-  Result<bool> add_view(const Node& node);
-  Status define_view(const Value* from, const Value* to);
-  Result<bool> add_library(const Node& node, std::string& reason);
-  Result<bool> add_generated(const Node& node, std::string& reason);
-  Status add_dispatches(const Node& node, LoweredOp& op);
-  Status add_setup(const Node& node, LoweredKernel& kernel, std::vector<ValueIdx>& temporaries, const std::vector<int>& writers);
-  Status add_host_call(const Node& node, std::string reason);
-  Status add_check(runtime::DimCheck::Kind kind, Dim first, Dim second, std::string node);
-  Status add_facts(const Node& node);
-  Status add_assumptions();
-
-  Result<ValueIdx> use(const Value* value);
-  Result<ValueIdx> define(const Value* value, Storage storage);
-  Result<ValueIdx> define_host(const Value* value);
-  Result<std::vector<ValueIdx>> use_inputs(const Node& node);
-  Result<PlanValue> plan_value(const Value* value, Storage storage);
-  ValueIdx append(PlanValue value);
-  std::vector<std::vector<int32_t>> orders_of(std::span<const ValueIdx> values) const;
-  bool bind_symbols(const Value* value);
-  bool shape_known(const Value* value) const;
-  Status check_operands(const Node& node, const LoweredOp& op) const;
-  /// The row that the next record() makes.
-  int32_t next_row() const { return static_cast<int32_t>(module_.built.placement.size()); }
-  void record(const Node& node, Placement::Kind kind, std::string implementation, std::string reason);
-
-  const Graph& graph_;
-  Module& module_;
-  KnownSymbols known_;
-  std::shared_ptr<Plan> plan_;
-  DimEmitter dims_;
-  std::unordered_map<const Value*, ValueIdx> values_;
-  std::vector<const Value*> captures_;
-};
+}  // namespace
 
 Result<std::shared_ptr<const Plan>> PlanBuilder::build() {
   for (bool more = true; more;) {
@@ -411,135 +272,6 @@ Result<bool> PlanBuilder::add_library(const Node& node, std::string& reason) {
   return true;
 }
 
-// Kernels need the shape of everything that they touch before they start.
-Status PlanBuilder::check_operands(const Node& node, const LoweredOp& op) const {
-  for (const Value* v : node.outputs())
-    if (!shape_known(v)) return error(Code::kUnsupported, "the shape of {} is known at run time only", v->name());
-  const auto known = [&](Dim d) { return is_known(d, known_); };
-  for (const LoweredKernel& kernel : op.kernels) {
-    for (const BindingRef& binding : kernel.bindings) {
-      const auto* v = std::get_if<const Value*>(&binding);
-      if (v != nullptr && !shape_known(*v))
-        return error(Code::kUnsupported, "the shape of {} is known at run time only", (*v)->name());
-    }
-    if (!known(kernel.grid) || !std::all_of(kernel.dims.begin(), kernel.dims.end(), known))
-      return error(Code::kUnsupported, "a dim is known at run time only");
-  }
-  for (const Temporary& t : op.temporaries)
-    if (!known(t.count)) return error(Code::kUnsupported, "the size of a temporary is known at run time only");
-  return {};
-}
-
-Result<bool> PlanBuilder::add_generated(const Node& node, std::string& reason) {
-  Result<LoweredOp> op = lower(node, module_.options.target);
-  Status refused = op.ok() ? check_operands(node, *op) : op.status();
-  if (refused.ok() && module_.options.refuse) {
-    for (const LoweredKernel& kernel : op->kernels)
-      if (auto why = module_.options.refuse(kernel.kernel)) refused = Status(Code::kUnsupported, *why);
-  }
-  if (!refused.ok()) {
-    reason += refused.what();
-    return false;
-  }
-  if (op->view_of != nullptr) {
-    if (!shape_known(op->view_of)) return false;
-    TENON_RETURN_IF_ERROR(define_view(op->view_of, node.output()));
-    record(node, Placement::Kind::kView, "view", "");
-    return true;
-  }
-  for (const std::string& why : op->refused) reason += (reason.empty() ? "" : "; ") + why;
-  TENON_RETURN_IF_ERROR(add_dispatches(node, *op));
-  record(node, Placement::Kind::kGenerated, op->implementation, std::move(reason));
-  module_.built.placement.back().tunables = std::move(op->tunables);
-  return true;
-}
-
-Status PlanBuilder::add_dispatches(const Node& node, LoweredOp& op) {
-  for (const Value* output : node.outputs()) TENON_RETURN_IF_ERROR(define(output, Storage::kArena).status());
-  std::vector<ValueIdx> temporaries;
-  for (const Temporary& t : op.temporaries) {
-    PlanValue value;
-    value.name = fmt::format("{}.t{}", node_name(node), temporaries.size());
-    value.dtype = t.dtype;
-    value.ranked = true;
-    TENON_ASSIGN_OR_RETURN(const DimId count, dims_.emit(t.count));
-    value.dims = {count};
-    temporaries.push_back(append(std::move(value)));
-  }
-  std::vector<int> writers(temporaries.size(), 0);  // kernels that write each
-  for (const LoweredKernel& kernel : op.kernels)
-    for (size_t b = 0; b < kernel.bindings.size(); ++b)
-      if (const int* t = std::get_if<int>(&kernel.bindings[b]); t != nullptr && kernel.kernel.buffers[b].written) ++writers[static_cast<size_t>(*t)];
-  for (LoweredKernel& kernel : op.kernels) {
-    if (kernel.once) {
-      TENON_RETURN_IF_ERROR(add_setup(node, kernel, temporaries, writers));
-      continue;
-    }
-    Step step;
-    step.kind = Step::Kind::kDispatch;
-    step.node = node_name(node);
-    step.placement = next_row();
-    for (const BindingRef& binding : kernel.bindings) {
-      ValueIdx v = -1;
-      if (const int* t = std::get_if<int>(&binding)) v = temporaries.at(static_cast<size_t>(*t));
-      else {
-        TENON_ASSIGN_OR_RETURN(v, use(std::get<const Value*>(binding)));
-      }
-      step.bindings.push_back(v);
-    }
-    for (Dim d : kernel.dims) {
-      TENON_ASSIGN_OR_RETURN(const DimId id, dims_.emit(d));
-      step.kernel_dims.push_back(id);
-    }
-    TENON_ASSIGN_OR_RETURN(step.grid, dims_.emit(kernel.grid));
-    if (is_known(kernel.work, known_)) {
-      TENON_ASSIGN_OR_RETURN(step.work, dims_.emit(kernel.work));
-    }
-    step.kernel = module_.kernel(std::move(kernel.kernel));
-    plan_->steps.push_back(std::move(step));
-    ++module_.built.dispatches;
-  }
-  return {};
-}
-
-Status PlanBuilder::add_setup(const Node& node, LoweredKernel& kernel, std::vector<ValueIdx>& temporaries,
-                              const std::vector<int>& writers) {
-  SetupStep step{.plan = plan_, .grid = kernel.grid.value(), .node = node_name(node)};
-  if (kernel.work.is_valid() && kernel.work.is_const()) step.work = kernel.work.value();
-  for (Dim d : kernel.dims) step.dims.push_back(d.value());
-  std::vector<uint64_t> key{reinterpret_cast<uint64_t>(plan_.get())};
-  std::vector<size_t> written;  // temporaries
-  for (size_t b = 0; b < kernel.bindings.size(); ++b) {
-    if (const int* t = std::get_if<int>(&kernel.bindings[b])) {
-      const auto temporary = static_cast<size_t>(*t);
-      step.bindings.emplace_back(temporaries[temporary]);
-      // Parts of a temporary that several kernels write are those of this node alone.
-      if (kernel.kernel.buffers[b].written && writers[temporary] > 1) key.push_back(static_cast<uint64_t>(temporaries[temporary]));
-      if (kernel.kernel.buffers[b].written) written.push_back(temporary);
-      else key.push_back(static_cast<uint64_t>(temporaries[temporary]));
-      continue;
-    }
-    TENON_ASSIGN_OR_RETURN(const Tensor constant, stored_constant(*std::get<const Value*>(kernel.bindings[b])));
-    step.bindings.emplace_back(constant);
-    key.push_back(reinterpret_cast<uint64_t>(constant.data()));
-  }
-  for (int64_t d : step.dims) key.push_back(static_cast<uint64_t>(d));
-  step.kernel = module_.kernel(std::move(kernel.kernel));
-  key.push_back(static_cast<uint64_t>(step.kernel));
-  key.push_back(static_cast<uint64_t>(step.grid));
-  std::vector<ValueIdx>& made = module_.made_once[key];
-  if (!made.empty()) {
-    for (size_t i = 0; i < written.size(); ++i) temporaries[written[i]] = made[i];
-    return {};
-  }
-  for (size_t t : written) {
-    made.push_back(temporaries[t]);
-    plan_->values[static_cast<size_t>(temporaries[t])].storage = Storage::kConstant;
-  }
-  module_.built.setup.push_back(std::move(step));
-  return {};
-}
-
 Status PlanBuilder::add_host_call(const Node& node, std::string reason) {
   const std::vector<const Value*> captures = captures_of(node);
   Step step;
@@ -564,88 +296,6 @@ Status PlanBuilder::add_host_call(const Node& node, std::string reason) {
   record(node, Placement::Kind::kHost, fmt::format("host {}", node.op_name()), std::move(reason));
   return {};
 }
-
-// All steps in kernels, or the body step by step.
-Status PlanBuilder::add_scan(const Node& node) {
-  std::string reason;
-  TENON_ASSIGN_OR_RETURN(const bool done, add_generated(node, reason));
-  return done ? add_scan_checks(node) : add_control_flow(node, Step::Kind::kScan, std::move(reason));
-}
-
-// What running the body step by step would check.
-Status PlanBuilder::add_scan_checks(const Node& node) {
-  using Kind = runtime::DimCheck::Kind;
-  const auto scans = node.attr_int("num_scan_inputs", 0), states = node.num_inputs() - scans;
-  const Graph& region = node.region(0);
-  for (int i = 0; i < states; ++i) {
-    const auto &outer = *node.input(i)->tensor().dims, &inner = *region.inputs()[static_cast<size_t>(i)]->tensor().dims;
-    for (size_t a = 0; a < outer.size(); ++a) TENON_RETURN_IF_ERROR(add_check(Kind::kEqual, outer[a], inner[a], node_name(node)));
-  }
-  const std::vector<int64_t> axes = node.attr_ints("scan_input_axes");
-  const auto length = [&](int64_t i) {
-    const auto& dims = *node.input(static_cast<int>(states + i))->tensor().dims;
-    const int64_t axis = axes.empty() ? 0 : axes[static_cast<size_t>(i)];
-    return dims[static_cast<size_t>(axis < 0 ? axis + std::ssize(dims) : axis)];
-  };
-  for (int64_t i = 1; i < scans; ++i) TENON_RETURN_IF_ERROR(add_check(Kind::kEqual, length(0), length(i), node_name(node)));
-  Status status;
-  for (const auto& body : node.regions())
-    ir::walk(*body, [&](Node& inner) {
-      if (status.ok()) status = add_facts(inner);
-    });
-  for (const Graph::Assumption& one : region.assumptions())
-    if (status.ok()) status = add_check(one.at_most ? Kind::kLessEqual : Kind::kEqual, one.a, one.b, one.node);
-  return status;
-}
-
-Status PlanBuilder::set_scan_attributes(const Node& node, Step& step) {
-  step.num_scan_inputs = static_cast<int32_t>(node.attr_int("num_scan_inputs", 0));
-  const auto scans = static_cast<size_t>(std::max(step.num_scan_inputs, 0));
-  if (scans == 0 || scans > step.inputs.size())
-    return error(Code::kInvalidModel, "num_scan_inputs {} is out of range", step.num_scan_inputs);
-  const size_t states = step.inputs.size() - scans;
-  const size_t stacked = static_cast<size_t>(node.num_outputs()) - std::min(states, static_cast<size_t>(node.num_outputs()));
-  const auto list = [&](std::string_view name, size_t size) {
-    std::vector<int64_t> values = node.attr_ints(name);
-    values.resize(size, 0);
-    return values;
-  };
-  step.scan_input_axes = list("scan_input_axes", scans);
-  step.scan_input_directions = list("scan_input_directions", scans);
-  step.scan_output_axes = list("scan_output_axes", stacked);
-  step.scan_output_directions = list("scan_output_directions", stacked);
-  return {};
-}
-
-Status PlanBuilder::add_control_flow(const Node& node, Step::Kind kind, std::string reason) {
-  Step step;
-  step.kind = kind;
-  step.node = node_name(node);
-  step.placement = next_row();
-  TENON_ASSIGN_OR_RETURN(step.inputs, use_inputs(node));
-  if (kind == Step::Kind::kLoop) step.inputs.resize(std::max<size_t>(step.inputs.size(), 2), -1);
-  if (kind == Step::Kind::kScan) TENON_RETURN_IF_ERROR(set_scan_attributes(node, step));
-  constexpr std::string_view kNames[] = {"", "", "if", "loop", "scan"};
-  record(node, Placement::Kind::kHost, fmt::format("{}, body compiled", kNames[static_cast<size_t>(kind)]), std::move(reason));
-  for (const auto& region : node.regions()) {
-    PlanBuilder body(*region, module_, &known_);
-    TENON_ASSIGN_OR_RETURN(auto plan, body.build());
-    step.plans.push_back(std::move(plan));
-    std::vector<ValueIdx>& captures = step.captures.emplace_back();
-    for (const Value* outer : body.captures()) {
-      TENON_ASSIGN_OR_RETURN(const ValueIdx v, use(outer));
-      captures.push_back(v);
-    }
-  }
-  for (const Value* output : node.outputs()) {
-    TENON_ASSIGN_OR_RETURN(const ValueIdx v, define_host(output));
-    step.outputs.push_back(v);
-  }
-  plan_->steps.push_back(std::move(step));
-  return {};
-}
-
-}  // namespace
 
 Result<BuiltPlan> build_plan(const Graph& graph, const PlanOptions& options) {
   Module module{options, {}, {}};

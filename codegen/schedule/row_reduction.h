@@ -10,6 +10,9 @@ namespace tenon::codegen {
 /// Operand numbers inside row reductions: what a row keeps between its passes, and the element that a map stores.
 inline constexpr int kRowBuffer = kStageOperand - 64, kRowStore = kStageOperand - (1 << 16);
 
+/// The least length of a row that a workgroup shares, and the fewest lanes of one.
+inline constexpr int64_t kShortRowOfWorkgroup = 32;
+
 /// One reduction of a row, or one of its scalars.
 struct RowPass {
   int stage;
@@ -49,6 +52,12 @@ struct Rows {
   std::vector<ir::Dim> inner_axes() const { return {axes.begin() + static_cast<int64_t>(outer), axes.end()}; }
   ir::Dim length() const { return ir::product(inner_axes()); }
 };
+
+/// The common rows of reductions and of the maps around them, expressions flattened, lanes and buffers chosen. kUnsupported with
+/// the reason when the stages share no rows, or when memory lies so that another schedule is better.
+Result<Rows> match_rows(Lowering& lowering, std::span<const int> stages);
+/// Has the first pass keep what later ones need and is dear; `rows` has its buffers then.
+void choose_row_buffers(Lowering& lowering, Rows& rows);
 
 /// Writes the passes of one row, or of a vector of rows.
 class RowEmitter {

@@ -1,0 +1,23 @@
+#pragma once
+
+#include <map>
+#include <unordered_map>
+#include <vector>
+
+#include "codegen/plan/build.h"
+
+namespace tenon::codegen {
+
+/// What a plan and its bodies share while they are built.
+struct Module {
+  const PlanOptions& options;
+  BuiltPlan built;
+  std::unordered_multimap<uint64_t, int32_t> by_hash;
+  /// Constants that setup steps make, by kernel, plan, what is read and dims.
+  std::map<std::vector<uint64_t>, std::vector<runtime::ValueIdx>> made_once;
+
+  /// The number of an equal kernel that is there, or of this one, which is added.
+  int32_t kernel(kir::Kernel kernel);
+};
+
+}  // namespace tenon::codegen

@@ -1,0 +1,209 @@
+// The register tile of a contraction: its loops over K, and how it reads A and B.
+
+#include <algorithm>
+
+#include "codegen/schedule/contraction.h"
+
+namespace tenon::codegen {
+
+using ir::Dim;
+using ir::ScalarOp;
+using kir::LoopKind;
+using kir::ValueId;
+
+namespace {
+constexpr int64_t kUnrolledTaps = 8;  // an innermost loop over K of so few trips
+}
+
+ValueId ContractionEmitter::multiply_add(ValueId x, ValueId y, ValueId sum) {
+  if (c_.dot) return b_.op(c_.dot_signed ? ScalarOp::kDot4Signed : ScalarOp::kDot4, {x, y, sum});
+  if (c_.fma) return b_.op(ScalarOp::kFma, {x, y, sum});
+  return b_.op(ScalarOp::kAdd, {sum, b_.op(ScalarOp::kMul, {x, y})});
+}
+
+/// A's offset as a part for the row and one along K.
+void ContractionEmitter::split_a_offset(ir::Expr& base, ir::Expr& along_k) {
+  IndexAlgebra algebra(em_.pool(), c_.extents);
+  Affine outer = algebra.affine({&em_.pool(), c_.a.node().args[0]}), inner;
+  std::erase_if(outer.terms, [&](const Affine::Term& t) {
+    const ir::ExprNode& atom = em_.pool().node(t.atom);
+    const bool along = atom.kind == ir::ExprKind::kIndex && c_.is_k(atom.axis);
+    if (along) inner.terms.push_back(t);
+    return along;
+  });
+  base = algebra.expr(outer);
+  along_k = algebra.expr(inner);
+}
+
+Dim ContractionEmitter::inner_k(size_t axis) const {
+  Dim inner = 1;
+  for (size_t i = axis + 1; i < c_.k_axes.size(); ++i) inner = inner * c_.extents[static_cast<size_t>(c_.k_axes[i])];
+  return inner;
+}
+
+/// The loops over K with the sums carried through, [lo, hi) of the outermost one. `flat` counts all of K.
+std::vector<ValueId> ContractionEmitter::over_k(
+    size_t axis, ValueId lo, ValueId hi, ValueId flat, std::span<const ValueId> carried,
+    const std::function<std::vector<ValueId>(ValueId flat, std::span<const ValueId>)>& body) {
+  if (axis == c_.k_axes.size()) return body(flat, carried);
+  const int number = c_.k_axes[axis];
+  if (axis > 0) {
+    lo = b_.i64(0);
+    hi = em_.dim(c_.extents[static_cast<size_t>(number)]);
+  }
+  if (direct_) em_.hoist(c_.b);
+  const std::optional<int64_t> trips = b_.as_constant(hi);
+  const bool unroll = axis > 0 && axis + 1 == c_.k_axes.size() && trips && *trips <= kUnrolledTaps;
+  const ValueId inner = em_.dim(inner_k(axis));
+  return em_.loop(unroll ? LoopKind::kUnroll : LoopKind::kSerial, lo, hi, 1, carried, [&](ValueId k, std::span<const ValueId> sums) {
+    em_.bind(number, k);
+    return over_k(axis + 1, lo, hi, b_.add(flat, b_.mul(k, inner)), sums, body);
+  });
+}
+
+ValueId ContractionEmitter::b_value(ValueId flat, ValueId lane, ValueId inside) {
+  if (direct_) {
+    ValueId value = -1;
+    em_.scoped([&] {
+      em_.bind(c_.n_axis, b_.add(n0_, lane));
+      em_.set_mask(inside);
+      value = em_.emit(c_.b);
+      em_.set_mask(-1);
+    });
+    return value;
+  }
+  const ValueId lanes = b_.i64(c_.tile_lanes);
+  if (c_.packed()) return b_.load(em_.buffer(c_.b.node().operand), b_.add(b_.add(panel_base_, b_.mul(flat, lanes)), lane));
+  return b_.load(panel_, b_.add(b_.mul(b_.sub(flat, k0_), lanes), lane));
+}
+
+/// Offsets of A's rows: of the first one, and where the others lie from it. Equal strides become constant displacements.
+ContractionEmitter::RowsOfA ContractionEmitter::rows_of(const Tile& tile) {
+  RowsOfA rows;
+  ir::Expr base;
+  std::optional<Dim> stride;
+  if (c_.a_direct) {
+    split_a_offset(base, rows.along_k);
+    IndexAlgebra algebra(em_.pool(), c_.extents);
+    const Affine offset = algebra.affine(base);
+    stride = Dim(0);
+    for (const Affine::Term& t : offset.terms) {
+      const bool is_m = em_.pool().node(t.atom).kind == ir::ExprKind::kIndex && em_.pool().node(t.atom).axis == c_.m_axis;
+      if (is_m) stride = t.coefficient;
+      else if (uses_axis({&em_.pool(), t.atom}, c_.m_axis)) stride = std::nullopt;
+      if (!stride) break;
+    }
+  } else {
+    stride = Dim(c_.k_block);
+  }
+  for (int64_t i = 0; i < tile.rows; ++i) {
+    if (i > 0 && stride) {
+      const bool fixed = stride->is_const();
+      rows.base.push_back(fixed ? rows.base[0] : b_.add(rows.base[0], b_.mul(em_.dim(*stride), b_.i64(i))));
+      rows.displacement.push_back(fixed ? stride->value() * i : 0);
+      continue;
+    }
+    ValueId at = b_.mul(b_.add(tile.row, b_.i64(i)), b_.i64(c_.k_block));
+    if (c_.a_direct)
+      em_.scoped([&] {
+        em_.bind(c_.m_axis, b_.add(m0_, b_.add(tile.row, b_.i64(i))));
+        at = em_.emit(base);
+      });
+    rows.base.push_back(at);
+    rows.displacement.push_back(0);
+  }
+  return rows;
+}
+
+/// Panels lie in the order in which they are read. One tile of rows asks for what comes a little later; of several, which pass over
+/// one block of a panel after the other, each asks for an equal share of the next block, a little with every step, since memory does not
+/// keep up with more; those beyond the number that it takes ask for a line that is there.
+std::optional<ContractionEmitter::Ahead> ContractionEmitter::ahead(const Tile& tile, ValueId k0, ValueId k_end) {
+  if (!c_.packed()) return std::nullopt;
+  const int64_t line = kLineBytes * 8 / bits(c_.acc_dtype), lines = (c_.tile_lanes + line - 1) / line;
+  const int64_t tiles = c_.m.is_const() ? std::max<int64_t>(1, std::min(c_.m.value(), c_.m_block) / c_.tile_rows) : lines;
+  if (c_.codes && tiles > 1) return std::nullopt;
+  if (tiles == 1) return Ahead{b_.add(panel_base_, b_.i64(kStreamAheadBytes * 8 / bits(c_.acc_dtype))), b_.i64(c_.tile_lanes), line, lines};
+  const int64_t step = (c_.tile_lanes + tiles - 1) / tiles;
+  const ValueId inner = em_.dim(inner_k(0)), from = b_.mul(k0, inner), end = b_.mul(k_end, inner);
+  const ValueId steps = b_.sub(end, from), number = b_.op(ScalarOp::kDiv, {tile.row, b_.i64(c_.tile_rows)});
+  const ValueId next = b_.add(panel_base_, b_.mul(end, b_.i64(c_.tile_lanes)));
+  const ValueId share = b_.op(ScalarOp::kLt, {b_.mul(number, b_.i64(step)), b_.i64(c_.tile_lanes)});
+  const ValueId base = b_.add(next, b_.mul(number, b_.mul(steps, b_.i64(step))));
+  const ValueId stride = b_.op(ScalarOp::kSelect, {share, b_.i64(step), b_.i64(0)});
+  return Ahead{b_.sub(b_.op(ScalarOp::kSelect, {share, base, panel_base_}), b_.mul(from, stride)), stride, line, (step + line - 1) / line};
+}
+
+/// sum(row + i, lane) += A(row + i, k) * B(k, lane), one vector of lanes beside the other.
+void ContractionEmitter::register_tile(const Tile& tile, ValueId k0, ValueId k_end) {
+  const RowsOfA rows = rows_of(tile);
+  const auto count = static_cast<size_t>(tile.rows), vectors = static_cast<size_t>(tile.lanes / c_.lanes);
+  std::vector<ValueId> sum_base;
+  for (int64_t i = 0; i < tile.rows; ++i) sum_base.push_back(b_.mul(b_.add(tile.row, b_.i64(i)), b_.i64(c_.tile_lanes)));
+  const std::optional<Ahead> next_panel = ahead(tile, k0, k_end);
+  const int a_buffer = c_.a_direct ? em_.buffer(c_.a.node().operand) : rows_of_a_;
+
+  em_.loop(LoopKind::kVector, b_.i64(0), b_.i64(c_.lanes), 1, [&](ValueId first_lane) {
+    std::vector<ValueId> lane, inside, inits;
+    for (size_t v = 0; v < vectors; ++v) {
+      lane.push_back(b_.add(first_lane, b_.i64(static_cast<int64_t>(v) * c_.lanes)));
+      const bool cut_off = tile.edge && (!c_.n.is_const() || v + 1 == vectors);
+      inside.push_back(cut_off ? b_.op(ScalarOp::kLt, {lane[v], n_count_}) : -1);
+    }
+    for (ValueId base : sum_base)
+      for (size_t v = 0; v < vectors; ++v) inits.push_back(c_.one_k_block ? zero() : b_.load(sums_, b_.add(base, lane[v])));
+    // In lanes, though they are equal: a sum of a row is one more column, of ones.
+    ValueId ones = -1;
+    if (c_.sums_rows()) {
+      const auto word = [&](int64_t value) { return b_.constant_int(DType::kI32, value); };
+      ones = b_.op(ScalarOp::kOr, {b_.op(ScalarOp::kAnd, {b_.cast(first_lane, DType::kI32), word(0)}), word(0x01010101)});
+      inits.insert(inits.end(), count, zero());
+    }
+    const Step step = [&](ValueId k, std::span<const ValueId> b_elements, std::span<const ValueId> carried) {
+      std::vector<ValueId> next, sums_of_rows;
+      const ValueId along = c_.a_direct ? em_.emit(rows.along_k) : b_.sub(k, k0);
+      ValueId common = -1;
+      for (size_t i = 0; i < count; ++i) {
+        if (i == 0 || rows.base[i] != rows.base[i - 1]) common = b_.add(rows.base[i], along);
+        const ValueId a_element = b_.load(a_buffer, b_.add(common, b_.i64(rows.displacement[i])));
+        for (size_t v = 0; v < vectors; ++v) next.push_back(multiply_add(a_element, b_elements[v], carried[i * vectors + v]));
+        if (ones >= 0) sums_of_rows.push_back(multiply_add(a_element, ones, carried[count * vectors + i]));
+      }
+      next.insert(next.end(), sums_of_rows.begin(), sums_of_rows.end());
+      return next;
+    };
+    const auto from_panel = [&](ValueId flat, std::span<const ValueId> carried) {
+      std::vector<ValueId> b_elements;
+      for (size_t v = 0; v < vectors; ++v) b_elements.push_back(b_value(flat, lane[v], inside[v]));
+      if (next_panel) {
+        const ValueId at = b_.add(next_panel->base, b_.mul(flat, next_panel->stride));
+        for (int64_t l = 0; l < next_panel->lines; ++l) b_.prefetch(em_.buffer(c_.b.node().operand), b_.add(at, b_.i64(l * next_panel->line)));
+      }
+      return step(flat, b_elements, carried);
+    };
+    const bool stream = next_panel.has_value();
+    const std::vector<ValueId> result = c_.dots_codes() ? dots_of_codes(k0, k_end, lane, inits, stream, tile, rows)
+                                        : c_.codes      ? over_codes(k0, k_end, lane, inits, stream, step)
+                                                        : over_k(0, k0, k_end, b_.i64(0), inits, from_panel);
+    for (size_t v = 0; v < vectors; ++v)
+      em_.scoped([&] {
+        em_.bind(c_.n_axis, b_.add(n0_, lane[v]));
+        if (inside[v] < 0 && c_.post_in_registers) em_.hoist(c_.post);
+        ValueId factor = -1;
+        if (c_.sums_rows()) {
+          em_.set_mask(inside[v]);
+          factor = em_.emit(c_.row_factor);
+          em_.set_mask(-1);
+        }
+        for (size_t i = 0; i < count; ++i) {
+          ValueId sum = result[i * vectors + v];
+          if (factor >= 0) sum = b_.sub(sum, b_.mul(factor, result[count * vectors + i]));
+          const ValueId row = b_.add(tile.row, b_.i64(static_cast<int64_t>(i)));
+          if (c_.post_in_registers) em_.scoped([&] { finish_row(row, lane[v], sum, inside[v]); });
+          else b_.store(sums_, b_.add(sum_base[i], lane[v]), sum);
+        }
+      });
+  }, static_cast<int>(c_.lanes));
+}
+
+}  // namespace tenon::codegen
