@@ -153,6 +153,8 @@ Status run_case(const Case& one, const backends::Backend& backend, const VerifyO
       }
     }
     if (!agrees.ok()) return std::move(agrees).at(set);
+    if (expected.size() < graph->outputs().size() && result.message.empty())
+      result.message = fmt::format("{} of {} outputs are compared: {} has no file for the others", expected.size(), graph->outputs().size(), set);
     ++result.data_sets;
   }
   return {};

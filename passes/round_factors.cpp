@@ -20,7 +20,9 @@ using ir::Value;
 
 /// Inputs of a sum of products of f32 whose elements are the factors as they are; none where a factor is computed on the way.
 std::vector<int> plain_factors(const Node& node) {
+  const auto ranked = [](const ir::Value* v) { return v == nullptr || v->type().is_ranked_tensor(); };
   if (node.op().compute.body == nullptr || node.num_regions() != 0) return {};
+  if (!std::ranges::all_of(node.inputs(), ranked) || !std::ranges::all_of(node.outputs(), ranked)) return {};
   const auto bodies = node.op().compute.body(node);
   if (!bodies.ok() || bodies->size() != 1) return {};
   const ir::Body& body = bodies->front();

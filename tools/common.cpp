@@ -75,8 +75,10 @@ void TargetOptions::apply(backends::CompileOptions& compile) const {
 
 void add_target(CLI::App& app, TargetOptions& options) {
   std::string& target = options.target;
+  const bool runs = app.get_name() != "compile" && app.get_name() != "check";
   app.add_option("--target", target,
-                 "What to compile for: host, x86-64-v2, x86-64-v3, x86-64-v4; aarch64, and behind it any of +dotprod, +i8mm, +bf16; vulkan, for GPUs")
+                 runs ? "What to compile for: host, x86-64-v2, x86-64-v3, x86-64-v4"
+                      : "What to compile for: host, x86-64-v2, x86-64-v3, x86-64-v4; aarch64, and behind it any of +dotprod, +i8mm, +bf16; vulkan, for GPUs")
       ->type_name("TARGET");
   app.add_flag_callback("--no-winograd", [&target] { target = (target.empty() ? "host" : target).append(codegen::kNoWinograd); },
                         "Compute convolutions as they are defined, not by fewer products that round more");

@@ -42,6 +42,7 @@ constexpr Rule kRules[] = {
     {"inspect", "--backend -O --target --no-winograd --precision --device --require-placement --checked", "is about compiled models", "--placement --explain", ""},
     {"inspect", "--threads --no-roofline", "is of times", "--explain", ""},
     {"compile", "--threads --input --test-data --seed", "is of the runs that tuning measures", "--tune", ""},
+    {"compile", "--device --require-placement --checked --verbose", "is not about tuning, which measures the CPU", "", "--tune"},
     {"compile", "--device --require-placement --checked", "is about compiling as for a run", "--verbose", ""},
     {"compile", "--device --require-placement --checked", "is about the Vulkan device", "--target=vulkan --emit=spirv", ""},
     {"compile", "--tune", "measures, for this processor with all that it has, and writes no code", "", "--output --emit --verbose --target!=host*"},

@@ -174,6 +174,8 @@ void print_attribution(const eval::Attribution& a, int top) {
 
 Result<eval::Profile> profile_model(ProfileRequest& request) {
   TENON_ASSIGN_OR_RETURN(const auto chosen, backends_of(request.backend));
+  if (request.json == "-" && request.trace == "-")
+    return Status(Code::kInvalidArgument, "--json and --trace would both be written to stdout", "--trace", "name a file for one of them");
   if (chosen.size() != 1) return Status(Code::kInvalidArgument, "one backend, please", "--backend", "profile them one after the other");
   std::optional<eval::Profile> before;
   if (!request.baseline.empty()) {

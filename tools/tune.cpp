@@ -59,8 +59,8 @@ Status tune_model(ModelOptions& model, const std::string& target, int level, DTy
   const std::filesystem::path path = eval::tuning_path(model.path);
   if (tuned.tuning.empty()) {
     std::error_code ec;
-    const bool older = std::filesystem::remove(path, ec);
-    fmt::print("nothing better was found: {}\n", older ? "what an earlier search had kept is removed" : "no file is written");
+    const bool older = std::filesystem::exists(path, ec);
+    fmt::print("nothing better was found: {}\n", older ? path.string() + " of an earlier search stays as it is" : "no file is written");
     return {};
   }
   fmt::print("whole model: {:.3f} ms, {:.3f} before: {:.2f} times as fast, with {} thread{}; kept in {}, which is used from now on\n", tuned.after_ms,

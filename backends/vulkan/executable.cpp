@@ -166,7 +166,7 @@ class VulkanExecutable::VulkanSession final : public Session {
     const auto executable = owner_->on_cpu(why);
     auto made = executable.ok() ? (*executable)->create_session(options_) : executable.status();
     if (!made.ok()) {
-      log(LogLevel::kError, "the model cannot run on the CPU either: {}", made.status().to_string());
+      log(LogLevel::kError, "the model does not go on on the CPU: {}", made.status().to_string());
       return false;
     }
     session_ = std::move(*made);
