@@ -112,7 +112,8 @@ TEST(LowerTopK, RowsThatFit) {
       check({.shape = {2, 257, 3}, .axis = 1, .k = 257, .largest = largest}, gpu());
       check({.shape = {65, 2}, .axis = 0, .k = 64, .largest = largest}, gpu());
       check({.shape = {2, 1}, .axis = 1, .k = 1, .largest = largest}, gpu());
-      for (const int64_t whole : {2, 256, 2048}) check({.shape = {2, whole}, .axis = 1, .k = whole, .largest = largest, .symbolic = symbolic}, gpu());
+      for (const int64_t whole : {2, 256}) check({.shape = {2, whole}, .axis = 1, .k = whole, .largest = largest, .symbolic = symbolic}, gpu());
+      check({.shape = {2, 2048}, .axis = 1, .k = 2048, .largest = largest}, gpu());
     }
 }
 
