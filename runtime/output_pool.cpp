@@ -3,21 +3,37 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "support/large_pages.h"
+
 namespace tenon::runtime {
 namespace {
 
 constexpr size_t kLarge = size_t{128} << 10;  // less comes from malloc's heap, which keeps its pages
 constexpr size_t kRoom = 8;                   // a block has one part in so many beyond what it was made for
+constexpr size_t kSlab = size_t{4} << 20;     // of whole large pages, which blocks up to a quarter of it share
+constexpr size_t kLine = 64, kMost = size_t{1} << 40;
 constexpr size_t kMaxWaste = 4;               // and serves what leaves up to one in so many of it unused
 
-/// A block with room for what grows, or without it where memory or its limits have none.
-Result<std::shared_ptr<Buffer>> fresh(size_t bytes) {
-  if (bytes <= SIZE_MAX - bytes / kRoom)
-    if (auto roomy = Buffer::allocate(bytes + bytes / kRoom); roomy.ok()) return roomy;
-  return Buffer::allocate(bytes);
-}
-
 }  // namespace
+
+// With room for what grows, or without it where memory or its limits have none. Blocks of less than a large page share some, since memory in
+// small pages that is seldom touched (a decoder reads all its weights in between) waits for the translation of each page.
+Result<std::shared_ptr<Buffer>> OutputPool::fresh(size_t bytes) {
+  const size_t wanted = bytes <= kMost ? (bytes + bytes / kRoom + kLine - 1) / kLine * kLine : bytes;
+  if (wanted > kSlab / 4) {
+    if (auto roomy = allocate_in_large_pages(wanted); roomy.ok()) return roomy;
+    return Buffer::allocate(bytes);
+  }
+  if (slab_ == nullptr || slab_->size() - slab_used_ < wanted) {
+    auto slab = allocate_in_large_pages(kSlab);
+    if (!slab.ok()) return Buffer::allocate(bytes);
+    slab_ = std::move(*slab);
+    slab_used_ = 0;
+  }
+  std::byte* data = slab_->data() + slab_used_;
+  slab_used_ += wanted;
+  return Buffer::borrow(data, wanted, slab_);
+}
 
 // A size that nothing free fits may say that shapes have changed: the block that has been free for longest is let go, so those of old
 // shapes are gone after a run.
@@ -39,6 +55,7 @@ Result<std::shared_ptr<Buffer>> OutputPool::allocate(size_t bytes) {
     }
   }
   if (block == nullptr) {
+    const std::lock_guard lock(mutex_);
     TENON_ASSIGN_OR_RETURN(block, fresh(bytes));
   }
   std::byte* data = block->data();

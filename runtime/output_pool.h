@@ -21,10 +21,13 @@ class OutputPool : public std::enable_shared_from_this<OutputPool> {
 
  private:
   void give_back(std::shared_ptr<Buffer> block);
+  Result<std::shared_ptr<Buffer>> fresh(size_t bytes);
 
   const size_t blocks_;
   std::mutex mutex_;
   std::vector<std::shared_ptr<Buffer>> free_;
+  std::shared_ptr<Buffer> slab_;  // that new blocks are cut from, and how much of it is
+  size_t slab_used_ = 0;
 };
 
 }  // namespace tenon::runtime
