@@ -11,7 +11,7 @@ namespace {
 constexpr size_t kLarge = size_t{128} << 10;  // less comes from malloc's heap, which keeps its pages
 constexpr size_t kRoom = 8;                   // a block has one part in so many beyond what it was made for
 constexpr size_t kSlab = size_t{4} << 20;     // of whole large pages, which blocks up to a quarter of it share
-constexpr size_t kLine = 64, kMost = size_t{1} << 40;
+constexpr size_t kLine = 64;                  // at which blocks begin
 constexpr size_t kMaxWaste = 4;               // and serves what leaves up to one in so many of it unused
 
 }  // namespace
@@ -19,10 +19,12 @@ constexpr size_t kMaxWaste = 4;               // and serves what leaves up to on
 // With room for what grows, or without it where memory or its limits have none. Blocks of less than a large page share some, since memory in
 // small pages that is seldom touched (a decoder reads all its weights in between) waits for the translation of each page.
 Result<std::shared_ptr<Buffer>> OutputPool::fresh(size_t bytes) {
-  const size_t wanted = bytes <= kMost ? (bytes + bytes / kRoom + kLine - 1) / kLine * kLine : bytes;
+  const size_t room = bytes / kRoom + kLine;
+  if (bytes > SIZE_MAX - room) return Buffer::allocate(bytes);
+  const size_t wanted = (bytes + room) / kLine * kLine;
   if (wanted > kSlab / 4) {
-    if (auto roomy = allocate_in_large_pages(wanted); roomy.ok()) return roomy;
-    return Buffer::allocate(bytes);
+    auto roomy = allocate_in_large_pages(wanted);
+    return roomy.ok() ? std::move(roomy) : Buffer::allocate(bytes);
   }
   if (slab_ == nullptr || slab_->size() - slab_used_ < wanted) {
     auto slab = allocate_in_large_pages(kSlab);

@@ -1,7 +1,8 @@
 #include "codegen/schedule/attention_lanes.h"
 
 #include <algorithm>
-#include <bit>
+
+#include "codegen/schedule/powers.h"
 
 namespace tenon::codegen {
 
@@ -19,9 +20,6 @@ constexpr int64_t kSlice = 32, kShortSlice = 16;
 constexpr int64_t kMostParts = 32;
 constexpr int64_t kTilesOfPart = 2;  // tiles of keys that are worth a workgroup
 constexpr int64_t kReserve = 2048;   // bytes for what lanes combine and what rows keep
-
-int64_t power_below(int64_t x) { return static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(std::max<int64_t>(1, x)))); }
-int64_t power_above(int64_t x) { return static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(std::max<int64_t>(1, x)))); }
 
 /// Rows, where they are known; symbols of the batch count as one.
 int64_t known_or(Dim d, int64_t otherwise) { return d.is_const() ? d.value() : otherwise; }

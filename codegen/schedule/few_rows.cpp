@@ -1,7 +1,8 @@
 #include "codegen/schedule/few_rows.h"
 
 #include <algorithm>
-#include <bit>
+
+#include "codegen/schedule/powers.h"
 
 namespace tenon::codegen {
 
@@ -21,9 +22,6 @@ constexpr int64_t kShared = 2048;      // elements of A that are shared at once
 constexpr int64_t kShortSum = 32;
 constexpr int64_t kInFlight = 4;    // elements of B that a lane asks for before it needs one
 constexpr int64_t kSideBySide = 8;  // of which several come with one load
-
-int64_t power_below(int64_t x) { return static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(std::max<int64_t>(1, x)))); }
-int64_t power_above(int64_t x) { return static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(std::max<int64_t>(1, x)))); }
 
 /// How many steps along `axis` it takes to come to the next run of up to `width` elements, as 2 where weights share a byte; 0: the step is
 /// another.

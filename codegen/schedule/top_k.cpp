@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 
+#include "codegen/schedule/powers.h"
 #include "ir/storage_order.h"
 
 namespace tenon::codegen {
@@ -39,9 +40,6 @@ struct Pass {
   int candidates = -1;  // the stage that holds their positions, at n or beyond where a part had fewer than k
   int positions = -1;   // the stage that takes those of the k first; -1: the outputs are written
 };
-
-int64_t power_below(int64_t x) { return static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(std::max<int64_t>(1, x)))); }
-int64_t power_above(int64_t x) { return static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(std::max<int64_t>(1, x)))); }
 
 /// Signed integers that order as the elements do.
 Result<DType> key_dtype(DType d) {
