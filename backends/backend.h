@@ -11,7 +11,7 @@
 
 #include "codegen/plan/placement.h"
 #include "ir/graph.h"
-#include "passes/fault.h"
+#include "passes/pass.h"
 #include "runtime/observer.h"
 #include "runtime/plan_format.h"
 #include "support/disk_cache.h"
@@ -133,8 +133,8 @@ class Backend {
   virtual bool external() const { return false; }
   /// OK, or why this backend cannot run here (no device, no driver).
   virtual Status available() const = 0;
-  /// What its compilations tell the passes of the target: PipelineOptions::vector_bytes.
-  virtual int vector_bytes(const CompileOptions&) const { return 0; }
+  /// What its compilations tell the passes of the target: PipelineOptions::target.
+  virtual passes::TargetFacts target_facts(const CompileOptions&) const { return {}; }
   /// Compiles an imported, unoptimised graph (the backend runs the passes that it wants). Takes a copy of what it keeps.
   virtual Result<std::shared_ptr<const Executable>> compile(const ir::Graph& graph, const CompileOptions& options) const = 0;
   /// The same of a graph that nobody else needs: weights that the executable keeps in another form go as soon as they have it.

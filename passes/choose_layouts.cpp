@@ -73,7 +73,7 @@ class LayoutChoice {
   /// Cycles by which a convolution is faster with its channels in lanes.
   int64_t gain(const Node& node, const LayoutAnchor& anchor) const {
     const Value* out = node.output(static_cast<int>(anchor.output));
-    const double lanes = std::max(1.0, context_.vector_bytes * 8.0 / std::max(bits(out->dtype()), 32));
+    const double lanes = std::max(1.0, context_.target.vector_bytes * 8.0 / std::max(bits(out->dtype()), 32));
     const auto channels = static_cast<double>(presumed(anchor.channels, 1));
     const double spatial = presumed_count(dims_of(out)) / channels;
     const double padded = std::ceil(channels / lanes) * lanes;
@@ -309,7 +309,7 @@ class LayoutChoice {
 }  // namespace
 
 Result<bool> choose_layouts(Graph& graph, PassContext& context) {
-  if (context.vector_bytes == 0) return false;
+  if (context.target.vector_bytes == 0) return false;
   bool changed = false;
   for (const auto& node : graph.nodes()) {
     if (node->is("tenon.fused")) continue;

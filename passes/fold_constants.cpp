@@ -65,9 +65,17 @@ bool cheap(const Node& node) {
   return true;
 }
 
+/// Constants that are dequantised stay codes until the pass integer-products has had its turn; in graphs for others to run they are what
+/// makes the model small.
+bool is_codes(const Node& node) {
+  return node.is("DequantizeLinear") && info(node.input(0)->dtype()).bits <= 8 && ir::constant_of(node.input(0)) != nullptr &&
+         ir::constant_of(node.input(0))->size() > 1;
+}
+
 /// Worth evaluating now: all operands constant, results tensors that are not much larger than the operands.
 bool foldable(const Node& node, const PassContext& context) {
   if (node.op().side_effects || node.op().compute.structural || node.num_regions() > 0) return false;
+  if (!context.codes_settled && is_codes(node)) return false;
   int64_t input_bytes = 0;
   for (const Value* input : node.inputs()) {
     if (!input) continue;

@@ -28,6 +28,14 @@ struct RewriteLog {
   int64_t taken = 0;
 };
 
+/// What passes need to know of the target that they prepare a graph for; by default nothing is.
+struct TargetFacts {
+  /// Of its vectors, for layouts in which they are full; 0: it has none, or wants values row-major.
+  int vector_bytes = 0;
+  /// It multiplies bytes into sums of 32 bits faster than f32.
+  bool byte_products = false;
+};
+
 struct PassContext {
   /// Rewrites that may still be applied (--max-rewrites); a pass asks before each. Negative: no limit.
   int64_t rewrites_left = -1;
@@ -48,7 +56,8 @@ struct PassContext {
   }
   int64_t max_fold_bytes = int64_t{64} << 20;  // fold-constants does not make larger constants
   bool for_export = false;                     // PipelineOptions::for_export
-  int vector_bytes = 0;                        // PipelineOptions::vector_bytes
+  TargetFacts target;                          // PipelineOptions::target
+  bool codes_settled = false;                  // constants that are dequantised are of no use as codes any more: they may be folded
   DType factors = DType::kF32;                 // PipelineOptions::factors
   Interrupt interrupt;                         // asked before each node
   int64_t steps = 0;                           // nodes and edges that passes have looked at
@@ -89,8 +98,7 @@ struct PipelineOptions {
   /// The result is to be written as a model for others to run: ops that users know (Softmax,
   /// LayerNormalization …) stay whole, and one standard op is preferred even where kernels would be as well off without it.
   bool for_export = false;
-  /// Of the target's vectors, for layouts in which they are full; 0: the target has none, or wants values row-major.
-  int vector_bytes = 0;
+  TargetFacts target;
   /// What sums of products of f32 round their factors to: kF32 leaves them as they are, kF16 and kBF16 halve the bytes of weights. Sums stay f32.
   DType factors = DType::kF32;
   Interrupt interrupt;

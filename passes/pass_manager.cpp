@@ -21,6 +21,7 @@ std::span<const PassInfo> pipeline() {
       {"raise", "what exporters spell out in simpler ops: Gelu, LayerNormalization, Softmax …", 2, raise},
       {"eliminate-common", "equal nodes that raise made", 2, eliminate_common},
       {"eliminate-dead", "what raise left unused", 2, eliminate_dead},
+      {"integer-products", "products of dequantised bytes become products of the bytes, where the target is faster at those", 1, integer_products, true},
       {"decompose", "ops that are defined by simpler ones become those", 0, decompose, true},
       {"infer", "types of what decompose made", 1, infer},
       {"fold-constants", "what decompose made of constants", 1, fold_constants},
@@ -96,7 +97,7 @@ Status run_pipeline(ir::Graph& graph, const PipelineOptions& options, std::vecto
   PassContext context;
   context.rewrites_left = options.max_rewrites;
   context.for_export = options.for_export;
-  context.vector_bytes = options.vector_bytes;
+  context.target = options.target;
   context.factors = options.factors;
   context.interrupt = options.interrupt;
   if (options.log != nullptr) context.log.watched = options.log->watched;

@@ -14,6 +14,7 @@ Result<bool> simplify(ir::Graph& graph, PassContext& context);
 Result<bool> duplicate_tails(ir::Graph& graph, PassContext& context);
 Result<bool> fold_batch_norm(ir::Graph& graph, PassContext& context);
 Result<bool> raise(ir::Graph& graph, PassContext& context);
+Result<bool> integer_products(ir::Graph& graph, PassContext& context);
 Result<bool> decompose(ir::Graph& graph, PassContext& context);
 Result<bool> widen_codes(ir::Graph& graph, PassContext& context);
 Result<bool> merge_products(ir::Graph& graph, PassContext& context);

@@ -2,6 +2,7 @@
 #include <map>
 
 #include "codegen/lower/lower.h"
+#include "codegen/target_facts.h"
 #include "ir/op.h"
 #include "passes/pass.h"
 #include "passes/patch.h"
@@ -64,7 +65,7 @@ Status check(Options& o) {
   TENON_ASSIGN_OR_RETURN(const codegen::Target target, target_of(o.target.target));
   TENON_ASSIGN_OR_RETURN(const auto graph, load(o.model));
   const size_t nodes = count_nodes(*graph);
-  TENON_RETURN_IF_ERROR(passes::run_pipeline(*graph, {.level = o.level, .vector_bytes = vector_bytes(target), .interrupt = o.model.interrupt}));
+  TENON_RETURN_IF_ERROR(passes::run_pipeline(*graph, {.level = o.level, .target = codegen::facts(target), .interrupt = o.model.interrupt}));
   std::vector<ir::Node*> placed;
   ir::walk(*graph, [&](ir::Node& node) {
     const ir::Node* owner = node.graph()->parent();

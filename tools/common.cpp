@@ -111,8 +111,6 @@ Result<codegen::Target> target_of(const std::string& name) {
   return gpu;
 }
 
-int vector_bytes(const codegen::Target& target) { return target.kind == codegen::Target::Kind::kGpu ? 0 : target.vector_bits / 8; }
-
 std::shared_ptr<const DiskCache> user_cache() {
   const auto folder = user_cache_folder();
   if (!folder) return nullptr;

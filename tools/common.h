@@ -65,8 +65,6 @@ void add_compiling(CLI::App& app, TargetOptions& options);
 void add_device(CLI::App& app, TargetOptions& options);
 /// A CPU or vulkan; empty: the host. Code for it need not run here.
 Result<codegen::Target> target_of(const std::string& name);
-/// Of its vectors, as passes want to know (PipelineOptions::vector_bytes); 0 for GPUs.
-int vector_bytes(const codegen::Target& target);
 /// --precision: what products of f32 round their factors to.
 void add_precision(CLI::App& app, DType& precision);
 /// Of compiled kernels, unless it is switched off (DiskCache, user_cache_folder) or cannot be used, which is a warning.

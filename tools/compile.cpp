@@ -7,6 +7,7 @@
 #include "codegen/llvm/jit.h"
 #include "codegen/lower/lower.h"
 #include "codegen/spirv/emit.h"
+#include "codegen/target_facts.h"
 #include "passes/pass.h"
 #include "tools/common.h"
 #include "tools/tune.h"
@@ -131,7 +132,7 @@ Status compile(Options& o) {
   const bool gpu = target.kind == codegen::Target::Kind::kGpu, figures_alone = o.verbose && o.emit_given->count() == 0 && o.output.empty();
   std::FILE* const figures = figures_alone ? stdout : stderr;
   if (o.verbose) TENON_RETURN_IF_ERROR(print_figures(o, *graph, gpu, figures));
-  TENON_RETURN_IF_ERROR(passes::run_pipeline(*graph, {.level = o.level, .vector_bytes = vector_bytes(target), .factors = o.precision, .interrupt = o.model.interrupt}));
+  TENON_RETURN_IF_ERROR(passes::run_pipeline(*graph, {.level = o.level, .target = codegen::facts(target), .factors = o.precision, .interrupt = o.model.interrupt}));
   const std::vector<kir::Kernel> kernels = lower_graph(*graph, target);
   if (o.verbose && gpu) print_emission(kernels, figures);
   if (figures_alone) return {};

@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "codegen/target.h"
+#include "codegen/target_facts.h"
 #include "frontend/onnx/export.h"
 #include "ir/printer.h"
 #include "passes/pass.h"
@@ -72,7 +73,7 @@ Status optimize(Options& o) {
   options.for_export = to_onnx;
   if (!o.target.empty()) {
     TENON_ASSIGN_OR_RETURN(const codegen::Target target, codegen::cpu_target(o.target, false));
-    options.vector_bytes = target.vector_bits / 8;
+    options.target = codegen::facts(target);
   }
   options.factors = o.precision;
   options.disabled = o.disable;

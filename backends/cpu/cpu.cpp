@@ -6,6 +6,7 @@
 #include "backends/cpu/executable.h"
 #include "backends/cpu/openblas.h"
 #include "codegen/plan/build.h"
+#include "codegen/target_facts.h"
 #include "codegen/target_identity.h"
 #include "ir/weights.h"
 #include "passes/pass.h"
@@ -117,9 +118,9 @@ class CpuBackend final : public Backend {
  public:
   std::string_view name() const override { return "cpu"; }
   Status available() const override { return codegen::cpu_target("host").status(); }
-  int vector_bytes(const CompileOptions& options) const override {
+  passes::TargetFacts target_facts(const CompileOptions& options) const override {
     const auto target = target_of(options);
-    return target.ok() ? target->vector_bits / 8 : 0;
+    return target.ok() ? codegen::facts(*target) : passes::TargetFacts{};
   }
 
   Result<std::shared_ptr<const Executable>> compile(const ir::Graph& graph, const CompileOptions& options) const override {
@@ -132,7 +133,7 @@ class CpuBackend final : public Backend {
     out->graph = std::move(graph);
     Stopwatch watch;
     passes::PipelineOptions pipeline = pipeline_options(options);
-    pipeline.vector_bytes = vector_bytes(options);
+    pipeline.target = target_facts(options);
     TENON_RETURN_IF_ERROR(passes::run_pipeline(*out->graph, pipeline));
     out->figures.optimize_ms = watch.lap();
     TENON_RETURN_IF_ERROR(Compiler(*out, options).run());

@@ -54,7 +54,7 @@ class Bisector {
     out.disabled = variant_.compile.disabled_passes;
     out.fault = variant_.compile.fault;
     out.max_rewrites = rewrites;
-    out.vector_bytes = variant_.backend->vector_bytes(variant_.compile);
+    out.target = variant_.backend->target_facts(variant_.compile);
     out.interrupt = options_.interrupt;
     return out;
   }

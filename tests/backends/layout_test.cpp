@@ -194,7 +194,7 @@ class Layouts : public testing::TestWithParam<std::string> {
 };
 
 TEST_P(Layouts, KeepTheResultsOfRandomNetworks) {
-  if (const auto target = find_backend("cpu")->vector_bytes({.target = GetParam()}); target == 0) GTEST_SKIP() << "this machine cannot execute " << GetParam();
+  if (const auto facts = find_backend("cpu")->target_facts({.target = GetParam()}); facts.vector_bytes == 0) GTEST_SKIP() << "this machine cannot execute " << GetParam();
   for (unsigned seed = 1; seed <= 24 && !HasFailure(); ++seed) check(seed);
   EXPECT_GT(relayouts_, 0);
 }

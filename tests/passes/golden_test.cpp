@@ -59,7 +59,7 @@ std::string apply(const PassInfo& pass, const Case& c) {
   auto before = ir::evaluate_graph(**graph, inputs);
   EXPECT_TRUE(before.ok()) << c.title << ": " << before.status().to_string();
   PassContext context;
-  context.vector_bytes = 16;
+  context.target = {.vector_bytes = 16, .byte_products = true};
   context.factors = DType::kF16;
   auto changed = pass.run(**graph, context);
   if (!changed.ok()) return changed.status().to_string();

@@ -202,7 +202,7 @@ TEST(RandomGraphs, EachPassKeepsTheResult) {
   for (const PassInfo& pass : pipeline()) {
     check(std::string(pass.name), [&](Graph& graph) {
       PassContext context;
-      context.vector_bytes = 16;
+      context.target = {.vector_bytes = 16, .byte_products = true};
       return Status(pass.run(graph, context).status());
     }, seed += 1000);
     if (testing::Test::HasFatalFailure()) return;
@@ -212,14 +212,14 @@ TEST(RandomGraphs, EachPassKeepsTheResult) {
 TEST(RandomGraphs, PipelinesKeepTheResult) {
   for (int level = 0; level <= 3; ++level)
     check(fmt::format("O{}", level), [&](Graph& graph) {
-      return run_pipeline(graph, {.level = level, .verify_each = true, .vector_bytes = 16});
+      return run_pipeline(graph, {.level = level, .verify_each = true, .target = {.vector_bytes = 16, .byte_products = true}});
     }, 100000u + 1000u * static_cast<unsigned>(level));
 }
 
 TEST(RandomGraphs, AnyNumberOfRewritesKeepsTheResult) {
   for (int64_t rewrites : {0, 1, 2, 3, 5, 8, 13, 21})
     check(fmt::format("{} rewrites", rewrites), [&](Graph& graph) {
-      return run_pipeline(graph, {.verify_each = true, .max_rewrites = rewrites, .vector_bytes = 16});
+      return run_pipeline(graph, {.verify_each = true, .max_rewrites = rewrites, .target = {.vector_bytes = 16, .byte_products = true}});
     }, 200000u + 1000u * static_cast<unsigned>(rewrites));
 }
 

@@ -5,6 +5,7 @@
 #include "backends/planned/planned.h"
 #include "codegen/llvm/jit.h"
 #include "codegen/plan/build.h"
+#include "codegen/target_facts.h"
 #include "passes/pass.h"
 #include "tests/aarch64/emulator/emulator.h"
 
@@ -106,7 +107,10 @@ class EmulatedBackend final : public backends::Backend {
  public:
   std::string_view name() const override { return "aarch64"; }
   Status available() const override { return Emulator::available(); }
-  int vector_bytes(const backends::CompileOptions&) const override { return 16; }
+  passes::TargetFacts target_facts(const backends::CompileOptions& options) const override {
+    const auto target = codegen::cpu_target(options.target, false);
+    return target.ok() ? codegen::facts(*target) : passes::TargetFacts{};
+  }
 
   Result<std::shared_ptr<const backends::Executable>> compile(const ir::Graph& graph, const backends::CompileOptions& options) const override {
     auto out = std::make_shared<EmulatedExecutable>();
@@ -116,7 +120,7 @@ class EmulatedBackend final : public backends::Backend {
     pipeline.level = options.opt_level;
     pipeline.factors = options.precision;
     pipeline.interrupt = options.interrupt;
-    pipeline.vector_bytes = vector_bytes(options);
+    pipeline.target = target_facts(options);
     TENON_RETURN_IF_ERROR(passes::run_pipeline(*out->graph, pipeline));
     codegen::PlanOptions plan;
     plan.interrupt = options.interrupt;
