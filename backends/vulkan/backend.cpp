@@ -4,6 +4,7 @@
 #include "backends/vulkan/devices.h"
 #include "backends/vulkan/requirement.h"
 #include "backends/vulkan/vulkan.h"
+#include "codegen/target_facts.h"
 #include "support/build_id.h"
 #include "support/byte_io.h"
 #include "support/log.h"
@@ -49,6 +50,11 @@ class VulkanBackend final : public Backend {
   std::string_view name() const override { return "vulkan"; }
   // Opens and closes a device of its own: drivers do not survive fork(), and callers ask before they fork workers.
   Status available() const override { return vulkan::can_open(); }
+
+  passes::TargetFacts target_facts(const CompileOptions& options) const override {
+    const auto device = vulkan::shared_device(options.device);
+    return device.ok() ? codegen::facts((*device)->info().target) : passes::TargetFacts{};
+  }
 
   Made compile(const ir::Graph& graph, const CompileOptions& given) const override {
     const CompileOptions options = with_environment(given);

@@ -8,6 +8,7 @@
 #include "backends/vulkan/requirement.h"
 #include "codegen/kernel_tiles.h"
 #include "codegen/plan/build.h"
+#include "codegen/target_facts.h"
 #include "passes/pass.h"
 
 namespace tenon::backends::vulkan {
@@ -186,7 +187,9 @@ Result<std::shared_ptr<VulkanExecutable>> compile(const std::shared_ptr<Device>&
   auto out = std::make_shared<VulkanExecutable>();
   out->graph = graph.clone();
   const auto start = std::chrono::steady_clock::now();
-  TENON_RETURN_IF_ERROR(passes::run_pipeline(*out->graph, pipeline_options(options)));
+  passes::PipelineOptions pipeline = pipeline_options(options);
+  pipeline.target = codegen::facts(device->info().target);
+  TENON_RETURN_IF_ERROR(passes::run_pipeline(*out->graph, pipeline));
   out->figures.optimize_ms = elapsed_ms(start);
   TENON_RETURN_IF_ERROR(Compiler(*out, device, options).run());
   return out;
