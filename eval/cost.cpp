@@ -30,35 +30,66 @@ double bytes_of(const ir::Value& value, Symbols symbols) {
   return extent(*value.tensor().dims, symbols).value_or(0) * bits(value.dtype()) / 8;
 }
 
-/// Operations on elements of operands in an expression: what is computed from indices alone, and choices that they make, move them.
-int operations(const ir::Expr& root) {
+/// The axes that an expression depends on, a bit each; none from the 64th on.
+uint64_t axes_in(const ir::ExprPool& pool, int root) {
+  uint64_t axes = 0;
+  std::vector<int> stack = {root};
+  std::unordered_set<int> seen;
+  while (!stack.empty()) {
+    const int id = stack.back();
+    stack.pop_back();
+    if (!seen.insert(id).second) continue;
+    const ir::ExprNode& node = pool.node(id);
+    if (node.kind == ir::ExprKind::kIndex && node.axis < 64) axes |= uint64_t{1} << node.axis;
+    stack.insert(stack.end(), node.args.begin(), node.args.end());
+  }
+  return axes;
+}
+
+/// Operations on elements of operands in an expression, each as often as the axes that it depends on have places: what is computed from
+/// indices alone, and choices that they make, move elements. `extents` by axis; what was accumulated depends on the first `outer` of them.
+double operations(const ir::Expr& root, std::span<const double> extents, size_t outer) {
+  struct Known {
+    bool is_data = false;
+    uint64_t axes = 0;
+  };
   if (!root.valid()) return 0;
-  std::unordered_map<int, bool> is_data;  // by node, once it is known
+  const auto places = [&](uint64_t axes) {
+    double out = 1;
+    for (size_t axis = 0; axis < extents.size(); ++axis)
+      if (axis >= 64 || (axes >> axis & 1) != 0) out *= extents[axis];
+    return out;
+  };
+  std::unordered_map<int, Known> known;  // by node
   std::vector<int> stack = {root.id};
-  int count = 0;
+  double count = 0;
   while (!stack.empty()) {
     const int id = stack.back();
     const ir::ExprNode& node = root.pool->node(id);
-    if (is_data.contains(id)) {
+    if (known.contains(id)) {
       stack.pop_back();
       continue;
     }
-    if (node.kind == ir::ExprKind::kLoad || node.kind == ir::ExprKind::kAcc) {
-      is_data[id] = true;
-      stack.pop_back();
+    if (node.kind == ir::ExprKind::kLoad) {  // what computes its place moves elements
+      known.emplace(id, Known{true, axes_in(*root.pool, id)});
       continue;
     }
-    bool ready = true;
+    const size_t waiting = stack.size();
     for (int arg : node.args)
-      if (!is_data.contains(arg)) {
-        stack.push_back(arg);
-        ready = false;
-      }
-    if (!ready) continue;
+      if (!known.contains(arg)) stack.push_back(arg);
+    if (stack.size() > waiting) continue;
     stack.pop_back();
-    const bool chooses = node.kind == ir::ExprKind::kOp && node.op == ir::ScalarOp::kSelect;
-    is_data[id] = std::any_of(node.args.begin(), node.args.end(), [&](int arg) { return is_data[arg]; });
-    if (node.kind == ir::ExprKind::kOp && (chooses ? is_data[node.args[0]] : is_data[id])) ++count;
+    Known own;
+    for (int arg : node.args) {
+      own.is_data |= known[arg].is_data;
+      own.axes |= known[arg].axes;
+    }
+    if (node.kind == ir::ExprKind::kIndex && node.axis < 64) own.axes |= uint64_t{1} << node.axis;
+    if (node.kind == ir::ExprKind::kAcc) own.axes |= outer >= 64 ? ~uint64_t{0} : (uint64_t{1} << outer) - 1;
+    if (node.kind == ir::ExprKind::kAcc) own.is_data = true;
+    const bool counts = node.kind == ir::ExprKind::kOp && (node.op == ir::ScalarOp::kSelect ? known[node.args[0]].is_data : own.is_data);
+    if (counts) count += places(own.axes);
+    known.emplace(id, own);
   }
   return count;
 }
@@ -75,16 +106,43 @@ std::optional<std::vector<ir::Body>> bodies_of(const ir::Node& node) {
   return std::move(*bodies);
 }
 
-std::optional<double> own_flops(const ir::Node& node, Symbols symbols) {
+/// Whether a body sums products in i32 whose factors are bytes, less their zero points.
+bool multiplies_bytes(const ir::Body& body) {
+  if (body.kind != ir::ComputeKind::kContraction || body.acc_dtype != DType::kI32) return false;
+  const ir::ExprNode& product = body.value.node();
+  if (product.kind != ir::ExprKind::kOp || product.op != ir::ScalarOp::kMul) return false;
+  return std::ranges::all_of(product.args, [&](int factor) {
+    const ir::ExprNode* e = &body.pool->node(factor);
+    if (e->kind == ir::ExprKind::kOp && e->op == ir::ScalarOp::kSub) e = &body.pool->node(e->args[0]);
+    return e->kind == ir::ExprKind::kCast && bits(body.pool->node(e->args[0]).dtype) == 8;
+  });
+}
+
+struct Flops {
+  double all = 0, of_bytes = 0;
+};
+
+std::optional<Flops> own_flops(const ir::Node& node, Symbols symbols) {
   const auto bodies = bodies_of(node);
   if (!bodies) return std::nullopt;
-  double out = 0;
+  Flops out;
   for (const ir::Body& body : *bodies) {
+    std::vector<double> extents;
+    for (const std::vector<ir::Dim>* dims : {&body.axes, &body.reduce_axes})
+      for (const ir::Dim& dim : *dims) {
+        const auto size = extent(std::span(&dim, 1), symbols);
+        if (!size) return std::nullopt;
+        extents.push_back(*size);
+      }
     const auto outer = extent(body.axes, symbols), inner = extent(body.reduce_axes, symbols);
-    if (!outer || !inner) return std::nullopt;
-    const double each = operations(body.value) + (body.reduce_axes.empty() && !body.scan ? 0 : 1);
-    if (body.scatter) out += *inner * (operations(body.value) + (body.scatter->replaces ? 0 : 1));
-    else out += *outer * (*inner * each + operations(body.post));
+    if (body.scatter) {  // its indices are those of the updates
+      const size_t updates = body.axes.size();
+      out.all += operations(body.value, std::span(extents).subspan(updates), 0) + (body.scatter->replaces ? 0 : *inner);
+      continue;
+    }
+    const double combined = body.reduce_axes.empty() && !body.scan ? 0 : *outer * *inner;
+    out.all += operations(body.value, extents, body.axes.size()) + combined + operations(body.post, extents, body.axes.size());
+    if (multiplies_bytes(body)) out.of_bytes += 2 * *outer * *inner;
   }
   return out;
 }
@@ -165,7 +223,17 @@ double peak_bytes(const ir::Graph& graph, Symbols symbols) {
 }  // namespace
 
 std::optional<double> node_flops(const ir::Node& node, Symbols symbols) {
-  return sum_of(node, [&](const ir::Node& n) { return own_flops(n, symbols); });
+  return sum_of(node, [&](const ir::Node& n) -> std::optional<double> {
+    const auto own = own_flops(n, symbols);
+    return own ? std::optional(own->all) : std::nullopt;
+  });
+}
+
+std::optional<double> node_byte_flops(const ir::Node& node, Symbols symbols) {
+  return sum_of(node, [&](const ir::Node& n) -> std::optional<double> {
+    const auto own = own_flops(n, symbols);
+    return own ? std::optional(own->of_bytes) : std::nullopt;
+  });
 }
 
 std::optional<double> node_loads(const ir::Node& node, Symbols symbols) {
@@ -200,7 +268,7 @@ Cost estimate(const ir::Graph& graph) {
       }
       return;
     }
-    if (const auto work = own_flops(node, symbols)) out.flops += *work;
+    if (const auto work = own_flops(node, symbols)) out.flops += work->all;
     else if (node.num_regions() == 0) ++out.uncounted;
   });
   out.activation_bytes = peak_bytes(counted, symbols);

@@ -21,9 +21,12 @@ Cost estimate(const ir::Graph& graph);
 
 /// Scalar operations on tensors' elements that a node's bodies describe, those of a fused node's region together: 2 for each product
 /// of a contraction, border elements that padding makes included; 1 for each other function, be it an addition or an exponential;
-/// none for moving elements. Nullopt where a node has no bodies or a dim no value. `symbols` by number, as in ir::evaluate.
+/// none for moving elements. What depends on a part of the axes counts once for each place of those, as a zero point that is taken from a
+/// factor of a product. Nullopt where a node has no bodies or a dim no value. `symbols` by number, as in ir::evaluate.
 /// Bodies make dims: one thread a graph.
 std::optional<double> node_flops(const ir::Node& node, std::span<const std::optional<int64_t>> symbols);
+/// How many of them multiply bytes, or sum such products in 32 bits.
+std::optional<double> node_byte_flops(const ir::Node& node, std::span<const std::optional<int64_t>> symbols);
 /// Bytes of all the loads that a node's bodies make of its inputs, however often of the same element. Nullopt as for node_flops.
 std::optional<double> node_loads(const ir::Node& node, std::span<const std::optional<int64_t>> symbols);
 /// Elements that a node's outputs have together; nullopt where a dim has no value.

@@ -54,8 +54,9 @@ void print_machine(const eval::Profile& p) {
   const auto of = [&](double eval::Peak::* figure) {
     return all.threads == 1 ? rate(one.*figure) : fmt::format("{} ({} with one thread)", rate(all.*figure), rate(one.*figure));
   };
-  fmt::print("machine: {}, {} GFLOP/s beside the runs, {} at best; reads {} GB/s from memory, {} from the second level cache\n", p.peak->vectors,
-             of(&eval::Peak::gflops), rate(p.peak->best_gflops), of(&eval::Peak::gbps_ram), of(&eval::Peak::gbps_l2));
+  const std::string bytes = all.byte_gops > 0 ? fmt::format(", {} GOP/s of bytes", of(&eval::Peak::byte_gops)) : "";
+  fmt::print("machine: {}, {} GFLOP/s beside the runs, {} at best{}; reads {} GB/s from memory, {} from the second level cache\n", p.peak->vectors,
+             of(&eval::Peak::gflops), rate(p.peak->best_gflops), bytes, of(&eval::Peak::gbps_ram), of(&eval::Peak::gbps_l2));
 }
 
 void print_kernels(const eval::Profile& p, size_t top) {

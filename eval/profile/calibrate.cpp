@@ -25,6 +25,7 @@ struct Probe {
   int lanes;
   float (*multiply_add)(int64_t rounds);                 // kChains * lanes multiply-adds a round
   float (*sum)(const float* data, size_t count);         // reads; count is a multiple of kFloatsPerTurn
+  float (*multiply_bytes)(int64_t rounds) = nullptr;     // kChains * lanes * 4 of bytes
 };
 
 template <size_t n>
@@ -59,6 +60,32 @@ float total(const float (&lanes)[n]) {
   alignas(64) float lanes[16];
   _mm512_store_ps(lanes, acc[0]);
   return total(lanes);
+}
+
+[[gnu::target("avx512f,avx512vnni")]] float multiply_bytes_avx512(int64_t rounds) {
+  __m512i acc[kChains];
+  for (int i = 0; i < kChains; ++i) acc[i] = _mm512_set1_epi32(i);
+  const __m512i x = _mm512_set1_epi8(3), y = _mm512_set1_epi8(-1);
+  for (int64_t r = 0; r < rounds; ++r) {
+#pragma GCC unroll 12
+    for (int i = 0; i < kChains; ++i) acc[i] = _mm512_dpbusd_epi32(acc[i], x, y);
+  }
+  for (int i = 1; i < kChains; ++i) acc[0] = _mm512_add_epi32(acc[0], acc[i]);
+  alignas(64) int32_t lanes[16];
+  _mm512_store_si512(lanes, acc[0]);
+  return static_cast<float>(lanes[0]);
+}
+
+[[gnu::target("avx2,avxvnni")]] float multiply_bytes_avx2(int64_t rounds) {
+  __m256i acc[kChains];
+  for (int i = 0; i < kChains; ++i) acc[i] = _mm256_set1_epi32(i);
+  const __m256i x = _mm256_set1_epi8(3), y = _mm256_set1_epi8(-1);
+  for (int64_t r = 0; r < rounds; ++r) {
+#pragma GCC unroll 12
+    for (int i = 0; i < kChains; ++i) acc[i] = _mm256_dpbusd_avx_epi32(acc[i], x, y);
+  }
+  for (int i = 1; i < kChains; ++i) acc[0] = _mm256_add_epi32(acc[0], acc[i]);
+  return static_cast<float>(_mm256_extract_epi32(acc[0], 0));
 }
 
 [[gnu::target("avx2,fma")]] float multiply_add_avx2(int64_t rounds) {
@@ -115,9 +142,10 @@ float sum_four(const float* data, size_t count) {
 
 Probe choose(const codegen::Target& target) {
 #if defined(__x86_64__)
-  if (target.vector_bits >= 512 && __builtin_cpu_supports("avx512f")) return {"AVX-512", 16, multiply_add_avx512, sum_avx512};
+  if (target.vector_bits >= 512 && __builtin_cpu_supports("avx512f"))
+    return {"AVX-512", 16, multiply_add_avx512, sum_avx512, target.has_dot4 && __builtin_cpu_supports("avx512vnni") ? multiply_bytes_avx512 : nullptr};
   if (target.vector_bits >= 256 && target.has_fma && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-    return {"AVX2", 8, multiply_add_avx2, sum_avx2};
+    return {"AVX2", 8, multiply_add_avx2, sum_avx2, target.has_dot4 && __builtin_cpu_supports("avxvnni") ? multiply_bytes_avx2 : nullptr};
   return {"SSE", 4, multiply_add_four, sum_four};
 #else
   (void)target;
@@ -150,9 +178,12 @@ class Bench {
 
   /// The best of so many tries, each of `rounds` of multiply-adds on every thread.
   double gflops(int threads, int64_t rounds, int tries) {
-    const double each = 2.0 * kChains * probe_.lanes;
-    const double seconds = best_seconds(executor_, threads, tries, [&](int64_t part) { keep(part, probe_.multiply_add(rounds)); });
-    return each * static_cast<double>(rounds) * threads / seconds * 1e-9;
+    return gops(probe_.multiply_add, 1, threads, rounds, tries);
+  }
+
+  /// The same of bytes; 0 where nothing multiplies them.
+  double byte_gops(int threads, int64_t rounds, int tries) {
+    return probe_.multiply_bytes == nullptr ? 0 : gops(probe_.multiply_bytes, 4, threads, rounds, tries);
   }
 
   /// Rounds that take one thread at least so long.
@@ -178,6 +209,12 @@ class Bench {
   }
 
  private:
+  double gops(float (*multiply)(int64_t), int in_lane, int threads, int64_t rounds, int tries) {
+    const double each = 2.0 * kChains * probe_.lanes * in_lane;
+    const double seconds = best_seconds(executor_, threads, tries, [&](int64_t part) { keep(part, multiply(rounds)); });
+    return each * static_cast<double>(rounds) * threads / seconds * 1e-9;
+  }
+
   static constexpr size_t kApart = 16;  // floats: a cache line a thread
   void keep(int64_t part, float value) { sink_[static_cast<size_t>(part) * kApart] = value; }
 
@@ -207,7 +244,9 @@ constexpr size_t kMemoryBytes = size_t{256} << 20;  // larger than what one prog
 Peak measure(Bench& bench, const codegen::Target& target, int threads, const float* data, size_t floats) {
   Peak peak;
   peak.threads = threads;
-  peak.gflops = bench.gflops(threads, bench.rounds_of(kSeconds), kTries);
+  const int64_t rounds = bench.rounds_of(kSeconds);
+  peak.gflops = bench.gflops(threads, rounds, kTries);
+  peak.byte_gops = bench.byte_gops(threads, rounds, kTries);
   const auto n = static_cast<size_t>(threads);
   const auto l1 = static_cast<size_t>(std::max<int64_t>(target.l1_bytes, 4096)), l2 = static_cast<size_t>(std::max<int64_t>(target.l2_bytes, 8192));
   for (size_t bytes : {l1 / 2 * n, l2 / 2 * n, l2 * 4 * n, l2 * 16 * n, floats * sizeof(float)}) {
@@ -234,13 +273,18 @@ double Peak::gbps(double bytes) const {
   return read.back().gbps;
 }
 
+double Peak::compute_ms(double flops, double of_bytes) const {
+  if (gflops <= 0) return 0;
+  return ((flops - of_bytes) / gflops + of_bytes / std::max(gflops, byte_gops)) * 1e-6;
+}
+
 Peak Calibration::at(int threads) const {
   if (threads <= 1 || all.threads <= 1) return one;
   if (threads >= all.threads) return all;
   const double part = static_cast<double>(threads) / all.threads;
   Peak peak = all;
   peak.threads = threads;
-  for (double* figure : {&peak.gflops, &peak.gbps_l2, &peak.gbps_ram}) *figure *= part;
+  for (double* figure : {&peak.gflops, &peak.byte_gops, &peak.gbps_l2, &peak.gbps_ram}) *figure *= part;
   for (ReadRate& rate : peak.read) rate = {rate.bytes * part, rate.gbps * part};
   return peak;
 }
@@ -250,6 +294,7 @@ void Calibration::run_at(double gflops) {
   const double part = gflops / all.gflops;
   all.gflops = gflops;
   one.gflops *= part;
+  for (Peak* peak : {&all, &one}) peak->byte_gops *= part;
 }
 
 struct Burst::State {
@@ -285,6 +330,7 @@ Calibration calibrate(const codegen::Target& target, Executor& executor, int thr
   out.all = measure(bench, target, threads, data.get(), floats);
   // Several threads can do what one can, even if the machine had no other core to spare just then.
   out.all.gflops = std::max(out.all.gflops, out.one.gflops);
+  out.all.byte_gops = std::max(out.all.byte_gops, out.one.byte_gops);
   out.best_gflops = out.all.gflops;
   for (ReadRate& rate : out.all.read) rate.gbps = std::max(rate.gbps, out.one.gbps(rate.bytes / threads));
   out.all.gbps_l2 = std::max(out.all.gbps_l2, out.one.gbps_l2);

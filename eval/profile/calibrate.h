@@ -20,11 +20,14 @@ struct ReadRate {
 struct Peak {
   int threads = 1;
   double gflops = 0;                // f32, in registers; a multiply-add is 2
+  double byte_gops = 0;             // the same of bytes into sums of 32 bits; 0: the target has no instruction for it
   std::vector<ReadRate> read;       // ascending in bytes: the first level cache, the second, …, memory
 
   double gbps_l2 = 0, gbps_ram = 0; // of half a second level cache a thread; of the largest size
   /// For a working set of this size: between measured sizes, linear in the logarithm of the size.
   double gbps(double bytes) const;
+  /// Milliseconds of so many operations, `of_bytes` of which are products of bytes and their sums.
+  double compute_ms(double flops, double of_bytes) const;
 };
 
 /// The axes of a roofline model (Williams, Waterman and Patterson, "Roofline: An Insightful Visual Performance Model", 2009).

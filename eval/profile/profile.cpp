@@ -87,6 +87,7 @@ class Builder {
     std::vector<Part> parts;
     double ms = 0, self_ms = 0, median_ms = 0, calls = 0;
     std::optional<double> flops;    // of a run
+    double byte_flops = 0;          // of these, products of bytes
     double bytes = 0;               // of a run
   };
 
@@ -185,7 +186,10 @@ void Builder::share_operations() {
     if (m.row == nullptr || m.row->source == nullptr || m.row->source->num_regions() > (m.row->source->is("tenon.fused") ? 1 : 0)) continue;
     const auto flops = node_flops(*m.row->source, entry(m).symbols);
     const double own = own_work(m), all = work[{entry(m).plan, m.row}];
-    if (flops && std::isfinite(*flops)) m.flops = all > 0 ? *flops * own / all * m.calls : 0;
+    if (!flops || !std::isfinite(*flops)) continue;
+    const double share = all > 0 ? own / all * m.calls : 0;
+    m.flops = *flops * share;
+    m.byte_flops = node_byte_flops(*m.row->source, entry(m).symbols).value_or(0) * share;
   }
 }
 
@@ -298,7 +302,7 @@ void Builder::add_kernels() {
     else sum.counted = false;
     if (!out_.peak || composed || m.calls <= 0) continue;
     const Peak peak = out_.peak->at(step(m).kind == runtime::Step::Kind::kDispatch ? e.threads : out_.threads);
-    const double compute = peak.gflops > 0 ? m.flops.value_or(0) / peak.gflops * 1e-6 : 0;
+    const double compute = peak.compute_ms(m.flops.value_or(0), m.byte_flops);
     const double rate = peak.gbps(m.bytes / m.calls), memory = rate > 0 ? m.bytes / rate * 1e-6 : 0;
     sum.least_ms += std::max(compute, memory);
     if (compute >= memory) sum.compute_ms += compute;

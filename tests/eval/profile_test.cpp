@@ -88,6 +88,22 @@ TEST(Profile, CountsAConvolutionWithItsBorderInClosedForm) {
     EXPECT_TRUE(!k.name.starts_with("map") || *k.flops == 0) << "a copy with a border computes nothing";
 }
 
+// 2 M N K products and sums; the zero points once an element of each factor.
+TEST(Cost, CountsZeroPointsOnceAnElement) {
+  const auto graph = graph_of(R"(graph "g" {
+  input %a: u8[5, 8]
+  input %b: i8[8, 3]
+  input %za: u8[]
+  input %zb: i8[]
+  %y: i32[5, 3] = MatMulInteger(%a, %b, %za, %zb)
+  output %y
+})");
+  const ir::Node& product = *graph->outputs()[0]->def();
+  EXPECT_EQ(node_flops(product, {}), 2 * 5 * 3 * 8 + 5 * 8 + 8 * 3);
+  EXPECT_EQ(node_byte_flops(product, {}), 2 * 5 * 3 * 8);
+  EXPECT_EQ(Peak({.gflops = 100, .byte_gops = 400}).compute_ms(3e8, 2e8), 1 + 0.5);
+}
+
 TEST(Cost, MovingElementsIsNoOperation) {
   const auto graph = graph_of(R"(graph "g" {
   input %x: f32[2, 3]
