@@ -2,6 +2,7 @@
 #include <numeric>
 
 #include "codegen/lower/pad.h"
+#include "codegen/schedule/bf16_pairs.h"
 #include "codegen/schedule/contraction.h"
 #include "codegen/schedule/contraction_axes.h"
 #include "codegen/schedule/dot_product.h"
@@ -77,10 +78,11 @@ Status set_b_batch(Contraction& c) {
   return {};
 }
 
-/// What the kernel needs of A beside its elements.
+/// What the kernel needs of A beside its elements, and what these are.
 struct OfRows {
   Expr factor = {};  // Contraction::row_factor
   Expr group_scale = {}, group_sum = {};
+  bool pairs = false;
 };
 
 Result<Contraction> prepare(Lowering& lowering, int stage, Expr stage_value, int padded, const PackedForm* form, const OfRows& of_rows = {}) {
@@ -105,6 +107,8 @@ Result<Contraction> prepare(Lowering& lowering, int stage, Expr stage_value, int
   c.outer = static_cast<size_t>(merge_axes(*lowering.group.pool, roots, c.axes, static_cast<int>(s.axes.size())));
   TENON_RETURN_IF_ERROR(factors(s, value, c));
   TENON_RETURN_IF_ERROR(classify(c));
+  c.pairs = of_rows.pairs;
+  const bool as_it_is = c.a.dtype() == c.acc_dtype || c.pairs || of_rows.group_sum.valid();
   if (form != nullptr) c.b_mode = Contraction::B::kPacked;
   else if (plain_offset(c, c.a)) {
     choose_wide(c);
@@ -115,7 +119,7 @@ Result<Contraction> prepare(Lowering& lowering, int stage, Expr stage_value, int
     // K's loops stay where A is read in place through them.
     Contraction kept = c;
     flatten_groups(kept, true);
-    keep_k = (kept.a.dtype() == kept.acc_dtype || kept.group_sum.valid()) && direct_load(kept, kept.a, kept.k_axes, -1);
+    keep_k = as_it_is && direct_load(kept, kept.a, kept.k_axes, -1);
   }
   flatten_groups(c, keep_k);
   if (c.packed()) TENON_RETURN_IF_ERROR(set_b_batch(c));
@@ -124,7 +128,6 @@ Result<Contraction> prepare(Lowering& lowering, int stage, Expr stage_value, int
   if (!(c.m * c.n * c.k).is_valid()) return error(Code::kUnsupported, "extents overflow");
   c.fma = lowering.target.has_fma && (c.acc_dtype == DType::kF32 || c.acc_dtype == DType::kF64);
   if (c.group_sum.valid()) c.k_unit = kWordBytes;
-  const bool as_it_is = c.a.dtype() == c.acc_dtype || c.group_sum.valid();
   c.a_direct = c.in_place() || (as_it_is && direct_load(c, c.a, c.k_axes, -1));
   choose_tile(c, lowering.target);
   if (form != nullptr && c.k_axes.size() == 1) c.codes = form->codes;
@@ -240,6 +243,32 @@ Result<Contraction> prepare_block_dot(Lowering& lowering, int stage, DotProduct&
   return c;
 }
 
+/// Factors that are bf16, as words of two.
+Result<Contraction> prepare_pairs(Lowering& lowering, int stage, DotProduct& dot) {
+  const Stage s = lowering.stage(stage);
+  ExprPool& pool = *lowering.group.pool;
+  Contraction probe;
+  TENON_RETURN_IF_ERROR(factors(s, s.value, probe));
+  if (s.axes.empty() || probe.dot) return error(Code::kUnsupported, "one output element");
+  const int last = static_cast<int>(s.axes.size()) - 1;
+  if (uses_axis(probe.a, last)) std::swap(probe.a, probe.b);
+  std::optional<PackedForm> form = packed_form(lowering, stage, probe.a, probe.b);
+  const std::optional<BF16Pairs> pairs = form ? as_bf16_pairs(lowering, stage, probe.a, probe.b) : std::nullopt;
+  if (!pairs) return error(Code::kUnsupported, "not widened from bf16, or K does not run along A");
+  const size_t reduced = static_cast<size_t>(pairs->axis) - s.axes.size();
+  form->shape[form->batch_axes.size() + reduced] = pairs->words;
+  Stage& rewritten = lowering.stage(stage);
+  rewritten.reduce_axes[reduced] = pairs->words;
+  const std::vector<Dim> k_extents = rewritten.reduce_axes;
+  const Expr product = pairs->a * packed_load(rewritten, *form, pool.constant_int(DType::kI32, 0));
+  TENON_ASSIGN_OR_RETURN(Contraction c, prepare(lowering, stage, product, -1, &*form, {.pairs = true}));
+  if (!c.a_direct || !pairs_pay(lowering.target, c.m)) return error(Code::kUnsupported, "no faster in pairs");
+  c.packed_stage = add_packed_stage(lowering, stage, pairs->b, form->batch_axes, form->n_axes, k_extents, c.tile_lanes);
+  c.b = load_of(lowering, c.packed_stage);
+  dot.words = pairs->stage;
+  return c;
+}
+
 /// A padded image is stored once with its zeros: B then needs no guards, and often no packing.
 Result<Contraction> prepare_here(Lowering& lowering, int stage) {
   const Expr value = lowering.stage(stage).value;
@@ -260,6 +289,7 @@ Result<Contraction> prepare_here(Lowering& lowering, int stage) {
 std::string describe(const Contraction& c) {
   std::string text = fmt::format("contraction {}x{}", c.tile_rows, c.tile_lanes);
   if (c.dot) text += " of bytes";
+  if (c.pairs) text += " of pairs of bf16";
   const ExprNode& factor = c.a.node();
   if (factor.kind == ExprKind::kCast && is_float(factor.dtype) && bits(c.a.pool->node(factor.args[0]).dtype) < bits(factor.dtype))
     text += fmt::format(" of {}", name(c.a.pool->node(factor.args[0]).dtype));
@@ -268,16 +298,6 @@ std::string describe(const Contraction& c) {
   if (c.stored.valid()) text += ", stored transposed";
   return text + fmt::format(", blocks {}x{}", c.m_block, c.k_block);
 }
-
-}  // namespace
-
-std::vector<Dim> extents_of(const Contraction& c, const std::vector<int>& axes) {
-  std::vector<Dim> out;
-  for (int a : axes) out.push_back(c.axes[static_cast<size_t>(a)]);
-  return out;
-}
-
-namespace {
 
 void emit_contraction(Lowering& lowering, const Contraction& c, int stage) {
   std::vector<Expr> reads = {c.a, c.b, c.post, c.row_factor, c.group_scale, c.group_sum};
@@ -332,20 +352,24 @@ Status schedule_contraction(Lowering& lowering, int stage) {
   if (const auto groups = divided_axis(whole)) split_axis(lowering.stage(stage), groups->first, groups->second);
   put_constant_innermost(lowering, stage);
   const Stage plain = lowering.stage(stage);
-  DotProduct of_codes;
-  Result<Contraction> prepared = prepare_block_dot(lowering, stage, of_codes);
-  std::optional<DotProduct> dot;
-  if (prepared.ok()) {
-    dot = of_codes;
-  } else {
+  const auto undo = [&] {
     lowering.group.stages.resize(stages);
     lowering.stage(stage) = plain;
+  };
+  std::optional<DotProduct> dot;
+  Result<Contraction> prepared = error(Code::kUnsupported, "no words");
+  for (const auto of_words : {prepare_block_dot, prepare_pairs}) {
+    dot.emplace();
+    prepared = of_words(lowering, stage, *dot);
+    if (prepared.ok()) break;
+    undo();
+  }
+  if (!prepared.ok()) {
     dot = rewrite_as_dot_product(lowering, stage);
     prepared = prepare_packed(lowering, stage, dot ? dot->row_factor : Expr{});
   }
   if (!prepared.ok() && dot) {
-    lowering.group.stages.resize(stages);
-    lowering.stage(stage) = plain;
+    undo();
     prepared = prepare_packed(lowering, stage, {});
   }
   if (!prepared.ok()) {
@@ -359,7 +383,7 @@ Status schedule_contraction(Lowering& lowering, int stage) {
     return std::move(prepared).status();
   }
   const Contraction c = std::move(*prepared);
-  if (c.dot) TENON_RETURN_IF_ERROR(schedule_operands(lowering, *dot));
+  if (c.dot || c.pairs) TENON_RETURN_IF_ERROR(schedule_operands(lowering, *dot));
   for (int added : {c.packed_stage, c.scale_stage, c.zero_stage, c.padded})
     if (added >= 0) TENON_RETURN_IF_ERROR(schedule_map(lowering, std::span<const int>(&added, 1)));
   emit_contraction(lowering, c, stage);

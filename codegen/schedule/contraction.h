@@ -55,6 +55,7 @@ struct Contraction {
   bool fma = false;
   bool dot = false;                 // of words of four bytes: see dot_product.h
   bool dot_signed = false;          // dot: bytes of both factors are signed
+  bool pairs = false;               // of words of two numbers of bf16: see bf16_pairs.h
   ir::Expr row_factor;              // dot: times the sum of a row's bytes, it is taken from each sum; may be invalid
 
   Tunable tunable;                  // its tile and blocks
@@ -155,7 +156,12 @@ class ContractionEmitter {
                                    const std::function<std::vector<kir::ValueId>(kir::ValueId flat, std::span<const kir::ValueId>)>& body);
   kir::ValueId b_value(kir::ValueId flat_k, kir::ValueId lane, kir::ValueId inside);
   void split_a_offset(ir::Expr& base, ir::Expr& along_k);
-  kir::ValueId multiply_add(kir::ValueId x, kir::ValueId y, kir::ValueId sum);
+  /// A factor's element; of a pair of bf16, the odd one and the even one, widened.
+  struct Element {
+    kir::ValueId whole, odd = -1, even = -1;
+  };
+  Element element(kir::ValueId loaded);
+  kir::ValueId multiply_add(const Element& x, const Element& y, kir::ValueId sum);
   kir::ValueId minimum(kir::ValueId x, kir::ValueId y) { return b_.op(ir::ScalarOp::kMin, {x, y}); }
   kir::ValueId zero() { return constant(b_, c_.acc_dtype, {}); }
   /// Product of the extents of K's loops after `axis`.

@@ -11,6 +11,12 @@ using ir::ExprNode;
 using ir::ExprPool;
 using ir::ScalarOp;
 
+std::vector<Dim> extents_of(const Contraction& c, const std::vector<int>& axes) {
+  std::vector<Dim> out;
+  for (int a : axes) out.push_back(c.axes[static_cast<size_t>(a)]);
+  return out;
+}
+
 Status factors(const Stage& s, Expr value, Contraction& c) {
   const ExprNode& root = value.node();
   if (s.is_arg() || s.combiner != ir::Combiner::kAdd) return error(Code::kUnsupported, "not a sum");

@@ -14,6 +14,7 @@ bool reads_constants(const Lowering& lowering, Expr e) {
   std::vector<int> operands;
   collect_operands(e, operands);
   return !operands.empty() && std::all_of(operands.begin(), operands.end(), [&](int o) {
+    if (o >= kStageOperand) o = lowering.group.stages[static_cast<size_t>(o - kStageOperand)].same_memory_as;
     return o >= 0 && o < kStageOperand && static_cast<size_t>(o) < lowering.group.operands.size() &&
            ir::constant_of(lowering.group.operands[static_cast<size_t>(o)].value) != nullptr;
   });

@@ -60,7 +60,7 @@ Dim matrices(const Contraction& c) { return ir::product(extents_of(c, c.batch_ax
 /// What choices depend on. Extents that are not known are alike.
 std::string signature(const Contraction& c) {
   constexpr const char* kForms[] = {"here", "wide", "rows", "packed"};
-  return fmt::format("contraction {}{} {}x{}x{} of {} B {} A {} post {}", name(c.acc_dtype), c.dot ? " of bytes" : "", extent_text(c.m),
+  return fmt::format("contraction {}{} {}x{}x{} of {} B {} A {} post {}", name(c.acc_dtype), c.dot ? " of bytes" : c.pairs ? " of pairs" : "", extent_text(c.m),
                      extent_text(c.n), extent_text(c.k), extent_text(matrices(c)), kForms[static_cast<size_t>(c.b_mode)],
                      c.a_direct ? "in place" : "packed", evaluation_cost(c.post) <= kCheapPost ? "short" : "long");
 }

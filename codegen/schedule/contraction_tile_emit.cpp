@@ -15,10 +15,19 @@ namespace {
 constexpr int64_t kUnrolledTaps = 8;  // an innermost loop over K of so few trips
 }
 
-ValueId ContractionEmitter::multiply_add(ValueId x, ValueId y, ValueId sum) {
-  if (c_.dot) return b_.op(c_.dot_signed ? ScalarOp::kDot4Signed : ScalarOp::kDot4, {x, y, sum});
-  if (c_.fma) return b_.op(ScalarOp::kFma, {x, y, sum});
-  return b_.op(ScalarOp::kAdd, {sum, b_.op(ScalarOp::kMul, {x, y})});
+ContractionEmitter::Element ContractionEmitter::element(ValueId loaded) {
+  if (!c_.pairs) return {loaded};
+  const auto widened = [&](ScalarOp op, int64_t by) {
+    return b_.bitcast(b_.op(op, {loaded, b_.constant_int(DType::kI32, by)}), DType::kF32);
+  };
+  return {loaded, widened(ScalarOp::kAnd, -0x10000), widened(ScalarOp::kShl, 16)};
+}
+
+ValueId ContractionEmitter::multiply_add(const Element& x, const Element& y, ValueId sum) {
+  if (c_.pairs) return b_.op(ScalarOp::kFma, {x.even, y.even, b_.op(ScalarOp::kFma, {x.odd, y.odd, sum})});
+  if (c_.dot) return b_.op(c_.dot_signed ? ScalarOp::kDot4Signed : ScalarOp::kDot4, {x.whole, y.whole, sum});
+  if (c_.fma) return b_.op(ScalarOp::kFma, {x.whole, y.whole, sum});
+  return b_.op(ScalarOp::kAdd, {sum, b_.op(ScalarOp::kMul, {x.whole, y.whole})});
 }
 
 /// A's offset as a part for the row and one along K.
@@ -161,13 +170,15 @@ void ContractionEmitter::register_tile(const Tile& tile, ValueId k0, ValueId k_e
     }
     const Step step = [&](ValueId k, std::span<const ValueId> b_elements, std::span<const ValueId> carried) {
       std::vector<ValueId> next, sums_of_rows;
+      std::vector<Element> of_b;
+      for (ValueId b : b_elements) of_b.push_back(element(b));
       const ValueId along = c_.a_direct ? em_.emit(rows.along_k) : b_.sub(k, k0);
       ValueId common = -1;
       for (size_t i = 0; i < count; ++i) {
         if (i == 0 || rows.base[i] != rows.base[i - 1]) common = b_.add(rows.base[i], along);
-        const ValueId a_element = b_.load(a_buffer, b_.add(common, b_.i64(rows.displacement[i])));
-        for (size_t v = 0; v < vectors; ++v) next.push_back(multiply_add(a_element, b_elements[v], carried[i * vectors + v]));
-        if (ones >= 0) sums_of_rows.push_back(multiply_add(a_element, ones, carried[count * vectors + i]));
+        const Element of_a = element(b_.load(a_buffer, b_.add(common, b_.i64(rows.displacement[i]))));
+        for (size_t v = 0; v < vectors; ++v) next.push_back(multiply_add(of_a, of_b[v], carried[i * vectors + v]));
+        if (ones >= 0) sums_of_rows.push_back(multiply_add(of_a, {ones}, carried[count * vectors + i]));
       }
       next.insert(next.end(), sums_of_rows.begin(), sums_of_rows.end());
       return next;
