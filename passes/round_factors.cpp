@@ -107,10 +107,13 @@ class Rounder {
     return at == inputs.end() ? v : whole->input(static_cast<int>(at - inputs.begin()));
   }
 
-  /// The constant that a factor is, or whose axes a node that serves it alone brings into another order: as the region sees it.
+  /// The constant that a factor is, or whose axes a node that serves it alone brings into another order: as the region
+  /// sees it.
   static Value* source_of(Value* factor) {
     const Node* def = factor->def();
-    if (def == nullptr || def->graph() != factor->graph() || !factor->has_one_use() || ir::constant_of(factor) != nullptr) return factor;
+    if (def == nullptr || def->graph() != factor->graph() || !factor->has_one_use() ||
+        ir::constant_of(factor) != nullptr)
+      return factor;
     return analyze_for_fusion(*def).permutes ? def->input(0) : factor;
   }
 

@@ -85,7 +85,8 @@ Stage padded_stage(ExprPool& pool, const ExprNode& load, const std::vector<AxisW
   return s;
 }
 
-/// What words are made of: bytes, those of signed integers or of the unsigned ones that are 128 above, or numbers of bf16.
+/// What words are made of: bytes, those of signed integers or of the unsigned ones that are 128 above, or numbers of
+/// bf16.
 struct Element {
   DType dtype = DType::kU8;
   bool is_signed = false;
@@ -114,7 +115,8 @@ int walked_axis(ExprPool& pool, const std::vector<AxisWalk>& axes, int reduce_ax
 }
 
 /// What the operand's loads are in words, with axis `last` innermost, `width` of it.
-Stage element_stage(ExprPool& pool, const ExprNode& load, const std::vector<AxisWalk>& axes, const std::vector<Dim>& shape, size_t last, int64_t width, Element element) {
+Stage element_stage(ExprPool& pool, const ExprNode& load, const std::vector<AxisWalk>& axes,
+                    const std::vector<Dim>& shape, size_t last, int64_t width, Element element) {
   Stage s;
   std::vector<Expr> index(axes.size());
   Expr inside = pool.constant_int(DType::kBool, 1);
@@ -157,8 +159,10 @@ std::optional<Padded> materialise(Lowering& lowering, int stage, Expr load, int 
   const Dim extent = extents[static_cast<size_t>(reduce_axis)];
   const int last = walked_axis(pool, *axes, reduce_axis, extent, element.per_word());
   if (last < 0 || !(*axes)[static_cast<size_t>(last)].positions.is_const()) return std::nullopt;
-  const int64_t words = ((*axes)[static_cast<size_t>(last)].positions.value() + element.per_word() - 1) / element.per_word();
-  Stage elements = element_stage(pool, node, *axes, shape, static_cast<size_t>(last), words * element.per_word(), element);
+  const int64_t words =
+      ((*axes)[static_cast<size_t>(last)].positions.value() + element.per_word() - 1) / element.per_word();
+  Stage elements =
+      element_stage(pool, node, *axes, shape, static_cast<size_t>(last), words * element.per_word(), element);
   if (!ir::product(elements.shape).is_valid()) return std::nullopt;
   Stage view = elements;
   view.shape.back() = words;
@@ -169,7 +173,8 @@ std::optional<Padded> materialise(Lowering& lowering, int stage, Expr load, int 
     if (j != static_cast<size_t>(last)) index.push_back(algebra.expr((*axes)[j].position));
   Affine word = (*axes)[static_cast<size_t>(last)].position;
   for (Affine::Term& t : word.terms)
-    if (pool.node(t.atom).kind != ExprKind::kIndex || pool.node(t.atom).axis != reduce_axis) t.coefficient = t.coefficient.value() / element.per_word();
+    if (pool.node(t.atom).kind != ExprKind::kIndex || pool.node(t.atom).axis != reduce_axis)
+      t.coefficient = t.coefficient.value() / element.per_word();
   index.push_back(algebra.expr(word));
   lowering.group.stages.push_back(std::move(elements));
   lowering.group.stages.push_back(std::move(view));

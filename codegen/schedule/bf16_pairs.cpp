@@ -44,7 +44,8 @@ int add_view(Lowering& lowering, int operand, std::vector<Dim> shape, DType dtyp
   return static_cast<int>(lowering.group.stages.size()) - 1;
 }
 
-/// An expression in bf16 as words along `axis`: a stage that computes it once for each of the axes that it has, `axis` innermost.
+/// An expression in bf16 as words along `axis`: a stage that computes it once for each of the axes that it has, `axis`
+/// innermost.
 std::optional<Padded> store_pairs(Lowering& lowering, int stage, Expr narrow, int axis) {
   ExprPool& pool = *lowering.group.pool;
   const std::vector<Dim> extents = lowering.stage(stage).all_axes();
@@ -72,8 +73,22 @@ std::optional<Padded> store_pairs(Lowering& lowering, int stage, Expr narrow, in
   return Padded{add_view(lowering, operand, std::move(words), DType::kI32), std::move(place)};
 }
 
-/// Neighbours along `axis` of a load of constants, whose axis counts pairs then, as a word; zero beyond `extent`.
-Expr constant_pairs(Lowering& lowering, const ExprNode& load, int axis, int64_t extent) {
+/// The load of constants that a factor widens, read everywhere.
+std::optional<ExprNode> constant_load(const Lowering& lowering, Expr factor) {
+  const std::optional<Expr> narrow = narrow_factor(factor);
+  if (!narrow || narrow->node().kind != ExprKind::kLoad || narrow->node().guarded ||
+      !reads_constants(lowering, *narrow))
+    return std::nullopt;
+  return narrow->node();
+}
+
+}  // namespace
+
+/// A word has neighbours along `axis`; beyond `extent` is zero.
+std::optional<Expr> constant_bf16_pairs(Lowering& lowering, Expr b, int axis, int64_t extent) {
+  const std::optional<ExprNode> constants = constant_load(lowering, b);
+  if (!constants) return std::nullopt;
+  const ExprNode& load = *constants;
   ExprPool& pool = *lowering.group.pool;
   const int view = kStageOperand + add_view(lowering, load.operand, lowering.group.shape_of(load.operand), DType::kU16);
   const Expr inside = pool.index(axis) < i64(pool, extent / kPair);
@@ -85,16 +100,15 @@ Expr constant_pairs(Lowering& lowering, const ExprNode& load, int axis, int64_t 
         return n.kind == ExprKind::kIndex && n.axis == axis ? at : Expr{};
       }));
     const bool cut_off = place > 0 && extent % kPair != 0;
-    const Expr element = cut_off ? pool.load_guarded(view, DType::kU16, index, inside, pool.constant_int(DType::kU16, 0))
-                                 : pool.load(view, DType::kU16, index);
+    const Expr element = cut_off
+                             ? pool.load_guarded(view, DType::kU16, index, inside, pool.constant_int(DType::kU16, 0))
+                             : pool.load(view, DType::kU16, index);
     return pool.cast(element, DType::kI32);
   };
   const Expr high[] = {half(1), pool.constant_int(DType::kI32, 16)};
   const Expr both[] = {half(0), pool.op(ScalarOp::kShl, high)};
   return pool.op(ScalarOp::kOr, both);
 }
-
-}  // namespace
 
 bool pairs_pay(const Target& target, Dim rows) {
   const bool few = rows.is_const() && rows.value() <= kFewRowsOfPairs;
@@ -103,10 +117,8 @@ bool pairs_pay(const Target& target, Dim rows) {
 
 std::optional<BF16Pairs> as_bf16_pairs(Lowering& lowering, int stage, Expr a, Expr b) {
   const Stage s = lowering.stage(stage);
-  const std::optional<Expr> x = narrow_factor(a), w = narrow_factor(b);
-  if (s.acc_dtype != DType::kF32 || !x || !w) return std::nullopt;
-  const ExprNode constants = w->node();
-  if (constants.kind != ExprKind::kLoad || constants.guarded || !reads_constants(lowering, *w)) return std::nullopt;
+  const std::optional<Expr> x = narrow_factor(a);
+  if (s.acc_dtype != DType::kF32 || !x || !constant_load(lowering, b)) return std::nullopt;
   const std::optional<Expr> load = rounded_load(*x);
   const size_t outer = s.axes.size();
   for (size_t i = s.reduce_axes.size(); i-- > 0;) {
@@ -116,9 +128,10 @@ std::optional<BF16Pairs> as_bf16_pairs(Lowering& lowering, int stage, Expr a, Ex
     std::optional<Padded> words = load ? materialise_pairs(lowering, stage, *load, axis) : std::nullopt;
     if (!words && !load && s.reduce_axes.size() == 1) words = store_pairs(lowering, stage, *x, axis);
     if (!words) continue;
-    BF16Pairs pairs{.axis = axis, .words = (extent.value() + kPair - 1) / kPair, .stage = words->stage};
+    BF16Pairs pairs{
+        .axis = axis, .extent = extent.value(), .words = (extent.value() + kPair - 1) / kPair, .stage = words->stage};
     pairs.a = lowering.group.pool->load(kStageOperand + words->stage, DType::kI32, words->index);
-    pairs.b = constant_pairs(lowering, constants, axis, extent.value());
+    pairs.b = *constant_bf16_pairs(lowering, b, axis, extent.value());
     return pairs;
   }
   return std::nullopt;

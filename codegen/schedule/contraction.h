@@ -58,6 +58,17 @@ struct Contraction {
   bool pairs = false;               // of words of two numbers of bf16: see bf16_pairs.h
   ir::Expr row_factor;              // dot: times the sum of a row's bytes, it is taken from each sum; may be invalid
 
+  /// Sums of the same rows of A by columns of other constants, of equal panels (kPacked): the tile holds them beside
+  /// its own, and `post` reads what `post` of each makes of them as loads of its stage (a gate, which the result is
+  /// multiplied by).
+  struct Beside {
+    int stage;
+    ir::Expr b, post;
+    int packed_stage = -1;
+  };
+  std::vector<Beside> beside;
+  int64_t parts() const { return 1 + static_cast<int64_t>(beside.size()); }
+
   Tunable tunable;                  // its tile and blocks
 
   ir::Dim n_tiles() const { return ir::ceil_div(n, tile_lanes); }
@@ -147,14 +158,17 @@ class ContractionEmitter {
                                           bool prefetch, const Tile& tile, const RowsOfA& rows);
   RowsOfA rows_of(const Tile& tile);
   void epilogue_from_sums();
-  void finish_row(kir::ValueId row, kir::ValueId lane, kir::ValueId sum, kir::ValueId inside);
+  void finish_row(kir::ValueId row, kir::ValueId lane, std::span<const kir::ValueId> sums, kir::ValueId inside);
+  kir::ValueId result_of(std::span<const kir::ValueId> sums);
+  void hoist_posts();
   std::vector<kir::ValueId> bind_row(kir::ValueId row);
   kir::ValueId row_base(std::vector<kir::ValueId> index);
   kir::ValueId result_at(kir::ValueId base, kir::ValueId lane);
   void epilogue_row_wide(kir::ValueId row, std::vector<kir::ValueId> index);
   std::vector<kir::ValueId> over_k(size_t axis, kir::ValueId lo, kir::ValueId hi, kir::ValueId flat, std::span<const kir::ValueId> carried,
                                    const std::function<std::vector<kir::ValueId>(kir::ValueId flat, std::span<const kir::ValueId>)>& body);
-  kir::ValueId b_value(kir::ValueId flat_k, kir::ValueId lane, kir::ValueId inside);
+  kir::ValueId b_value(int64_t part, kir::ValueId flat_k, kir::ValueId lane, kir::ValueId inside);
+  int panels_of(int64_t part);
   void split_a_offset(ir::Expr& base, ir::Expr& along_k);
   /// A factor's element; of a pair of bf16, the odd one and the even one, widened.
   struct Element {
@@ -171,7 +185,7 @@ class ContractionEmitter {
   Emitter& em_;
   kir::KernelBuilder& b_;
   int output_;
-  int panel_ = -1, rows_of_a_ = -1, sums_ = -1;
+  int panel_ = -1, rows_of_a_ = -1, sums_ = -1;  // sums_: by row, part and lane
   bool direct_ = false;             // emitting the code that reads B in place
   kir::ValueId m0_ = -1, n0_ = -1, m_count_ = -1, n_count_ = -1, k0_ = -1, k_end_ = -1, panel_base_ = -1, panel_number_ = -1;
   std::vector<kir::ValueId> output_index_;  // by output axis; batch ones are set

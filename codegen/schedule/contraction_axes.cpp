@@ -130,7 +130,9 @@ void flatten_groups(Contraction& c, bool keep_k) {
   std::vector<Dim> extents = c.axes;
   extents.insert(extents.end(), {c.m, c.n, c.k});
   IndexAlgebra algebra(pool, extents);
-  for (Expr* e : {&c.a, &c.b, &c.post, &c.row_factor, &c.group_scale, &c.group_sum, &c.stored}) {
+  std::vector<Expr*> all = {&c.a, &c.b, &c.post, &c.row_factor, &c.group_scale, &c.group_sum, &c.stored};
+  for (Contraction::Beside& other : c.beside) all.push_back(&other.post);
+  for (Expr* e : all) {
     if (!e->valid()) continue;
     if (c.wide() && e == &c.b) {
       replacement[static_cast<size_t>(c.n_axes[0])] = pool.constant_int(DType::kI64, 0);

@@ -70,7 +70,12 @@ std::vector<ValueId> ContractionEmitter::over_k(
   });
 }
 
-ValueId ContractionEmitter::b_value(ValueId flat, ValueId lane, ValueId inside) {
+/// The buffer that holds B's panels for one of the sums.
+int ContractionEmitter::panels_of(int64_t part) {
+  return em_.buffer((part == 0 ? c_.b : c_.beside[static_cast<size_t>(part) - 1].b).node().operand);
+}
+
+ValueId ContractionEmitter::b_value(int64_t part, ValueId flat, ValueId lane, ValueId inside) {
   if (direct_) {
     ValueId value = -1;
     em_.scoped([&] {
@@ -82,7 +87,7 @@ ValueId ContractionEmitter::b_value(ValueId flat, ValueId lane, ValueId inside) 
     return value;
   }
   const ValueId lanes = b_.i64(c_.tile_lanes);
-  if (c_.packed()) return b_.load(em_.buffer(c_.b.node().operand), b_.add(b_.add(panel_base_, b_.mul(flat, lanes)), lane));
+  if (c_.packed()) return b_.load(panels_of(part), b_.add(b_.add(panel_base_, b_.mul(flat, lanes)), lane));
   return b_.load(panel_, b_.add(b_.mul(b_.sub(flat, k0_), lanes), lane));
 }
 
@@ -147,8 +152,13 @@ std::optional<ContractionEmitter::Ahead> ContractionEmitter::ahead(const Tile& t
 void ContractionEmitter::register_tile(const Tile& tile, ValueId k0, ValueId k_end) {
   const RowsOfA rows = rows_of(tile);
   const auto count = static_cast<size_t>(tile.rows), vectors = static_cast<size_t>(tile.lanes / c_.lanes);
-  std::vector<ValueId> sum_base;
-  for (int64_t i = 0; i < tile.rows; ++i) sum_base.push_back(b_.mul(b_.add(tile.row, b_.i64(i)), b_.i64(c_.tile_lanes)));
+  const auto parts = static_cast<size_t>(c_.parts()),
+             columns = parts * vectors;  // sums of a row: vector by vector of each part
+  std::vector<ValueId> sum_base;         // by row and part
+  for (int64_t i = 0; i < tile.rows; ++i)
+    for (int64_t p = 0; p < c_.parts(); ++p)
+      sum_base.push_back(
+          b_.add(b_.mul(b_.add(tile.row, b_.i64(i)), b_.i64(c_.tile_lanes * c_.parts())), b_.i64(p * c_.tile_lanes)));
   const std::optional<Ahead> next_panel = ahead(tile, k0, k_end);
   const int a_buffer = c_.a_direct ? em_.buffer(c_.a.node().operand) : rows_of_a_;
 
@@ -177,18 +187,21 @@ void ContractionEmitter::register_tile(const Tile& tile, ValueId k0, ValueId k_e
       for (size_t i = 0; i < count; ++i) {
         if (i == 0 || rows.base[i] != rows.base[i - 1]) common = b_.add(rows.base[i], along);
         const Element of_a = element(b_.load(a_buffer, b_.add(common, b_.i64(rows.displacement[i]))));
-        for (size_t v = 0; v < vectors; ++v) next.push_back(multiply_add(of_a, of_b[v], carried[i * vectors + v]));
-        if (ones >= 0) sums_of_rows.push_back(multiply_add(of_a, {ones}, carried[count * vectors + i]));
+        for (size_t v = 0; v < columns; ++v) next.push_back(multiply_add(of_a, of_b[v], carried[i * columns + v]));
+        if (ones >= 0) sums_of_rows.push_back(multiply_add(of_a, {ones}, carried[count * columns + i]));
       }
       next.insert(next.end(), sums_of_rows.begin(), sums_of_rows.end());
       return next;
     };
     const auto from_panel = [&](ValueId flat, std::span<const ValueId> carried) {
       std::vector<ValueId> b_elements;
-      for (size_t v = 0; v < vectors; ++v) b_elements.push_back(b_value(flat, lane[v], inside[v]));
+      for (int64_t p = 0; p < c_.parts(); ++p)
+        for (size_t v = 0; v < vectors; ++v) b_elements.push_back(b_value(p, flat, lane[v], inside[v]));
       if (next_panel) {
         const ValueId at = b_.add(next_panel->base, b_.mul(flat, next_panel->stride));
-        for (int64_t l = 0; l < next_panel->lines; ++l) b_.prefetch(em_.buffer(c_.b.node().operand), b_.add(at, b_.i64(l * next_panel->line)));
+        for (int64_t p = 0; p < c_.parts(); ++p)
+          for (int64_t l = 0; l < next_panel->lines; ++l)
+            b_.prefetch(panels_of(p), b_.add(at, b_.i64(l * next_panel->line)));
       }
       return step(flat, b_elements, carried);
     };
@@ -199,7 +212,7 @@ void ContractionEmitter::register_tile(const Tile& tile, ValueId k0, ValueId k_e
     for (size_t v = 0; v < vectors; ++v)
       em_.scoped([&] {
         em_.bind(c_.n_axis, b_.add(n0_, lane[v]));
-        if (inside[v] < 0 && c_.post_in_registers) em_.hoist(c_.post);
+        if (inside[v] < 0 && c_.post_in_registers) hoist_posts();
         ValueId factor = -1;
         if (c_.sums_rows()) {
           em_.set_mask(inside[v]);
@@ -207,11 +220,15 @@ void ContractionEmitter::register_tile(const Tile& tile, ValueId k0, ValueId k_e
           em_.set_mask(-1);
         }
         for (size_t i = 0; i < count; ++i) {
-          ValueId sum = result[i * vectors + v];
-          if (factor >= 0) sum = b_.sub(sum, b_.mul(factor, result[count * vectors + i]));
+          std::vector<ValueId> sums;
+          for (size_t p = 0; p < parts; ++p) sums.push_back(result[i * columns + p * vectors + v]);
+          if (factor >= 0) sums[0] = b_.sub(sums[0], b_.mul(factor, result[count * columns + i]));
           const ValueId row = b_.add(tile.row, b_.i64(static_cast<int64_t>(i)));
-          if (c_.post_in_registers) em_.scoped([&] { finish_row(row, lane[v], sum, inside[v]); });
-          else b_.store(sums_, b_.add(sum_base[i], lane[v]), sum);
+          if (c_.post_in_registers) {
+            em_.scoped([&] { finish_row(row, lane[v], sums, inside[v]); });
+            continue;
+          }
+          for (size_t p = 0; p < parts; ++p) b_.store(sums_, b_.add(sum_base[i * parts + p], lane[v]), sums[p]);
         }
       });
   }, static_cast<int>(c_.lanes));

@@ -16,7 +16,8 @@ Kernel sums_of_pairs() {
   Kernel k;
   k.name = "pairs";
   KernelBuilder b(k);
-  const int x = b.add_binding("a", DType::kI32, false), w = b.add_binding("b", DType::kI32, false), c = b.add_binding("c", DType::kF32, false);
+  const int x = b.add_binding("a", DType::kI32, false), w = b.add_binding("b", DType::kI32, false),
+            c = b.add_binding("c", DType::kF32, false);
   const int y = b.add_binding("y", DType::kF32, true);
   const auto half = [&](ValueId word, bool high) {
     const ScalarOp op = high ? ScalarOp::kAnd : ScalarOp::kShl;
@@ -24,11 +25,13 @@ Kernel sums_of_pairs() {
   };
   b.loop(LoopKind::kVector, b.i64(0), b.i64(kColumns), 1, [&](ValueId n) {
     const ValueId first = b.load(c, n);
-    const auto sum = b.loop(LoopKind::kSerial, b.i64(0), b.i64(kPairs), 1, std::span(&first, 1), [&](ValueId at, std::span<const ValueId> carried) {
-      const ValueId left = b.load(x, at), right = b.load(w, b.add(b.mul(at, b.i64(kColumns)), n));
-      const ValueId odd = b.op(ScalarOp::kFma, {half(left, true), half(right, true), carried[0]});
-      return std::vector<ValueId>{b.op(ScalarOp::kFma, {half(left, false), half(right, false), odd})};
-    });
+    const auto sum =
+        b.loop(LoopKind::kSerial, b.i64(0), b.i64(kPairs), 1, std::span(&first, 1),
+               [&](ValueId at, std::span<const ValueId> carried) {
+                 const ValueId left = b.load(x, at), right = b.load(w, b.add(b.mul(at, b.i64(kColumns)), n));
+                 const ValueId odd = b.op(ScalarOp::kFma, {half(left, true), half(right, true), carried[0]});
+                 return std::vector<ValueId>{b.op(ScalarOp::kFma, {half(left, false), half(right, false), odd})};
+               });
     b.store(y, n, sum[0]);
   });
   return k;
@@ -57,7 +60,8 @@ struct Numbers {
 };
 
 std::vector<float> interpreted(const Kernel& k, Numbers in) {
-  const BufferView views[] = {{in.a.data(), kPairs}, {in.b.data(), kPairs * kColumns}, {in.c.data(), kColumns}, {in.y.data(), kColumns}};
+  const BufferView views[] = {
+      {in.a.data(), kPairs}, {in.b.data(), kPairs * kColumns}, {in.c.data(), kColumns}, {in.y.data(), kColumns}};
   EXPECT_TRUE(interpret(k, views, {}, 0, 1).ok());
   return in.y;
 }
@@ -77,7 +81,8 @@ TEST(Pairs, RoundAsTwoMultiplyAddsDo) {
       const Numbers in(seed, 118, 20);
       const std::vector<float> want = interpreted(k, in), got = executed(fn, in);
       for (size_t n = 0; n < want.size(); ++n)
-        ASSERT_TRUE(want[n] == got[n] || (std::isnan(want[n]) && std::isnan(got[n]))) << target << " " << seed << " " << n << ": " << got[n] << " not " << want[n];
+        ASSERT_TRUE(want[n] == got[n] || (std::isnan(want[n]) && std::isnan(got[n])))
+            << target << " " << seed << " " << n << ": " << got[n] << " not " << want[n];
     }
   }
 }
@@ -102,7 +107,9 @@ TEST(Pairs, OfSubnormalNumbersAreWithinTheBound) {
 TEST(Pairs, AreTheInstructionsOfBF16WhereTheTargetHasThem) {
   const Kernel k = sums_of_pairs();
   const Kernel* const one[] = {&k};
-  const auto text = [&](std::string_view target) { return codegen::emit(one, *codegen::cpu_target(target, false), codegen::EmitKind::kAssembly).value(); };
+  const auto text = [&](std::string_view target) {
+    return codegen::emit(one, *codegen::cpu_target(target, false), codegen::EmitKind::kAssembly).value();
+  };
   const bool has = codegen::cpu_target("host")->features.find("avx512bf16") != std::string::npos;
   EXPECT_EQ(text("host").find("vdpbf16ps") != std::string::npos, has);
   EXPECT_EQ(text("x86-64-v4").find("vdpbf16ps"), std::string::npos);

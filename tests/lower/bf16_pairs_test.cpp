@@ -40,7 +40,9 @@ struct Model {
     Value* v = graph.add_input(graph.unique_name("x"), TensorType(dtype, std::move(dims)));
     return v;
   }
-  Value* weights(DType dtype, std::vector<Dim> dims) { return b.constant(random_tensor(*input(dtype, std::move(dims)), instance, 7)); }
+  Value* weights(DType dtype, std::vector<Dim> dims) {
+    return b.constant(random_tensor(*input(dtype, std::move(dims)), instance, 7));
+  }
   Dim symbol(const std::string& name, int64_t value) {
     instance.symbols[name] = value;
     return graph.dims().symbol(name);
@@ -70,10 +72,18 @@ void expect_pairs(const Node& node, const Instance& instance, double tolerance =
 }
 
 TEST(BF16Pairs, OfEveryRestOfATile) {
-  for (const auto& [m, k, n] : {std::tuple{1, 64, 48}, {1, 7, 100}, {2, 33, 17}, {5, 9, 2}, {19, 40, 35}, {33, 1030, 70}, {70, 65, 16}, {3, 6, 130}}) {
+  for (const auto& [m, k, n] : {std::tuple{1, 64, 48},
+                                {1, 7, 100},
+                                {2, 33, 17},
+                                {5, 9, 2},
+                                {19, 40, 35},
+                                {33, 1030, 70},
+                                {70, 65, 16},
+                                {3, 6, 130}}) {
     SCOPED_TRACE(fmt::format("{}x{}x{}", m, k, n));
     Model c;
-    expect_pairs(*c.compiled(c.b.make("MatMul", {c.input(DType::kF32, {m, k}), c.weights(DType::kF32, {k, n})})), c.instance);
+    expect_pairs(*c.compiled(c.b.make("MatMul", {c.input(DType::kF32, {m, k}), c.weights(DType::kF32, {k, n})})),
+                 c.instance);
   }
 }
 
@@ -108,7 +118,8 @@ TEST(BF16Pairs, OfDequantisedRows) {
 
 TEST(BF16Pairs, OfAMatrixForEachOfABatch) {
   Model c;
-  expect_pairs(*c.compiled(c.b.make("MatMul", {c.input(DType::kF32, {3, 5, 18}), c.weights(DType::kF32, {3, 18, 33})})), c.instance);
+  expect_pairs(*c.compiled(c.b.make("MatMul", {c.input(DType::kF32, {3, 5, 18}), c.weights(DType::kF32, {3, 18, 33})})),
+               c.instance);
 }
 
 TEST(BF16Pairs, OfConvolutionsWhoseChannelsLieInnermost) {
@@ -118,7 +129,8 @@ TEST(BF16Pairs, OfConvolutionsWhoseChannelsLieInnermost) {
       Model c;
       Value* image = c.input(DType::kF32, {1, channels, 9, 8});
       const Ints strides = {stride, stride};
-      Node* node = c.compiled(c.b.make("Conv", {image, c.weights(DType::kF32, {20, channels, 3, 3})}, {{"pads", Ints{1, 1, 1, 1}}, {"strides", strides}}));
+      Node* node = c.compiled(c.b.make("Conv", {image, c.weights(DType::kF32, {20, channels, 3, 3})},
+                                       {{"pads", Ints{1, 1, 1, 1}}, {"strides", strides}}));
       Value* given = node->input(0);
       Value* stored = c.graph.create(*ir::find_op("tenon.relayout"), std::span(&given, 1), 1, node)->output();
       stored->set_type(given->type());
@@ -134,8 +146,11 @@ TEST(BF16Pairs, OfConvolutionsWhoseChannelsLieInnermost) {
 TEST(BF16Pairs, WhereTheyPay) {
   for (const int64_t m : {1, 3, 4, 5, 40}) {
     Model c;
-    const Node* node = c.compiled(c.b.make("MatMul", {c.input(DType::kF32, {m, 48}), c.weights(DType::kF32, {48, 64})}));
-    const auto in_pairs = [&](const codegen::Target& t) { return check_lowering(*node, t, c.instance).find("pairs") != std::string::npos; };
+    const Node* node =
+        c.compiled(c.b.make("MatMul", {c.input(DType::kF32, {m, 48}), c.weights(DType::kF32, {48, 64})}));
+    const auto in_pairs = [&](const codegen::Target& t) {
+      return check_lowering(*node, t, c.instance).find("pairs") != std::string::npos;
+    };
     EXPECT_EQ(in_pairs(cpu(256, true)), m <= 4) << m;
     EXPECT_FALSE(in_pairs(cpu(128, false))) << m;
     EXPECT_FALSE(in_pairs(gpu())) << m;
