@@ -34,7 +34,7 @@ void emit_contraction(Lowering& lowering, const Contraction& c, int stage) {
     if (shared >= 0) reads.push_back(load_of(lowering, shared));
   std::vector<int> in_registers;
   for (const Contraction::Beside& other : c.beside) {
-    reads.insert(reads.end(), {other.b, other.post});
+    reads.push_back(other.post);
     in_registers.push_back(other.stage);
   }
   KernelWriter writer(lowering, "contraction", reads, std::span<const int>(&stage, 1), in_registers);
@@ -47,9 +47,7 @@ void emit_contraction(Lowering& lowering, const Contraction& c, int stage) {
 /// The kernels that a prepared contraction needs first, and its own.
 Status emit_prepared(Lowering& lowering, const Contraction& c, int stage, const DotProduct& dot) {
   if (c.dot || c.pairs) TENON_RETURN_IF_ERROR(schedule_operands(lowering, dot));
-  std::vector<int> added = {c.packed_stage, c.scale_stage, c.zero_stage, c.padded};
-  for (const Contraction::Beside& other : c.beside) added.push_back(other.packed_stage);
-  for (int map : added)
+  for (int map : {c.packed_stage, c.scale_stage, c.zero_stage, c.padded})
     if (map >= 0) TENON_RETURN_IF_ERROR(schedule_map(lowering, std::span<const int>(&map, 1)));
   emit_contraction(lowering, c, stage);
   lowering.out.implementation = describe(c);

@@ -63,11 +63,11 @@ struct Contraction {
   /// multiplied by).
   struct Beside {
     int stage;
-    ir::Expr b, post;
-    int packed_stage = -1;
+    ir::Expr post;
   };
   std::vector<Beside> beside;
   int64_t parts() const { return 1 + static_cast<int64_t>(beside.size()); }
+  int64_t panel_lanes() const { return parts() * tile_lanes; }
 
   Tunable tunable;                  // its tile and blocks
 
@@ -97,9 +97,9 @@ void choose_blocks(Contraction& c, const Target& target);
 inline constexpr int kPackedOperand = kStageOperand - 192;
 /// Whether every operand that `e` reads is a constant.
 bool reads_constants(const Lowering& lowering, ir::Expr e);
-/// Adds the stage [batch…, tiles of N, K…, tile_lanes] that holds `factor` (over the stage's axes, of which `n_axes` are N, with
-/// `k_extents` for the reduce axes) with zeros beyond N. Returns its number.
-int add_packed_stage(Lowering& lowering, int stage, ir::Expr factor, std::span<const int> batch_axes,
+/// Adds the stage [batch…, tiles of N, K…, parts of tile_lanes] that holds factors (over the stage's axes, of which
+/// `n_axes` are N, with `k_extents` for the reduce axes) with zeros beyond N. Returns its number.
+int add_packed_stage(Lowering& lowering, int stage, std::span<const ir::Expr> parts, std::span<const int> batch_axes,
                      std::span<const int> n_axes, std::span<const ir::Dim> k_extents, int64_t tile_lanes);
 /// Adds the stages that `c` reads its codes from.
 void add_code_stages(Lowering& lowering, int stage, std::span<const int> batch_axes, std::span<const int> n_axes, Contraction& c);
@@ -168,7 +168,6 @@ class ContractionEmitter {
   std::vector<kir::ValueId> over_k(size_t axis, kir::ValueId lo, kir::ValueId hi, kir::ValueId flat, std::span<const kir::ValueId> carried,
                                    const std::function<std::vector<kir::ValueId>(kir::ValueId flat, std::span<const kir::ValueId>)>& body);
   kir::ValueId b_value(int64_t part, kir::ValueId flat_k, kir::ValueId lane, kir::ValueId inside);
-  int panels_of(int64_t part);
   void split_a_offset(ir::Expr& base, ir::Expr& along_k);
   /// A factor's element; of a pair of bf16, the odd one and the even one, widened.
   struct Element {

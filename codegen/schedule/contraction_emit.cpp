@@ -15,13 +15,13 @@ void ContractionEmitter::emit() {
   const bool packs_b = c_.b_mode == Contraction::B::kHere && (!c_.m.is_const() || c_.m.value() > c_.direct_rows);
   if (packs_b) panel_ = b_.add_local("b_panel", c_.acc_dtype, c_.k_block * c_.tile_lanes);
   if (!c_.a_direct) rows_of_a_ = b_.add_local("a_rows", c_.acc_dtype, c_.m_block * c_.k_block);
-  if (!c_.post_in_registers) sums_ = b_.add_local("sums", c_.acc_dtype, c_.m_block * c_.tile_lanes * c_.parts());
+  if (!c_.post_in_registers) sums_ = b_.add_local("sums", c_.acc_dtype, c_.m_block * c_.panel_lanes());
   bind_grid();
   const ValueId end = em_.dim(c_.extents[static_cast<size_t>(c_.k_axes[0])]);
   if (c_.one_k_block) {
     choose_direct([&] { block_of_k(b_.i64(0), end); });
   } else {
-    const ValueId count = b_.mul(m_count_, b_.i64(c_.tile_lanes * c_.parts()));
+    const ValueId count = b_.mul(m_count_, b_.i64(c_.panel_lanes()));
     em_.loop(LoopKind::kVector, b_.i64(0), count, 1, [&](ValueId i) { b_.store(sums_, i, zero()); });
     choose_direct([&] {
       em_.loop(LoopKind::kSerial, b_.i64(0), end, c_.k_step,
@@ -79,7 +79,7 @@ void ContractionEmitter::bind_grid() {
   const ValueId panel = b_.add(b_.mul(matrix, em_.dim(tiles)), tile);
   panel_number_ = panel;
   const ValueId rows = c_.codes ? b_.i64(c_.k.value() * c_.k_unit / c_.codes->codes_per_word()) : em_.dim(c_.k);
-  panel_base_ = b_.mul(panel, b_.mul(rows, b_.i64(c_.tile_lanes)));
+  panel_base_ = b_.mul(panel, b_.mul(rows, b_.i64(c_.panel_lanes())));
 }
 
 void ContractionEmitter::block_of_k(ValueId k0, ValueId k_end) {
@@ -263,7 +263,7 @@ void ContractionEmitter::epilogue_from_sums() {
       return;
     }
     const ValueId base = row_base(index);
-    const ValueId sum_base = b_.mul(row, b_.i64(c_.tile_lanes * c_.parts()));
+    const ValueId sum_base = b_.mul(row, b_.i64(c_.panel_lanes()));
     em_.loop(LoopKind::kVector, b_.i64(0), n_count_, 1, [&](ValueId lane) {
       em_.bind(c_.n_axis, b_.add(n0_, lane));
       std::vector<ValueId> sums;

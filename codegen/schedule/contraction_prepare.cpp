@@ -104,7 +104,8 @@ Result<Contraction> prepare(Lowering& lowering, int stage, Expr stage_value, int
     *to = flatten_loads(from, c.axes, dims_of);
     roots.push_back(to);
   }
-  for (const Beside& other : of_rows.beside) c.beside.push_back({other.stage, {}, flatten_loads(other.post, c.axes, dims_of)});
+  for (const Beside& other : of_rows.beside)
+    c.beside.push_back({other.stage, flatten_loads(other.post, c.axes, dims_of)});
   for (Contraction::Beside& other : c.beside) roots.push_back(&other.post);
   c.outer = static_cast<size_t>(merge_axes(*lowering.group.pool, roots, c.axes, static_cast<int>(s.axes.size())));
   TENON_RETURN_IF_ERROR(factors(s, value, c));
@@ -146,18 +147,6 @@ Expr load_of(const Lowering& lowering, int stage) {
   return lowering.group.pool->load(kStageOperand + stage, lowering.group.stages[static_cast<size_t>(stage)].dtype, at);
 }
 
-namespace {
-
-/// The panels of what sums beside a product are made of.
-void add_panels_beside(Lowering& lowering, int stage, const PackedForm& form, std::span<const Dim> k_extents, std::span<const Expr> factors, Contraction& c) {
-  for (size_t i = 0; i < factors.size(); ++i) {
-    c.beside[i].packed_stage = add_packed_stage(lowering, stage, factors[i], form.batch_axes, form.n_axes, k_extents, c.tile_lanes);
-    c.beside[i].b = load_of(lowering, c.beside[i].packed_stage);
-  }
-}
-
-}  // namespace
-
 /// B as panels. A padded image that A reads is stored once with its zeros.
 Result<Contraction> prepare_packed(Lowering& lowering, int stage, Expr row_factor, std::span<const Beside> beside) {
   const Stage s = lowering.stage(stage);
@@ -188,12 +177,13 @@ Result<Contraction> prepare_packed(Lowering& lowering, int stage, Expr row_facto
   Contraction c = std::move(**found);
   if (c.m.is_const(1) && lies_along_k(lowering, s, b))
     return error(Code::kUnsupported, "one row, and B lies along K");
+  std::vector<Expr> parts = {b};
+  for (const Beside& other : beside) parts.push_back(other.b);
   if (c.codes) add_code_stages(lowering, stage, form->batch_axes, form->n_axes, c);
-  else c.packed_stage = add_packed_stage(lowering, stage, b, form->batch_axes, form->n_axes, s.reduce_axes, c.tile_lanes);
+  else
+    c.packed_stage =
+        add_packed_stage(lowering, stage, parts, form->batch_axes, form->n_axes, s.reduce_axes, c.tile_lanes);
   c.b = load_of(lowering, c.packed_stage);
-  std::vector<Expr> others;
-  for (const Beside& other : beside) others.push_back(other.b);
-  add_panels_beside(lowering, stage, *form, s.reduce_axes, others, c);
   return c;
 }
 
@@ -286,15 +276,14 @@ Result<Contraction> prepare_pairs(Lowering& lowering, int stage, DotProduct& dot
   const Expr product = pairs->a * packed_load(rewritten, *form, pool.constant_int(DType::kI32, 0));
   TENON_ASSIGN_OR_RETURN(Contraction c, prepare(lowering, stage, product, -1, &*form, {.pairs = true, .beside = beside}));
   if (!c.a_direct || !pairs_pay(lowering.target, c.m)) return error(Code::kUnsupported, "no faster in pairs");
-  c.packed_stage = add_packed_stage(lowering, stage, pairs->b, form->batch_axes, form->n_axes, k_extents, c.tile_lanes);
-  c.b = load_of(lowering, c.packed_stage);
-  std::vector<Expr> others;
+  std::vector<Expr> parts = {pairs->b};
   for (const Beside& other : beside) {
     const std::optional<Expr> words = constant_bf16_pairs(lowering, other.b, pairs->axis, pairs->extent);
     if (!words) return error(Code::kUnsupported, "factors beside it are not bf16");
-    others.push_back(*words);
+    parts.push_back(*words);
   }
-  add_panels_beside(lowering, stage, *form, k_extents, others, c);
+  c.packed_stage = add_packed_stage(lowering, stage, parts, form->batch_axes, form->n_axes, k_extents, c.tile_lanes);
+  c.b = load_of(lowering, c.packed_stage);
   dot.words = pairs->stage;
   return c;
 }

@@ -70,11 +70,6 @@ std::vector<ValueId> ContractionEmitter::over_k(
   });
 }
 
-/// The buffer that holds B's panels for one of the sums.
-int ContractionEmitter::panels_of(int64_t part) {
-  return em_.buffer((part == 0 ? c_.b : c_.beside[static_cast<size_t>(part) - 1].b).node().operand);
-}
-
 ValueId ContractionEmitter::b_value(int64_t part, ValueId flat, ValueId lane, ValueId inside) {
   if (direct_) {
     ValueId value = -1;
@@ -86,8 +81,10 @@ ValueId ContractionEmitter::b_value(int64_t part, ValueId flat, ValueId lane, Va
     });
     return value;
   }
-  const ValueId lanes = b_.i64(c_.tile_lanes);
-  if (c_.packed()) return b_.load(panels_of(part), b_.add(b_.add(panel_base_, b_.mul(flat, lanes)), lane));
+  const ValueId lanes = b_.i64(c_.panel_lanes());
+  if (part > 0) lane = b_.add(lane, b_.i64(part * c_.tile_lanes));
+  if (c_.packed())
+    return b_.load(em_.buffer(c_.b.node().operand), b_.add(b_.add(panel_base_, b_.mul(flat, lanes)), lane));
   return b_.load(panel_, b_.add(b_.mul(b_.sub(flat, k0_), lanes), lane));
 }
 
@@ -134,15 +131,17 @@ ContractionEmitter::RowsOfA ContractionEmitter::rows_of(const Tile& tile) {
 /// keep up with more; those beyond the number that it takes ask for a line that is there.
 std::optional<ContractionEmitter::Ahead> ContractionEmitter::ahead(const Tile& tile, ValueId k0, ValueId k_end) {
   if (!c_.packed()) return std::nullopt;
-  const int64_t line = kLineBytes * 8 / bits(c_.acc_dtype), lines = (c_.tile_lanes + line - 1) / line;
+  const int64_t line = kLineBytes * 8 / bits(c_.acc_dtype), lines = (c_.panel_lanes() + line - 1) / line;
   const int64_t tiles = c_.m.is_const() ? std::max<int64_t>(1, std::min(c_.m.value(), c_.m_block) / c_.tile_rows) : lines;
   if (c_.codes && tiles > 1) return std::nullopt;
-  if (tiles == 1) return Ahead{b_.add(panel_base_, b_.i64(kStreamAheadBytes * 8 / bits(c_.acc_dtype))), b_.i64(c_.tile_lanes), line, lines};
-  const int64_t step = (c_.tile_lanes + tiles - 1) / tiles;
+  if (tiles == 1)
+    return Ahead{b_.add(panel_base_, b_.i64(kStreamAheadBytes * 8 / bits(c_.acc_dtype))), b_.i64(c_.panel_lanes()),
+                 line, lines};
+  const int64_t step = (c_.panel_lanes() + tiles - 1) / tiles;
   const ValueId inner = em_.dim(inner_k(0)), from = b_.mul(k0, inner), end = b_.mul(k_end, inner);
   const ValueId steps = b_.sub(end, from), number = b_.op(ScalarOp::kDiv, {tile.row, b_.i64(c_.tile_rows)});
-  const ValueId next = b_.add(panel_base_, b_.mul(end, b_.i64(c_.tile_lanes)));
-  const ValueId share = b_.op(ScalarOp::kLt, {b_.mul(number, b_.i64(step)), b_.i64(c_.tile_lanes)});
+  const ValueId next = b_.add(panel_base_, b_.mul(end, b_.i64(c_.panel_lanes())));
+  const ValueId share = b_.op(ScalarOp::kLt, {b_.mul(number, b_.i64(step)), b_.i64(c_.panel_lanes())});
   const ValueId base = b_.add(next, b_.mul(number, b_.mul(steps, b_.i64(step))));
   const ValueId stride = b_.op(ScalarOp::kSelect, {share, b_.i64(step), b_.i64(0)});
   return Ahead{b_.sub(b_.op(ScalarOp::kSelect, {share, base, panel_base_}), b_.mul(from, stride)), stride, line, (step + line - 1) / line};
@@ -158,7 +157,7 @@ void ContractionEmitter::register_tile(const Tile& tile, ValueId k0, ValueId k_e
   for (int64_t i = 0; i < tile.rows; ++i)
     for (int64_t p = 0; p < c_.parts(); ++p)
       sum_base.push_back(
-          b_.add(b_.mul(b_.add(tile.row, b_.i64(i)), b_.i64(c_.tile_lanes * c_.parts())), b_.i64(p * c_.tile_lanes)));
+          b_.add(b_.mul(b_.add(tile.row, b_.i64(i)), b_.i64(c_.panel_lanes())), b_.i64(p * c_.tile_lanes)));
   const std::optional<Ahead> next_panel = ahead(tile, k0, k_end);
   const int a_buffer = c_.a_direct ? em_.buffer(c_.a.node().operand) : rows_of_a_;
 
@@ -199,9 +198,8 @@ void ContractionEmitter::register_tile(const Tile& tile, ValueId k0, ValueId k_e
         for (size_t v = 0; v < vectors; ++v) b_elements.push_back(b_value(p, flat, lane[v], inside[v]));
       if (next_panel) {
         const ValueId at = b_.add(next_panel->base, b_.mul(flat, next_panel->stride));
-        for (int64_t p = 0; p < c_.parts(); ++p)
-          for (int64_t l = 0; l < next_panel->lines; ++l)
-            b_.prefetch(panels_of(p), b_.add(at, b_.i64(l * next_panel->line)));
+        for (int64_t l = 0; l < next_panel->lines; ++l)
+          b_.prefetch(em_.buffer(c_.b.node().operand), b_.add(at, b_.i64(l * next_panel->line)));
       }
       return step(flat, b_elements, carried);
     };
