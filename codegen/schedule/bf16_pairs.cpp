@@ -16,6 +16,7 @@ namespace {
 
 constexpr int64_t kPair = 2;
 constexpr int64_t kFewRowsOfPairs = 4;
+constexpr int64_t kLeastColumns = 16;
 
 Expr i64(ExprPool& pool, int64_t value) { return pool.constant_int(DType::kI64, value); }
 
@@ -110,9 +111,9 @@ std::optional<Expr> constant_bf16_pairs(Lowering& lowering, Expr b, int axis, in
   return pool.op(ScalarOp::kOr, both);
 }
 
-bool pairs_pay(const Target& target, Dim rows) {
-  const bool few = rows.is_const() && rows.value() <= kFewRowsOfPairs;
-  return target.features.find("bf16") != std::string::npos || (few && target.has_fma);
+bool pairs_pay(const Target& target, Dim rows, Dim columns) {
+  if (rows.is_const() && rows.value() <= kFewRowsOfPairs) return target.has_fma;
+  return target.features.find("bf16") != std::string::npos && !ir::known_lt(columns, kLeastColumns);
 }
 
 std::optional<BF16Pairs> as_bf16_pairs(Lowering& lowering, int stage, Expr a, Expr b) {

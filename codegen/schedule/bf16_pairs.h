@@ -21,9 +21,9 @@ struct BF16Pairs {
   ir::Expr a, b;       // the words of A as they are read, and those of B, over the stage's axes with `axis` in pairs
 };
 
-/// Whether a product of `rows` rows is faster so: where the target multiplies pairs, and of few rows wherever it adds
-/// products without rounding them, since these wait for B alone, which has half the bytes.
-bool pairs_pay(const Target& target, ir::Dim rows);
+/// Whether a product is faster so: where the target multiplies pairs, unless columns are so few that storing A's words takes longer than
+/// is gained; and of few rows wherever it adds products without rounding them, since these wait for B alone, which has half the bytes.
+bool pairs_pay(const Target& target, ir::Dim rows, ir::Dim columns);
 
 /// A product of these factors of the stage in pairs, of which the second reads constants. Adds the stages that it
 /// reads, but none for B's words. nullopt, and nothing added, when they are not widened bf16 or K does not run along A.

@@ -275,7 +275,7 @@ Result<Contraction> prepare_pairs(Lowering& lowering, int stage, DotProduct& dot
   const std::vector<Dim> k_extents = rewritten.reduce_axes;
   const Expr product = pairs->a * packed_load(rewritten, *form, pool.constant_int(DType::kI32, 0));
   TENON_ASSIGN_OR_RETURN(Contraction c, prepare(lowering, stage, product, -1, &*form, {.pairs = true, .beside = beside}));
-  if (!c.a_direct || !pairs_pay(lowering.target, c.m)) return error(Code::kUnsupported, "no faster in pairs");
+  if (!c.a_direct || !pairs_pay(lowering.target, c.m, c.n)) return error(Code::kUnsupported, "no faster in pairs");
   std::vector<Expr> parts = {pairs->b};
   for (const Beside& other : beside) {
     const std::optional<Expr> words = constant_bf16_pairs(lowering, other.b, pairs->axis, pairs->extent);

@@ -75,7 +75,7 @@ TEST(BF16Pairs, OfEveryRestOfATile) {
   for (const auto& [m, k, n] : {std::tuple{1, 64, 48},
                                 {1, 7, 100},
                                 {2, 33, 17},
-                                {5, 9, 2},
+                                {3, 9, 2},
                                 {19, 40, 35},
                                 {33, 1030, 70},
                                 {70, 65, 16},
@@ -154,6 +154,11 @@ TEST(BF16Pairs, WhereTheyPay) {
     EXPECT_EQ(in_pairs(cpu(256, true)), m <= 4) << m;
     EXPECT_FALSE(in_pairs(cpu(128, false))) << m;
     EXPECT_FALSE(in_pairs(gpu())) << m;
+  }
+  for (const int64_t n : {8, 16}) {
+    Model c;
+    const Node* node = c.compiled(c.b.make("MatMul", {c.input(DType::kF32, {40, 48}), c.weights(DType::kF32, {48, n})}));
+    EXPECT_EQ(check_lowering(*node, with_pairs(), c.instance).find("pairs") != std::string::npos, n == 16);
   }
 }
 
