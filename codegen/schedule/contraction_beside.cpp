@@ -35,6 +35,14 @@ bool at_own_place(const ExprNode& load, const Stage& from) {
   return axis == static_cast<int>(from.axes.size());
 }
 
+/// Whether constants have the axes that others have, so that both can be packed alike.
+bool same_axes(Expr b, Expr other, const Stage& s) {
+  const int axes = static_cast<int>(s.all_axes().size());
+  for (int axis = 0; axis < axes; ++axis)
+    if (uses_axis(b, axis) != uses_axis(other, axis)) return false;
+  return true;
+}
+
 }  // namespace
 
 std::optional<std::vector<Beside>> products_beside(const Lowering& lowering) {
@@ -49,6 +57,8 @@ std::optional<std::vector<Beside>> products_beside(const Lowering& lowering) {
     const auto others = factors_of(s);
     if (!others || others->first.id != factors->first.id || s.output != nullptr) return std::nullopt;
     if (s.axes != own.axes || s.reduce_axes != own.reduce_axes || s.acc_dtype != own.acc_dtype) return std::nullopt;
+    if (!reads_constants(lowering, others->second) || !same_axes(factors->second, others->second, own))
+      return std::nullopt;
     const std::vector<int> read = s.operands();
     if (std::any_of(read.begin(), read.end(), [](int o) { return o >= kStageOperand; })) return std::nullopt;
     beside.push_back({static_cast<int>(i), others->second, s.post});

@@ -43,7 +43,8 @@ struct Gated {
 };
 
 TEST(Beside, AGateAndWhatItLetsThrough) {
-  for (const auto& [m, k, n] : {std::tuple{1, 24, 48}, {1, 7, 101}, {7, 33, 45}, {19, 40, 35}, {30, 1030, 70}, {2, 5, 3}, {70, 16, 16}}) {
+  for (const auto& [m, k, n] :
+       {std::tuple{1, 24, 48}, {1, 7, 101}, {7, 33, 45}, {19, 40, 35}, {9, 1030, 35}, {2, 5, 3}, {70, 16, 16}}) {
     SCOPED_TRACE(fmt::format("{}x{}x{}", m, k, n));
     Gated c;
     Value* x = c.input(DType::kF32, {m, k});
@@ -70,6 +71,22 @@ TEST(Beside, EachWithABias) {
   EXPECT_NE(check_everywhere(*c.compiled(c.b.make("Mul", {gate, up})), c.instance).find("of 2 products packed"), std::string::npos);
 }
 
+TEST(Beside, AMatrixForEachOfABatch) {
+  Gated c;
+  Value* x = c.input(DType::kF32, {3, 5, 18});
+  const auto product = [&](std::vector<Dim> dims, uint64_t seed) {
+    return c.b.make("MatMul", {x, c.constant(std::move(dims), seed)});
+  };
+  Value *gate = c.b.make("Tanh", {product({3, 18, 33}, 5)}), *up = product({3, 18, 33}, 6);
+  EXPECT_NE(check_everywhere(*c.compiled(c.b.make("Mul", {gate, up})), c.instance).find("of 2 products packed"),
+            std::string::npos);
+  Gated other;  // one matrix, and one for each
+  x = other.input(DType::kF32, {3, 5, 18});
+  Value *one = other.b.make("MatMul", {x, other.constant({18, 33}, 5)}),
+        *each = other.b.make("MatMul", {x, other.constant({3, 18, 33}, 6)});
+  check_everywhere(*other.compiled(other.b.make("Mul", {one, each})), other.instance);
+}
+
 TEST(Beside, ThreeOfThem) {
   Gated c;
   Value* x = c.input(DType::kF32, {9, 18});
@@ -78,7 +95,7 @@ TEST(Beside, ThreeOfThem) {
 }
 
 TEST(Beside, OfPairsOfBF16) {
-  for (const auto& [m, k, n] : {std::tuple{1, 24, 48}, {7, 33, 45}, {30, 2050, 70}}) {
+  for (const auto& [m, k, n] : {std::tuple{1, 24, 48}, {7, 33, 45}, {9, 2050, 35}}) {
     Gated c;
     c.factors = DType::kBF16;
     Value* x = c.input(DType::kF32, {m, k});
