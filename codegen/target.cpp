@@ -57,6 +57,7 @@ Target host() {
   const int level = host_level();
   set_level(t, level);
   t.has_dot4 = level >= 4 ? __builtin_cpu_supports("avx512vnni") : level == 3 && __builtin_cpu_supports("avxvnni");
+  if (level >= 4 && __builtin_cpu_supports("avx512bf16")) t.features = "+avx512bf16";
   return t;
 }
 #elif defined(__aarch64__)

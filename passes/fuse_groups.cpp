@@ -18,7 +18,6 @@ using ir::Value;
 
 namespace {
 
-constexpr size_t kMaxGroupNodes = 64;
 constexpr size_t kMaxGroupOutputs = 4;
 constexpr size_t kMaxEpilogueNodes = 24;
 constexpr size_t kMaxConstantNodes = 8;
@@ -274,7 +273,8 @@ bool FuseGroups::join(int a, int b) {
   merged.members = x.members;
   merged.members.insert(merged.members.end(), y.members.begin(), y.members.end());
   std::sort(merged.members.begin(), merged.members.end());
-  if (merged.members.size() > kMaxGroupNodes || outputs(merged.members) > kMaxGroupOutputs || makes_cycle(merged.members)) return false;
+  if (merged.members.size() > kMaxNodes || outputs(merged.members) > kMaxGroupOutputs || makes_cycle(merged.members))
+    return false;
   for (size_t m : merged.members) group_[m] = std::min(a, b);
   groups_[static_cast<size_t>(std::max(a, b))].members.clear();
   groups_[static_cast<size_t>(std::min(a, b))] = std::move(merged);
@@ -329,7 +329,7 @@ void FuseGroups::grow_from_inputs(size_t node) {
     }
     // A movement takes over what only it needs, where nothing is computed twice.
     Group& g = groups_[static_cast<size_t>(from)];
-    const bool alone = g.members.size() < kMaxGroupNodes && outputs(g.members) == 1 && v->has_one_use() && !g.row;
+    const bool alone = g.members.size() < kMaxNodes && outputs(g.members) == 1 && v->has_one_use() && !g.row;
     if (!moves || !alone || group_[node] >= 0) continue;
     grown.insert(grown.begin(), g.members.begin(), g.members.end());
     grown.push_back(node);
@@ -356,6 +356,8 @@ void FuseGroups::run() {
   for (size_t n = 0; n < nodes_.size(); ++n) {
     if (info_[n].fusable && info_[n].reduces && !info_[n].row && group_[n] < 0) grow_epilogue(n);
   }
+  for (size_t g = 0; g < groups_.size(); ++g)
+    if (groups_[g].anchored) take_products_beside(g);
   for (size_t n = 0; n < nodes_.size(); ++n) {
     if (info_[n].fusable && !(group_[n] >= 0 && groups_[static_cast<size_t>(group_[n])].anchored)) grow_from_inputs(n);
   }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <span>
 #include <unordered_map>
 #include <vector>
@@ -24,6 +25,7 @@ class FuseGroups {
   int64_t steps() const { return steps_; }
 
  private:
+  static constexpr size_t kMaxNodes = 64;  // of a group
   struct Group {
     std::vector<size_t> members;
     bool anchored = false;       // by a contraction or window: complete
@@ -47,6 +49,8 @@ class FuseGroups {
   int transposition_behind(size_t view, const std::vector<size_t>& members, const std::vector<ir::Dim>& shape) const;
   void grow_epilogue(size_t anchor);
   void close_epilogue(std::vector<size_t> members);
+  void take_products_beside(size_t group);
+  std::optional<size_t> product_of(const Group& group) const;
   bool dequantised(const ir::Value* value) const;
   std::vector<size_t> made_of_constants(const ir::Value* value) const;
   void take_permuted_operands(size_t anchor, std::vector<size_t>& members) const;

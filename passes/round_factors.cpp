@@ -107,10 +107,20 @@ class Rounder {
     return at == inputs.end() ? v : whole->input(static_cast<int>(at - inputs.begin()));
   }
 
+  /// The constant that a factor is, or whose axes a node that serves it alone brings into another order: as the region
+  /// sees it.
+  static Value* source_of(Value* factor) {
+    const Node* def = factor->def();
+    if (def == nullptr || def->graph() != factor->graph() || !factor->has_one_use() ||
+        ir::constant_of(factor) != nullptr)
+      return factor;
+    return analyze_for_fusion(*def).permutes ? def->input(0) : factor;
+  }
+
   /// Whether its constant factors can be had in the smaller dtype. Makes them.
   bool fits(const Node& node, const Node* whole = nullptr) {
     return std::ranges::all_of(plain_factors(node), [&](int i) {
-      Value* v = outside(node.input(i), whole);
+      Value* v = outside(source_of(node.input(i)), whole);
       return ir::constant_of(v) == nullptr || small(v).has_value();
     });
   }
@@ -151,15 +161,21 @@ class Rounder {
   void round(Node& whole, Node& node) {
     Graph& region = whole.region(0);
     for (int i : plain_factors(node)) {
-      Value* const v = node.input(i);
+      Value *const factor = node.input(i), *const v = source_of(factor);
       Value* const given = outside(v, &whole);
       if (ir::constant_of(given) == nullptr || given == v) {
-        node.set_input(i, cast(cast(v, dtype_, &node), DType::kF32, &node));
+        node.set_input(i, cast(cast(factor, dtype_, &node), DType::kF32, &node));
         continue;
       }
       Value* const constant = small_constant(given);
       Value* formal = region.add_input(region.unique_name(constant->name()), constant->type());
       whole.set_input(whole.num_inputs(), constant);
+      if (v != factor) {
+        factor->def()->set_input(0, formal);
+        factor->set_type(ir::TensorType{dtype_, *factor->tensor().dims});
+        factor->set_name(region.unique_name(factor->name() + "." + std::string(name(dtype_))));
+        formal = factor;
+      }
       node.set_input(i, cast(formal, DType::kF32, &node));
       if (!v->unused()) continue;
       const auto inputs = region.inputs();

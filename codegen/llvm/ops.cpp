@@ -160,6 +160,7 @@ Value* OpEmitter::float_min_max(bool max, Value* a, Value* b) {
 
 Value* OpEmitter::fma(Value* a, Value* b, Value* c) {
   if (!has_fma_ && a->getType()->getScalarType()->isFloatTy()) return fma_by_f64(a, b, c);
+  if (Value* both = pairs_of_bf16(a, b, c)) return both;
   return b_.CreateIntrinsic(llvm::Intrinsic::fma, {a->getType()}, {a, b, c});
 }
 

@@ -1,18 +1,67 @@
 #include <llvm/Analysis/ValueTracking.h>
+#include <llvm/Analysis/VectorUtils.h>
 #include <llvm/IR/Intrinsics.h>
 #include <llvm/IR/IntrinsicsAArch64.h>
 #include <llvm/IR/IntrinsicsX86.h>
 #include <llvm/IR/Module.h>
+#include <llvm/IR/PatternMatch.h>
 #include <llvm/TargetParser/Triple.h>
 
 #include "codegen/llvm/constants.h"
 #include "codegen/llvm/ops.h"
 
-// Dot products of words of four bytes.
+// Dot products of words of four bytes, or of two numbers of bf16.
 namespace tenon::codegen {
 
 using ir::ScalarOp;
 using llvm::Value;
+
+namespace {
+
+/// The word whose low half (or high one) a float or a vector of equal floats is, widened from bf16.
+Value* word_of(Value* half, bool low) {
+  if (Value* one = llvm::getSplatValue(half)) half = one;
+  using namespace llvm::PatternMatch;
+  Value* word = nullptr;
+  if (low ? match(half, m_BitCast(m_Shl(m_Value(word), m_SpecificInt(16))))
+          : match(half, m_BitCast(m_And(m_Value(word), m_SpecificInt(llvm::APInt(32, 0xffff0000))))))
+    return word;
+  return nullptr;
+}
+
+}  // namespace
+
+/// fma(a, b, c) where a and b are the low halves of words and c is the fma of their high halves: of AVX512-BF16 one
+/// instruction, which does the same but for subnormal numbers (Intel, "Intel 64 and IA-32 Architectures Software
+/// Developer's Manual", VDPBF16PS), of FEAT_BF16 two, without the widening (Arm, "Architecture Reference Manual for
+/// A-profile", BFMLALB and BFMLALT). Else null.
+Value* OpEmitter::pairs_of_bf16(Value* a, Value* b, Value* c) {
+  const auto* vector = llvm::dyn_cast<llvm::FixedVectorType>(a->getType());
+  const auto* inner = llvm::dyn_cast<llvm::IntrinsicInst>(c);
+  const auto width = static_cast<unsigned>(target_.vector_bits);
+  if (target_.features.find("bf16") == std::string::npos || vector == nullptr || inner == nullptr ||
+      inner->getIntrinsicID() != llvm::Intrinsic::fma || !vector->getElementType()->isFloatTy() ||
+      vector->getNumElements() * 32 != width)
+    return nullptr;
+  Value *x = word_of(a, true), *y = word_of(b, true);
+  if (x == nullptr || y == nullptr || word_of(inner->getArgOperand(0), false) != x ||
+      word_of(inner->getArgOperand(1), false) != y)
+    return nullptr;
+  llvm::Type* halves = llvm::FixedVectorType::get(b_.getBFloatTy(), width / 16);
+  const auto pairs = [&](Value* word) {
+    return b_.CreateBitCast(word->getType()->isVectorTy() ? word : b_.CreateVectorSplat(vector->getNumElements(), word),
+                            halves);
+  };
+  x = pairs(x), y = pairs(y);
+  Value* const sum = inner->getArgOperand(2);
+  if (llvm::Triple(b_.GetInsertBlock()->getModule()->getTargetTriple()).isAArch64())
+    return b_.CreateIntrinsic(llvm::Intrinsic::aarch64_neon_bfmlalb, {},
+                              {b_.CreateIntrinsic(llvm::Intrinsic::aarch64_neon_bfmlalt, {}, {sum, x, y}), x, y});
+  const auto id = width == 512   ? llvm::Intrinsic::x86_avx512bf16_dpbf16ps_512
+                  : width == 256 ? llvm::Intrinsic::x86_avx512bf16_dpbf16ps_256
+                                 : llvm::Intrinsic::x86_avx512bf16_dpbf16ps_128;
+  return b_.CreateIntrinsic(id, {}, {sum, x, y});
+}
 
 /// One instruction; else products of 16-bit halves, which do not overflow in 32 bits, or of single bytes.
 Value* OpEmitter::dot4(ScalarOp op, Value* a, Value* b, Value* c) {

@@ -154,6 +154,9 @@ Value* OpEmitter::divide_by_reciprocal(ScalarOp op, Value* a, Value* b) {
 Value* OpEmitter::shift(ScalarOp op, bool is_unsigned, Value* a, Value* by) {
   const unsigned width = a->getType()->getScalarSizeInBits();
   Value* inside = b_.CreateICmpULT(by, int_like(by, width));
+  const auto* known = llvm::dyn_cast<llvm::Constant>(inside);
+  if (known != nullptr && known->isAllOnesValue())
+    return op == ScalarOp::kShl ? b_.CreateShl(a, by) : is_unsigned ? b_.CreateLShr(a, by) : b_.CreateAShr(a, by);
   Value* zero = int_like(a, 0);
   if (op == ScalarOp::kShr && !is_unsigned)
     return b_.CreateAShr(a, b_.CreateSelect(inside, by, int_like(by, width - 1)));

@@ -173,9 +173,23 @@ class GroupBuilder {
     // A producer that is the same everywhere would lose the check of where it is read.
     if (!checks.empty() && !std::ranges::includes(checks_in({&value, 1}), checks))
       return fail(error(Code::kUnsupported, "a checked index of {} decides nothing", v->name()), dtype);
-    if (guard.valid()) value = ir::select(guard, value, other);
+    if (guard.valid() && !gives(value, guard, other)) value = ir::select(guard, value, other);
     elements_[v].emplace(std::move(key), value);
     return value;
+  }
+
+  /// Whether `value` is `other` by itself where the guard does not hold: conversions of a load under that guard.
+  bool gives(Expr value, Expr guard, Expr other) {
+    std::vector<DType> conversions;
+    while (value.node().kind == ExprKind::kCast) {
+      conversions.push_back(value.dtype());
+      value = {&pool_, value.node().args[0]};
+    }
+    const ExprNode& load = value.node();
+    if (load.kind != ExprKind::kLoad || !load.guarded || load.args[load.args.size() - 2] != guard.id) return false;
+    Expr there{&pool_, load.args.back()};
+    for (size_t i = conversions.size(); i-- > 0;) there = pool_.cast(there, conversions[i]);
+    return there.id == other.id;
   }
 
   /// The checked indices that expressions depend on, ascending.

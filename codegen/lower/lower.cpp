@@ -5,6 +5,7 @@
 #include "codegen/lower/index_algebra.h"
 #include "codegen/lower/phases.h"
 #include "codegen/schedule/attention.h"
+#include "codegen/schedule/contraction_beside.h"
 #include "codegen/schedule/schedule.h"
 #include "codegen/schedule/top_k.h"
 
@@ -172,6 +173,12 @@ Status lower_group(Lowering& lowering, const std::function<bool(ir::Dim, ir::Dim
                                          [](const Stage& s) { return s.reduces(); });
   if (!any_reduction && !has_dependences(lowering.group)) return lower_maps(lowering, all);
   if (all.size() == 1) return lower_reduction(lowering, 0);
+  if (const auto beside = products_beside(lowering)) {
+    const Status one = schedule_beside(lowering, all.back(), *beside);
+    if (one.ok() || one.code() != Code::kUnsupported) return one;
+    lowering.out.refused.push_back("products side by side: " + one.what());
+    return lower_stages(lowering);
+  }
   const Result<Attention> attention = match_attention(lowering, equal);
   if (attention.ok()) return lower_attention(lowering, *attention);
   const Status rows = schedule_rows(lowering, all);

@@ -85,8 +85,16 @@ Stage padded_stage(ExprPool& pool, const ExprNode& load, const std::vector<AxisW
   return s;
 }
 
+/// What words are made of: bytes, those of signed integers or of the unsigned ones that are 128 above, or numbers of
+/// bf16.
+struct Element {
+  DType dtype = DType::kU8;
+  bool is_signed = false;
+  int64_t per_word() const { return kWordBytes * 8 / bits(dtype); }
+};
+
 /// The axis of the operand that `reduce_axis` walks by ones, alone or in multiples of whole words; -1 if there is none.
-int walked_axis(ExprPool& pool, const std::vector<AxisWalk>& axes, int reduce_axis, Dim extent) {
+int walked_axis(ExprPool& pool, const std::vector<AxisWalk>& axes, int reduce_axis, Dim extent, int64_t per_word) {
   int found = -1;
   for (size_t j = 0; j < axes.size(); ++j) {
     bool walks = false, whole_words = true;
@@ -96,18 +104,19 @@ int walked_axis(ExprPool& pool, const std::vector<AxisWalk>& axes, int reduce_ax
       if (!own && uses_axis({&pool, t.atom}, reduce_axis)) return -1;
       if (own && (!t.coefficient.is_const(1) || found >= 0)) return -1;
       walks |= own;
-      whole_words &= own || (t.coefficient.is_const() && t.coefficient.value() % kWordBytes == 0);
+      whole_words &= own || (t.coefficient.is_const() && t.coefficient.value() % per_word == 0);
     }
     if (!walks) continue;
     const bool alone = axes[j].position.terms.size() == 1 && axes[j].position.constant.is_const(0);
-    if (!alone && (!whole_words || !axes[j].position.constant.is_const(0) || extent.value() % kWordBytes != 0)) return -1;
+    if (!alone && (!whole_words || !axes[j].position.constant.is_const(0) || extent.value() % per_word != 0)) return -1;
     found = static_cast<int>(j);
   }
   return found;
 }
 
-/// The operand's bytes with axis `last` innermost, `width` of it.
-Stage byte_stage(ExprPool& pool, const ExprNode& load, const std::vector<AxisWalk>& axes, const std::vector<Dim>& shape, size_t last, int64_t width, bool is_signed) {
+/// What the operand's loads are in words, with axis `last` innermost, `width` of it.
+Stage element_stage(ExprPool& pool, const ExprNode& load, const std::vector<AxisWalk>& axes,
+                    const std::vector<Dim>& shape, size_t last, int64_t width, Element element) {
   Stage s;
   std::vector<Expr> index(axes.size());
   Expr inside = pool.constant_int(DType::kBool, 1);
@@ -127,20 +136,18 @@ Stage byte_stage(ExprPool& pool, const ExprNode& load, const std::vector<AxisWal
   const Expr filled = add_axis(last, width) < pool.dim(axes[last].positions);
   const Expr zero = constant_expr(pool, load.dtype);
   Expr value = pool.load_guarded(load.operand, load.dtype, index, inside && filled, load.guarded ? Expr{&pool, load.args.back()} : zero);
-  value = pool.cast(value, DType::kU8);
-  if ((load.dtype == DType::kI8) != is_signed) {
+  value = pool.cast(value, element.dtype);
+  if (is_int(element.dtype) && (load.dtype == DType::kI8) != element.is_signed) {
     const Expr flipped[] = {value, pool.constant_int(DType::kU8, 128)};
     value = pool.op(ScalarOp::kXor, flipped);
   }
-  if (!axes[last].positions.is_const(width)) value = ir::select(filled, value, pool.constant_int(DType::kU8, 0));
+  if (!axes[last].positions.is_const(width)) value = ir::select(filled, value, constant_expr(pool, element.dtype));
   s.value = IndexAlgebra(pool, s.axes).simplify(value);
-  s.dtype = s.acc_dtype = DType::kU8;
+  s.dtype = s.acc_dtype = element.dtype;
   return s;
 }
 
-}  // namespace
-
-std::optional<Padded> materialise_words(Lowering& lowering, int stage, Expr load, int reduce_axis, bool is_signed) {
+std::optional<Padded> materialise(Lowering& lowering, int stage, Expr load, int reduce_axis, Element element) {
   ExprPool& pool = *lowering.group.pool;
   const Stage& s = lowering.stage(stage);
   const ExprNode node = load.node();
@@ -150,25 +157,38 @@ std::optional<Padded> materialise_words(Lowering& lowering, int stage, Expr load
   if (!axes || (node.guarded && !guards_bounds(algebra, pool, node, shape))) return std::nullopt;
   if (node.guarded && uses_any_axis({&pool, node.args.back()}, 0, extents.size())) return std::nullopt;
   const Dim extent = extents[static_cast<size_t>(reduce_axis)];
-  const int last = walked_axis(pool, *axes, reduce_axis, extent);
+  const int last = walked_axis(pool, *axes, reduce_axis, extent, element.per_word());
   if (last < 0 || !(*axes)[static_cast<size_t>(last)].positions.is_const()) return std::nullopt;
-  const int64_t words = ((*axes)[static_cast<size_t>(last)].positions.value() + kWordBytes - 1) / kWordBytes;
-  Stage bytes = byte_stage(pool, node, *axes, shape, static_cast<size_t>(last), words * kWordBytes, is_signed);
-  if (!ir::product(bytes.shape).is_valid()) return std::nullopt;
-  Stage view = bytes;
+  const int64_t words =
+      ((*axes)[static_cast<size_t>(last)].positions.value() + element.per_word() - 1) / element.per_word();
+  Stage elements =
+      element_stage(pool, node, *axes, shape, static_cast<size_t>(last), words * element.per_word(), element);
+  if (!ir::product(elements.shape).is_valid()) return std::nullopt;
+  Stage view = elements;
   view.shape.back() = words;
   view.dtype = view.acc_dtype = DType::kI32;
-  view.same_memory_as = static_cast<int>(lowering.group.stages.size());
+  view.same_memory_as = kStageOperand + static_cast<int>(lowering.group.stages.size());
   std::vector<Expr> index;
   for (size_t j = 0; j < axes->size(); ++j)
     if (j != static_cast<size_t>(last)) index.push_back(algebra.expr((*axes)[j].position));
   Affine word = (*axes)[static_cast<size_t>(last)].position;
   for (Affine::Term& t : word.terms)
-    if (pool.node(t.atom).kind != ExprKind::kIndex || pool.node(t.atom).axis != reduce_axis) t.coefficient = t.coefficient.value() / kWordBytes;
+    if (pool.node(t.atom).kind != ExprKind::kIndex || pool.node(t.atom).axis != reduce_axis)
+      t.coefficient = t.coefficient.value() / element.per_word();
   index.push_back(algebra.expr(word));
-  lowering.group.stages.push_back(std::move(bytes));
+  lowering.group.stages.push_back(std::move(elements));
   lowering.group.stages.push_back(std::move(view));
   return Padded{static_cast<int>(lowering.group.stages.size()) - 1, std::move(index)};
+}
+
+}  // namespace
+
+std::optional<Padded> materialise_words(Lowering& lowering, int stage, Expr load, int reduce_axis, bool is_signed) {
+  return materialise(lowering, stage, load, reduce_axis, {.is_signed = is_signed});
+}
+
+std::optional<Padded> materialise_pairs(Lowering& lowering, int stage, Expr load, int reduce_axis) {
+  return materialise(lowering, stage, load, reduce_axis, {.dtype = DType::kBF16});
 }
 
 std::optional<Padded> materialise_padding(Lowering& lowering, int stage, Expr factor, int64_t slack, bool split_strides) {

@@ -22,5 +22,7 @@ inline constexpr int64_t kWordBytes = 4;
 /// operand what the load has there; and a stage that is the same memory as i32. The index is of the latter, over the axes of `stage`
 /// with `reduce_axis` counting words. nullopt when `reduce_axis` does not walk one axis of the operand by ones.
 std::optional<Padded> materialise_words(Lowering& lowering, int stage, ir::Expr load, int reduce_axis, bool is_signed);
+/// The same of a load of floats, rounded to bf16: words of two.
+std::optional<Padded> materialise_pairs(Lowering& lowering, int stage, ir::Expr load, int reduce_axis);
 
 }  // namespace tenon::codegen

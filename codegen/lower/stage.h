@@ -26,7 +26,7 @@ struct Stage {
   const ir::Value* output = nullptr;       // the value that it defines for others, if any
   std::vector<ir::Dim> shape;              // of the tensor as it is stored; `axes` lacks those of size 1
   bool stepped = false;                    // axis 0 is time, whatever its extent; its steps are in order
-  int same_memory_as = -1;                 // a stage whose memory this one reads under another dtype; nothing computes it
+  int same_memory_as = -1;  // the operand whose memory this stage is under another dtype; nothing computes it
   int64_t slack = 0;                       // elements that its temporary has behind the tensor
   ir::Expr stored;                         // a load of the element of `axes`, of its own number; invalid: they are in the order of `shape`
 

@@ -1,10 +1,8 @@
-#include <algorithm>
-#include <numeric>
-
-#include "codegen/lower/pad.h"
 #include "codegen/schedule/contraction.h"
+
 #include "codegen/schedule/contraction_axes.h"
-#include "codegen/schedule/dot_product.h"
+#include "codegen/schedule/contraction_beside.h"
+#include "codegen/schedule/contraction_prepare.h"
 #include "codegen/schedule/tiled_contraction.h"
 
 namespace tenon::codegen {
@@ -13,253 +11,14 @@ using ir::Dim;
 using ir::Expr;
 using ir::ExprKind;
 using ir::ExprNode;
-using ir::ExprPool;
-using ir::ScalarOp;
 
 namespace {
 
-/// The operand that stands for packed panels has the stage's own axes: batch, then K, then N.
-struct PackedForm {
-  std::vector<int> batch_axes, n_axes;
-  std::vector<Dim> shape;
-  std::optional<BlockCodes> codes;
-};
-
-/// Sorts the axes of B as they are in the stage; nullopt when B is no constant matrix.
-std::optional<PackedForm> packed_form(const Lowering& lowering, int stage, Expr a, Expr b) {
-  if (!reads_constants(lowering, b)) return std::nullopt;
-  const Stage& s = lowering.group.stages[static_cast<size_t>(stage)];
-  PackedForm form;
-  form.codes = block_codes(lowering, stage, b);
-  bool suffix = true;
-  for (int axis = static_cast<int>(s.axes.size()) - 1; axis >= 0; --axis) {
-    const bool in_a = uses_axis(a, axis), in_b = uses_axis(b, axis);
-    suffix = suffix && in_b && !in_a;
-    if (suffix) form.n_axes.insert(form.n_axes.begin(), axis);
-    else if (in_b) form.batch_axes.insert(form.batch_axes.begin(), axis);
-  }
-  if (form.n_axes.empty()) return std::nullopt;
-  for (int axis : form.batch_axes) form.shape.push_back(s.axes[static_cast<size_t>(axis)]);
-  form.shape.insert(form.shape.end(), s.reduce_axes.begin(), s.reduce_axes.end());
-  for (int axis : form.n_axes) form.shape.push_back(s.axes[static_cast<size_t>(axis)]);
-  // A broadcast constant is not worth its product in memory.
-  std::vector<int> operands;
-  collect_operands(b, operands);
-  Dim read = 0;
-  for (int o : operands) read = read + ir::product(lowering.group.shape_of(o));
-  const int64_t most = form.codes ? 2 * (kWordBytes * 8 / form.codes->bits) : 2;  // codes take a part of an element
-  if (!ir::known_le(ir::product(form.shape), read * most)) return std::nullopt;
-  const bool fixed = std::all_of(form.shape.begin(), form.shape.end(), [](Dim d) { return d.is_const() && d.value() > 0; });
-  return fixed ? std::optional(form) : std::nullopt;
-}
-
-Expr packed_load(const Stage& s, const PackedForm& form, Expr b) {
-  ExprPool& pool = *b.pool;
-  std::vector<Expr> index;
-  for (int axis : form.batch_axes) index.push_back(pool.index(axis));
-  for (size_t i = 0; i < s.reduce_axes.size(); ++i) index.push_back(pool.index(static_cast<int>(s.axes.size() + i)));
-  for (int axis : form.n_axes) index.push_back(pool.index(axis));
-  return pool.load(kPackedOperand, b.dtype(), index);
-}
-
-/// Strides of the batch axes in B's flat offset, counted in matrices.
-Status set_b_batch(Contraction& c) {
-  IndexAlgebra algebra(*c.b.pool, c.extents);
-  const Affine offset = algebra.affine({c.b.pool, c.b.node().args[0]});
-  const int64_t matrix = c.k.value() * c.n.value();
-  for (const Affine::Term& t : offset.terms) {
-    const ExprNode& atom = c.b.pool->node(t.atom);
-    if (atom.kind != ExprKind::kIndex || !t.coefficient.is_const()) return error(Code::kUnsupported, "B's batch axes are not plain");
-    if (std::find(c.batch_axes.begin(), c.batch_axes.end(), atom.axis) == c.batch_axes.end()) continue;
-    if (t.coefficient.value() % matrix != 0) return error(Code::kUnsupported, "B's batch axes are not outermost");
-    c.b_batch.emplace_back(atom.axis, t.coefficient.value() / matrix);
-  }
-  return {};
-}
-
-/// What the kernel needs of A beside its elements.
-struct OfRows {
-  Expr factor = {};  // Contraction::row_factor
-  Expr group_scale = {}, group_sum = {};
-};
-
-Result<Contraction> prepare(Lowering& lowering, int stage, Expr stage_value, int padded, const PackedForm* form, const OfRows& of_rows = {}) {
-  const Stage& s = lowering.stage(stage);
-  Contraction c;
-  c.padded = padded;
-  c.axes = s.all_axes();
-  c.acc_dtype = s.acc_dtype;
-  c.lanes = lowering.target.lanes(bits(c.acc_dtype));
-  const auto dims_of = shapes(lowering);
-  const auto shape_of = [&](int operand) { return operand == kPackedOperand ? &form->shape : dims_of(operand); };
-  Expr value = flatten_loads(stage_value, c.axes, shape_of);
-  c.post = flatten_loads(s.post, c.axes, dims_of);
-  std::vector<Expr*> roots = {&value, &c.post};
-  const std::pair<Expr, Expr*> more[] = {
-      {of_rows.factor, &c.row_factor}, {of_rows.group_scale, &c.group_scale}, {of_rows.group_sum, &c.group_sum}, {s.stored, &c.stored}};
-  for (const auto& [from, to] : more) {
-    if (!from.valid()) continue;
-    *to = flatten_loads(from, c.axes, dims_of);
-    roots.push_back(to);
-  }
-  c.outer = static_cast<size_t>(merge_axes(*lowering.group.pool, roots, c.axes, static_cast<int>(s.axes.size())));
-  TENON_RETURN_IF_ERROR(factors(s, value, c));
-  TENON_RETURN_IF_ERROR(classify(c));
-  if (form != nullptr) c.b_mode = Contraction::B::kPacked;
-  else if (plain_offset(c, c.a)) {
-    choose_wide(c);
-    choose_rows(c);
-  }
-  bool keep_k = c.in_place();
-  if (c.packed()) {
-    // K's loops stay where A is read in place through them.
-    Contraction kept = c;
-    flatten_groups(kept, true);
-    keep_k = (kept.a.dtype() == kept.acc_dtype || kept.group_sum.valid()) && direct_load(kept, kept.a, kept.k_axes, -1);
-  }
-  flatten_groups(c, keep_k);
-  if (c.packed()) TENON_RETURN_IF_ERROR(set_b_batch(c));
-  if (c.m.is_const() && c.m.value() <= 1 && !c.packed()) return error(Code::kUnsupported, "one row");
-  if (c.k.is_const() && c.k.value() <= 2) return error(Code::kUnsupported, "{} products an element", c.k.value());
-  if (!(c.m * c.n * c.k).is_valid()) return error(Code::kUnsupported, "extents overflow");
-  c.fma = lowering.target.has_fma && (c.acc_dtype == DType::kF32 || c.acc_dtype == DType::kF64);
-  if (c.group_sum.valid()) c.k_unit = kWordBytes;
-  const bool as_it_is = c.a.dtype() == c.acc_dtype || c.group_sum.valid();
-  c.a_direct = c.in_place() || (as_it_is && direct_load(c, c.a, c.k_axes, -1));
-  choose_tile(c, lowering.target);
-  if (form != nullptr && c.k_axes.size() == 1) c.codes = form->codes;
-  choose_blocks(c, lowering.target);
-  c.b_contiguous = c.b_mode == Contraction::B::kHere && direct_load(c, c.b, c.k_axes, c.n_axis) && c.b.dtype() == c.acc_dtype;
-  c.direct_rows = c.b_contiguous ? 2 * c.tile_rows : 0;
-  return c;
-}
-
-/// Stands for what the emitter reads of a stage.
-Expr load_of(const Lowering& lowering, int stage) {
-  const Expr at[] = {lowering.group.pool->constant_int(DType::kI64, 0)};
-  return lowering.group.pool->load(kStageOperand + stage, lowering.group.stages[static_cast<size_t>(stage)].dtype, at);
-}
-
-/// B as panels. A padded image that A reads is stored once with its zeros.
-Result<Contraction> prepare_packed(Lowering& lowering, int stage, Expr row_factor) {
-  const Stage s = lowering.stage(stage);
-  Contraction probe;
-  TENON_RETURN_IF_ERROR(factors(s, s.value, probe));
-  if (s.axes.empty()) return error(Code::kUnsupported, "one output element");
-  const int last = static_cast<int>(s.axes.size()) - 1;
-  Expr a = probe.a, b = probe.b;
-  if (uses_axis(a, last)) std::swap(a, b);
-  const std::optional<PackedForm> form = packed_form(lowering, stage, a, b);
-  if (!form) return error(Code::kUnsupported, "B is not constant");
-  const auto product_of = [&](Expr x) {
-    const Expr args[] = {x, packed_load(s, *form, b), constant_expr(*b.pool, b.dtype())};
-    return b.pool->op(s.value.node().op, std::span(args).first(s.value.node().args.size()));
-  };
-  std::optional<Padded> padded = materialise_padding(lowering, stage, a, 0, false);
-  std::optional<Result<Contraction>> found;
-  if (padded) {
-    found = prepare(lowering, stage, product_of(lowering.group.pool->load(kStageOperand + padded->stage, a.dtype(), padded->index)), padded->stage, &*form);
-    if (!found->ok() || !(*found)->a_direct) {
-      lowering.group.stages.pop_back();
-      padded.reset();
-    }
-  }
-  if (!padded) found = prepare(lowering, stage, product_of(a), -1, &*form, {.factor = row_factor});
-  if (!found->ok()) return std::move(*found);
-  Contraction c = std::move(**found);
-  if (c.m.is_const(1) && lies_along_k(lowering, s, b))
-    return error(Code::kUnsupported, "one row, and B lies along K");
-  if (c.codes) add_code_stages(lowering, stage, form->batch_axes, form->n_axes, c);
-  else c.packed_stage = add_packed_stage(lowering, stage, b, form->batch_axes, form->n_axes, s.reduce_axes, c.tile_lanes);
-  c.b = load_of(lowering, c.packed_stage);
-  return c;
-}
-
-/// The stage that sums the bytes of each group, and a load of it at the group of step k of the stage's axes.
-Expr add_group_sums(Lowering& lowering, int stage, const BlockBytes& bytes, int64_t group, int& number) {
-  ExprPool& pool = *lowering.group.pool;
-  const Stage& s = lowering.stage(stage);
-  const size_t k_axis = s.axes.size();
-  Stage sums;
-  std::vector<Expr> place, index(k_axis + 1);
-  for (size_t axis = 0; axis < k_axis; ++axis) {
-    if (!uses_axis(bytes.load, static_cast<int>(axis))) continue;
-    index[axis] = pool.index(static_cast<int>(sums.axes.size()));
-    sums.axes.push_back(s.axes[axis]);
-    place.push_back(pool.index(static_cast<int>(axis)));
-  }
-  const Expr groups = pool.constant_int(DType::kI64, group);
-  sums.axes.push_back(s.reduce_axes[0].value() / group);
-  sums.reduce_axes = {Dim(group)};
-  const int outer = static_cast<int>(sums.axes.size());
-  index[k_axis] = pool.index(outer - 1) * groups + pool.index(outer);
-  sums.shape = sums.axes;
-  sums.dtype = sums.acc_dtype = DType::kI32;
-  const Expr value = pool.copy(pool.cast(bytes.load, DType::kI32), [&](const ExprNode& n, std::span<const Expr>) -> Expr {
-    return n.kind == ExprKind::kIndex ? index[static_cast<size_t>(n.axis)] : Expr{};
-  });
-  sums.value = IndexAlgebra(pool, sums.all_axes()).simplify(value);
-  sums.post = pool.acc(0, DType::kI32);
-  number = static_cast<int>(lowering.group.stages.size());
-  lowering.group.stages.push_back(std::move(sums));
-  place.push_back(ir::floor_div(pool.index(static_cast<int>(k_axis)), pool.constant_int(DType::kI64, group / kWordBytes)));
-  return pool.load(kStageOperand + number, DType::kI32, place);
-}
-
-/// Bytes by codes, both with scales for groups of K: sums of a group are exact, in integers.
-Result<Contraction> prepare_block_dot(Lowering& lowering, int stage, DotProduct& dot) {
-  const Stage s = lowering.stage(stage);
-  ExprPool& pool = *lowering.group.pool;
-  Contraction probe;
-  TENON_RETURN_IF_ERROR(factors(s, s.value, probe));
-  if (s.axes.empty() || probe.dot) return error(Code::kUnsupported, "one output element");
-  const int k_axis = static_cast<int>(s.axes.size());
-  if (uses_axis(probe.a, k_axis - 1)) std::swap(probe.a, probe.b);
-  std::optional<PackedForm> form = packed_form(lowering, stage, probe.a, probe.b);
-  const std::optional<BlockBytes> bytes = form && form->codes ? block_bytes(lowering, stage, probe.a) : std::nullopt;
-  if (!bytes) return error(Code::kUnsupported, "not bytes by codes, with scales for blocks");
-  BlockCodes& codes = *form->codes;
-  codes.group = std::gcd(codes.group, bytes->group);
-  if (codes.group % codes.codes_per_word() != 0) return error(Code::kUnsupported, "groups of {}", codes.group);
-  const std::optional<Padded> words = materialise_words(lowering, stage, bytes->load, k_axis, true);
-  if (!words) return error(Code::kUnsupported, "K does not run along A's bytes");
-  dot.words = words->stage;
-  const Expr group_sum = add_group_sums(lowering, stage, *bytes, codes.group, dot.column_sums);
-  const Dim steps = s.reduce_axes[0].value() / kWordBytes;
-  form->shape[form->batch_axes.size()] = steps;
-  Stage& rewritten = lowering.stage(stage);
-  rewritten.reduce_axes = {steps};
-  const bool is_signed = lowering.target.has_dot4_signed && !lowering.target.has_dot4 && codes.bits < 8;
-  const Expr args[] = {pool.load(kStageOperand + words->stage, DType::kI32, words->index), packed_load(rewritten, *form, pool.constant_int(DType::kI32, 0)),
-                       pool.constant_int(DType::kI32, 0)};
-  const Expr product = pool.op(is_signed ? ScalarOp::kDot4Signed : ScalarOp::kDot4, args);
-  TENON_ASSIGN_OR_RETURN(Contraction c, prepare(lowering, stage, product, -1, &*form, {{}, at_step(bytes->scale, k_axis, kWordBytes), group_sum}));
-  if (!c.a_direct || !c.codes) return error(Code::kUnsupported, "A's words are not read in place");
-  add_code_stages(lowering, stage, form->batch_axes, form->n_axes, c);
-  c.b = load_of(lowering, c.packed_stage);
-  return c;
-}
-
-/// A padded image is stored once with its zeros: B then needs no guards, and often no packing.
-Result<Contraction> prepare_here(Lowering& lowering, int stage) {
-  const Expr value = lowering.stage(stage).value;
-  TENON_ASSIGN_OR_RETURN(Contraction c, prepare(lowering, stage, value, -1, nullptr));
-  constexpr int64_t kSlack = 64;  // the widest tile
-  for (int f : value.node().args) {
-    const Expr factor{value.pool, f};
-    const std::optional<Padded> padded = materialise_padding(lowering, stage, factor, kSlack, true);
-    if (!padded) continue;
-    const Expr read = value.pool->load(kStageOperand + padded->stage, factor.dtype(), padded->index);
-    Result<Contraction> better = prepare(lowering, stage, substitute(value, {{f, read}}), padded->stage, nullptr);
-    if (better.ok()) return better;
-    lowering.group.stages.pop_back();
-  }
-  return c;
-}
-
 std::string describe(const Contraction& c) {
   std::string text = fmt::format("contraction {}x{}", c.tile_rows, c.tile_lanes);
+  if (!c.beside.empty()) text += fmt::format(" of {} products", c.parts());
   if (c.dot) text += " of bytes";
+  if (c.pairs) text += " of pairs of bf16";
   const ExprNode& factor = c.a.node();
   if (factor.kind == ExprKind::kCast && is_float(factor.dtype) && bits(c.a.pool->node(factor.args[0]).dtype) < bits(factor.dtype))
     text += fmt::format(" of {}", name(c.a.pool->node(factor.args[0]).dtype));
@@ -269,33 +28,36 @@ std::string describe(const Contraction& c) {
   return text + fmt::format(", blocks {}x{}", c.m_block, c.k_block);
 }
 
-}  // namespace
-
-std::vector<Dim> extents_of(const Contraction& c, const std::vector<int>& axes) {
-  std::vector<Dim> out;
-  for (int a : axes) out.push_back(c.axes[static_cast<size_t>(a)]);
-  return out;
-}
-
-namespace {
-
 void emit_contraction(Lowering& lowering, const Contraction& c, int stage) {
   std::vector<Expr> reads = {c.a, c.b, c.post, c.row_factor, c.group_scale, c.group_sum};
   for (int shared : {c.scale_stage, c.zero_stage})
     if (shared >= 0) reads.push_back(load_of(lowering, shared));
-  KernelWriter writer(lowering, "contraction", reads, std::span<const int>(&stage, 1));
+  std::vector<int> in_registers;
+  for (const Contraction::Beside& other : c.beside) {
+    reads.push_back(other.post);
+    in_registers.push_back(other.stage);
+  }
+  KernelWriter writer(lowering, "contraction", reads, std::span<const int>(&stage, 1), in_registers);
   const Dim batch = ir::product(extents_of(c, c.batch_axes));
   ContractionEmitter(c, writer, writer.output(stage)).emit();
-  writer.finish(batch * ir::ceil_div(c.m, c.m_block) * c.n_tiles(), batch * c.m * c.n * c.k * 2);
+  writer.finish(batch * ir::ceil_div(c.m, c.m_block) * c.n_tiles(), batch * c.m * c.n * c.k * (2 * c.parts()));
   lowering.out.tunables.push_back(c.tunable);
+}
+
+/// The kernels that a prepared contraction needs first, and its own.
+Status emit_prepared(Lowering& lowering, const Contraction& c, int stage, const DotProduct& dot) {
+  if (c.dot || c.pairs) TENON_RETURN_IF_ERROR(schedule_operands(lowering, dot));
+  for (int map : {c.packed_stage, c.scale_stage, c.zero_stage, c.padded})
+    if (map >= 0) TENON_RETURN_IF_ERROR(schedule_map(lowering, std::span<const int>(&map, 1)));
+  emit_contraction(lowering, c, stage);
+  lowering.out.implementation = describe(c);
+  return {};
 }
 
 }  // namespace
 
 Status schedule_panels(Lowering& lowering, int stage, const std::function<Result<int>(int64_t tile_lanes)>& panels) {
-  const Stage s = lowering.stage(stage);
-  const PackedForm form{{0}, {2}, {s.axes[0], s.reduce_axes[0], s.axes[2]}, {}};
-  TENON_ASSIGN_OR_RETURN(Contraction c, prepare(lowering, stage, s.value, -1, &form));
+  TENON_ASSIGN_OR_RETURN(Contraction c, prepare_panels(lowering, stage));
   TENON_ASSIGN_OR_RETURN(c.packed_stage, panels(c.tile_lanes));
   c.b = load_of(lowering, c.packed_stage);
   emit_contraction(lowering, c, stage);
@@ -332,20 +94,24 @@ Status schedule_contraction(Lowering& lowering, int stage) {
   if (const auto groups = divided_axis(whole)) split_axis(lowering.stage(stage), groups->first, groups->second);
   put_constant_innermost(lowering, stage);
   const Stage plain = lowering.stage(stage);
-  DotProduct of_codes;
-  Result<Contraction> prepared = prepare_block_dot(lowering, stage, of_codes);
-  std::optional<DotProduct> dot;
-  if (prepared.ok()) {
-    dot = of_codes;
-  } else {
+  const auto undo = [&] {
     lowering.group.stages.resize(stages);
     lowering.stage(stage) = plain;
+  };
+  std::optional<DotProduct> dot;
+  Result<Contraction> prepared = error(Code::kUnsupported, "no words");
+  for (const bool pairs : {false, true}) {
+    dot.emplace();
+    prepared = pairs ? prepare_pairs(lowering, stage, *dot) : prepare_block_dot(lowering, stage, *dot);
+    if (prepared.ok()) break;
+    undo();
+  }
+  if (!prepared.ok()) {
     dot = rewrite_as_dot_product(lowering, stage);
     prepared = prepare_packed(lowering, stage, dot ? dot->row_factor : Expr{});
   }
   if (!prepared.ok() && dot) {
-    lowering.group.stages.resize(stages);
-    lowering.stage(stage) = plain;
+    undo();
     prepared = prepare_packed(lowering, stage, {});
   }
   if (!prepared.ok()) {
@@ -358,13 +124,28 @@ Status schedule_contraction(Lowering& lowering, int stage) {
     lowering.stage(stage) = whole;
     return std::move(prepared).status();
   }
-  const Contraction c = std::move(*prepared);
-  if (c.dot) TENON_RETURN_IF_ERROR(schedule_operands(lowering, *dot));
-  for (int added : {c.packed_stage, c.scale_stage, c.zero_stage, c.padded})
-    if (added >= 0) TENON_RETURN_IF_ERROR(schedule_map(lowering, std::span<const int>(&added, 1)));
-  emit_contraction(lowering, c, stage);
-  lowering.out.implementation = describe(c);
-  return {};
+  return emit_prepared(lowering, *prepared, stage, *dot);
+}
+
+Status schedule_beside(Lowering& lowering, int stage, std::span<const Beside> beside) {
+  if (lowering.gpu()) return error(Code::kUnsupported, "GPUs have a kernel for each");
+  const Stage plain = lowering.stage(stage);
+  const size_t stages = lowering.group.stages.size();
+  const auto undo = [&] {
+    lowering.group.stages.resize(stages);
+    lowering.stage(stage) = plain;
+  };
+  DotProduct dot;
+  Result<Contraction> prepared = prepare_pairs(lowering, stage, dot, beside);
+  if (!prepared.ok()) {
+    undo();
+    prepared = prepare_packed(lowering, stage, {}, beside);
+  }
+  if (!prepared.ok()) {
+    undo();
+    return std::move(prepared).status();
+  }
+  return emit_prepared(lowering, *prepared, stage, dot);
 }
 
 }  // namespace tenon::codegen

@@ -55,7 +55,19 @@ struct Contraction {
   bool fma = false;
   bool dot = false;                 // of words of four bytes: see dot_product.h
   bool dot_signed = false;          // dot: bytes of both factors are signed
+  bool pairs = false;               // of words of two numbers of bf16: see bf16_pairs.h
   ir::Expr row_factor;              // dot: times the sum of a row's bytes, it is taken from each sum; may be invalid
+
+  /// Sums of the same rows of A by columns of other constants, of equal panels (kPacked): the tile holds them beside
+  /// its own, and `post` reads what `post` of each makes of them as loads of its stage (a gate, which the result is
+  /// multiplied by).
+  struct Beside {
+    int stage;
+    ir::Expr post;
+  };
+  std::vector<Beside> beside;
+  int64_t parts() const { return 1 + static_cast<int64_t>(beside.size()); }
+  int64_t panel_lanes() const { return parts() * tile_lanes; }
 
   Tunable tunable;                  // its tile and blocks
 
@@ -85,9 +97,9 @@ void choose_blocks(Contraction& c, const Target& target);
 inline constexpr int kPackedOperand = kStageOperand - 192;
 /// Whether every operand that `e` reads is a constant.
 bool reads_constants(const Lowering& lowering, ir::Expr e);
-/// Adds the stage [batch…, tiles of N, K…, tile_lanes] that holds `factor` (over the stage's axes, of which `n_axes` are N, with
-/// `k_extents` for the reduce axes) with zeros beyond N. Returns its number.
-int add_packed_stage(Lowering& lowering, int stage, ir::Expr factor, std::span<const int> batch_axes,
+/// Adds the stage [batch…, tiles of N, K…, parts of tile_lanes] that holds factors (over the stage's axes, of which
+/// `n_axes` are N, with `k_extents` for the reduce axes) with zeros beyond N. Returns its number.
+int add_packed_stage(Lowering& lowering, int stage, std::span<const ir::Expr> parts, std::span<const int> batch_axes,
                      std::span<const int> n_axes, std::span<const ir::Dim> k_extents, int64_t tile_lanes);
 /// Adds the stages that `c` reads its codes from.
 void add_code_stages(Lowering& lowering, int stage, std::span<const int> batch_axes, std::span<const int> n_axes, Contraction& c);
@@ -146,16 +158,23 @@ class ContractionEmitter {
                                           bool prefetch, const Tile& tile, const RowsOfA& rows);
   RowsOfA rows_of(const Tile& tile);
   void epilogue_from_sums();
-  void finish_row(kir::ValueId row, kir::ValueId lane, kir::ValueId sum, kir::ValueId inside);
+  void finish_row(kir::ValueId row, kir::ValueId lane, std::span<const kir::ValueId> sums, kir::ValueId inside);
+  kir::ValueId result_of(std::span<const kir::ValueId> sums);
+  void hoist_posts();
   std::vector<kir::ValueId> bind_row(kir::ValueId row);
   kir::ValueId row_base(std::vector<kir::ValueId> index);
   kir::ValueId result_at(kir::ValueId base, kir::ValueId lane);
   void epilogue_row_wide(kir::ValueId row, std::vector<kir::ValueId> index);
   std::vector<kir::ValueId> over_k(size_t axis, kir::ValueId lo, kir::ValueId hi, kir::ValueId flat, std::span<const kir::ValueId> carried,
                                    const std::function<std::vector<kir::ValueId>(kir::ValueId flat, std::span<const kir::ValueId>)>& body);
-  kir::ValueId b_value(kir::ValueId flat_k, kir::ValueId lane, kir::ValueId inside);
+  kir::ValueId b_value(int64_t part, kir::ValueId flat_k, kir::ValueId lane, kir::ValueId inside);
   void split_a_offset(ir::Expr& base, ir::Expr& along_k);
-  kir::ValueId multiply_add(kir::ValueId x, kir::ValueId y, kir::ValueId sum);
+  /// A factor's element; of a pair of bf16, the odd one and the even one, widened.
+  struct Element {
+    kir::ValueId whole, odd = -1, even = -1;
+  };
+  Element element(kir::ValueId loaded);
+  kir::ValueId multiply_add(const Element& x, const Element& y, kir::ValueId sum);
   kir::ValueId minimum(kir::ValueId x, kir::ValueId y) { return b_.op(ir::ScalarOp::kMin, {x, y}); }
   kir::ValueId zero() { return constant(b_, c_.acc_dtype, {}); }
   /// Product of the extents of K's loops after `axis`.
@@ -165,7 +184,7 @@ class ContractionEmitter {
   Emitter& em_;
   kir::KernelBuilder& b_;
   int output_;
-  int panel_ = -1, rows_of_a_ = -1, sums_ = -1;
+  int panel_ = -1, rows_of_a_ = -1, sums_ = -1;  // sums_: by row, part and lane
   bool direct_ = false;             // emitting the code that reads B in place
   kir::ValueId m0_ = -1, n0_ = -1, m_count_ = -1, n_count_ = -1, k0_ = -1, k_end_ = -1, panel_base_ = -1, panel_number_ = -1;
   std::vector<kir::ValueId> output_index_;  // by output axis; batch ones are set

@@ -15,13 +15,13 @@ void ContractionEmitter::emit() {
   const bool packs_b = c_.b_mode == Contraction::B::kHere && (!c_.m.is_const() || c_.m.value() > c_.direct_rows);
   if (packs_b) panel_ = b_.add_local("b_panel", c_.acc_dtype, c_.k_block * c_.tile_lanes);
   if (!c_.a_direct) rows_of_a_ = b_.add_local("a_rows", c_.acc_dtype, c_.m_block * c_.k_block);
-  if (!c_.post_in_registers) sums_ = b_.add_local("sums", c_.acc_dtype, c_.m_block * c_.tile_lanes);
+  if (!c_.post_in_registers) sums_ = b_.add_local("sums", c_.acc_dtype, c_.m_block * c_.panel_lanes());
   bind_grid();
   const ValueId end = em_.dim(c_.extents[static_cast<size_t>(c_.k_axes[0])]);
   if (c_.one_k_block) {
     choose_direct([&] { block_of_k(b_.i64(0), end); });
   } else {
-    const ValueId count = b_.mul(m_count_, b_.i64(c_.tile_lanes));
+    const ValueId count = b_.mul(m_count_, b_.i64(c_.panel_lanes()));
     em_.loop(LoopKind::kVector, b_.i64(0), count, 1, [&](ValueId i) { b_.store(sums_, i, zero()); });
     choose_direct([&] {
       em_.loop(LoopKind::kSerial, b_.i64(0), end, c_.k_step,
@@ -79,7 +79,7 @@ void ContractionEmitter::bind_grid() {
   const ValueId panel = b_.add(b_.mul(matrix, em_.dim(tiles)), tile);
   panel_number_ = panel;
   const ValueId rows = c_.codes ? b_.i64(c_.k.value() * c_.k_unit / c_.codes->codes_per_word()) : em_.dim(c_.k);
-  panel_base_ = b_.mul(panel, b_.mul(rows, b_.i64(c_.tile_lanes)));
+  panel_base_ = b_.mul(panel, b_.mul(rows, b_.i64(c_.panel_lanes())));
 }
 
 void ContractionEmitter::block_of_k(ValueId k0, ValueId k_end) {
@@ -199,13 +199,31 @@ void ContractionEmitter::pack_a(ValueId k0, ValueId k_count) {
   });
 }
 
-/// output[batch, m, n] = post(sum), for lanes that are inside N.
-void ContractionEmitter::finish_row(ValueId row, ValueId lane, ValueId sum, ValueId inside) {
+/// output[batch, m, n] = post(sums), for lanes that are inside N.
+void ContractionEmitter::finish_row(ValueId row, ValueId lane, std::span<const ValueId> sums, ValueId inside) {
   const ValueId base = row_base(bind_row(row));
-  em_.bind_acc(sum);
   em_.set_mask(inside);
-  em_.store_buffer(output_, result_at(base, lane), em_.emit(c_.post));
+  em_.store_buffer(output_, result_at(base, lane), result_of(sums));
   em_.set_mask(-1);
+}
+
+/// post of an element's sums, its own first.
+ValueId ContractionEmitter::result_of(std::span<const ValueId> sums) {
+  for (size_t p = 0; p < c_.beside.size(); ++p) {
+    ValueId value = -1;
+    em_.scoped([&] {
+      em_.bind_acc(sums[p + 1]);
+      value = em_.emit(c_.beside[p].post);
+    });
+    em_.bind_result(kStageOperand + c_.beside[p].stage, value);
+  }
+  em_.bind_acc(sums[0]);
+  return em_.emit(c_.post);
+}
+
+void ContractionEmitter::hoist_posts() {
+  em_.hoist(c_.post);
+  for (const Contraction::Beside& other : c_.beside) em_.hoist(other.post);
 }
 
 /// Offset of the result's element for a lane of the bound row, which begins at `base`.
@@ -236,20 +254,22 @@ ValueId ContractionEmitter::row_base(std::vector<ValueId> index) {
 
 /// post of all sums of the block.
 void ContractionEmitter::epilogue_from_sums() {
-  em_.hoist(c_.post);
+  hoist_posts();
   em_.loop(LoopKind::kSerial, b_.i64(0), m_count_, 1, [&](ValueId row) {
     const std::vector<ValueId> index = bind_row(row);
-    em_.hoist(c_.post);
+    hoist_posts();
     if (c_.wide()) {
       epilogue_row_wide(row, index);
       return;
     }
     const ValueId base = row_base(index);
-    const ValueId sum_base = b_.mul(row, b_.i64(c_.tile_lanes));
+    const ValueId sum_base = b_.mul(row, b_.i64(c_.panel_lanes()));
     em_.loop(LoopKind::kVector, b_.i64(0), n_count_, 1, [&](ValueId lane) {
       em_.bind(c_.n_axis, b_.add(n0_, lane));
-      em_.bind_acc(b_.load(sums_, b_.add(sum_base, lane)));
-      b_.store(output_, result_at(base, lane), em_.emit(c_.post));
+      std::vector<ValueId> sums;
+      for (int64_t p = 0; p < c_.parts(); ++p)
+        sums.push_back(b_.load(sums_, b_.add(b_.add(sum_base, b_.i64(p * c_.tile_lanes)), lane)));
+      b_.store(output_, result_at(base, lane), result_of(sums));
     });
   });
 }

@@ -35,14 +35,15 @@ double tile_cycles(int64_t rows, int64_t vectors, bool panel_in_l1) {
 /// instruction multiplies are taken apart into halves; sixteen registers hold too few sums for the halves to stay in some.
 int64_t most_rows(const Contraction& c, const Target& target, int64_t vectors) {
   const bool halves = c.dot && !target.has_dot4 && !target.has_dot4_signed && target.vector_registers > 16;
+  vectors *= c.parts();
   const int64_t sums_of_row = c.sums_rows() ? 1 : 0, operands = halves ? 2 * vectors + 4 : vectors + 1;
   return std::clamp<int64_t>((target.vector_registers - operands - sums_of_row) / (vectors + sums_of_row), 1, kMaxTileRows);
 }
 
 /// Cycles a step of K of the whole product, about.
 double product_cycles(const Contraction& c, const Target& target, int64_t rows, int64_t vectors) {
-  const int64_t width = vectors * c.lanes;
-  const bool near = c.k.is_const() && c.k.value() <= target.l1_bytes / 2 / (width * bits(c.acc_dtype) / 8);
+  const int64_t width = vectors * c.lanes, parts = c.parts();
+  const bool near = c.k.is_const() && c.k.value() <= target.l1_bytes / 2 / (parts * width * bits(c.acc_dtype) / 8);
   double columns = 1, edge = 0;  // whole tiles of N, and vectors of the one that N cuts off
   if (c.n.is_const()) {
     columns = static_cast<double>(c.n.value() / width);
@@ -50,19 +51,34 @@ double product_cycles(const Contraction& c, const Target& target, int64_t rows, 
   } else {
     columns = 1.0 / static_cast<double>(width);
   }
-  const auto of_rows = [&](int64_t r) { return columns * tile_cycles(r, vectors, near) + (edge > 0 ? tile_cycles(r, static_cast<int64_t>(edge), near) : 0); };
+  const auto of_rows = [&](int64_t r) {
+    return columns * tile_cycles(r, parts * vectors, near) +
+           (edge > 0 ? tile_cycles(r, parts * static_cast<int64_t>(edge), near) : 0);
+  };
   if (!c.m.is_const()) return of_rows(rows) / static_cast<double>(rows);
   return static_cast<double>(c.m.value() / rows) * of_rows(rows) + (c.m.value() % rows > 0 ? of_rows(c.m.value() % rows) : 0);
 }
 
 Dim matrices(const Contraction& c) { return ir::product(extents_of(c, c.batch_axes)); }
 
+/// Whether the epilogue may be repeated in each tile's code.
+bool cheap_post(const Contraction& c) {
+  int64_t cost = evaluation_cost(c.post);
+  for (const Contraction::Beside& other : c.beside) cost += evaluation_cost(other.post);
+  return cost <= kCheapPost;
+}
+
 /// What choices depend on. Extents that are not known are alike.
 std::string signature(const Contraction& c) {
   constexpr const char* kForms[] = {"here", "wide", "rows", "packed"};
-  return fmt::format("contraction {}{} {}x{}x{} of {} B {} A {} post {}", name(c.acc_dtype), c.dot ? " of bytes" : "", extent_text(c.m),
-                     extent_text(c.n), extent_text(c.k), extent_text(matrices(c)), kForms[static_cast<size_t>(c.b_mode)],
-                     c.a_direct ? "in place" : "packed", evaluation_cost(c.post) <= kCheapPost ? "short" : "long");
+  return fmt::format("contraction {}{} {}x{}x{} of {} B {} A {} post {}", name(c.acc_dtype),
+                     c.dot     ? " of bytes"
+                     : c.pairs ? " of pairs"
+                               : "",
+                     extent_text(c.m), extent_text(c.n), extent_text(c.k), extent_text(matrices(c)),
+                     kForms[static_cast<size_t>(c.b_mode)], c.a_direct ? "in place" : "packed",
+                     cheap_post(c) ? "short" : "long") +
+         (c.beside.empty() ? "" : fmt::format(" of {}", c.parts()));
 }
 
 struct Candidate {
@@ -73,7 +89,7 @@ struct Candidate {
 /// All tiles that fit, the wider ones first.
 std::vector<Candidate> candidates(const Contraction& c, const Target& target) {
   std::vector<Candidate> out;
-  for (int64_t vectors = kMaxVectors; vectors >= 1; --vectors)
+  for (int64_t vectors = std::max<int64_t>(1, kMaxVectors / c.parts()); vectors >= 1; --vectors)
     for (int64_t rows = most_rows(c, target, vectors); rows >= 1; --rows)
       if (!c.m.is_const() || rows <= c.m.value()) out.push_back({product_cycles(c, target, rows, vectors) * (rows > 9 ? 1.05 : 1), rows, vectors});
   return out;
@@ -123,7 +139,11 @@ void choose_blocks(Contraction& c, const Target& target) {
     return rest;
   }());
   // A panel of B stays in the L2 cache while the rows of A pass, a tile's rows of A in the L1 cache.
-  const int64_t k_max = c.sums_rows() ? std::numeric_limits<int32_t>::max() : std::clamp<int64_t>(std::min(target.l2_bytes / 4 / (c.tile_lanes * bytes), target.l1_bytes * 3 / 4 / (c.tile_rows * bytes)), 64, 1024);
+  const int64_t k_max = c.sums_rows()
+                            ? std::numeric_limits<int32_t>::max()
+                            : std::clamp<int64_t>(std::min(target.l2_bytes / 4 / (c.parts() * c.tile_lanes * bytes),
+                                                           target.l1_bytes * 3 / 4 / (c.tile_rows * bytes)),
+                                                  64, 1024);
   const Dim outermost = c.extents[static_cast<size_t>(c.k_axes[0])];
   const int64_t per_step = inner.is_const() ? std::max<int64_t>(inner.value(), 1) : 1;
   const int64_t step_max = std::max<int64_t>(1, k_max / per_step);
@@ -166,7 +186,7 @@ void choose_blocks(Contraction& c, const Target& target) {
   }
   const Dim a_bytes = c.m * c.k * bytes;
   c.n_outer = c.packed() && (!a_bytes.is_const() || a_bytes.value() <= target.l2_bytes / 2);
-  c.post_in_registers = c.one_k_block && !c.wide() && evaluation_cost(c.post) <= kCheapPost;
+  c.post_in_registers = c.one_k_block && !c.wide() && cheap_post(c);
 }
 
 }  // namespace tenon::codegen

@@ -15,10 +15,19 @@ namespace {
 constexpr int64_t kUnrolledTaps = 8;  // an innermost loop over K of so few trips
 }
 
-ValueId ContractionEmitter::multiply_add(ValueId x, ValueId y, ValueId sum) {
-  if (c_.dot) return b_.op(c_.dot_signed ? ScalarOp::kDot4Signed : ScalarOp::kDot4, {x, y, sum});
-  if (c_.fma) return b_.op(ScalarOp::kFma, {x, y, sum});
-  return b_.op(ScalarOp::kAdd, {sum, b_.op(ScalarOp::kMul, {x, y})});
+ContractionEmitter::Element ContractionEmitter::element(ValueId loaded) {
+  if (!c_.pairs) return {loaded};
+  const auto widened = [&](ScalarOp op, int64_t by) {
+    return b_.bitcast(b_.op(op, {loaded, b_.constant_int(DType::kI32, by)}), DType::kF32);
+  };
+  return {loaded, widened(ScalarOp::kAnd, -0x10000), widened(ScalarOp::kShl, 16)};
+}
+
+ValueId ContractionEmitter::multiply_add(const Element& x, const Element& y, ValueId sum) {
+  if (c_.pairs) return b_.op(ScalarOp::kFma, {x.even, y.even, b_.op(ScalarOp::kFma, {x.odd, y.odd, sum})});
+  if (c_.dot) return b_.op(c_.dot_signed ? ScalarOp::kDot4Signed : ScalarOp::kDot4, {x.whole, y.whole, sum});
+  if (c_.fma) return b_.op(ScalarOp::kFma, {x.whole, y.whole, sum});
+  return b_.op(ScalarOp::kAdd, {sum, b_.op(ScalarOp::kMul, {x.whole, y.whole})});
 }
 
 /// A's offset as a part for the row and one along K.
@@ -61,7 +70,7 @@ std::vector<ValueId> ContractionEmitter::over_k(
   });
 }
 
-ValueId ContractionEmitter::b_value(ValueId flat, ValueId lane, ValueId inside) {
+ValueId ContractionEmitter::b_value(int64_t part, ValueId flat, ValueId lane, ValueId inside) {
   if (direct_) {
     ValueId value = -1;
     em_.scoped([&] {
@@ -72,8 +81,10 @@ ValueId ContractionEmitter::b_value(ValueId flat, ValueId lane, ValueId inside) 
     });
     return value;
   }
-  const ValueId lanes = b_.i64(c_.tile_lanes);
-  if (c_.packed()) return b_.load(em_.buffer(c_.b.node().operand), b_.add(b_.add(panel_base_, b_.mul(flat, lanes)), lane));
+  const ValueId lanes = b_.i64(c_.panel_lanes());
+  if (part > 0) lane = b_.add(lane, b_.i64(part * c_.tile_lanes));
+  if (c_.packed())
+    return b_.load(em_.buffer(c_.b.node().operand), b_.add(b_.add(panel_base_, b_.mul(flat, lanes)), lane));
   return b_.load(panel_, b_.add(b_.mul(b_.sub(flat, k0_), lanes), lane));
 }
 
@@ -120,15 +131,17 @@ ContractionEmitter::RowsOfA ContractionEmitter::rows_of(const Tile& tile) {
 /// keep up with more; those beyond the number that it takes ask for a line that is there.
 std::optional<ContractionEmitter::Ahead> ContractionEmitter::ahead(const Tile& tile, ValueId k0, ValueId k_end) {
   if (!c_.packed()) return std::nullopt;
-  const int64_t line = kLineBytes * 8 / bits(c_.acc_dtype), lines = (c_.tile_lanes + line - 1) / line;
+  const int64_t line = kLineBytes * 8 / bits(c_.acc_dtype), lines = (c_.panel_lanes() + line - 1) / line;
   const int64_t tiles = c_.m.is_const() ? std::max<int64_t>(1, std::min(c_.m.value(), c_.m_block) / c_.tile_rows) : lines;
   if (c_.codes && tiles > 1) return std::nullopt;
-  if (tiles == 1) return Ahead{b_.add(panel_base_, b_.i64(kStreamAheadBytes * 8 / bits(c_.acc_dtype))), b_.i64(c_.tile_lanes), line, lines};
-  const int64_t step = (c_.tile_lanes + tiles - 1) / tiles;
+  if (tiles == 1)
+    return Ahead{b_.add(panel_base_, b_.i64(kStreamAheadBytes * 8 / bits(c_.acc_dtype))), b_.i64(c_.panel_lanes()),
+                 line, lines};
+  const int64_t step = (c_.panel_lanes() + tiles - 1) / tiles;
   const ValueId inner = em_.dim(inner_k(0)), from = b_.mul(k0, inner), end = b_.mul(k_end, inner);
   const ValueId steps = b_.sub(end, from), number = b_.op(ScalarOp::kDiv, {tile.row, b_.i64(c_.tile_rows)});
-  const ValueId next = b_.add(panel_base_, b_.mul(end, b_.i64(c_.tile_lanes)));
-  const ValueId share = b_.op(ScalarOp::kLt, {b_.mul(number, b_.i64(step)), b_.i64(c_.tile_lanes)});
+  const ValueId next = b_.add(panel_base_, b_.mul(end, b_.i64(c_.panel_lanes())));
+  const ValueId share = b_.op(ScalarOp::kLt, {b_.mul(number, b_.i64(step)), b_.i64(c_.panel_lanes())});
   const ValueId base = b_.add(next, b_.mul(number, b_.mul(steps, b_.i64(step))));
   const ValueId stride = b_.op(ScalarOp::kSelect, {share, b_.i64(step), b_.i64(0)});
   return Ahead{b_.sub(b_.op(ScalarOp::kSelect, {share, base, panel_base_}), b_.mul(from, stride)), stride, line, (step + line - 1) / line};
@@ -138,8 +151,13 @@ std::optional<ContractionEmitter::Ahead> ContractionEmitter::ahead(const Tile& t
 void ContractionEmitter::register_tile(const Tile& tile, ValueId k0, ValueId k_end) {
   const RowsOfA rows = rows_of(tile);
   const auto count = static_cast<size_t>(tile.rows), vectors = static_cast<size_t>(tile.lanes / c_.lanes);
-  std::vector<ValueId> sum_base;
-  for (int64_t i = 0; i < tile.rows; ++i) sum_base.push_back(b_.mul(b_.add(tile.row, b_.i64(i)), b_.i64(c_.tile_lanes)));
+  const auto parts = static_cast<size_t>(c_.parts()),
+             columns = parts * vectors;  // sums of a row: vector by vector of each part
+  std::vector<ValueId> sum_base;         // by row and part
+  for (int64_t i = 0; i < tile.rows; ++i)
+    for (int64_t p = 0; p < c_.parts(); ++p)
+      sum_base.push_back(
+          b_.add(b_.mul(b_.add(tile.row, b_.i64(i)), b_.i64(c_.panel_lanes())), b_.i64(p * c_.tile_lanes)));
   const std::optional<Ahead> next_panel = ahead(tile, k0, k_end);
   const int a_buffer = c_.a_direct ? em_.buffer(c_.a.node().operand) : rows_of_a_;
 
@@ -161,23 +179,27 @@ void ContractionEmitter::register_tile(const Tile& tile, ValueId k0, ValueId k_e
     }
     const Step step = [&](ValueId k, std::span<const ValueId> b_elements, std::span<const ValueId> carried) {
       std::vector<ValueId> next, sums_of_rows;
+      std::vector<Element> of_b;
+      for (ValueId b : b_elements) of_b.push_back(element(b));
       const ValueId along = c_.a_direct ? em_.emit(rows.along_k) : b_.sub(k, k0);
       ValueId common = -1;
       for (size_t i = 0; i < count; ++i) {
         if (i == 0 || rows.base[i] != rows.base[i - 1]) common = b_.add(rows.base[i], along);
-        const ValueId a_element = b_.load(a_buffer, b_.add(common, b_.i64(rows.displacement[i])));
-        for (size_t v = 0; v < vectors; ++v) next.push_back(multiply_add(a_element, b_elements[v], carried[i * vectors + v]));
-        if (ones >= 0) sums_of_rows.push_back(multiply_add(a_element, ones, carried[count * vectors + i]));
+        const Element of_a = element(b_.load(a_buffer, b_.add(common, b_.i64(rows.displacement[i]))));
+        for (size_t v = 0; v < columns; ++v) next.push_back(multiply_add(of_a, of_b[v], carried[i * columns + v]));
+        if (ones >= 0) sums_of_rows.push_back(multiply_add(of_a, {ones}, carried[count * columns + i]));
       }
       next.insert(next.end(), sums_of_rows.begin(), sums_of_rows.end());
       return next;
     };
     const auto from_panel = [&](ValueId flat, std::span<const ValueId> carried) {
       std::vector<ValueId> b_elements;
-      for (size_t v = 0; v < vectors; ++v) b_elements.push_back(b_value(flat, lane[v], inside[v]));
+      for (int64_t p = 0; p < c_.parts(); ++p)
+        for (size_t v = 0; v < vectors; ++v) b_elements.push_back(b_value(p, flat, lane[v], inside[v]));
       if (next_panel) {
         const ValueId at = b_.add(next_panel->base, b_.mul(flat, next_panel->stride));
-        for (int64_t l = 0; l < next_panel->lines; ++l) b_.prefetch(em_.buffer(c_.b.node().operand), b_.add(at, b_.i64(l * next_panel->line)));
+        for (int64_t l = 0; l < next_panel->lines; ++l)
+          b_.prefetch(em_.buffer(c_.b.node().operand), b_.add(at, b_.i64(l * next_panel->line)));
       }
       return step(flat, b_elements, carried);
     };
@@ -188,7 +210,7 @@ void ContractionEmitter::register_tile(const Tile& tile, ValueId k0, ValueId k_e
     for (size_t v = 0; v < vectors; ++v)
       em_.scoped([&] {
         em_.bind(c_.n_axis, b_.add(n0_, lane[v]));
-        if (inside[v] < 0 && c_.post_in_registers) em_.hoist(c_.post);
+        if (inside[v] < 0 && c_.post_in_registers) hoist_posts();
         ValueId factor = -1;
         if (c_.sums_rows()) {
           em_.set_mask(inside[v]);
@@ -196,11 +218,15 @@ void ContractionEmitter::register_tile(const Tile& tile, ValueId k0, ValueId k_e
           em_.set_mask(-1);
         }
         for (size_t i = 0; i < count; ++i) {
-          ValueId sum = result[i * vectors + v];
-          if (factor >= 0) sum = b_.sub(sum, b_.mul(factor, result[count * vectors + i]));
+          std::vector<ValueId> sums;
+          for (size_t p = 0; p < parts; ++p) sums.push_back(result[i * columns + p * vectors + v]);
+          if (factor >= 0) sums[0] = b_.sub(sums[0], b_.mul(factor, result[count * columns + i]));
           const ValueId row = b_.add(tile.row, b_.i64(static_cast<int64_t>(i)));
-          if (c_.post_in_registers) em_.scoped([&] { finish_row(row, lane[v], sum, inside[v]); });
-          else b_.store(sums_, b_.add(sum_base[i], lane[v]), sum);
+          if (c_.post_in_registers) {
+            em_.scoped([&] { finish_row(row, lane[v], sums, inside[v]); });
+            continue;
+          }
+          for (size_t p = 0; p < parts; ++p) b_.store(sums_, b_.add(sum_base[i * parts + p], lane[v]), sums[p]);
         }
       });
   }, static_cast<int>(c_.lanes));

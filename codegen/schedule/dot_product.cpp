@@ -194,7 +194,7 @@ void sum_rows(Lowering& lowering, int stage, DotProduct& dot) {
 }
 
 Status schedule_operands(Lowering& lowering, const DotProduct& dot) {
-  for (const int map : {lowering.stage(dot.words).same_memory_as, dot.weights})
+  for (const int map : {lowering.stage(dot.words).same_memory_as - kStageOperand, dot.weights})
     if (map >= 0) TENON_RETURN_IF_ERROR(schedule_map(lowering, std::span<const int>(&map, 1)));
   for (const int sums : {dot.column_sums, dot.row_sums}) {
     if (sums < 0) continue;

@@ -10,7 +10,7 @@ using ir::Expr;
 BindingRef Lowering::storage(int operand) {
   if (operand < kStageOperand) return group.operands[static_cast<size_t>(operand)].value;
   const size_t s = static_cast<size_t>(operand - kStageOperand);
-  if (group.stages[s].same_memory_as >= 0) return storage(kStageOperand + group.stages[s].same_memory_as);
+  if (group.stages[s].same_memory_as >= 0) return storage(group.stages[s].same_memory_as);
   if (group.stages[s].output != nullptr) return group.stages[s].output;
   temporary_of.resize(group.stages.size(), -1);
   if (temporary_of[s] < 0) {
