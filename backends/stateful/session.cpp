@@ -143,17 +143,17 @@ Status StatefulSession::make_room(size_t group) {
   const auto needed = checked_add(memories_[first].length, *growth);
   if (!needed || *growth < 0) return error(Code::kOutOfRange, "it would grow by {} from {}", *growth, memories_[first].length).at(name_of(state(first)));
   growth_[group] = *growth;
+  if (has_room(group, *needed)) return {};
   int64_t room = room_[group];
-  if (*needed > room) {
-    room = std::max({*needed, kLeastRoom, room <= INT64_MAX / 2 ? 2 * room : room});
-    for (const bool last : {false, true}) {
-      const Result<size_t> bytes = bytes_with_room(group, room);
-      if (bytes.ok() && *bytes <= max_bytes_) break;
-      if (last)
-        return Status(Code::kResourceExhausted, fmt::format("states of length {} are more than the limit of {} bytes", *needed, max_bytes_), name_of(state(first)),
-                      "reset the states, or raise the memory limit");
-      room = *needed;
-    }
+  if (*needed > room) room = std::max({*needed, kLeastRoom, room <= INT64_MAX / 2 ? 2 * room : room});
+  for (const bool last : {false, true}) {
+    const Result<size_t> bytes = bytes_with_room(group, room);
+    if (bytes.ok() && *bytes <= max_bytes_) break;
+    if (!bytes.ok() && bytes.status().code() != Code::kResourceExhausted) return bytes.status();
+    if (last)
+      return Status(Code::kResourceExhausted, fmt::format("states of length {} are more than the limit of {} bytes", *needed, max_bytes_), name_of(state(first)),
+                    "reset the states, or raise the memory limit");
+    room = *needed;
   }
   for (size_t s = 0; s < memories_.size(); ++s)
     if (state(s).group == static_cast<int>(group)) TENON_RETURN_IF_ERROR(give_room(s, room));
@@ -161,19 +161,35 @@ Status StatefulSession::make_room(size_t group) {
   return {};
 }
 
+/// Whether nothing has to move. The other dims of what is empty may be others now.
+bool StatefulSession::has_room(size_t group, int64_t needed) const {
+  if (needed > room_[group]) return false;
+  for (size_t s = 0; s < memories_.size(); ++s)
+    if (state(s).group == static_cast<int>(group) && (memories_[s].length == 0 || memories_[s].tensor.dim(state(s).info.axis) != room_[group])) return false;
+  return true;
+}
+
+/// Of memory; what is empty takes its other dims from the inputs, where these say them.
+Result<Shape> StatefulSession::shape_with_room(size_t s, int64_t room) const {
+  const Memory& memory = memories_[s];
+  Shape shape;
+  if (memory.tensor.defined()) shape = memory.tensor.shape();
+  if (memory.length == 0) {
+    Result<Shape> wanted = beginning(s);
+    if (!wanted.ok() && shape.empty()) return wanted;
+    if (wanted.ok()) shape = std::move(*wanted);
+  }
+  shape[static_cast<size_t>(state(s).info.axis)] = room;
+  return shape;
+}
+
 Status StatefulSession::give_room(size_t s, int64_t room) {
   Memory& memory = memories_[s];
-  const auto axis = static_cast<size_t>(state(s).info.axis);
-  const bool empty = memory.length == 0;
-  if (!empty && memory.tensor.dim(state(s).info.axis) == room) return {};
-  if (empty) {  // the other dims may be others now
-    auto shape = beginning(s);
-    if (!shape.ok() && !memory.tensor.defined()) return shape.status();
-    Shape wanted = shape.ok() ? std::move(*shape) : memory.tensor.shape();
-    wanted[axis] = room;
-    if (memory.tensor.defined() && memory.tensor.shape() == wanted) return {};
-    wanted[axis] = 0;
-    TENON_ASSIGN_OR_RETURN(memory.tensor, Tensor::empty(state(s).type.dtype(), std::move(wanted)));
+  TENON_ASSIGN_OR_RETURN(Shape shape, shape_with_room(s, room));
+  if (memory.tensor.defined() && memory.tensor.shape() == shape) return {};
+  if (memory.length == 0) {
+    shape[static_cast<size_t>(state(s).info.axis)] = 0;
+    TENON_ASSIGN_OR_RETURN(memory.tensor, Tensor::empty(state(s).type.dtype(), std::move(shape)));
   }
   TENON_ASSIGN_OR_RETURN(memory.tensor, resized(memory.tensor, state(s).info.axis, memory.length, room));
   return {};
@@ -184,13 +200,8 @@ Result<size_t> StatefulSession::bytes_with_room(size_t group, int64_t room) cons
   size_t sum = 0;
   for (size_t s = 0; s < memories_.size(); ++s) {
     if (!grows(s)) continue;
-    Shape shape;
-    if (memories_[s].tensor.defined()) {
-      shape = memories_[s].tensor.shape();
-    } else {
-      TENON_ASSIGN_OR_RETURN(shape, beginning(s));
-    }
-    if (state(s).group == static_cast<int>(group)) shape[static_cast<size_t>(state(s).info.axis)] = room;
+    const bool own = state(s).group == static_cast<int>(group);
+    TENON_ASSIGN_OR_RETURN(const Shape shape, shape_with_room(s, own ? room : room_[static_cast<size_t>(state(s).group)]));
     TENON_ASSIGN_OR_RETURN(const size_t bytes, bytes_of(state(s).type.dtype(), shape));
     const auto more = checked_add(sum, bytes);
     if (!more) return error(Code::kResourceExhausted, "states of more than 2^64 bytes are wanted");
@@ -262,8 +273,8 @@ Status StatefulSession::set(size_t s, const Tensor& value) {
     memory.begin = memory.tensor;
     return {};
   }
-  const int64_t room = room_[static_cast<size_t>(shared.group)], length = value.dim(shared.info.axis);
-  TENON_ASSIGN_OR_RETURN(memory.tensor, resized(value, shared.info.axis, length, std::max(room, length)));
+  const int64_t length = value.dim(shared.info.axis);
+  TENON_ASSIGN_OR_RETURN(memory.tensor, resized(value, shared.info.axis, length, length));  // runs give it room
   memory.length = length;
   return {};
 }

@@ -49,6 +49,8 @@ class StatefulSession final : public Session, public States {
   Status bind_length(size_t group);
   Result<Shape> beginning(size_t s) const;
   Status make_room(size_t group);
+  bool has_room(size_t group, int64_t needed) const;
+  Result<Shape> shape_with_room(size_t s, int64_t room) const;
   Status give_room(size_t s, int64_t room);
   Result<size_t> bytes_with_room(size_t group, int64_t room) const;
   Status begin_passed(size_t s);

@@ -152,7 +152,8 @@ class Worker {
       for (int axis = 0; axis < tensor->rank(); ++axis)
         if (const ir::Dim dim = input.tensor().dim(axis); dim.is_symbol()) dims[model_->graph().dims().symbol_name(dim.symbol_id())] = tensor->dim(axis);
     }
-    for (const auto& [name, size] : model_->import().dims) dims[name] = size;
+    for (const auto& [name, size] : options_.states.any() ? subject_.import.dims : model_->import().dims)
+      if (std::ranges::find(model_->absent(), name) == model_->absent().end()) dims[name] = size;
     if (subject_.batch && dims.empty()) dims["batch"] = *subject_.batch;
     report["dims"] = dims;
     report["shapes"] = shapes;
