@@ -59,7 +59,7 @@ TEST_F(StateCommand, BenchMeasuresSteps) {
   ASSERT_EQ(run("bench m.tir --state auto --state h=next --rounds 2 --round-ms 1 --warmup-ms 1 --launches 1 --json b.json"), 0) << err_;
   const json document = json::parse(slurp(folder_ / "b.json"));
   EXPECT_EQ(document["context"]["states"], json({"auto", "h=next"}));
-  EXPECT_EQ(document["results"][0]["shapes"]["past"], json({1, 4}));
+  EXPECT_EQ(document["results"][0]["dims"], json({{"P", 1}, {"S", 1}}));
 }
 
 TEST_F(StateCommand, WrongOnesAreErrors) {
