@@ -45,6 +45,34 @@ struct SavedExecutable {
   runtime::WeightBlock weights;
 };
 
+/// An input and an output that are one thing at two times: what a run gives as the output, the next one takes as the input.
+struct StatePair {
+  std::string input, output;
+};
+
+/// A state of a session, and how runs change it.
+struct StateInfo {
+  StatePair pair;
+  int axis = -1;                    // along which it grows in memory that the session has for it; -1: each run makes it anew
+  bool in_place = false;            // runs write what is new and copy nothing
+  std::string reason;               // why they do not
+};
+
+/// What a session keeps from one run to the next. States begin empty: without elements along the axis that grows, else zeros.
+class States {
+ public:
+  virtual ~States() = default;
+  virtual std::span<const StateInfo> list() const = 0;
+  /// All as at the beginning.
+  virtual void reset() = 0;
+  /// A copy of a state, by its place in list(). kNotFound before there is one.
+  virtual Result<Tensor> get(size_t state) const = 0;
+  /// Puts a copy in its place. kInvalidArgument when dtype or shape do not fit.
+  virtual Status set(size_t state, const Tensor& value) = 0;
+  /// States that grow in place lose what they hold beyond `length`, others are what they were after the last set() or reset().
+  virtual Status rewind(int64_t length) = 0;
+};
+
 struct CompileOptions {
   int opt_level = 3;                // 0…3
   int compile_threads = 0;          // 0: all cores
@@ -59,6 +87,9 @@ struct CompileOptions {
   passes::Fault fault;              // made on purpose, to test what finds it; the reference has no passes and ignores both
   std::shared_ptr<const codegen::Tuning> tuning;  // cpu: choices found by measuring (eval/tune.h); null: none
   std::string matmul;               // cpu: "" generated code first, "openblas" the library first where it has the form
+  /// Inputs, by name, whose bytes a run may change, as callers have given them up; outputs that are their memory share it. See
+  /// Backend::updates_inputs.
+  std::vector<std::string> updated_inputs;
   Interrupt interrupt;              // asked between passes, nodes and kernels
   std::shared_ptr<const DiskCache> cache;  // cpu: of machine code, vulkan: of pipelines; null: none
   bool keep_code = false;           // for Backend::save
@@ -108,6 +139,8 @@ class Session {
   /// How the nodes of the last run ran, with what Step::placement of its plan counts; null: as the executable says. It may have
   /// been a variant of the executable, for dims that are 1. Holds until the next run.
   virtual const std::vector<Placement>* last_placement() const { return nullptr; }
+  /// What it keeps between runs (backends/stateful); null: nothing.
+  virtual States* states() { return nullptr; }
   /// Bytes of the arena after the last run.
   virtual size_t arena_bytes() const { return 0; }
   /// Nullopt: it runs in this process.
@@ -121,6 +154,8 @@ class Executable {
   virtual Result<std::unique_ptr<Session>> create_session(const SessionOptions& options = {}) const = 0;
   virtual const std::vector<Placement>& placement() const = 0;
   virtual const CompileStats& stats() const = 0;
+  /// Of its sessions.
+  virtual std::span<const StateInfo> states() const { return {}; }
   /// What sessions run; null for backends without plans.
   virtual const runtime::PreparedPlan* executed_plan() const { return nullptr; }
 };
@@ -135,6 +170,8 @@ class Backend {
   virtual Status available() const = 0;
   /// What its compilations tell the passes of the target: PipelineOptions::target.
   virtual passes::TargetFacts target_facts(const CompileOptions&) const { return {}; }
+  /// Whether CompileOptions::updated_inputs has an effect: only then is it worth while to give a state memory with room to grow.
+  virtual bool updates_inputs() const { return false; }
   /// Compiles an imported, unoptimised graph (the backend runs the passes that it wants). Takes a copy of what it keeps.
   virtual Result<std::shared_ptr<const Executable>> compile(const ir::Graph& graph, const CompileOptions& options) const = 0;
   /// The same of a graph that nobody else needs: weights that the executable keeps in another form go as soon as they have it.

@@ -5,6 +5,7 @@
 #include <optional>
 #include <utility>
 
+#include "backends/stateful/stateful.h"
 #include "eval/interface.h"
 #include "eval/model.h"
 #include "eval/tuning_file.h"
@@ -69,7 +70,7 @@ bool has_symbols(const ir::Graph& graph) {
 
 /// What the executable depends on beside what the files hold. Empty: it cannot be kept.
 std::string CompiledModel::key() const {
-  if (request_.cache == nullptr || request_.import.ops != nullptr || request_.file.extension() == ".tir") return {};
+  if (request_.cache == nullptr || request_.states.any() || request_.import.ops != nullptr || request_.file.extension() == ".tir") return {};
   const auto backend = request_.backend->save_key(request_.compile);
   if (!backend) return {};
   ByteWriter out;
@@ -99,6 +100,7 @@ Result<CompiledModel> CompiledModel::open(ModelRequest request) {
   out.opened_ = std::chrono::system_clock::now();
   out.key_ = out.key();
   if (!out.restore()) TENON_RETURN_IF_ERROR(out.import_model());
+  if (out.request_.states.any()) TENON_RETURN_IF_ERROR(out.find_states());
   return out;
 }
 
@@ -144,6 +146,26 @@ Status CompiledModel::import_model() {
   return {};
 }
 
+/// Dims that are given for a state say how it begins: what is compiled does not have them.
+Status CompiledModel::find_states() {
+  TENON_ASSIGN_OR_RETURN(states_, states_of(*graph_, request_.states, request_.import.interrupt));
+  interface_ = without_states(*graph_, states_);
+  if (request_.import.dims.empty() && request_.import.shapes.empty()) return {};
+  frontend::ImportOptions import = request_.import;
+  import.dims.clear();
+  import.shapes.clear();
+  TENON_ASSIGN_OR_RETURN(growing_, load_model(request_.file, import));
+  const frontend::ImportOptions kept = without_state_dims(*growing_, states_, request_.import);
+  if (kept.dims == request_.import.dims && kept.shapes == request_.import.shapes) {
+    growing_.reset();
+    return {};
+  }
+  request_.import.dims = kept.dims;
+  request_.import.shapes = kept.shapes;
+  TENON_ASSIGN_OR_RETURN(growing_, load_model(request_.file, request_.import));
+  return {};
+}
+
 void CompiledModel::leave_out_absent() {
   if (request_.import.absent != nullptr) *request_.import.absent = absent_;
   request_.import.absent = nullptr;
@@ -160,7 +182,8 @@ Status CompiledModel::compile() {
   if (!compile.reload && has_symbols(*graph_)) key_.clear();
   compile.keep_code = !key_.empty();
   std::unique_ptr<ir::Graph> whole = std::exchange(graph_, ir::without_weights(*graph_));
-  TENON_ASSIGN_OR_RETURN(executable_, request_.backend->compile_owned(std::move(whole), compile));
+  if (growing_ != nullptr) whole = std::move(growing_);
+  TENON_ASSIGN_OR_RETURN(executable_, backends::compile_stateful(*request_.backend, std::move(whole), compile, states_));
   return {};
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "backends/backend.h"
+#include "eval/states.h"
 #include "frontend/onnx/import.h"
 #include "ir/graph.h"
 #include "support/disk_cache.h"
@@ -20,9 +21,10 @@ struct ModelRequest {
   frontend::ImportOptions import;
   const backends::Backend* backend = nullptr;
   backends::CompileOptions compile;
-  std::shared_ptr<const DiskCache> cache;  // of whole executables; null: none
+  std::shared_ptr<const DiskCache> cache;  // of whole executables, those without states; null: none
   /// The same model, opened before with the same `import` and not compiled: its graph is copied instead of imported again. Outlives this.
   const class CompiledModel* imported = nullptr;
+  StateRequest states = {};                // that sessions keep
 };
 
 /// A model on its way to runs. Where the cache has its executable, made of the same files with the same options, neither import nor
@@ -37,8 +39,12 @@ class CompiledModel {
   /// write the weights. What cannot be kept is compiled again next time.
   void keep();
 
-  /// The model's graph; of one from the cache its inputs and outputs alone.
+  /// The model's graph; of one from the cache its inputs and outputs alone. Of a model with states also those: set_states and with_states
+  /// (eval/states.h) go from its inputs and outputs to those of sessions.
   const ir::Graph& graph() const { return *graph_; }
+  /// What sessions take and give; before compile() as well.
+  const ir::Graph& interface() const { return interface_ != nullptr ? *interface_ : *graph_; }
+  std::span<const backends::StatePair> states() const { return states_; }
   /// Null before compile(), but from the cache.
   const std::shared_ptr<const backends::Executable>& executable() const { return executable_; }
   bool from_cache() const { return from_cache_; }
@@ -52,6 +58,7 @@ class CompiledModel {
   std::string key() const;
   bool restore();
   Status import_model();
+  Status find_states();
   void leave_out_absent();
 
   ModelRequest request_;
@@ -61,6 +68,9 @@ class CompiledModel {
   std::vector<std::filesystem::path> files_;
   std::vector<std::string> absent_;
   std::unique_ptr<ir::Graph> graph_;
+  std::vector<backends::StatePair> states_;
+  std::unique_ptr<ir::Graph> interface_;  // null: there are no states
+  std::unique_ptr<ir::Graph> growing_;    // the graph without what is bound of states, where that is another one
   std::shared_ptr<const backends::Executable> executable_;
   bool from_cache_ = false;
 };

@@ -22,16 +22,28 @@ ir::Value* placeholder(ir::Graph& graph, const ir::Value& like) {
 
 }  // namespace
 
-std::optional<std::string> interface_text(const ir::Graph& graph) {
-  ir::Graph out(graph.shared_dims());
+std::unique_ptr<ir::Graph> interface_of(const ir::Graph& graph, const std::function<bool(const std::string&)>& has_input,
+                                        const std::function<bool(const std::string&)>& has_output) {
+  auto out = std::make_unique<ir::Graph>(graph.shared_dims());
+  out->metadata = graph.metadata;
   std::unordered_map<const ir::Value*, ir::Value*> values;
-  for (const ir::Value* input : graph.inputs()) values[input] = out.add_input(input->name(), input->type());
+  for (const ir::Value* input : graph.inputs())
+    if (has_input(input->name())) values[input] = out->add_input(input->name(), input->type());
   for (size_t i = 0; i < graph.outputs().size(); ++i) {
+    const std::string& name = graph.output_name(static_cast<int>(i));
+    if (!has_output(name)) continue;
     ir::Value*& value = values[graph.outputs()[i]];
-    if (value == nullptr) value = placeholder(out, *graph.outputs()[i]);
-    out.add_output(value, graph.output_name(static_cast<int>(i)));
+    if (value == nullptr) value = placeholder(*out, *graph.outputs()[i]);
+    out->add_output(value, name);
   }
-  std::string text = ir::to_text(out, {.full = true});
+  return out;
+}
+
+std::optional<std::string> interface_text(const ir::Graph& graph) {
+  const auto all = [](const std::string&) { return true; };
+  const auto out = interface_of(graph, all, all);
+  out->metadata.clear();
+  std::string text = ir::to_text(*out, {.full = true});
   const auto again = ir::parse_text(text);
   if (!again.ok() || ir::to_text(**again, {.full = true}) != text) return std::nullopt;
   return text;

@@ -12,6 +12,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "backends/stateful/stateful.h"
 #include "eval/inputs.h"
 #include "eval/model.h"
 #include "eval/round_off.h"
@@ -118,7 +119,8 @@ Status run_case(const Case& one, const backends::Backend& backend, const VerifyO
     name_source(one.folder / "model.onnx", import, compile);
     use_tuning(one.folder / "model.onnx", backend, compile);
   }
-  TENON_ASSIGN_OR_RETURN(const auto executable, backend.compile(*graph, compile));
+  TENON_ASSIGN_OR_RETURN(const std::vector<backends::StatePair> states, states_of(*graph, options.states, interrupt));
+  TENON_ASSIGN_OR_RETURN(const auto executable, backends::compile_stateful(backend, graph->clone(), compile, states));
   result.compile_ms = ms_since(compile_start);
   backends::SessionOptions session_options = options.session;
   session_options.interrupt = interrupt;
@@ -129,9 +131,11 @@ Status run_case(const Case& one, const backends::Backend& backend, const VerifyO
     TENON_ASSIGN_OR_RETURN(const auto expected, read_outputs(*graph, folder));
     if (expected.empty() && !graph->outputs().empty())
       return Status(Code::kNotFound, "no output_0.pb to compare with", folder.string());
+    TENON_ASSIGN_OR_RETURN(const std::vector<HostValue> given, set_states(*session, *graph, inputs));
     const auto run_start = Clock::now();
-    Result<std::vector<HostValue>> outputs = session->run(inputs, interrupt);
+    Result<std::vector<HostValue>> outputs = session->run(given, interrupt);
     result.run_ms += ms_since(run_start);
+    if (outputs.ok()) outputs = with_states(*session, *graph, std::move(*outputs));
     if (!outputs.ok()) return std::move(outputs).status().at(set);
     const CaseResult before = result;
     Status agrees = compare_outputs(*graph, expected, *outputs, tolerance, options.rows, result);

@@ -8,6 +8,7 @@
 #include "backends/backend.h"
 #include "eval/compare.h"
 #include "eval/match_rows.h"
+#include "eval/states.h"
 #include "frontend/onnx/import.h"
 
 namespace tenon::eval {
@@ -47,6 +48,7 @@ struct VerifyOptions {
   Tolerance tolerance;
   bool widen = true;          // the tolerance, for what CompileOptions::precision rounds (eval/rounded_products.h)
   std::optional<RowRule> rows;
+  StateRequest states;        // sessions keep them; each data set sets them and compares what they are after the run
   int round_off_samples = 8;  // of a case that differs: see eval/round_off.h; 0: none
   backends::CompileOptions compile;
   backends::SessionOptions session;

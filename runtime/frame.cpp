@@ -268,7 +268,7 @@ Status Frame::collect_outputs(std::span<HostValue> outputs) {
     TENON_ASSIGN_OR_RETURN(const HostValue* made, host_value(v));
     const auto* tensor = std::get_if<Tensor>(made);
     auto* given = std::get_if<Tensor>(&outputs[i]);
-    if (!lent(v) || tensor == nullptr) {
+    if (!lent(v) || tensor == nullptr || plan_->updated[static_cast<size_t>(root(v))]) {
       if (depth_ > 0) TENON_RETURN_IF_ERROR(to_device(v));
       outputs[i] = *made;
     } else if (given != nullptr && given->dtype() == tensor->dtype() && given->shape() == tensor->shape() &&

@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "runtime/arena.h"
 #include "runtime/device.h"
 #include "runtime/dispatch_cost.h"
 #include "runtime/output_pool.h"
@@ -68,6 +69,7 @@ class Frame {
     uint64_t before = 0;                      // the evaluation of the phase before that it built on
     std::vector<std::optional<int64_t>> key;  // of the phase's symbols
     std::shared_ptr<Buffer> arena;
+    std::vector<size_t> placed;               // sizes that the arena's layout has room for
   };
 
   /// A dispatch with everything that it needs.
@@ -116,6 +118,8 @@ class Frame {
   Status evaluate_phase(size_t index);
   Status check_sizes(const PreparedPlan::Phase& phase);
   Status place_arena(size_t index);
+  bool fits_layout(size_t index) const;
+  Result<ArenaLayout> lay_out(size_t index, bool with_room, std::vector<size_t>& placed) const;
   int choose_threads() const;
   Status allocate_output(int32_t output, std::span<HostValue> outputs);
   Status check_facts(const PreparedPlan::Phase& phase) const;
@@ -134,6 +138,8 @@ class Frame {
   void observe_arena(size_t phase);
   size_t tensor_bytes(std::span<const ValueIdx> values) const;
   DispatchCost cost_of(const Step& step) const;
+  /// Of a value that the step updates.
+  size_t updated_bytes(const Step& step, ValueIdx v) const;
   /// The calls of a run of dispatches, made anew where dims or memory have changed since.
   Result<Calls*> calls(size_t run);
   Result<Call> make_call(size_t step, Calls& calls);

@@ -19,6 +19,11 @@ Status index_error(std::string_view where) {
   return Status(Code::kOutOfRange, "an index is outside its tensor", std::string(where), "check the input values");
 }
 
+size_t Frame::updated_bytes(const Step& step, ValueIdx v) const {
+  const size_t all = bytes_[static_cast<size_t>(v)];
+  return std::min(all, storage_bytes(value(v).dtype, std::max<int64_t>(dim(step.updates), 0)).value_or(all));
+}
+
 DispatchCost Frame::cost_of(const Step& step) const {
   DispatchCost cost;
   cost.grid = dim(step.grid);
@@ -28,7 +33,7 @@ DispatchCost Frame::cost_of(const Step& step) const {
   for (size_t b = 0; b < step.bindings.size(); ++b) {
     const size_t bytes = bytes_[static_cast<size_t>(step.bindings[b])];
     if (reads(kernel.access[b])) cost.read += bytes;
-    if (writes(kernel.access[b])) cost.written += bytes;
+    if (writes(kernel.access[b])) cost.written += step.updates == -1 ? bytes : updated_bytes(step, step.bindings[b]);
   }
   return cost;
 }

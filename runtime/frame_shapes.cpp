@@ -4,6 +4,7 @@
 #include "runtime/dim_program.h"
 #include "runtime/frame.h"
 #include "runtime/host_values.h"
+#include "support/checked.h"
 #include "support/large_pages.h"
 
 // What depends on dims alone: binding symbols, evaluating phases, placing the arena.
@@ -144,36 +145,61 @@ Status Frame::check_facts(const PreparedPlan::Phase& phase) const {
   return {};
 }
 
+bool Frame::fits_layout(size_t index) const {
+  const std::vector<ValueIdx>& values = plan_->phases[index].arena;
+  const std::vector<size_t>& placed = phases_[index].placed;
+  if (placed.size() != values.size()) return false;
+  for (size_t i = 0; i < values.size(); ++i)
+    if (bytes_[static_cast<size_t>(values[i])] > placed[i]) return false;
+  return true;
+}
+
+/// `with_room`: what has grown a little since the layout before, as a decoder's scores do with each token, will grow again.
+Result<ArenaLayout> Frame::lay_out(size_t index, bool with_room, std::vector<size_t>& placed) const {
+  const PreparedPlan::Phase& phase = plan_->phases[index];
+  const std::vector<size_t>& before = phases_[index].placed;
+  std::vector<ArenaRequest> requests;
+  requests.reserve(phase.arena.size());
+  placed.clear();
+  for (size_t i = 0; i < phase.arena.size(); ++i) {
+    const auto v = static_cast<size_t>(phase.arena[i]);
+    const size_t bytes = bytes_[v];
+    const bool grows = with_room && i < before.size() && bytes > before[i] && bytes / 2 <= before[i];
+    placed.push_back(grows ? checked_add(bytes, bytes / 4).value_or(bytes) : bytes);
+    const bool used = plan_->first_use[v] <= plan_->last_use[v];
+    requests.push_back({used ? placed.back() : 0, plan_->first_use[v], plan_->last_use[v]});
+  }
+  return place(requests);
+}
+
 Status Frame::place_arena(size_t index) {
   const PreparedPlan::Phase& phase = plan_->phases[index];
   PhaseState& state = phases_[index];
   for (ValueIdx v : phase.views) clear(slot(v));
-  if (phase.arena.empty()) return {};
-  std::vector<ArenaRequest> requests;
-  requests.reserve(phase.arena.size());
-  for (ValueIdx v : phase.arena) {
-    const auto i = static_cast<size_t>(v);
-    const bool used = plan_->first_use[i] <= plan_->last_use[i];
-    requests.push_back({used ? bytes_[i] : 0, plan_->first_use[i], plan_->last_use[i]});
-  }
-  TENON_ASSIGN_OR_RETURN(ArenaLayout layout, place(requests));
+  if (phase.arena.empty() || fits_layout(index)) return {};
   const size_t held = state.arena == nullptr ? 0 : state.arena->size();
-  if (state.arena == nullptr || layout.bytes > held) {
-    const size_t others = context_.arena_bytes - held;
-    const size_t beside = others + context_.held_bytes;
-    if (beside > context_.max_bytes || layout.bytes > context_.max_bytes - beside)
+  const size_t others = context_.arena_bytes - held, beside = others + context_.held_bytes;
+  std::vector<size_t> placed;
+  Result<ArenaLayout> layout = lay_out(index, true, placed);
+  const auto too_large = [&] { return layout->bytes > held && (beside > context_.max_bytes || layout->bytes > context_.max_bytes - beside); };
+  if (!layout.ok() || too_large()) layout = lay_out(index, false, placed);
+  if (!layout.ok()) return layout.status();
+  state.placed.clear();  // until it has its memory
+  if (state.arena == nullptr || layout->bytes > held) {
+    if (too_large())
       return Status(Code::kResourceExhausted,
-                    fmt::format("intermediate values take {} bytes, the limit is {}", layout.bytes + beside,
+                    fmt::format("intermediate values take {} bytes, the limit is {}", layout->bytes + beside,
                                 context_.max_bytes),
                     {}, "make the inputs smaller or raise the memory limit");
     state.arena.reset();
     context_.arena_bytes = others;
-    const size_t bytes = std::max(layout.bytes, kArenaAlignment);
+    const size_t bytes = std::max(layout->bytes, kArenaAlignment);
     TENON_ASSIGN_OR_RETURN(state.arena, context_.device != nullptr ? context_.device->allocate(bytes) : allocate_in_large_pages(bytes));
     context_.arena_bytes += state.arena->size();
   }
   for (size_t i = 0; i < phase.arena.size(); ++i)
-    data_[static_cast<size_t>(phase.arena[i])] = state.arena->data() + layout.offsets[i];
+    data_[static_cast<size_t>(phase.arena[i])] = state.arena->data() + layout->offsets[i];
+  state.placed = std::move(placed);
   return {};
 }
 

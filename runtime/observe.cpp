@@ -63,12 +63,14 @@ void Frame::show_step(size_t index, Clock::time_point start, Clock::time_point e
   for (size_t b = 0; b < step.bindings.size(); ++b) {
     const Access access = (*plan_->plan->kernels)[static_cast<size_t>(step.kernel)].access[b];
     if (reads(access)) read.push_back(step.bindings[b]);
-    if (writes(access)) written.push_back(step.bindings[b]);
+    if (!writes(access)) continue;
+    if (step.updates == -1) written.push_back(step.bindings[b]);
+    else event.written_bytes += updated_bytes(step, step.bindings[b]);
   }
   read.insert(read.end(), step.inputs.begin(), step.inputs.end());
   for (const auto& captures : step.captures) read.insert(read.end(), captures.begin(), captures.end());
   event.read_bytes = tensor_bytes(read);
-  event.written_bytes = tensor_bytes(written);
+  event.written_bytes += tensor_bytes(written);
   event.symbols = symbols_;
   context_.observer->on_step(event);
 }

@@ -105,6 +105,7 @@ struct Step {
   std::vector<DimId> kernel_dims;
   DimId grid = -1;                  // extent
   DimId work = -1;                  // estimated scalar operations in all, decides the number of threads; -1: unknown
+  DimId updates = -1;               // elements of what it writes that it changes, leaving the others as they are; -1: it writes all
 
   // kHostCall
   std::shared_ptr<const HostFunction> host;

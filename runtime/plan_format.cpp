@@ -116,6 +116,7 @@ class Writer {
     out_.put(step.kernel_dims);
     out_.put(step.grid);
     out_.put(step.work);
+    out_.put(step.updates);
     if (step.kind == Step::Kind::kDispatch) return {};
     out_.put(step.inputs);
     out_.put(step.outputs);
@@ -262,6 +263,7 @@ class Reader {
     step.kernel_dims = in_.list<DimId>();
     step.grid = in_.get<DimId>();
     step.work = in_.get<DimId>();
+    step.updates = in_.get<DimId>();
     if (step.kind == Step::Kind::kDispatch) return;
     if (step.kind == Step::Kind::kHostCall) return in_.fail();
     step.inputs = in_.list<ValueIdx>();

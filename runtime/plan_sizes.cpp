@@ -42,7 +42,9 @@ std::optional<DispatchCost> dispatch_cost(const Plan& plan, const Step& step, co
   for (size_t b = 0; b < step.bindings.size(); ++b) {
     const size_t bytes = sizes.bytes[static_cast<size_t>(step.bindings[b])].value_or(0);
     if (reads(kernel.access[b])) cost.read += bytes;
-    if (writes(kernel.access[b])) cost.written += bytes;
+    const auto updates = step.updates == -1 ? std::nullopt : sizes.dims[static_cast<size_t>(step.updates)];
+    if (writes(kernel.access[b]))
+      cost.written += updates ? std::min(bytes, storage_bytes(plan.values[static_cast<size_t>(step.bindings[b])].dtype, std::max<int64_t>(*updates, 0)).value_or(bytes)) : bytes;
   }
   return cost;
 }

@@ -32,6 +32,7 @@ class Preparer {
     TENON_RETURN_IF_ERROR(check_values());
     for (size_t s = 0; s < plan().steps.size(); ++s) TENON_RETURN_IF_ERROR(check_step(s));
     TENON_RETURN_IF_ERROR(find_roots());
+    find_updated_inputs();
     TENON_RETURN_IF_ERROR(check_io());
     date_dims();
     find_live_ranges();
@@ -56,6 +57,7 @@ class Preparer {
   Status check_dispatch(const Step& step);
   Status check_sub_plans(const Step& step, size_t index);
   Status find_roots();
+  void find_updated_inputs();
   Status check_io();
   void date_dims();
   void find_live_ranges();
@@ -127,7 +129,8 @@ Status Preparer::check_dispatch(const Step& step) {
     if (!is_value(v) || !value(v).ranked) return bad("step {} binds no tensor", step.node);
   for (DimId d : step.kernel_dims)
     if (!is_dim(d)) return bad("step {} has an unknown dim", step.node);
-  if (!is_dim(step.grid) || (step.work != -1 && !is_dim(step.work))) return bad("step {} has no extent", step.node);
+  if (!is_dim(step.grid) || (step.work != -1 && !is_dim(step.work)) || (step.updates != -1 && !is_dim(step.updates)))
+    return bad("step {} has no extent", step.node);
   out_->max_dims = std::max(out_->max_dims, step.kernel_dims.size());
   return {};
 }
@@ -170,7 +173,7 @@ Status Preparer::check_step(size_t index) {
   const Step& step = plan().steps[index];
   const bool dispatch = step.kind == Step::Kind::kDispatch;
   const bool calls = !step.inputs.empty() || !step.outputs.empty() || !step.captures.empty();
-  const bool dispatches = !step.bindings.empty() || !step.kernel_dims.empty() || step.work != -1;
+  const bool dispatches = !step.bindings.empty() || !step.kernel_dims.empty() || step.work != -1 || step.updates != -1;
   if (dispatch ? calls : dispatches) return bad("step {} has operands of another kind of step", step.node);
   if (dispatch) return check_dispatch(step);
   if (step.kind > Step::Kind::kScan) return bad("step {} has an unknown kind", step.node);
@@ -202,6 +205,16 @@ Status Preparer::find_roots() {
       if (!value(root(v)).ranked || bits(value(root(v)).dtype) == 0)
         return bad("step {} binds value {}, whose memory has no fixed form", step.node, value(v).name);
   return {};
+}
+
+void Preparer::find_updated_inputs() {
+  out_->updated.assign(plan().values.size(), false);
+  for (const Step& step : plan().steps) {
+    if (step.kind != Step::Kind::kDispatch) continue;
+    const PlanKernel& kernel = (*plan().kernels)[static_cast<size_t>(step.kernel)];
+    for (size_t b = 0; b < step.bindings.size(); ++b)
+      if (const ValueIdx r = root(step.bindings[b]); writes(kernel.access[b]) && value(r).storage == Storage::kInput) out_->updated[static_cast<size_t>(r)] = true;
+  }
 }
 
 Status Preparer::check_io() {
@@ -358,7 +371,7 @@ Status Preparer::check_order() {
     const auto at = static_cast<int32_t>(s);
     bool good = true;
     for (DimId d : step.kernel_dims) good &= date(d) < at;
-    if (step.kind == Step::Kind::kDispatch) good &= date(step.grid) < at && (step.work == -1 || date(step.work) < at);
+    if (step.kind == Step::Kind::kDispatch) good &= date(step.grid) < at && (step.work == -1 || date(step.work) < at) && (step.updates == -1 || date(step.updates) < at);
     for (ValueIdx v : step.bindings) good &= date_of(v) < at && date_of(root(v)) < at;
     for (ValueIdx v : step.outputs) good &= value(v).storage != Storage::kArena || date_of(v) < at;
     if (!good) return bad("step {} needs a dim before it is known", step.node);

@@ -32,7 +32,8 @@ class Session {
   Session& operator=(const Session&) = delete;
 
   /// One value for each input of the plan. kInvalidArgument names the input that does not fit; kResourceExhausted before
-  /// anything is allocated that does not fit the limit. Without a deadline, a run has kDefaultTimeLimit.
+  /// anything is allocated that does not fit the limit. Without a deadline, a run has kDefaultTimeLimit. Of an input that the plan
+  /// updates (PreparedPlan::updated) the bytes change, and outputs that are its memory share them.
   Result<std::vector<HostValue>> run(std::span<const HostValue> inputs, const Interrupt& interrupt = {});
 
   /// Whether the last run failed because dims did not fit of which one is 1: a broadcast that the plan did not foresee.

@@ -33,7 +33,8 @@ constexpr const char* kNotes =
     "everything between the imported model and the first run; a runtime that reads the model itself has its loading there.\n"
     "Inputs are random with a fixed seed, symbolic dims 1 unless bound. --threads, --batch and --dim take lists and ranges: 1,2,4; 1-4;\n"
     "2-8+2; 1-8*2. With several models --dim and --shape apply to those that have the dim or input. A model that fails has no figures:\n"
-    "its reason goes to stderr, and the status is 2. What makes figures doubtful (other load, heat, noise) is said below the table.\n\n"
+    "its reason goes to stderr, and the status is 2. With --state each run begins with the states as --dim and --shape make their inputs,\n"
+    "and what it appends to them is forgotten after it. What makes figures doubtful (other load, heat, noise) is said below the table.\n\n"
     "Examples:\n"
     "  tenon bench model.onnx --backend cpu,onnxruntime --threads 1,2\n"
     "  tenon bench a.onnx b.onnx --batch 1-8*2 --dim sequence=128 --format markdown\n"
@@ -42,7 +43,7 @@ constexpr const char* kNotes =
 
 struct Options {
   DType precision = DType::kF32;
-  std::vector<std::string> models, dims, shapes, custom_ops;
+  std::vector<std::string> models, dims, shapes, custom_ops, states;
   std::string backend = "cpu", threads = "1", batch, json, format = "table", baseline, report;
   TargetOptions target;
   int rounds = 20, launches = 5, warmup = 2, opt_level = 3, streams = 0;
@@ -85,6 +86,7 @@ Result<eval::MeasureOptions> measure_options(const Options& o) {
   options.streams = o.streams;
   options.seed = o.seed;
   options.use_test_data = o.test_data;
+  TENON_ASSIGN_OR_RETURN(options.states, eval::parse_states(o.states));
   options.compile.opt_level = o.opt_level;
   o.target.apply(options.compile);
   options.compile.precision = o.precision;
@@ -149,7 +151,7 @@ class Bench {
       : o_(o), backends_(std::move(backends)), options_(std::move(options)), import_(std::move(import)) {
     context_ = eval::machine_context();
     context_.update({{"version", TENON_VERSION}, {"rounds", o.rounds}, {"launches", o.launches}, {"round_ms", o.round_ms}, {"seed", o.seed}, {"opt_level", o.opt_level},
-                     {"target", o.target.target.empty() ? "host" : o.target.target}, {"precision", name(o.precision)}, {"test_data", o.test_data}});
+                     {"target", o.target.target.empty() ? "host" : o.target.target}, {"precision", name(o.precision)}, {"test_data", o.test_data}, {"states", o.states}});
     options_.stop = &interrupted;
     for (const eval::Doubt& doubt : eval::machine_doubts(context_)) doubts_.push_back({"", doubt});
   }
@@ -335,6 +337,7 @@ void add_bench(CLI::App& app, int& status) {
   add_list(*sub, "--dim", o->dims, "NAME=N,...", "Give a symbolic dim a size, or several in turn. Repeatable");
   add_list(*sub, "--shape", o->shapes, "INPUT=DxD...", "Give an input a shape, as 1x3x224x224; -1 keeps a dim. Repeatable");
   add_custom_ops(*sub, o->custom_ops);
+  add_states(*sub, o->states);
   sub->add_option("--rounds", o->rounds, "Rounds, shared by the launches")->check(CLI::Range(1, 100000).description(""))->type_name("N");
   sub->add_option("--round-ms", o->round_ms, "Length of a round in milliseconds; at least one run")->type_name("MS");
   sub->add_option("--duration", o->duration, "Seconds for all rounds of a model, instead of --rounds")->type_name("SECONDS");

@@ -35,6 +35,10 @@ void add_custom_ops(CLI::App& app, std::vector<std::string>& libraries) {
   add_list(app, "--custom-ops", libraries, "LIBRARY", "Load a shared library with operators: code that you trust. Repeatable");
 }
 
+void add_states(CLI::App& app, std::vector<std::string>& states) {
+  add_list(app, "--state", states, "INPUT=OUTPUT", "Keep what a run gives as OUTPUT for the next one's INPUT, in place where it grows; auto: as the graph says. Repeatable");
+}
+
 Result<std::shared_ptr<const ir::OpRegistry>> load_libraries(const std::vector<std::string>& libraries) {
   if (libraries.empty()) return std::shared_ptr<const ir::OpRegistry>();
   auto registry = std::make_shared<ir::OpRegistry>();
@@ -217,7 +221,8 @@ Result<eval::CompiledModel> open(ModelOptions& options, const backends::Backend&
   TENON_RETURN_IF_ERROR(begin(options));
   compile.interrupt = options.interrupt;
   const auto executables = user_executables(compile.cache);
-  return eval::CompiledModel::open({options.path, options.import, &backend, std::move(compile), executables});
+  TENON_ASSIGN_OR_RETURN(eval::StateRequest states, eval::parse_states(options.states));
+  return eval::CompiledModel::open({options.path, options.import, &backend, std::move(compile), executables, nullptr, std::move(states)});
 }
 
 namespace {

@@ -32,6 +32,7 @@ struct ModelOptions {
   std::vector<std::string> dims;    // NAME=N
   std::vector<std::string> shapes;  // INPUT=1x3x224x224
   std::vector<std::string> custom_ops;  // libraries
+  std::vector<std::string> states;  // auto, INPUT=OUTPUT
   LimitOptions limits;
   Interrupt interrupt;              // load() starts the clock
   size_t max_bytes = 0;             // and applies the limit
@@ -40,6 +41,8 @@ struct ModelOptions {
 void add_model_options(CLI::App& app, ModelOptions& options);
 void add_dim_options(CLI::App& app, std::vector<std::string>& dims, std::vector<std::string>& shapes);
 void add_custom_ops(CLI::App& app, std::vector<std::string>& libraries);
+/// --state: what sessions keep from one run to the next (eval/states.h).
+void add_states(CLI::App& app, std::vector<std::string>& states);
 /// The ops of these libraries; null when there are none.
 Result<std::shared_ptr<const ir::OpRegistry>> load_libraries(const std::vector<std::string>& libraries);
 /// An option that is given once for every value.

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <map>
 
+#include "backends/stateful/stateful.h"
 #include "eval/cost.h"
 #include "eval/profile/crossing.h"
 #include "eval/profile/forecast.h"
@@ -15,7 +16,7 @@ constexpr const char* kExamples =
     "Operations (an addition or a multiplication is one) and memory are estimates with symbolic dims at 1 unless bound. Placement counts\n"
     "the nodes of the model that each kernel covers; nodes that were folded away count nowhere. --explain shows for each kernel of the\n"
     "compiled model what was chosen, why nothing better was, and the least time that its operations and bytes take on this machine,\n"
-    "which is measured for it.\n\n"
+    "which is measured for it. --state says which states a session would keep, and which of them runs write in place.\n\n"
     "Examples:\n"
     "  tenon inspect model.onnx --dim batch=8\n"
     "  tenon inspect model.onnx --placement --backend cpu\n"
@@ -158,9 +159,25 @@ void print_forecast(const eval::Forecast& f) {
              human_bytes(static_cast<double>(f.arena_bytes)), human_bytes(static_cast<double>(f.arena_bound)));
 }
 
+void print_states(std::span<const backends::StateInfo> states) {
+  Table table({"state", "output", "grows along", "in place", "not because"});
+  for (const backends::StateInfo& s : states)
+    table.add({s.pair.input, s.pair.output, s.axis < 0 ? "" : fmt::format("axis {}", s.axis), s.in_place ? "yes" : "no", s.in_place ? "" : s.reason});
+  table.print();
+}
+
+nlohmann::json states_json(std::span<const backends::StateInfo> states) {
+  nlohmann::json rows = nlohmann::json::array();
+  for (const backends::StateInfo& s : states)
+    rows.push_back({{"input", s.pair.input}, {"output", s.pair.output}, {"axis", s.axis < 0 ? nlohmann::json() : nlohmann::json(s.axis)}, {"in_place", s.in_place}, {"reason", s.in_place ? "" : s.reason}});
+  return rows;
+}
+
 Status inspect_compiled(Options& o, const ir::Graph& graph, nlohmann::json& json) {
   TENON_ASSIGN_OR_RETURN(const auto chosen, backends_of(o.backend));
   const bool text = o.json != "-";
+  TENON_ASSIGN_OR_RETURN(const eval::StateRequest request, eval::parse_states(o.model.states));
+  TENON_ASSIGN_OR_RETURN(const std::vector<backends::StatePair> states, eval::states_of(graph, request, o.model.interrupt));
   for (const backends::Backend* backend : chosen) {
     backends::CompileOptions compile;
     compile.opt_level = o.opt_level;
@@ -169,9 +186,11 @@ Status inspect_compiled(Options& o, const ir::Graph& graph, nlohmann::json& json
     compile.cache = user_cache();
     compile.interrupt = o.model.interrupt;
     eval::use_tuning(o.model.path, *backend, compile);
-    TENON_ASSIGN_OR_RETURN(const auto executable, backend->compile(graph, compile));
+    TENON_ASSIGN_OR_RETURN(const auto executable, backends::compile_stateful(*backend, graph.clone(), compile, states));
     const std::string name(backend->name());
     if (text && chosen.size() > 1) fmt::print("{}:\n", name);
+    if (text && !states.empty()) print_states(executable->states());
+    if (!states.empty()) json["states"][name] = states_json(executable->states());
     const bool crosses = o.placement && name == "vulkan";
     if (o.placement && text) print_placement(executable->placement());
     if (o.placement) json["placement"][name] = placement_json(executable->placement());
@@ -189,7 +208,7 @@ Status inspect(Options& o) {
   TENON_ASSIGN_OR_RETURN(const auto graph, load(o.model));
   const bool text = o.json != "-";
   nlohmann::json json;
-  if (o.placement || o.explain) {
+  if (o.placement || o.explain || !o.model.states.empty()) {
     TENON_RETURN_IF_ERROR(inspect_compiled(o, *graph, json));
   } else {
     const std::map<std::string, int> ops = count_ops(*graph);
@@ -206,11 +225,12 @@ void add_inspect(CLI::App& app, int& status) {
   auto o = std::make_shared<Options>();
   CLI::App* sub = app.add_subcommand("inspect", "Show inputs, outputs, ops, parameters, operations, memory; or where nodes run");
   add_model_options(*sub, o->model);
+  add_states(*sub, o->model.states);
   sub->add_flag("--placement", o->placement, "How each node runs on a backend, and the shares in percent");
   sub->add_flag("--explain", o->explain, "Per kernel what was chosen and why, its operations, bytes and the least time that they take");
   sub->add_option("--threads", o->threads, "Threads for --explain; 0: all cores")->check(thread_count())->type_name("N");
   sub->add_flag("!--no-roofline", o->calibrate, "Leave out the times: measure nothing");
-  sub->add_option("--backend", o->backend, "Backends for --placement and --explain, separated by commas")->type_name("NAME,...");
+  sub->add_option("--backend", o->backend, "Backends for --placement, --explain and --state, separated by commas")->type_name("NAME,...");
   sub->add_option("-O", o->opt_level, "Optimisation level")->check(CLI::Range(0, 3).description(""))->type_name("0..3");
   add_compiling(*sub, o->target);
   add_precision(*sub, o->precision);

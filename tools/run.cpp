@@ -12,7 +12,8 @@ namespace {
 
 constexpr const char* kExamples =
     "Inputs that are not given are random with a fixed seed, symbolic dims 1 unless bound: floats in [-1, 1), integers and booleans 0 or 1.\n"
-    "--test-data reads input_0.pb, input_1.pb, … of test_data_set_0. The time is that of one first run; tenon bench measures.\n\n"
+    "--test-data reads input_0.pb, input_1.pb, … of test_data_set_0. The time is that of one first run; tenon bench measures. States of\n"
+    "--state begin empty unless their inputs are given.\n\n"
     "Examples:\n"
     "  tenon run model.onnx --dim batch=2\n"
     "  tenon run model.onnx --input image=photo.npy --output-dir out\n"
@@ -78,9 +79,25 @@ Status write_outputs(const Options& o, const ir::Graph& graph, const std::vector
   return {};
 }
 
-void show(const ir::Graph& graph, const std::vector<HostValue>& inputs, const std::vector<HostValue>& outputs) {
+/// What was given of all inputs: states that were not given begin empty.
+void leave_out_states(const Options& o, const eval::CompiledModel& model, std::vector<HostValue>& inputs) {
+  const auto given = [&](const std::string& name) {
+    return o.inputs.test_data || std::ranges::any_of(o.inputs.files, [&](const std::string& text) { return text.starts_with(name + "="); });
+  };
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const std::string& name = model.graph().inputs()[i]->name();
+    const bool state = std::ranges::any_of(model.states(), [&](const backends::StatePair& pair) { return pair.input == name; });
+    if (state && !given(name)) inputs[i] = std::monostate();
+  }
+}
+
+void show(const eval::CompiledModel& model, backends::Session& session, const std::vector<HostValue>& inputs, const std::vector<HostValue>& outputs) {
+  const ir::Graph& graph = model.interface();
   Table table({"", "name", "type", "values"});
   for (size_t i = 0; i < inputs.size(); ++i) table.add({"in", graph.inputs()[i]->name(), eval::describe(inputs[i]), preview(inputs[i])});
+  const backends::States* states = session.states();
+  for (size_t s = 0; states != nullptr && s < states->list().size(); ++s)
+    if (const Result<Tensor> value = states->get(s); value.ok()) table.add({"state", states->list()[s].pair.input, eval::describe(*value), preview(*value)});
   for (size_t i = 0; i < outputs.size(); ++i)
     table.add({"out", graph.output_name(static_cast<int>(i)), eval::describe(outputs[i]), preview(outputs[i])});
   table.print();
@@ -89,8 +106,8 @@ void show(const ir::Graph& graph, const std::vector<HostValue>& inputs, const st
 nlohmann::json report_of(const Options& o, const backends::Backend& backend, const eval::CompiledModel& model, const std::vector<HostValue>& inputs,
                          const std::vector<HostValue>& outputs, double took) {
   nlohmann::json ins = nlohmann::json::array(), outs = nlohmann::json::array();
-  for (size_t i = 0; i < inputs.size(); ++i) ins.push_back(to_json(model.graph().inputs()[i]->name(), inputs[i]));
-  for (size_t i = 0; i < outputs.size(); ++i) outs.push_back(to_json(model.graph().output_name(static_cast<int>(i)), outputs[i]));
+  for (size_t i = 0; i < inputs.size(); ++i) ins.push_back(to_json(model.interface().inputs()[i]->name(), inputs[i]));
+  for (size_t i = 0; i < outputs.size(); ++i) outs.push_back(to_json(model.interface().output_name(static_cast<int>(i)), outputs[i]));
   return {{"model", o.model.path}, {"backend", backend.name()}, {"first_run_ms", took}, {"from_cache", model.from_cache()}, {"inputs", ins}, {"outputs", outs}};
 }
 
@@ -104,16 +121,20 @@ Status run(Options& o) {
   compile.cache = user_cache();
   TENON_ASSIGN_OR_RETURN(eval::CompiledModel model, open(o.model, *chosen[0], compile));
   if (!o.output_dir.empty()) TENON_RETURN_IF_ERROR(make_folder(o.output_dir));
-  TENON_ASSIGN_OR_RETURN(const std::vector<HostValue> inputs, inputs_of(o.inputs, model.graph(), o.model));
+  TENON_ASSIGN_OR_RETURN(std::vector<HostValue> inputs, inputs_of(o.inputs, model.graph(), o.model));
+  leave_out_states(o, model, inputs);
   TENON_RETURN_IF_ERROR(model.compile());
-  const ir::Graph& graph = model.graph();
   TENON_ASSIGN_OR_RETURN(const auto session, model.executable()->create_session({.num_threads = o.threads, .max_bytes = o.model.max_bytes, .interrupt = o.model.interrupt}));
+  TENON_ASSIGN_OR_RETURN(inputs, eval::set_states(*session, model.graph(), inputs));
   const auto start = std::chrono::steady_clock::now();
   TENON_ASSIGN_OR_RETURN(const std::vector<HostValue> outputs, session->run(inputs, o.model.interrupt));
   const double took = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
-  if (!o.output_dir.empty()) TENON_RETURN_IF_ERROR(write_outputs(o, graph, outputs));
-  if (o.json != "-") show(graph, inputs, outputs);
-  const std::string unbound = o.inputs.test_data || o.inputs.files.size() == inputs.size() ? std::string() : unbound_dims(graph, o.model);
+  if (!o.output_dir.empty()) {
+    TENON_ASSIGN_OR_RETURN(const std::vector<HostValue> all, eval::with_states(*session, model.graph(), outputs));
+    TENON_RETURN_IF_ERROR(write_outputs(o, model.graph(), all));
+  }
+  if (o.json != "-") show(model, *session, inputs, outputs);
+  const std::string unbound = o.inputs.test_data || o.inputs.files.size() == inputs.size() ? std::string() : unbound_dims(model.interface(), o.model);
   if (o.json != "-") fmt::print("{} in {:.3f} ms, the first run{}\n", chosen[0]->name(), took, unbound.empty() ? "" : fmt::format("; random inputs, {}", unbound));
   const Status written = o.json.empty() ? Status() : write_json(report_of(o, *chosen[0], model, inputs, outputs, took), o.json);
   std::fflush(stdout);
@@ -128,6 +149,7 @@ void add_run(CLI::App& app, int& status) {
   CLI::App* sub = app.add_subcommand("run", "Run a model once and show, or write, its outputs");
   add_model_options(*sub, o->model);
   add_input_options(*sub, o->inputs);
+  add_states(*sub, o->model.states);
   sub->add_option("--output-dir", o->output_dir, "Write outputs to this folder, made if need be, as 0_NAME.npy, 1_NAME.npy, ...")->type_name("DIR");
   one_of(sub->add_option("--format", o->format, "Format of written outputs"), "FORM", {"npy", "pb"});
   sub->add_option("--backend", o->backend, "Backend: " + backend_names())->type_name("NAME");

@@ -29,7 +29,7 @@ constexpr const char* kRule =
 
 struct Options {
   DType precision = DType::kF32;
-  std::vector<std::string> folders, custom_ops;
+  std::vector<std::string> folders, custom_ops, states;
   std::string backend = "cpu", json, filter, rows;
   TargetOptions target;
   ToleranceOptions tolerance;
@@ -93,6 +93,9 @@ int verify(const Options& o) {
   if (!cases.ok()) return report(cases.status());
 
   eval::VerifyOptions options;
+  auto states = eval::parse_states(o.states);
+  if (!states.ok()) return report(states.status());
+  options.states = std::move(*states);
   auto ops = load_libraries(o.custom_ops);
   if (!ops.ok()) return report(ops.status());
   options.import.ops = std::move(*ops);
@@ -182,6 +185,7 @@ void add_verify(CLI::App& app, int& status) {
   add_compiling(*sub, o->target);
   add_precision(*sub, o->precision);
   add_custom_ops(*sub, o->custom_ops);
+  add_states(*sub, o->states);
   sub->add_option("--json", o->json, "Write results to a file, or - for stdout")->type_name("PATH");
   sub->add_flag("--no-isolate", o->no_isolate, "Run cases in this process, not in a child process each");
   sub->add_flag("-v,--verbose", o->verbose, "Also list cases that pass");

@@ -46,6 +46,7 @@ class Compiler {
       return Status(Code::kInvalidArgument, fmt::format("there is no matmul '{}'", options_.matmul), "--matmul", "choose openblas");
     TENON_ASSIGN_OR_RETURN(plan_options_.target, target_of(options_));
     plan_options_.interrupt = options_.interrupt;
+    plan_options_.updated_inputs = options_.updated_inputs;
     plan_options_.library = openblas_matmul;
     plan_options_.prefer_library = options_.matmul == "openblas";
     plan_options_.refuse = [this](const kir::Kernel& kernel) { return refused(kernel); };
@@ -118,6 +119,7 @@ class CpuBackend final : public Backend {
  public:
   std::string_view name() const override { return "cpu"; }
   Status available() const override { return codegen::cpu_target("host").status(); }
+  bool updates_inputs() const override { return true; }
   passes::TargetFacts target_facts(const CompileOptions& options) const override {
     const auto target = target_of(options);
     return target.ok() ? codegen::facts(*target) : passes::TargetFacts{};
@@ -150,6 +152,7 @@ class CpuBackend final : public Backend {
     out.put(options.opt_level);
     out.put(static_cast<int>(options.precision));
     out.put(options.disabled_passes);
+    out.put(options.updated_inputs);
     out.put(options.max_rewrites);
     const auto bytes = out.written();
     return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());

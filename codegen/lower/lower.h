@@ -33,6 +33,11 @@ struct LoweredKernel {
 /// One node (with a Body) or fused node as kernels in order, or the reason why it is not generated.
 struct LoweredOp {
   const ir::Value* view_of = nullptr;  // the node's one output has this operand's bytes: there are no kernels
+  /// The node's one output is this operand but for some elements, and the kernels before `first_update` copy it: where nobody needs the
+  /// operand any more, they may be left out, and the output be the operand's memory.
+  const ir::Value* updated = nullptr;
+  size_t first_update = 0;
+  ir::Dim updates;                     // elements that the update writes
   std::vector<LoweredKernel> kernels;
   std::vector<Temporary> temporaries;
   std::string implementation;       // "map", "row reduction", "window", "contraction 6x32" …

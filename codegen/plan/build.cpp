@@ -65,6 +65,7 @@ std::vector<const Value*> captures_of(const Node& node) {
 }  // namespace
 
 Result<std::shared_ptr<const Plan>> PlanBuilder::build() {
+  number_nodes();
   for (bool more = true; more;) {
     more = false;
     for (const Value* input : graph_.inputs()) more |= bind_symbols(input);
@@ -134,7 +135,9 @@ ValueIdx PlanBuilder::append(PlanValue value) {
 
 Result<ValueIdx> PlanBuilder::define(const Value* value, Storage storage) {
   TENON_ASSIGN_OR_RETURN(PlanValue made, plan_value(value, storage));
-  return values_[value] = append(std::move(made));
+  const ValueIdx v = values_[value] = append(std::move(made));
+  if (storage != Storage::kAlias) sharing_[v].push_back(value);
+  return v;
 }
 
 Result<ValueIdx> PlanBuilder::define_host(const Value* value) {
@@ -242,6 +245,7 @@ Status PlanBuilder::define_view(const Value* from, const Value* to) {
   TENON_ASSIGN_OR_RETURN(const ValueIdx source, use(from));
   TENON_ASSIGN_OR_RETURN(const ValueIdx view, define(to, Storage::kAlias));
   plan_->values[static_cast<size_t>(view)].alias_of = source;
+  sharing_[root_of(source)].push_back(to);
   return {};
 }
 

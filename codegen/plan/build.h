@@ -38,6 +38,8 @@ struct PlanOptions {
   bool prefer_library = false;      // before generated code, not only when that refuses
   /// Why a kernel must not be used (its compilation failed), by structural hash. May be empty.
   std::function<std::optional<std::string>(const kir::Kernel& kernel)> refuse;
+  /// Inputs of the graph whose memory the plan may write to, by name: their callers do not need what they gave. CPUs only.
+  std::vector<std::string> updated_inputs;
   Interrupt interrupt;              // asked before each node
 };
 

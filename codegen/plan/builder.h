@@ -17,7 +17,8 @@ std::string node_name(const ir::Node& node);
 /// A constant's tensor as kernels read it: see PlanValue::order.
 Result<Tensor> stored_constant(const ir::Value& value);
 
-/// Makes the plan of one graph: dispatches.cpp has what runs in kernels, control_flow.cpp what has bodies, build.cpp the rest.
+/// Makes the plan of one graph: dispatches.cpp has what runs in kernels, in_place.cpp which of them write to an operand's memory,
+/// control_flow.cpp what has bodies, build.cpp the rest.
 class PlanBuilder {
  public:
   /// `known`: symbols that have a value when the plan starts, null for none.
@@ -41,7 +42,15 @@ class PlanBuilder {
   Status define_view(const ir::Value* from, const ir::Value* to);
   Result<bool> add_library(const ir::Node& node, std::string& reason);
   Result<bool> add_generated(const ir::Node& node, std::string& reason);
-  Status add_dispatches(const ir::Node& node, LoweredOp& op);
+  Status add_dispatches(const ir::Node& node, LoweredOp& op, bool in_place = false);
+  /// Whether the node may write to the memory of its operand `base`: nobody reads that afterwards.
+  bool may_update(const ir::Node& node, const ir::Value& base) const;
+  /// The node's output is the memory of `base`, which it has written to.
+  Status define_updated(const ir::Value& base, const ir::Value* output);
+  bool owns_memory(runtime::ValueIdx root) const;
+  bool all_before(const ir::Value& value, const ir::Node& node) const;
+  runtime::ValueIdx root_of(runtime::ValueIdx value) const;
+  void number_nodes();
   Status add_setup(const ir::Node& node, LoweredKernel& kernel, std::vector<runtime::ValueIdx>& temporaries, const std::vector<int>& writers);
   Status add_host_call(const ir::Node& node, std::string reason);
   Status add_check(runtime::DimCheck::Kind kind, ir::Dim first, ir::Dim second, std::string node);
@@ -68,6 +77,8 @@ class PlanBuilder {
   std::shared_ptr<runtime::Plan> plan_;
   DimEmitter dims_;
   std::unordered_map<const ir::Value*, runtime::ValueIdx> values_;
+  std::unordered_map<runtime::ValueIdx, std::vector<const ir::Value*>> sharing_;  // by root value: what lies in its memory and may still be read
+  std::unordered_map<const ir::Node*, size_t> position_;                          // of the graph's own nodes
   std::vector<const ir::Value*> captures_;
 };
 

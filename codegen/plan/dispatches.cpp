@@ -53,14 +53,21 @@ Result<bool> PlanBuilder::add_generated(const Node& node, std::string& reason) {
     return true;
   }
   for (const std::string& why : op->refused) reason += (reason.empty() ? "" : "; ") + why;
-  TENON_RETURN_IF_ERROR(add_dispatches(node, *op));
+  const bool in_place = op->updated != nullptr && may_update(node, *op->updated);
+  if (in_place) {
+    op->kernels.erase(op->kernels.begin(), op->kernels.begin() + static_cast<std::ptrdiff_t>(op->first_update));
+    op->implementation += ", in place";
+    TENON_RETURN_IF_ERROR(define_updated(*op->updated, node.output()));
+  }
+  TENON_RETURN_IF_ERROR(add_dispatches(node, *op, in_place));
   record(node, Placement::Kind::kGenerated, op->implementation, std::move(reason));
   module_.built.placement.back().tunables = std::move(op->tunables);
   return true;
 }
 
-Status PlanBuilder::add_dispatches(const Node& node, LoweredOp& op) {
-  for (const Value* output : node.outputs()) TENON_RETURN_IF_ERROR(define(output, Storage::kArena).status());
+Status PlanBuilder::add_dispatches(const Node& node, LoweredOp& op, bool in_place) {
+  for (const Value* output : node.outputs())
+    if (!values_.contains(output)) TENON_RETURN_IF_ERROR(define(output, Storage::kArena).status());
   std::vector<ValueIdx> temporaries;
   for (const Temporary& t : op.temporaries) {
     PlanValue value;
@@ -99,6 +106,9 @@ Status PlanBuilder::add_dispatches(const Node& node, LoweredOp& op) {
     TENON_ASSIGN_OR_RETURN(step.grid, dims_.emit(kernel.grid));
     if (is_known(kernel.work, known_)) {
       TENON_ASSIGN_OR_RETURN(step.work, dims_.emit(kernel.work));
+    }
+    if (in_place && op.updates.is_valid() && is_known(op.updates, known_)) {
+      TENON_ASSIGN_OR_RETURN(step.updates, dims_.emit(op.updates));
     }
     step.kernel = module_.kernel(std::move(kernel.kernel));
     plan_->steps.push_back(std::move(step));

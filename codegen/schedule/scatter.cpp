@@ -26,12 +26,40 @@ struct Updates {
   Dim serial_trips() const { return ir::product(std::span(axes).subspan(parallel)); }
 };
 
+/// The axis that an index is, moved by a dim or not; -1: none.
+int moved_axis(Expr e) {
+  const ir::ExprNode& n = e.node();
+  if (n.kind == ExprKind::kIndex) return n.axis;
+  if (n.kind != ExprKind::kOp || n.op != ir::ScalarOp::kAdd) return -1;
+  const ir::ExprNode &a = e.pool->node(n.args[0]), &b = e.pool->node(n.args[1]);
+  const auto fixed = [](const ir::ExprNode& node) { return node.kind == ExprKind::kDim || node.kind == ExprKind::kConst; };
+  return a.kind == ExprKind::kIndex && fixed(b) ? a.axis : b.kind == ExprKind::kIndex && fixed(a) ? b.axis : -1;
+}
+
 /// Axes of the updates that are an output axis each: what differs there goes to different elements.
 std::vector<bool> leads_apart(const Stage& s) {
   std::vector<bool> apart(s.reduce_axes.size(), false);
   for (Expr e : s.scatter->target)
-    if (e.node().kind == ExprKind::kIndex) apart[static_cast<size_t>(e.node().axis) - s.axes.size()] = true;
+    if (const int axis = moved_axis(e); axis >= 0) apart[static_cast<size_t>(axis) - s.axes.size()] = true;
   return apart;
+}
+
+/// The operand that the output is before the updates, if these do not read it.
+const ir::Value* updated_operand(const Lowering& lowering, const Stage& s) {
+  const ir::ExprNode& load = s.scatter->init.node();
+  if (load.kind != ExprKind::kLoad || load.guarded || load.operand >= kStageOperand) return nullptr;
+  const Operand& operand = lowering.group.operands[static_cast<size_t>(load.operand)];
+  if (operand.dtype != s.dtype || operand.shape != s.shape) return nullptr;
+  int axis = 0;
+  for (size_t i = 0; i < operand.shape.size(); ++i) {
+    if (operand.shape[i].is_const(1)) continue;
+    const ir::ExprNode& index = s.scatter->init.pool->node(load.args[i]);
+    if (index.kind != ExprKind::kIndex || index.axis != axis++) return nullptr;
+  }
+  std::vector<int> read;
+  collect_operands(s.value, read);
+  for (Expr e : s.scatter->target) collect_operands(e, read);
+  return std::find(read.begin(), read.end(), load.operand) == read.end() ? operand.value : nullptr;
 }
 
 Updates prepare(Lowering& lowering, int stage) {
@@ -133,8 +161,13 @@ Status initialise(Lowering& lowering, int stage) {
 }  // namespace
 
 Status schedule_scatter(Lowering& lowering, int stage) {
+  const bool alone = lowering.group.stages.size() == 1;
+  const ir::Value* updated = alone ? updated_operand(lowering, lowering.stage(stage)) : nullptr;
   TENON_RETURN_IF_ERROR(initialise(lowering, stage));
+  lowering.out.updated = updated;
+  lowering.out.first_update = lowering.out.kernels.size();
   const Updates u = prepare(lowering, stage);
+  lowering.out.updates = ir::product(u.axes);
   const Expr reads[] = {u.value, {u.store.pool, u.store.node().args[0]}};
   KernelWriter writer(lowering, "scatter", reads, std::span<const int>(&stage, 1));
   const Dim grid = lowering.gpu() ? element_grid(writer, u, stage)

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "backends/backend.h"
+#include "eval/states.h"
 #include "eval/statistics.h"
 #include "frontend/onnx/import.h"
 
@@ -34,6 +35,7 @@ struct MeasureOptions {
   int streams = 0;            // sessions that run at the same time for the throughput; 0: it is not measured
   uint64_t seed = 0;          // of random inputs
   bool use_test_data = false; // inputs of test_data_set_0 instead
+  StateRequest states;        // that sessions keep; each run begins with them as the inputs say
   backends::CompileOptions compile;
   std::shared_ptr<const DiskCache> executables;  // where compiled models are kept and taken from; null: each launch compiles
   double timeout_s = 3600;    // of one subject: preparing, and each round

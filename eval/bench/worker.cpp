@@ -75,17 +75,19 @@ class Worker {
     TENON_RETURN_IF_ERROR(load(report, interrupt));
     TENON_RETURN_IF_ERROR(compile(report, interrupt));
     if (options_.use_test_data) {
-      TENON_ASSIGN_OR_RETURN(inputs_, read_inputs(model_->graph(), subject_.model.parent_path() / "test_data_set_0"));
+      TENON_ASSIGN_OR_RETURN(all_inputs_, read_inputs(model_->graph(), subject_.model.parent_path() / "test_data_set_0"));
     } else {
-      TENON_ASSIGN_OR_RETURN(inputs_, random_inputs(model_->graph(), options_.seed));
+      TENON_ASSIGN_OR_RETURN(all_inputs_, random_inputs(model_->graph(), options_.seed));
     }
     note_dims(report);
+    TENON_ASSIGN_OR_RETURN(inputs_, set_states(*session_, model_->graph(), all_inputs_));
     const auto start = Clock::now();
     TENON_ASSIGN_OR_RETURN(const std::vector<HostValue> outputs, session_->run(inputs_, interrupt));
     report["first_run_ms"] = ms_since(start);
     TENON_ASSIGN_OR_RETURN(const std::optional<backends::ProcessFigures> process, session_->process());
     if (process && process->last_run_ms > 0) report["first_run_ms"] = process->last_run_ms;  // without what it takes to get there and back
     if (outputs_ >= 0) TENON_RETURN_IF_ERROR(save_outputs(outputs_, outputs));
+    TENON_RETURN_IF_ERROR(set_states(*session_, model_->graph(), all_inputs_).status());  // as before that run
     return warm_up(report, interrupt);
   }
 
@@ -96,7 +98,7 @@ class Worker {
     backends::CompileOptions compile = options_.compile;
     compile.interrupt = interrupt;
     const auto start = Clock::now();
-    Result<CompiledModel> model = CompiledModel::open({subject_.model, std::move(import), subject_.backend, std::move(compile), options_.executables});
+    Result<CompiledModel> model = CompiledModel::open({subject_.model, std::move(import), subject_.backend, std::move(compile), options_.executables, nullptr, options_.states});
     report["load_ms"] = ms_since(start);
     return model;
   }
@@ -142,15 +144,16 @@ class Worker {
 
   void note_dims(json& report) const {
     json dims = json::object(), shapes = json::object();
-    for (size_t i = 0; i < inputs_.size(); ++i) {
-      const auto* tensor = std::get_if<Tensor>(&inputs_[i]);
+    for (size_t i = 0; i < all_inputs_.size(); ++i) {
+      const auto* tensor = std::get_if<Tensor>(&all_inputs_[i]);
       const ir::Value& input = *model_->graph().inputs()[i];
       if (tensor == nullptr || !input.type().is_ranked_tensor() || input.tensor().rank() != tensor->rank()) continue;
       if (tensor->rank() > 0) shapes[input.name()] = tensor->shape();
       for (int axis = 0; axis < tensor->rank(); ++axis)
         if (const ir::Dim dim = input.tensor().dim(axis); dim.is_symbol()) dims[model_->graph().dims().symbol_name(dim.symbol_id())] = tensor->dim(axis);
     }
-    for (const auto& [name, size] : model_->import().dims) dims[name] = size;
+    for (const auto& [name, size] : options_.states.any() ? subject_.import.dims : model_->import().dims)
+      if (std::ranges::find(model_->absent(), name) == model_->absent().end()) dims[name] = size;
     if (subject_.batch && dims.empty()) dims["batch"] = *subject_.batch;
     report["dims"] = dims;
     report["shapes"] = shapes;
@@ -185,8 +188,10 @@ class Worker {
     std::vector<std::unique_ptr<backends::Session>> sessions(count);
     for (auto& session : sessions) {
       TENON_ASSIGN_OR_RETURN(session, model_->executable()->create_session(session_options(time_limit(options_))));
+      TENON_RETURN_IF_ERROR(set_states(*session, model_->graph(), all_inputs_).status());
       const Result<std::vector<HostValue>> warm = session->run(inputs_, time_limit(options_));
       if (!warm.ok()) return warm.status();
+      TENON_RETURN_IF_ERROR(set_states(*session, model_->graph(), all_inputs_).status());
     }
     std::latch ready(static_cast<std::ptrdiff_t>(count));
     std::vector<Status> failures(count);
@@ -226,7 +231,7 @@ class Worker {
   const int outputs_;
   std::optional<CompiledModel> model_;
   std::unique_ptr<backends::Session> session_;
-  std::vector<HostValue> inputs_;
+  std::vector<HostValue> all_inputs_, inputs_;  // of the graph; of sessions, which keep states themselves
 };
 
 }  // namespace

@@ -19,6 +19,7 @@ std::vector<OpDef> movement_ops();
 std::vector<OpDef> reduce_ops();
 std::vector<OpDef> gather_ops();
 std::vector<OpDef> scatter_ops();
+std::vector<OpDef> append_ops();
 std::vector<OpDef> generate_ops();
 std::vector<OpDef> indexing_ops();
 std::vector<OpDef> fold_ops();

@@ -14,6 +14,7 @@ std::span<const OpFamily> op_families() {
       movement_ops,
       gather_ops,
       scatter_ops,
+      append_ops,
       generate_ops,
       reduce_ops,
       indexing_ops,

@@ -366,7 +366,7 @@ TEST_F(Cli, OptionsWithoutEffectAreErrors) {
            {"bench " + m + " --tolerance 5", "--tolerance", "without --baseline"},
            {"bench " + m + " --format csv --json -", "--format", "beside --json -"},
            {"inspect " + m + " --threads 2", "--threads", "without --explain"},
-           {"inspect " + m + " --backend cpu", "--backend", "without --placement or --explain"},
+           {"inspect " + m + " --backend cpu", "--backend", "without --placement, --explain or --state"},
            {"compile " + m + " --test-data", "--test-data", "without --tune"},
            {"compile " + m + " --tune 1 --target vulkan", "--tune", "beside a --target other than host*"},
            {"compile " + m + " --tune 1 -o out", "--tune", "beside --output"},

@@ -1,0 +1,215 @@
+#include "backends/stateful/share.h"
+
+#include <algorithm>
+#include <set>
+#include <unordered_map>
+
+#include "ir/op.h"
+#include "passes/passes.h"
+
+namespace tenon::backends {
+
+using ir::Builder;
+using ir::Dim;
+using ir::Graph;
+using ir::Node;
+using ir::Value;
+
+namespace {
+
+Status no_pair(const StatePair& pair, std::string why, std::string hint) {
+  return Status(Code::kInvalidArgument, std::move(why), fmt::format("state {}={}", pair.input, pair.output), std::move(hint));
+}
+
+Result<SharedState> find_pair(const Graph& graph, const StatePair& pair, std::vector<Value*>& inputs) {
+  const auto input = std::ranges::find_if(graph.inputs(), [&](const Value* v) { return v->name() == pair.input; });
+  const auto listed = [](const auto& names) { return names.empty() ? std::string("there are none") : fmt::format("choose from {}", fmt::join(names, ", ")); };
+  std::vector<std::string> names;
+  for (const Value* v : graph.inputs()) names.push_back(v->name());
+  if (input == graph.inputs().end()) return no_pair(pair, fmt::format("the model has no input '{}'", pair.input), listed(names));
+  SharedState out;
+  names.clear();
+  for (size_t o = 0; o < graph.outputs().size(); ++o) names.push_back(graph.output_name(static_cast<int>(o)));
+  out.output = static_cast<size_t>(std::ranges::find(names, pair.output) - names.begin());
+  if (out.output == names.size()) return no_pair(pair, fmt::format("the model has no output '{}'", pair.output), listed(names));
+  out.info.pair = pair;
+  out.type = (*input)->type();
+  out.after = graph.outputs()[out.output]->type();
+  inputs.push_back(*input);
+  return out;
+}
+
+/// What one run gives must be what the next one takes.
+Status check_types(const SharedState& state) {
+  const std::string types = fmt::format("the input is {}, the output {}", ir::to_string(state.type), ir::to_string(state.after));
+  const auto tensor = [](const ir::Type& type) { return type.is_ranked_tensor() && type.dtype() != DType::kString; };
+  if (!tensor(state.type) || !tensor(state.after)) return no_pair(state.info.pair, types, "a state is a tensor of known rank, and not of strings");
+  if (state.type.dtype() != state.after.dtype() || state.type.tensor().rank() != state.after.tensor().rank())
+    return no_pair(state.info.pair, types, "a state has one dtype and one rank");
+  if (state.info.axis >= 0) return {};
+  for (int axis = 0; axis < state.type.tensor().rank(); ++axis)
+    if (ir::known_ne(state.type.tensor().dim(axis), state.after.tensor().dim(axis)) && state.type.tensor().dim(axis).is_const())
+      return no_pair(state.info.pair, types, "what a run gives must be what the next one takes");
+  return {};
+}
+
+/// Symbols that the shapes of what callers give bind.
+std::set<int> bound_symbols(const Graph& graph, const std::vector<Value*>& state_inputs) {
+  std::set<int> out;
+  for (const Value* input : graph.inputs())
+    if (std::ranges::find(state_inputs, input) == state_inputs.end() && input->type().is_ranked_tensor())
+      for (const Dim& dim : *input->tensor().dims)
+        if (dim.is_symbol()) out.insert(dim.symbol_id());
+  return out;
+}
+
+/// Puts memory with room in the place of a state that a concatenation makes longer.
+class Sharing {
+ public:
+  Sharing(Graph& graph, std::set<int> bound) : graph_(graph), bound_(std::move(bound)) {}
+
+  /// Where it cannot, the state's `reason` says why.
+  Status share(SharedState& state, Value* input, std::vector<StateGroup>& groups, Value*& memory) {
+    Node* concat = concatenation_of(*input, *graph_.outputs()[state.output]);
+    state.info.reason = concat == nullptr ? "its output is no concatenation of its input and something" : refusal(*input, *concat);
+    if (!state.info.reason.empty()) return {};
+    const int axis = axis_of(*concat);
+    const Dim length = input->tensor().dim(axis), whole = concat->output()->tensor().dim(axis), growth = whole - length;
+    state.info.axis = axis;
+    const auto same = [&](const StateGroup& group) { return group.length == length && group.growth == growth; };
+    const auto found = std::ranges::find_if(groups, same);
+    state.group = static_cast<int>(found - groups.begin());
+    if (found == groups.end()) {
+      groups.push_back({length, growth});
+      room_.push_back(graph_.dims().fresh("room"));
+    }
+    return rewrite(state, input, *concat, length, whole, memory);
+  }
+
+ private:
+  static int axis_of(const Node& concat) {
+    const int64_t axis = concat.attr_int("axis", 0);
+    return static_cast<int>(axis < 0 ? axis + concat.output()->tensor().rank() : axis);
+  }
+
+  std::string refusal(const Value& input, const Node& concat) const {
+    const Dim length = input.tensor().dim(axis_of(concat)), growth = concat.output()->tensor().dim(axis_of(concat)) - length;
+    if (bits(input.dtype()) < 8 || is_packed(input.dtype())) return "its elements are smaller than a byte";
+    if (!length.is_symbol() && !length.is_const()) return fmt::format("its length {} is neither a number nor a symbol", ir::to_string(length));
+    std::vector<int> symbols;
+    collect_symbols(growth, symbols);
+    const auto known = [&](int symbol) { return bound_.contains(symbol) || (length.is_symbol() && length.symbol_id() == symbol); };
+    if (!growth.is_valid() || !std::ranges::all_of(symbols, known))
+      return fmt::format("how much longer it becomes, {}, is not known before a run", ir::to_string(growth));
+    return {};
+  }
+
+  Status rewrite(const SharedState& state, Value* input, Node& concat, Dim length, Dim whole, Value*& memory) {
+    const auto axis = static_cast<int64_t>(state.info.axis);
+    std::vector<Dim> dims = *input->tensor().dims;
+    dims[static_cast<size_t>(axis)] = room_[static_cast<size_t>(state.group)];
+    const std::string name = input->name();
+    input->set_name(graph_.unique_name(name));
+    memory = graph_.add_input(name, ir::TensorType(input->dtype(), std::move(dims)));
+    const auto prefix = [&](Builder& b, Value* of, Dim extent) {
+      return b.make("tenon.prefix", {of}, {{"axis", axis}, {"extent", std::vector<Dim>{extent}}});
+    };
+    Builder begin(graph_, graph_.first()), here(graph_, &concat);
+    here.set_name(concat.name());
+    std::vector<Value*> rest(concat.inputs().begin() + 1, concat.inputs().end());
+    Value* update = rest.size() == 1 ? rest[0] : here.make_n("Concat", rest, 1, {{"axis", axis}})[0];
+    Value* appended = here.make("tenon.append", {memory, update}, {{"axis", axis}, {"start", std::vector<Dim>{length}}});
+    Value* present = prefix(here, appended, whole);
+    // Readers behind the append find the same elements in what it gives; those before must not wait for it.
+    const std::vector<ir::Use> before = uses_before(*input, concat);
+    Value* past = before.empty() ? nullptr : prefix(begin, memory, length);
+    for (const ir::Use& use : before) use.node->set_input(use.index, past);
+    Value* past_after = input->has_one_use() ? nullptr : prefix(here, appended, length);
+    TENON_RETURN_IF_ERROR(begin.status());
+    TENON_RETURN_IF_ERROR(here.status());
+    graph_.replace_all_uses(concat.output(), present);
+    graph_.set_output(static_cast<int>(state.output), appended);
+    graph_.erase(&concat);
+    if (past_after != nullptr) graph_.replace_all_uses(input, past_after);
+    return {};
+  }
+
+  /// Uses by nodes, and in their bodies, that are in front of the concatenation.
+  std::vector<ir::Use> uses_before(const Value& input, const Node& concat) const {
+    std::vector<ir::Use> out;
+    if (input.has_one_use()) return out;
+    std::set<const Node*> nodes;
+    for (const Node* n = graph_.first(); n != &concat; n = n->next()) nodes.insert(n);
+    for (const ir::Use& use : input.uses()) {
+      const Node* user = use.node;
+      while (user != nullptr && user->graph() != &graph_) user = user->graph()->parent();
+      if (nodes.contains(user)) out.push_back(use);
+    }
+    return out;
+  }
+
+  Graph& graph_;
+  std::set<int> bound_;
+  std::vector<Dim> room_;  // by group
+};
+
+/// An input for the length of each group that has a symbol, without elements, so that its shape alone counts.
+std::vector<Value*> add_lengths(Graph& graph, const std::vector<StateGroup>& groups) {
+  std::vector<Value*> out;
+  for (const StateGroup& group : groups) {
+    const bool symbol = group.length.is_symbol();
+    out.push_back(symbol ? graph.add_input(graph.unique_name("tenon.length"), ir::TensorType(DType::kBool, {group.length, Dim(0)})) : nullptr);
+  }
+  return out;
+}
+
+}  // namespace
+
+Node* concatenation_of(const Value& input, const Value& output) {
+  Node* node = output.def();
+  if (node == nullptr || !node->is("Concat") || node->num_inputs() < 2 || node->input(0) != &input) return nullptr;
+  if (!input.type().is_ranked_tensor() || !output.type().is_ranked_tensor() || input.tensor().rank() == 0) return nullptr;
+  for (int i = 1; i < node->num_inputs(); ++i)
+    if (node->input(i) == &input) return nullptr;
+  return node;
+}
+
+Result<SharedGraph> share_states(std::unique_ptr<Graph> graph, std::span<const StatePair> pairs, bool in_place, const Interrupt& interrupt) {
+  SharedGraph out;
+  out.graph = std::move(graph);
+  passes::PassContext context;
+  context.interrupt = interrupt;
+  TENON_RETURN_IF_ERROR(in_place ? open_states(*out.graph, interrupt) : passes::infer(*out.graph, context).status());
+  std::vector<Value*> inputs;
+  for (const StatePair& pair : pairs) {
+    TENON_ASSIGN_OR_RETURN(SharedState state, find_pair(*out.graph, pair, inputs));
+    const auto same = [&](const SharedState& other) { return other.output == state.output || other.info.pair.input == pair.input; };
+    if (std::ranges::any_of(out.states, same)) return no_pair(pair, "its input or output is another state's as well", "give each once");
+    out.states.push_back(std::move(state));
+  }
+  std::unordered_map<const Value*, InputSource> sources;
+  for (size_t i = 0, number = 0; i < out.graph->inputs().size(); ++i) {
+    Value* input = out.graph->inputs()[i];
+    if (std::ranges::find(inputs, input) != inputs.end()) continue;
+    sources.emplace(input, UserInput{number++});
+    out.user_types.push_back(input->type());
+  }
+  Sharing sharing(*out.graph, bound_symbols(*out.graph, inputs));
+  for (size_t s = 0; s < out.states.size(); ++s) {
+    Value* memory = nullptr;
+    if (in_place) TENON_RETURN_IF_ERROR(sharing.share(out.states[s], inputs[s], out.groups, memory));
+    else out.states[s].info.reason = "the backend gives each run's results memory of their own";
+    TENON_RETURN_IF_ERROR(check_types(out.states[s]));
+    sources.emplace(memory != nullptr ? memory : inputs[s], StateInput{s});
+    if (memory != nullptr) out.memories.push_back(memory->name());
+  }
+  const std::vector<Value*> lengths = add_lengths(*out.graph, out.groups);
+  for (size_t g = 0; g < lengths.size(); ++g)
+    if (lengths[g] != nullptr) sources.emplace(lengths[g], LengthInput{g});
+  for (int i = static_cast<int>(out.graph->inputs().size()); i-- > 0;)
+    if (!sources.contains(out.graph->inputs()[static_cast<size_t>(i)])) out.graph->remove_input(i);
+  for (const Value* input : out.graph->inputs()) out.inputs.push_back(sources.at(input));
+  return out;
+}
+
+}  // namespace tenon::backends

@@ -1,0 +1,64 @@
+// Which nodes write to the memory of an operand instead of a copy of it.
+
+#include <algorithm>
+
+#include "codegen/plan/builder.h"
+
+namespace tenon::codegen {
+
+using ir::Node;
+using ir::Value;
+using runtime::Storage;
+using runtime::ValueIdx;
+
+void PlanBuilder::number_nodes() {
+  for (const auto& node : graph_.nodes()) position_.emplace(node.get(), position_.size());
+}
+
+ValueIdx PlanBuilder::root_of(ValueIdx value) const {
+  while (plan_->values[static_cast<size_t>(value)].storage == Storage::kAlias) value = plan_->values[static_cast<size_t>(value)].alias_of;
+  return value;
+}
+
+/// Memory of this run alone: the arena's, or what callers have given up.
+bool PlanBuilder::owns_memory(ValueIdx root) const {
+  const Storage storage = plan_->values[static_cast<size_t>(root)].storage;
+  if (storage == Storage::kArena) return true;
+  if (storage != Storage::kInput || graph_.parent() != nullptr) return false;
+  const auto& names = module_.options.updated_inputs;
+  return std::ranges::find(names, plan_->values[static_cast<size_t>(root)].name) != names.end();
+}
+
+/// Whether all uses of a value, those in bodies included, are before the node.
+bool PlanBuilder::all_before(const Value& value, const Node& node) const {
+  if (value.num_output_uses() > 0) return false;
+  return std::ranges::all_of(value.uses(), [&](const ir::Use& use) {
+    const Node* user = use.node;
+    while (user != nullptr && user->graph() != &graph_) user = user->graph()->parent();
+    const auto found = position_.find(user);
+    return user == &node || (found != position_.end() && found->second < position_.at(&node));
+  });
+}
+
+bool PlanBuilder::may_update(const Node& node, const Value& base) const {
+  const auto found = values_.find(&base);
+  if (module_.options.target.kind != Target::Kind::kCpu || found == values_.end()) return false;
+  const ValueIdx root = root_of(found->second);
+  if (!owns_memory(root) || !plan_->values[static_cast<size_t>(root)].order.empty() || !plan_->values[static_cast<size_t>(found->second)].order.empty()) return false;
+  const auto reads_beside = [&](const Value* operand) {
+    const auto at = operand == nullptr ? values_.end() : values_.find(operand);
+    return operand != &base && at != values_.end() && root_of(at->second) == root;
+  };
+  if (std::ranges::any_of(node.inputs(), reads_beside)) return false;
+  return std::ranges::all_of(sharing_.at(root), [&](const Value* value) { return all_before(*value, node); });
+}
+
+Status PlanBuilder::define_updated(const Value& base, const Value* output) {
+  const ValueIdx root = root_of(values_.at(&base));
+  TENON_ASSIGN_OR_RETURN(const ValueIdx updated, define(output, Storage::kAlias));
+  plan_->values[static_cast<size_t>(updated)].alias_of = root;
+  sharing_[root] = {output};  // the others have no reader after this node
+  return {};
+}
+
+}  // namespace tenon::codegen
