@@ -1,6 +1,7 @@
 #include <algorithm>
+#include <cmath>
+#include <limits>
 
-#include "ir/op.h"
 #include "passes/passes.h"
 #include "passes/patch.h"
 #include "passes/rewrite.h"
@@ -8,104 +9,171 @@
 namespace tenon::passes {
 namespace {
 
+using ir::Builder;
 using ir::Dim;
+using ir::Graph;
 using ir::Node;
 using ir::Value;
 
-/// Sums of K products of 8-bit integers less their zero points, none beyond 255 * 255, stay within 32 bits.
-constexpr int64_t kMaxDepth = INT32_MAX / (255 * 255);
-/// Products along the channels of a group: with fewer, dot products of four bytes are mostly padding (depthwise convolutions).
-constexpr int64_t kLeastChannels = 3;
-
-/// (codes - zero) * scale, with bytes as codes; zero may be null.
+/// DequantizeLinear of bytes to f32, with one scale or one for each index of `axis`.
 struct Dequantized {
-  Value *codes, *scale, *zero;
-  int64_t axis;  // that scales are along, where there are several
-  bool single;   // one scale for the whole tensor
+  Value *codes, *scale, *zero;  // zero: null where it is 0
+  int64_t axis = -1;            // -1: one scale
 };
 
-std::optional<Dequantized> dequantized(const Value* v) {
-  const Node* node = v == nullptr ? nullptr : v->def();
-  if (node == nullptr || !node->is("DequantizeLinear") || node->attr_int("block_size", 0) != 0) return std::nullopt;
-  Value *codes = node->input(0), *scale = node->input(1);
-  if (codes->dtype() != DType::kU8 && codes->dtype() != DType::kI8) return std::nullopt;
-  if (v->dtype() != DType::kF32 || scale->dtype() != DType::kF32) return std::nullopt;
-  if (!codes->type().is_ranked_tensor() || !scale->type().is_ranked_tensor() || codes->tensor().rank() == 0) return std::nullopt;
-  const bool single = std::ranges::all_of(*scale->tensor().dims, [](Dim d) { return d.is_const(1); });
-  const int64_t rank = codes->tensor().rank(), axis = node->attr_int("axis", 1);
-  return Dequantized{codes, scale, node->num_inputs() > 2 ? node->input(2) : nullptr, axis < 0 ? axis + rank : axis, single};
+/// Terms of at most 255 * 255 whose sum 32 bits hold.
+constexpr int64_t kMaxTerms = std::numeric_limits<int32_t>::max() / (255 * 255);
+/// Channels of a convolution's group that are worth a word of four bytes; lowering makes no words of fewer.
+constexpr int64_t kLeastChannels = 3;
+
+bool is_byte(DType d) { return d == DType::kI8 || d == DType::kU8; }
+
+bool is_single(const Value& v) {
+  return std::ranges::all_of(*v.tensor().dims, [](Dim d) { return d.is_const(1); });
 }
 
-/// The constant factor of a product; its scales are along `axis`, the results' columns or channels, if there are several.
-std::optional<Dequantized> weights(const Value* v, int64_t axis) {
-  auto out = dequantized(v);
-  if (!out || ir::constant_of(out->codes) == nullptr || (!out->single && out->axis != axis)) return std::nullopt;
+bool is_zero(const Value* v) {
+  const Tensor* t = ir::constant_of(v);
+  if (t == nullptr) return false;
+  for (int64_t i = 0; i < t->size(); ++i)
+    if (t->at_int(i) != 0) return false;
+  return true;
+}
+
+std::optional<Dequantized> dequantized(const Value* v, const Graph& graph) {
+  const Node* node = v == nullptr ? nullptr : v->def();
+  if (node == nullptr || node->graph() != &graph || !node->is("DequantizeLinear") ||
+      node->attr_int("block_size", 0) != 0)
+    return std::nullopt;
+  for (const Value* input : node->inputs())
+    if (input != nullptr && !input->type().is_ranked_tensor()) return std::nullopt;
+  Dequantized out{node->input(0), node->input(1), node->has_input(2) ? node->input(2) : nullptr};
+  if (!is_byte(out.codes->dtype()) || out.scale->dtype() != DType::kF32 || node->output()->dtype() != DType::kF32)
+    return std::nullopt;
+  if (!is_single(*out.scale)) {
+    const int64_t rank = out.codes->tensor().rank(), axis = node->attr_int("axis", 1);
+    out.axis = axis < 0 ? axis + rank : axis;
+  }
+  if (is_zero(out.zero)) out.zero = nullptr;
   return out;
 }
 
-std::optional<Dequantized> activations(const Value* v) {
-  auto out = dequantized(v);
-  return out && out->single ? out : std::nullopt;
+/// The least and the largest magnitude of constant numbers that are neither 0, infinite nor NaN.
+std::optional<std::pair<float, float>> magnitudes(const Value* v) {
+  const Tensor* t = ir::constant_of(v);
+  if (t == nullptr || t->size() == 0) return std::nullopt;
+  std::pair<float, float> out(std::numeric_limits<float>::max(), 0.0f);
+  for (int64_t i = 0; i < t->size(); ++i) {
+    const float magnitude = std::abs(static_cast<float>(t->at_double(i)));
+    if (!std::isfinite(magnitude) || magnitude == 0) return std::nullopt;
+    out = {std::min(out.first, magnitude), std::max(out.second, magnitude)};
+  }
+  return out;
 }
 
-bool sums_fit(Dim depth) { return depth.is_const() && depth.value() > 0 && depth.value() <= kMaxDepth; }
+/// Whether products of both scales are ordinary numbers, so that it makes no difference which are multiplied first.
+bool scales_multiply(const Value* a, const Value* b) {
+  const auto x = magnitudes(a), y = magnitudes(b);
+  return x && y && std::isfinite(x->second * y->second) && x->first * y->first >= std::numeric_limits<float>::min();
+}
 
-Value* make(Patch& patch, std::string_view op, std::initializer_list<Value*> inputs) { return patch.builder().make(op, inputs); }
+/// A product of dequantised bytes, weights constant.
+struct Product {
+  Dequantized x, w;
+};
 
-/// The sums as f32 times both scales; `shape` is what the scales of channels are to have, empty: as they are.
-Value* scaled(Patch& patch, Value* sums, const Dequantized& x, const Dequantized& w, const std::vector<int64_t>& shape) {
-  Value* scale = make(patch, "Mul", {x.scale, w.scale});
-  if (!shape.empty() && !w.single) scale = make(patch, "Reshape", {scale, patch.builder().ints(shape)});
-  return make(patch, "Mul", {patch.builder().make("Cast", {sums}, {{"to", int64_t{info(DType::kF32).onnx}}}), scale});
+/// The factors of `node`, whose weights have a scale for each index of the axis `columns`, or a single one. `rank`: of
+/// the weights; 0: any.
+std::optional<Product> product_of(const Node& node, int64_t columns, size_t rank) {
+  const std::optional<Dequantized> x = dequantized(node.input(0), *node.graph()),
+                                   w = dequantized(node.input(1), *node.graph());
+  if (!x || !w || x->axis >= 0 || (w->axis >= 0 && w->axis != columns) || !scales_multiply(x->scale, w->scale))
+    return std::nullopt;
+  const Tensor* weights = ir::constant_of(w->codes);
+  if (weights == nullptr || weights->shape().size() < 2 || (rank != 0 && weights->shape().size() != rank))
+    return std::nullopt;
+  const int64_t width = weights->dim(columns);
+  if (width == 0 || weights->size() / width > kMaxTerms) return std::nullopt;
+  return Product{*x, *w};
+}
+
+Value* reshaped(Builder& b, Value* v, std::vector<Dim> dims) {
+  return b.make("tenon.reshape", {v}, {{"dims", std::move(dims)}});
+}
+
+/// A single element as a scalar; anything else with axes of 1 behind it, so that it lies along an axis `behind` the
+/// last.
+Value* placed(Builder& b, Value* v, int64_t behind = 0) {
+  if (v == nullptr || v->tensor().dims->empty()) return v;
+  if (is_single(*v)) return reshaped(b, v, {});
+  if (behind == 0) return v;
+  std::vector<Dim> dims = *v->tensor().dims;
+  dims.insert(dims.end(), static_cast<size_t>(behind), Dim(1));
+  return reshaped(b, v, std::move(dims));
+}
+
+/// `sums` of codes as what the dequantised ones would give.
+Value* scaled(Builder& b, const Product& p, Value* sums, int64_t behind = 0) {
+  Value* scale = b.make("Mul", {placed(b, p.x.scale), placed(b, p.w.scale, behind)});
+  return b.make("Mul", {b.make("Cast", {sums}, {{"to", int64_t{info(DType::kF32).onnx}}}), scale});
+}
+
+Value* matrix_product(Builder& b, const Product& p, Value* w) {
+  return scaled(b, p, b.make("MatMulInteger", {p.x.codes, w, placed(b, p.x.zero), placed(b, p.w.zero)}));
 }
 
 Result<bool> matmul(Node& node, PassContext& context) {
-  const int64_t rank = node.input(1)->type().is_ranked_tensor() ? node.input(1)->tensor().rank() : 0;
-  const auto x = activations(node.input(0)), w = rank < 2 ? std::nullopt : weights(node.input(1), rank - 1);
-  if (!x || !w || !sums_fit((*w->codes->tensor().dims)[static_cast<size_t>(rank - 2)])) return false;
+  const std::optional<Product> p = product_of(node, 1, 2);
+  if (!p || p->x.codes->tensor().rank() < 2) return false;
   Patch patch(node);
-  Value* sums = make(patch, "MatMulInteger", {x->codes, w->codes, x->zero, w->zero});
-  return patch.replace(context, scaled(patch, sums, *x, *w, {}));
+  return patch.replace(context, matrix_product(patch.builder(), *p, p->w.codes));
 }
 
 Result<bool> gemm(Node& node, PassContext& context) {
   const bool turned = node.attr_int("transB", 0) != 0;
-  if (node.attr_int("transA", 0) != 0 || node.attr_float("alpha", 1) != 1 || node.attr_float("beta", 1) != 1) return false;
-  const auto x = activations(node.input(0)), w = weights(node.input(1), turned ? 0 : 1);
-  if (!x || !w || w->codes->tensor().rank() != 2 || !sums_fit((*w->codes->tensor().dims)[turned ? 1 : 0])) return false;
+  const std::optional<Product> p = product_of(node, turned ? 0 : 1, 2);
+  if (!p || node.attr_int("transA", 0) != 0) return false;
   Patch patch(node);
-  Value* codes = turned ? patch.builder().make("Transpose", {w->codes}, {{"perm", std::vector<int64_t>{1, 0}}}) : w->codes;
-  Value* y = scaled(patch, make(patch, "MatMulInteger", {x->codes, codes, x->zero, w->zero}), *x, *w, {});
-  if (node.num_inputs() > 2 && node.input(2) != nullptr) y = make(patch, "Add", {y, node.input(2)});
+  Builder& b = patch.builder();
+  Value* y = matrix_product(
+      b, *p, turned ? b.make("Transpose", {p->w.codes}, {{"perm", std::vector<int64_t>{1, 0}}}) : p->w.codes);
+  if (const double alpha = node.attr_float("alpha", 1); alpha != 1)
+    y = b.make("Mul", {y, b.scalar(DType::kF32, alpha)});
+  if (node.has_input(2)) {
+    Value* c = node.input(2);
+    if (const double beta = node.attr_float("beta", 1); beta != 1) c = b.make("Mul", {c, b.scalar(DType::kF32, beta)});
+    y = b.make("Add", {y, c});
+  }
   return patch.replace(context, y);
 }
 
 Result<bool> conv(Node& node, PassContext& context) {
-  const auto x = activations(node.input(0)), w = weights(node.input(1), 0);
-  if (!x || !w || w->codes->tensor().rank() < 3) return false;
-  const std::vector<Dim>& dims = *w->codes->tensor().dims;
-  Dim depth = 1;
-  for (size_t i = 1; i < dims.size(); ++i) depth = depth * dims[i];
-  if (!sums_fit(depth) || dims[1].value() < kLeastChannels) return false;
+  const std::optional<Product> p = product_of(node, 0, 0);
+  if (!p || (node.has_input(2) && !node.input(2)->type().is_ranked_tensor())) return false;
+  const Tensor& weights = *ir::constant_of(p->w.codes);
+  if (weights.shape().size() < 3 || weights.dim(1) < kLeastChannels) return false;
+  const int64_t behind = weights.rank() - 2;
   Patch patch(node);
-  std::vector<Value*> inputs = {x->codes, w->codes, x->zero, w->zero};
-  std::vector<std::pair<std::string, ir::Attr>> attrs(node.attrs().begin(), node.attrs().end());
-  std::vector<int64_t> channels(dims.size() - 1, 1);
-  channels[0] = dims[0].value();
-  Value* y = scaled(patch, patch.builder().make_n("ConvInteger", inputs, 1, std::move(attrs))[0], *x, *w, channels);
-  if (node.num_inputs() > 2 && node.input(2) != nullptr)
-    y = make(patch, "Add", {y, make(patch, "Reshape", {node.input(2), patch.builder().ints(channels)})});
+  Builder& b = patch.builder();
+  Value* const given[] = {p->x.codes, p->w.codes, placed(b, p->x.zero), placed(b, p->w.zero)};
+  Value* sums = b.make_n("ConvInteger", given, 1, {node.attrs().begin(), node.attrs().end()})[0];
+  TENON_RETURN_IF_ERROR(b.status());
+  Value* y = scaled(b, *p, sums, behind);
+  if (node.has_input(2)) y = b.make("Add", {y, placed(b, node.input(2), behind)});
   return patch.replace(context, y);
 }
 
 }  // namespace
 
-/// sum of (x - zx) sx (w - zw) sw over K is sx sw times a sum of integers, which is exact where the sum of f32 rounds at every step
-/// (Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", section 2.2).
-Result<bool> integer_products(ir::Graph& graph, PassContext& context) {
+/// sum of (x - zx) sx (w - zw) sw over K is sx sw times a sum of integers, which is exact where the sum of f32 rounds
+/// at every step (Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
+/// Inference", section 2.2).
+Result<bool> integer_products(Graph& graph, PassContext& context) {
   context.codes_settled = true;
   if (!context.target.byte_products) return false;
   return rewrite_nodes(graph, context, [&](Node& node, Node*&) -> Result<bool> {
+    if (node.num_outputs() != 1 || !node.output()->type().is_tensor() || node.output()->dtype() != DType::kF32)
+      return false;
     if (node.is("MatMul")) return matmul(node, context);
     if (node.is("Gemm")) return gemm(node, context);
     if (node.is("Conv")) return conv(node, context);

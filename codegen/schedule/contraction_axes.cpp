@@ -11,12 +11,6 @@ using ir::ExprNode;
 using ir::ExprPool;
 using ir::ScalarOp;
 
-std::vector<Dim> extents_of(const Contraction& c, const std::vector<int>& axes) {
-  std::vector<Dim> out;
-  for (int a : axes) out.push_back(c.axes[static_cast<size_t>(a)]);
-  return out;
-}
-
 Status factors(const Stage& s, Expr value, Contraction& c) {
   const ExprNode& root = value.node();
   if (s.is_arg() || s.combiner != ir::Combiner::kAdd) return error(Code::kUnsupported, "not a sum");
@@ -130,9 +124,7 @@ void flatten_groups(Contraction& c, bool keep_k) {
   std::vector<Dim> extents = c.axes;
   extents.insert(extents.end(), {c.m, c.n, c.k});
   IndexAlgebra algebra(pool, extents);
-  std::vector<Expr*> all = {&c.a, &c.b, &c.post, &c.row_factor, &c.group_scale, &c.group_sum, &c.stored};
-  for (Contraction::Beside& other : c.beside) all.push_back(&other.post);
-  for (Expr* e : all) {
+  for (Expr* e : {&c.a, &c.b, &c.post, &c.row_factor, &c.group_scale, &c.group_sum, &c.stored}) {
     if (!e->valid()) continue;
     if (c.wide() && e == &c.b) {
       replacement[static_cast<size_t>(c.n_axes[0])] = pool.constant_int(DType::kI64, 0);
@@ -215,6 +207,17 @@ bool lies_along_k(const Lowering& lowering, const Stage& s, Expr factor) {
   return false;
 }
 
+namespace {
+
+/// The load of a factor that is converted, less a zero point.
+Expr loaded(Expr factor) {
+  const auto first = [&] { return Expr{factor.pool, factor.node().args[0]}; };
+  if (factor.node().kind == ExprKind::kOp && factor.node().op == ScalarOp::kSub) factor = first();
+  return factor.node().kind == ExprKind::kCast ? first() : factor;
+}
+
+}  // namespace
+
 void put_constant_innermost(Lowering& lowering, int stage) {
   Stage& s = lowering.stage(stage);
   Contraction c;
@@ -222,7 +225,7 @@ void put_constant_innermost(Lowering& lowering, int stage) {
   const int rank = static_cast<int>(s.axes.size());
   if (uses_axis(c.a, rank - 1) == uses_axis(c.b, rank - 1)) return;
   if (uses_axis(c.b, rank - 1)) std::swap(c.a, c.b);
-  if (!reads_constants(lowering, c.b) || reads_constants(lowering, c.a) || !lies_along_k(lowering, s, c.a)) return;
+  if (!reads_constants(lowering, c.b) || reads_constants(lowering, c.a) || !lies_along_k(lowering, s, loaded(c.a))) return;
   std::vector<int> order;  // axes of the result, by their new places
   for (int axis = 0; axis < rank; ++axis)
     if (uses_axis(c.a, axis) || !uses_axis(c.b, axis)) order.push_back(axis);
