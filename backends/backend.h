@@ -110,6 +110,8 @@ class Session {
   virtual const std::vector<Placement>* last_placement() const { return nullptr; }
   /// Bytes of the arena after the last run.
   virtual size_t arena_bytes() const { return 0; }
+  /// The backend that took over after the executable's own failed, and runs since then; "": its own runs.
+  virtual std::string_view taken_over_by() const { return {}; }
   /// Nullopt: it runs in this process.
   virtual Result<std::optional<ProcessFigures>> process() { return std::optional<ProcessFigures>(); }
 };
@@ -123,6 +125,8 @@ class Executable {
   virtual const CompileStats& stats() const = 0;
   /// What sessions run; null for backends without plans.
   virtual const runtime::PreparedPlan* executed_plan() const { return nullptr; }
+  /// The backend whose code it is; "": the one that compiled it. Another one's where that failed and had it compiled there.
+  virtual std::string_view code_of() const { return {}; }
 };
 
 class Backend {
@@ -133,6 +137,12 @@ class Backend {
   virtual bool external() const { return false; }
   /// OK, or why this backend cannot run here (no device, no driver).
   virtual Status available() const = 0;
+  /// Whether it rounds factors as CompileOptions::precision says; others compute with them as they are.
+  virtual bool rounds_factors() const { return false; }
+  /// Whether it takes CompileOptions::tuning.
+  virtual bool takes_tuning() const { return false; }
+  /// kInvalidArgument or kUnsupported for options that no model could be compiled with here; as available(), it leaves nothing open.
+  virtual Status check_options(const CompileOptions&) const { return {}; }
   /// What its compilations tell the passes of the target: PipelineOptions::vector_bytes.
   virtual int vector_bytes(const CompileOptions&) const { return 0; }
   /// Compiles an imported, unoptimised graph (the backend runs the passes that it wants). Takes a copy of what it keeps.
@@ -154,6 +164,9 @@ class Backend {
     return Status(Code::kUnsupported, "executables of this backend cannot be saved");
   }
 };
+
+/// The name of another backend that runs the session of what `backend` compiled, as after the loss of a device; "": there is none.
+std::string_view taken_over_by(const Backend& backend, const Executable& executable, const Session& session);
 
 /// By name: one of all_backends(), or `exec:COMMAND`, a runner that the user has written. Null when there is no such name.
 const Backend* find_backend(std::string_view name);
