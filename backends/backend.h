@@ -143,6 +143,8 @@ class Session {
   virtual States* states() { return nullptr; }
   /// Bytes of the arena after the last run.
   virtual size_t arena_bytes() const { return 0; }
+  /// The backend that took over after the executable's own failed, and runs since then; "": its own runs.
+  virtual std::string_view taken_over_by() const { return {}; }
   /// Nullopt: it runs in this process.
   virtual Result<std::optional<ProcessFigures>> process() { return std::optional<ProcessFigures>(); }
 };
@@ -158,6 +160,8 @@ class Executable {
   virtual std::span<const StateInfo> states() const { return {}; }
   /// What sessions run; null for backends without plans.
   virtual const runtime::PreparedPlan* executed_plan() const { return nullptr; }
+  /// The backend whose code it is; "": the one that compiled it. Another one's where that failed and had it compiled there.
+  virtual std::string_view code_of() const { return {}; }
 };
 
 class Backend {
@@ -172,6 +176,12 @@ class Backend {
   virtual passes::TargetFacts target_facts(const CompileOptions&) const { return {}; }
   /// Whether CompileOptions::updated_inputs has an effect: only then is it worth while to give a state memory with room to grow.
   virtual bool updates_inputs() const { return false; }
+  /// Whether it rounds factors as CompileOptions::precision says; others compute with them as they are.
+  virtual bool rounds_factors() const { return false; }
+  /// Whether it takes CompileOptions::tuning.
+  virtual bool takes_tuning() const { return false; }
+  /// kInvalidArgument or kUnsupported for options that no model could be compiled with here; as available(), it leaves nothing open.
+  virtual Status check_options(const CompileOptions&) const { return {}; }
   /// Compiles an imported, unoptimised graph (the backend runs the passes that it wants). Takes a copy of what it keeps.
   virtual Result<std::shared_ptr<const Executable>> compile(const ir::Graph& graph, const CompileOptions& options) const = 0;
   /// The same of a graph that nobody else needs: weights that the executable keeps in another form go as soon as they have it.
@@ -191,6 +201,9 @@ class Backend {
     return Status(Code::kUnsupported, "executables of this backend cannot be saved");
   }
 };
+
+/// The name of another backend that runs the session of what `backend` compiled, as after the loss of a device; "": there is none.
+std::string_view taken_over_by(const Backend& backend, const Executable& executable, const Session& session);
 
 /// By name: one of all_backends(), or `exec:COMMAND`, a runner that the user has written. Null when there is no such name.
 const Backend* find_backend(std::string_view name);

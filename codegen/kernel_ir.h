@@ -13,6 +13,7 @@
 #include "ir/compute.h"
 #include "ir/scalar_op.h"
 #include "support/dtype.h"
+#include "support/short_list.h"
 #include "support/status.h"
 
 /// Kernel IR: what one dispatch computes, as structured loops over scalar SSA values. It is scalar and SPMD: a loop says
@@ -88,8 +89,8 @@ struct Inst {
   std::vector<Combiner> combiners;   // kFor kVector with carried values: how lanes combine, one each (kAdd/kMul/kMin/kMax/kAnd/kOr)
   std::vector<TileAccess> tiles;     // kTileMma, kTileStore
   int64_t depth = 0;                 // kTileMma, kTileStore
-  std::vector<ValueId> operands;
-  std::vector<ValueId> results;
+  ShortList<ValueId, 4> operands;    // few of most, and an expansion has thousands of instructions
+  ShortList<ValueId, 2> results;
   std::vector<Region> regions;
 };
 

@@ -107,7 +107,8 @@ class Parser {
     names_[name] = v;
     return v;
   }
-  Status values(std::vector<ValueId>& out, size_t count) {
+  template <class List>
+  Status values(List& out, size_t count) {
     for (size_t i = 0; i < count; ++i) {
       TENON_ASSIGN_OR_RETURN(const ValueId v, value());
       out.push_back(v);

@@ -56,7 +56,7 @@ Counts count(const ir::Graph& graph, const std::function<bool(std::string_view)>
 }  // namespace
 
 bool rounds_factors(const backends::Backend& backend, DType precision) {
-  return precision != DType::kF32 && (backend.name() == "cpu" || backend.name() == "vulkan");
+  return precision != DType::kF32 && backend.rounds_factors();
 }
 
 Result<Counts> products_before(const ir::Graph& graph, const Interrupt& interrupt, const std::function<bool(std::string_view)>& known) {

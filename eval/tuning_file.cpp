@@ -62,7 +62,7 @@ std::string tuning_text(const codegen::Tuning& tuning, std::string_view target, 
 }
 
 void use_tuning(const fs::path& model, const backends::Backend& backend, backends::CompileOptions& compile) {
-  if (compile.tuning != nullptr || backend.name() != "cpu") return;
+  if (compile.tuning != nullptr || !backend.takes_tuning()) return;
   const fs::path path = tuning_path(model);
   std::error_code ec;
   if (const auto size = fs::file_size(path, ec); ec || size > kMaxBytes) return;

@@ -20,7 +20,7 @@ Result<codegen::Tuning> parse_tuning(std::string_view text, std::string_view tar
 /// As text of such a file.
 std::string tuning_text(const codegen::Tuning& tuning, std::string_view target, int threads);
 
-/// Sets `compile.tuning` from the file beside the model, where the backend is for CPUs, there is one for the target of `compile` and none is
+/// Sets `compile.tuning` from the file beside the model, where the backend takes it, there is one for the target of `compile` and none is
 /// set. One that cannot be used is a warning, once for a file: models run without it.
 void use_tuning(const std::filesystem::path& model, const backends::Backend& backend, backends::CompileOptions& compile);
 

@@ -2,6 +2,7 @@
 
 #include <poll.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -203,23 +204,51 @@ void from_json(const json& j, CaseResult& r) {
 /// A case says itself that its time is over; one that cannot is ended this much later.
 constexpr double kGraceSeconds = 1;
 
+/// A process serves so many cases: what drivers and compilers take to begin is shared, and what a case leaves behind does not reach far.
+constexpr int kCasesOfProcess = 16;
+
+/// A process that takes numbers of cases, a line each, and answers each with a line of JSON.
 struct Child {
   pid_t pid = -1;
-  int pipe = -1;
-  size_t index = 0;
+  int socket = -1;
+  int begun = 0;                // cases
+  std::optional<size_t> index;  // of the case that it runs
   std::string text;
   Clock::time_point start;
 };
 
-void write_all(int fd, const std::string& text) {
+/// False where nobody reads it any more.
+bool send_all(int socket, const std::string& text) {
   for (size_t at = 0; at < text.size();) {
-    const ssize_t n = ::write(fd, text.data() + at, text.size() - at);
-    if (n <= 0) return;
+    const ssize_t n = ::send(socket, text.data() + at, text.size() - at, MSG_NOSIGNAL);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return false;
     at += static_cast<size_t>(n);
   }
+  return true;
 }
 
-/// Cases as child processes, `jobs` at a time, their results read from pipes.
+/// Appends what there is; false at the end.
+bool receive(int socket, std::string& text) {
+  char buffer[4096];
+  ssize_t n = 0;
+  do {
+    n = ::read(socket, buffer, sizeof(buffer));
+  } while (n < 0 && errno == EINTR);
+  if (n > 0) text.append(buffer, static_cast<size_t>(n));
+  return n > 0;
+}
+
+/// Takes the first line out of `text`, when it is whole.
+std::optional<std::string> take_line(std::string& text) {
+  const size_t end = text.find('\n');
+  if (end == std::string::npos) return std::nullopt;
+  std::string line = text.substr(0, end);
+  text.erase(0, end + 1);
+  return line;
+}
+
+/// Cases in child processes, `jobs` at a time.
 class Runner {
  public:
   Runner(std::span<const Case> cases, const backends::Backend& backend, const VerifyOptions& options,
@@ -227,74 +256,97 @@ class Runner {
       : cases_(cases), backend_(backend), options_(options), done_(done), results_(cases.size()) {}
 
   std::vector<CaseResult> run() {
-    size_t next = 0;
-    while (next < cases_.size() || !children_.empty()) {
-      while (next < cases_.size() && children_.size() < static_cast<size_t>(std::max(1, options_.jobs))) start(next++);
+    while (next_ < cases_.size() || !children_.empty()) {
+      while (next_ < cases_.size() && children_.size() < static_cast<size_t>(std::max(1, options_.jobs))) start();
       wait();
     }
     return std::move(results_);
   }
 
  private:
-  void start(size_t index) {
+  void start() {
     int ends[2];
-    if (::pipe(ends) != 0) return fail(index, "cannot make a pipe");
+    if (::socketpair(AF_UNIX, SOCK_STREAM, 0, ends) != 0) return fail(next_++, "cannot make a pipe");
     std::fflush(nullptr);
     const pid_t pid = ::fork();
     if (pid < 0) {
       ::close(ends[0]);
       ::close(ends[1]);
-      return fail(index, "cannot start a process");
+      return fail(next_++, "cannot start a process");
     }
     if (pid == 0) {
       ::close(ends[0]);
-      const CaseResult result = verify_case(cases_[index], backend_, options_);
-      write_all(ends[1], to_json(result).dump(-1, ' ', false, json::error_handler_t::replace));
-      ::_exit(0);
+      for (const Child& other : children_) ::close(other.socket);
+      serve(ends[1]);
     }
     ::close(ends[1]);
-    children_.push_back({pid, ends[0], index, {}, Clock::now()});
+    children_.push_back({pid, ends[0], 0, std::nullopt, {}, {}});
+    begin(children_.back());
+  }
+
+  [[noreturn]] void serve(int socket) {
+    std::string text;
+    do {
+      while (const auto line = take_line(text)) {
+        const CaseResult result = verify_case(cases_[std::stoul(*line)], backend_, options_);
+        if (!send_all(socket, to_json(result).dump(-1, ' ', false, json::error_handler_t::replace) + "\n")) ::_exit(0);
+      }
+    } while (receive(socket, text));
+    ::_exit(0);
+  }
+
+  /// Gives the child the next case.
+  void begin(Child& child) {
+    child.index = next_++;
+    child.start = Clock::now();
+    ++child.begun;
+    static_cast<void>(send_all(child.socket, fmt::format("{}\n", *child.index)));  // one that has ended shows when it is read
   }
 
   void wait() {
     std::vector<pollfd> fds;
-    for (const Child& child : children_) fds.push_back({child.pipe, POLLIN, 0});
+    for (const Child& child : children_) fds.push_back({child.socket, POLLIN, 0});
     ::poll(fds.data(), fds.size(), 200);
     for (size_t i = fds.size(); i-- > 0;) {
       Child& child = children_[i];
-      bool ended = false, late = false;
-      if (fds[i].revents != 0) {
-        char buffer[4096];
-        const ssize_t n = ::read(child.pipe, buffer, sizeof(buffer));
-        if (n > 0) child.text.append(buffer, static_cast<size_t>(n));
-        ended = n == 0 || (n < 0 && errno != EINTR);
+      const bool ended = fds[i].revents != 0 && !receive(child.socket, child.text);
+      const std::optional<std::string> line = take_line(child.text);
+      if (line) take_result(*child.index, *line);
+      if (line && !ended && child.begun < kCasesOfProcess && next_ < cases_.size()) {
+        begin(child);
+        continue;
       }
-      if (!ended && ms_since(child.start) > (options_.timeout_s + kGraceSeconds) * 1000) {
-        ::kill(child.pid, SIGKILL);
-        ended = late = true;
-      }
-      if (ended) finish(i, late);
+      if (line) child.index.reset();
+      const bool late = child.index && !ended && ms_since(child.start) > (options_.timeout_s + kGraceSeconds) * 1000;
+      if (late) ::kill(child.pid, SIGKILL);
+      if (line || ended || late) finish(i, late);
     }
   }
 
+  void take_result(size_t index, const std::string& line) {
+    CaseResult& result = results_[index];
+    result.name = cases_[index].name;
+    result.backend = backend_.name();
+    try {
+      from_json(json::parse(line), result);
+    } catch (const json::exception&) {
+      return fail(index, "the child process gave no result");
+    }
+    done_(result);
+  }
+
+  /// Ends the child; a case that it still runs has failed.
   void finish(size_t i, bool late) {
-    Child child = std::move(children_[i]);
+    const Child child = std::move(children_[i]);
     children_.erase(children_.begin() + static_cast<ptrdiff_t>(i));
-    ::close(child.pipe);
+    ::close(child.socket);
     int status = 0;
     while (::waitpid(child.pid, &status, 0) < 0 && errno == EINTR) {
     }
-    if (late) return fail(child.index, fmt::format("took longer than {} s", options_.timeout_s));
-    if (WIFSIGNALED(status)) return fail(child.index, fmt::format("crashed: {}", ::strsignal(WTERMSIG(status))));
-    CaseResult& result = results_[child.index];
-    result.name = cases_[child.index].name;
-    result.backend = backend_.name();
-    try {
-      from_json(json::parse(child.text), result);
-    } catch (const json::exception&) {
-      return fail(child.index, "the child process ended without a result");
-    }
-    done_(result);
+    if (!child.index) return;
+    if (late) fail(*child.index, fmt::format("took longer than {} s", options_.timeout_s));
+    else if (WIFSIGNALED(status)) fail(*child.index, fmt::format("crashed: {}", ::strsignal(WTERMSIG(status))));
+    else fail(*child.index, "the child process ended without a result");
   }
 
   void fail(size_t index, std::string message) {
@@ -312,6 +364,7 @@ class Runner {
   const std::function<void(const CaseResult&)>& done_;
   std::vector<CaseResult> results_;
   std::vector<Child> children_;
+  size_t next_ = 0;             // the first case that nobody has
 };
 
 }  // namespace

@@ -53,7 +53,7 @@ struct VerifyOptions {
   backends::CompileOptions compile;
   backends::SessionOptions session;
   int jobs = 1;              // cases at a time
-  bool isolate = true;       // each case in a child process
+  bool isolate = true;       // cases in child processes, of which each serves several, one after the other
   double timeout_s = 600;    // per case
 };
 

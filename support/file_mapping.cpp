@@ -13,10 +13,11 @@
 #include <string>
 #include <system_error>
 
+#include "support/large_pages.h"
+
 namespace tenon {
 namespace {
 
-constexpr size_t kLargePage = size_t{2} << 20;
 constexpr size_t kPart = 8 * kLargePage;        // is copied at a time, and held twice meanwhile
 constexpr size_t kWorthIt = 16 * kLargePage;
 

@@ -7,7 +7,6 @@
 namespace tenon {
 namespace {
 
-constexpr size_t kLargePage = size_t{2} << 20;
 constexpr size_t kWorthIt = kLargePage / 4;
 constexpr size_t kMost = size_t{1} << 40;  // beyond it Buffer::allocate decides
 

@@ -9,14 +9,13 @@
 
 #include "support/checked.h"
 #include "support/float_types.h"
+#include "support/large_pages.h"
 
 namespace tenon {
 namespace {
 
 constexpr size_t kAlignment = 64;
 constexpr size_t kMaxBytes = size_t{1} << 40;
-/// Buffers from this size on may lie in large pages: fewer faults on first touch, fewer misses of the address cache after.
-constexpr size_t kLargePage = size_t{2} << 20;
 
 double decode_float(DType dtype, uint32_t bits) {
   switch (dtype) {
@@ -100,6 +99,7 @@ Result<int64_t> element_count(std::span<const int64_t> shape) {
 
 Result<std::shared_ptr<Buffer>> Buffer::allocate(size_t bytes) {
   if (bytes > kMaxBytes) return error(Code::kResourceExhausted, "{} bytes are more than one buffer may have", bytes);
+  // From this size on it may lie in large pages: fewer faults on first touch, fewer misses of the address cache after.
   const size_t alignment = bytes >= kLargePage ? kLargePage : kAlignment;
   const size_t rounded = (std::max<size_t>(bytes, 1) + kAlignment - 1) / kAlignment * kAlignment;
   void* data = nullptr;

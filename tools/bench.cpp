@@ -345,7 +345,7 @@ void add_bench(CLI::App& app, int& status) {
   sub->add_option("--warmup", o->warmup, "Runs before the first round, at least")->check(CLI::Range(0, 100000).description(""))->type_name("N");
   sub->add_option("--warmup-ms", o->warmup_ms, "How long to wait, at most, until runs do not get faster any more")->type_name("MS");
   sub->add_option("--streams", o->streams, "Also the throughput of that many sessions at the same time")->check(CLI::Range(0, 256).description(""))->type_name("N");
-  sub->add_option("--seed", o->seed, "Seed of random inputs")->type_name("N");
+  add_seed(*sub, o->seed);
   sub->add_flag("--test-data", o->test_data, "Use the inputs of test_data_set_0 beside the model");
   sub->add_option("-O", o->opt_level, "Optimisation level")->check(CLI::Range(0, 3).description(""))->type_name("0..3");
   add_compiling(*sub, o->target);

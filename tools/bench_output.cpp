@@ -61,7 +61,7 @@ std::vector<Column> columns(const json& results) {
   for (const json& row : results) models.insert(row.at("model").get<std::string>());
   std::vector<Column> out = {{"model", [](const json& r) { return r.at("model").get<std::string>(); }}};
   if (dims.size() > models.size()) out.push_back({"dims", [](const json& r) { return dims_of(r); }});
-  out.insert(out.end(), {{"backend", [](const json& r) { return r.at("backend").get<std::string>(); }},
+  out.insert(out.end(), {{"backend", [](const json& r) { return r.at("backend").get<std::string>() + (r.contains("taken_over_by") ? ", run by " + r["taken_over_by"].get<std::string>() : ""); }},
                          {"threads", [](const json& r) { return std::to_string(r.at("threads").get<int>()); }},
                          {"p10 ms", [](const json& r) { return ms_of(r, "latency_ms", "p10"); }},
                          {"p50 ms", [](const json& r) { return r.contains("error") ? "failed" : ms_of(r, "latency_ms", "p50"); }},

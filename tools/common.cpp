@@ -13,7 +13,6 @@
 
 #include "eval/model.h"
 #include "frontend/custom/library.h"
-#include "frontend/onnx/model_fields.h"
 #include "support/log.h"
 
 namespace tenon::tools {
@@ -90,8 +89,12 @@ void add_target(CLI::App& app, TargetOptions& options) {
 
 void add_compiling(CLI::App& app, TargetOptions& options) {
   add_target(app, options);
-  app.add_flag_callback("--no-cache", [] { ::setenv("TENON_CACHE", "off", 1); }, "Compile everything anew, and keep nothing");
+  add_no_cache(app);
   add_device(app, options);
+}
+
+void add_no_cache(CLI::App& app) {
+  app.add_flag_callback("--no-cache", [] { ::setenv("TENON_CACHE", "off", 1); }, "Compile everything anew, and keep nothing");
 }
 
 void add_precision(CLI::App& app, DType& precision) {
@@ -139,6 +142,24 @@ CLI::Validator non_negative() {
             return ok ? std::string() : fmt::format("'{}' is not a number of 0 or more", text);
           },
           ""};
+}
+
+CLI::Validator number_within(double low, double high) {
+  return {[low, high](std::string& text) {
+            double value = 0;
+            const bool ok = CLI::detail::lexical_cast(text, value) && value >= low && value <= high;
+            return ok ? std::string() : fmt::format("'{}' is not a number from {} to {}", text, low, high);
+          },
+          ""};
+}
+
+CLI::Option* add_seed(CLI::App& app, uint64_t& seed) {
+  const auto check = [](std::string& text) {
+    uint64_t value = 0;
+    const bool ok = !text.empty() && text[0] != '-' && CLI::detail::lexical_cast(text, value);
+    return ok ? std::string() : fmt::format("'{}' is not a whole number from 0 to 2^64 - 1", text);
+  };
+  return app.add_option("--seed", seed, "Seed of random inputs")->type_name("N")->check(CLI::Validator(check, ""));
 }
 
 CLI::Validator thread_count() { return CLI::Range(0, kMaxThreads).description(""); }
@@ -223,42 +244,6 @@ Result<eval::CompiledModel> open(ModelOptions& options, const backends::Backend&
   const auto executables = user_executables(compile.cache);
   TENON_ASSIGN_OR_RETURN(eval::StateRequest states, eval::parse_states(options.states));
   return eval::CompiledModel::open({options.path, options.import, &backend, std::move(compile), executables, nullptr, std::move(states)});
-}
-
-namespace {
-
-/// The name that --dim takes for a symbol; empty for a dim that the model gives none.
-std::string dim_name(const ir::Graph& graph, const std::string& symbol) {
-  const auto found = graph.metadata.find(frontend::fields::dim_param(symbol));
-  return found == graph.metadata.end() ? symbol : found->second;
-}
-
-/// "state=2xDx128": what --shape takes for an input.
-std::string shape_form(const ir::Value& input) {
-  std::vector<std::string> dims;
-  for (const ir::Dim& dim : *input.tensor().dims) dims.push_back(dim.is_const() ? std::to_string(dim.value()) : "D");
-  return fmt::format("{}={}", input.name(), fmt::join(dims, "x"));
-}
-
-}  // namespace
-
-std::string unbound_dims(const ir::Graph& graph, const ModelOptions& options) {
-  std::vector<std::string> names, ways;
-  const auto add = [](std::vector<std::string>& list, std::string text) {
-    if (std::ranges::find(list, text) == list.end()) list.push_back(std::move(text));
-  };
-  for (const ir::Value* input : graph.inputs())
-    if (input->type().is_ranked_tensor())
-      for (const ir::Dim& dim : *input->tensor().dims) {
-        if (!dim.is_symbol()) continue;
-        const std::string& symbol = graph.dims().symbol_name(dim.symbol_id());
-        const std::string name = dim_name(graph, symbol);
-        add(names, name.empty() ? symbol : name);
-        add(ways, name.empty() ? "--shape " + shape_form(*input) : "--dim NAME=N");
-      }
-  if (names.empty()) return {};
-  const bool bindable = std::filesystem::path(options.path).extension() != ".tir";
-  return printable(fmt::format("{} at 1{}", fmt::join(names, ", "), bindable ? fmt::format(" (bind with {})", fmt::join(ways, ", ")) : ""));
 }
 
 size_t count_nodes(ir::Graph& graph) {

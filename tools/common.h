@@ -62,6 +62,7 @@ struct TargetOptions {
 };
 /// --target and --no-winograd.
 void add_target(CLI::App& app, TargetOptions& options);
+void add_no_cache(CLI::App& app);
 /// The same, --no-cache, and what add_device adds: of commands that compile for a backend.
 void add_compiling(CLI::App& app, TargetOptions& options);
 /// The Vulkan device, how much must run on it, and whether its kernels check what they access.
@@ -77,6 +78,10 @@ std::shared_ptr<const DiskCache> user_executables(const std::shared_ptr<const Di
 /// Checks of numbers: finite and not negative; a number of threads, where 0 is all cores.
 inline constexpr int kMaxThreads = 1024;
 CLI::Validator non_negative();
+/// A number from `low` to `high`; nan and inf are none.
+CLI::Validator number_within(double low, double high);
+/// Of random inputs: --seed.
+CLI::Option* add_seed(CLI::App& app, uint64_t& seed);
 CLI::Validator thread_count();
 Result<frontend::ImportOptions> import_options(const ModelOptions& options);
 /// Starts the limits, and leaves the file that eval::find_model finds in `options`: what load() and open() begin with.
@@ -85,9 +90,6 @@ Status begin(ModelOptions& options);
 Result<std::unique_ptr<ir::Graph>> load(ModelOptions& options);
 /// The same for one backend: what the user's cache has of it is taken from there.
 Result<eval::CompiledModel> open(ModelOptions& options, const backends::Backend& backend, backends::CompileOptions compile);
-/// "batch, length at 1 (bind with --dim NAME=N)" of the symbolic dims of the inputs: those without a name in the model are bound by the
-/// input's --shape. Without the advice for a .tir file, which takes none; empty when there are no such dims.
-std::string unbound_dims(const ir::Graph& graph, const ModelOptions& options);
 /// Nodes with those of regions, without constants and without the parts of fused nodes.
 size_t count_nodes(ir::Graph& graph);
 

@@ -5,6 +5,7 @@
 
 #include "eval/debug/compare_values.h"
 #include "eval/debug/reproduce.h"
+#include "eval/unbound_dims.h"
 #include "tools/inputs.h"
 #include "tools/tolerance.h"
 
@@ -206,7 +207,12 @@ Result<int> compare(Options& o) {
   options.taps.interrupt = o.model.interrupt;
   options.progress = [&](std::string_view doing) { progress.show(std::string(doing)); };
   eval::TappedVariants tapped;
-  TENON_ASSIGN_OR_RETURN(const eval::Comparison result, eval::compare_values(*graph, variants, inputs, options, &tapped));
+  Result<eval::Comparison> compared = eval::compare_values(*graph, variants, inputs, options, &tapped);
+  if (!compared.ok()) {
+    const bool random = !o.inputs.test_data && o.inputs.files.size() < inputs.size();
+    return random ? eval::advise_sizes(std::move(compared).status(), *graph, o.model.path) : std::move(compared).status();
+  }
+  const eval::Comparison result = std::move(*compared);
   progress.clear();
   if (o.json != "-") print(o, result, variants);
   if (!o.json.empty()) TENON_RETURN_IF_ERROR(write_json(to_json(o, result, variants), o.json));
@@ -225,6 +231,7 @@ void add_compare(CLI::App& app, int& status) {
   sub->add_option("-O", o->level, "Optimisation levels, separated by commas")->type_name("0..3,...");
   add_precision(*sub, o->precision);
   sub->add_option("--target", o->targets, "CPUs to compile for, separated by commas: host, x86-64-v2, x86-64-v3, x86-64-v4")->type_name("CPU,...");
+  add_no_cache(*sub);
   add_device(*sub, o->device);
   sub->add_option("--threads", o->threads, "Threads; 0: all cores")->type_name("N")->check(thread_count());
   add_tolerance(*sub, o->tolerance, "the largest magnitude of the value", "what is beyond the tolerance");

@@ -52,11 +52,27 @@ std::vector<kir::Kernel> lower_graph(ir::Graph& graph, const codegen::Target& ta
   return out;
 }
 
+/// Modules of an earlier time, by the form of their names: 0_map.spv.
+Status remove_modules(const std::filesystem::path& folder) {
+  std::error_code ec;
+  std::vector<std::filesystem::path> old;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, ec)) {
+    const std::string name = entry.path().filename().string();
+    const size_t digits = name.find_first_not_of("0123456789");
+    if (entry.path().extension() == ".spv" && digits > 0 && digits != name.npos && name[digits] == '_') old.push_back(entry.path());
+  }
+  for (const std::filesystem::path& module : old)
+    if (!std::filesystem::remove(module, ec) && ec)
+      return Status(Code::kIo, "cannot remove the module of an earlier time: " + ec.message(), module.string(), "name another folder with -o");
+  return {};
+}
+
 Status write_spirv(const std::vector<kir::Kernel>& kernels, const std::string& folder) {
   if (folder.empty()) return Status(Code::kInvalidArgument, "SPIR-V modules need a folder", "--emit spirv", "name it with -o");
   std::error_code ec;
   std::filesystem::create_directories(folder, ec);
   if (ec) return Status(Code::kIo, "cannot make the folder: " + ec.message(), folder, "name another with -o");
+  TENON_RETURN_IF_ERROR(remove_modules(folder));
   for (size_t i = 0; i < kernels.size(); ++i) {
     Result<std::vector<uint32_t>> words = codegen::spirv::emit(kernels[i]);
     if (!words.ok()) return std::move(words).status().at(kernels[i].name);

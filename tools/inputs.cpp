@@ -61,7 +61,7 @@ Result<std::vector<HostValue>> inputs_of(const InputOptions& o, const ir::Graph&
 void add_input_options(CLI::App& app, InputOptions& options) {
   add_list(app, "--input", options.files, "NAME=FILE", "Read an input from a .npy, .npz (the array of its name, or the only one) or .pb file. Repeatable");
   app.add_flag("--test-data", options.test_data, "Read inputs from test_data_set_0 beside the model");
-  app.add_option("--seed", options.seed, "Seed of random inputs")->type_name("N");
+  add_seed(app, options.seed);
 }
 
 }  // namespace tenon::tools

@@ -6,6 +6,7 @@
 #include "eval/profile/crossing.h"
 #include "eval/profile/forecast.h"
 #include "eval/tuning_file.h"
+#include "eval/unbound_dims.h"
 #include "frontend/onnx/model_fields.h"
 #include "tools/common.h"
 
@@ -82,7 +83,7 @@ void print_summary(const ModelOptions& model, const ir::Graph& graph, const std:
   for (const auto& [n, op] : sorted) table.add({op, std::to_string(-n)});
   table.add({"all", std::to_string(total)});
   table.print();
-  const std::string unbound = unbound_dims(graph, model);
+  const std::string unbound = printable(eval::unbound_dims(graph, model.path));
   if (!unbound.empty()) fmt::print("\nwith {}:", unbound);
   fmt::print("\nparameters   {} ({})\n", human_count(cost.parameters), human_bytes(cost.parameter_bytes));
   fmt::print("operations   {}{}\n", human_count(cost.flops),
@@ -140,16 +141,19 @@ std::string shortened(std::string text, size_t width) {
   return text.substr(0, at) + "...";
 }
 
-void print_forecast(const eval::Forecast& f) {
+/// `unbound`: dims that were 1 for it. What has no work then, may have some.
+void print_forecast(const eval::Forecast& f, const std::string& unbound) {
   const auto number = [](double value) { return fmt::format("{:.{}f}", value, value < 1 ? 4 : value < 100 ? 3 : 1); };
   if (f.peak)
     fmt::print("machine: {}, {:.0f} GFLOP/s and {:.0f} GB/s from memory with {} thread{}\n\n", f.peak->vectors, f.peak->all.gflops, f.peak->all.gbps_ram,
                f.threads, f.threads == 1 ? "" : "s");
   Table table({"kernel", "implementation", "calls", "grid", "threads", "operations", "bytes", "least ms", "bound", "nodes", "not better because"});
+  if (!unbound.empty()) fmt::print("with {}; - where sizes are missing:\n\n", unbound);
   for (const eval::KernelForecast& k : f.kernels) {
+    const bool idle = !unbound.empty() && k.grid == 0 && k.flops.value_or(0) == 0;
     const std::string nodes = k.nodes.empty() ? "" : shortened(k.nodes[0], 40) + (k.nodes.size() > 1 ? fmt::format(" +{}", k.nodes.size() - 1) : "");
     table.add({k.name, k.implementation, std::to_string(k.calls), k.grid > 0 ? std::to_string(k.grid) : "-", std::to_string(k.threads),
-               k.flops ? human_count(*k.flops) : "-", human_bytes(k.bytes), k.ms ? number(*k.ms) : "-", k.bound.empty() ? "-" : k.bound, nodes,
+               k.flops && !idle ? human_count(*k.flops) : "-", idle ? "-" : human_bytes(k.bytes), k.ms ? number(*k.ms) : "-", k.bound.empty() ? "-" : k.bound, nodes,
                shortened(k.refused, 120)});
   }
   table.print();
@@ -198,8 +202,10 @@ Status inspect_compiled(Options& o, const ir::Graph& graph, nlohmann::json& json
     if (crosses) json["placement"][name]["crossing"] = eval::to_json(eval::crossing(*executable));
     if (!o.explain) continue;
     TENON_ASSIGN_OR_RETURN(const eval::Forecast forecast, eval::forecast(*executable, {o.threads, o.calibrate, o.target.target}));
-    if (text) print_forecast(forecast);
+    const std::string unbound = printable(eval::unbound_dims(graph, o.model.path));
+    if (text) print_forecast(forecast, unbound);
     json["explain"][name] = eval::to_json(forecast);
+    if (!unbound.empty()) json["explain"][name]["unbound"] = unbound;
   }
   return {};
 }

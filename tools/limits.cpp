@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "support/memory.h"
+#include "tools/common.h"
 
 namespace tenon::tools {
 namespace {
@@ -43,7 +44,7 @@ Result<size_t> parse_size(const std::string& text, const char* option) {
 
 void add_limit_options(CLI::App& app, LimitOptions& options, const char* what) {
   app.add_option("--timeout", options.timeout_s, fmt::format("What {} may take", what))
-      ->check(CLI::Range(1e-3, 1e9).description(""))
+      ->check(number_within(1e-3, 1e9))
       ->type_name("SECONDS");
   app.add_option("--memory-limit", options.memory, "What the values of a run may take, as 512M, 8G or 50% of the machine's memory; 80% if not given")
       ->type_name("SIZE")

@@ -9,6 +9,7 @@
 #include "eval/inputs.h"
 #include "eval/report/report.h"
 #include "eval/tuning_file.h"
+#include "eval/unbound_dims.h"
 
 namespace tenon::tools {
 namespace {
@@ -204,14 +205,18 @@ Result<eval::Profile> profile_model(ProfileRequest& request) {
   progress.show(fmt::format("profiling {}", request.model.path));
   Result<eval::Profile> profile = eval::profile(*graph, *executable, inputs, options);
   progress.clear();
-  if (!profile.ok()) return std::move(profile).status().at(fmt::format("{} on {}", request.model.path, chosen[0]->name()));
+  if (!profile.ok()) {
+    const Status failed = request.test_data ? profile.status() : eval::advise_sizes(profile.status(), *graph, request.model.path);
+    return Status(failed).at(fmt::format("{} on {}", request.model.path, chosen[0]->name()));
+  }
   profile->model = request.model.path;
   profile->backend = chosen[0]->name();
   std::optional<eval::Attribution> change;
   if (before) change = eval::attribute(*before, *profile);
   if (!request.quiet && request.json != "-" && request.trace != "-") {
+    if (profile->taken_over()) fmt::print("{} failed and {} took over: what follows is a profile of {}\n\n", profile->backend, profile->run_by, profile->run_by);
     print_profile(*profile, request.top);
-    const std::string unbound = request.test_data ? std::string() : unbound_dims(*graph, request.model);
+    const std::string unbound = request.test_data ? std::string() : printable(eval::unbound_dims(*graph, request.model.path));
     if (!unbound.empty()) fmt::print("\nrandom inputs, {}\n", unbound);
     if (change) print_attribution(*change, request.top);
   }
@@ -226,7 +231,7 @@ void add_profile(CLI::App& app, int& status) {
   sub->add_option("--backend", o->backend, "Backend: cpu or vulkan")->type_name("NAME");
   sub->add_option("--threads", o->threads, "Threads; 0: all cores")->type_name("N")->check(thread_count());
   sub->add_flag("--test-data", o->test_data, "Use the inputs of test_data_set_0 beside the model");
-  sub->add_option("--seed", o->seed, "Seed of random inputs")->type_name("N");
+  add_seed(*sub, o->seed);
   sub->add_option("--warmup", o->warmup, "Runs before the first that counts")->check(CLI::Range(1, 100000).description(""))->type_name("N");
   sub->add_option("--runs", o->runs, "Observed runs, and as many unobserved; fewer where they take more than 20 seconds, at least 3")
       ->check(CLI::Range(1, 100000).description(""))->type_name("N");

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "eval/inputs.h"
+#include "eval/unbound_dims.h"
 #include "frontend/onnx/npy.h"
 #include "tools/inputs.h"
 
@@ -127,14 +128,17 @@ Status run(Options& o) {
   TENON_ASSIGN_OR_RETURN(const auto session, model.executable()->create_session({.num_threads = o.threads, .max_bytes = o.model.max_bytes, .interrupt = o.model.interrupt}));
   TENON_ASSIGN_OR_RETURN(inputs, eval::set_states(*session, model.graph(), inputs));
   const auto start = std::chrono::steady_clock::now();
-  TENON_ASSIGN_OR_RETURN(const std::vector<HostValue> outputs, session->run(inputs, o.model.interrupt));
+  const bool random = !o.inputs.test_data && o.inputs.files.size() < inputs.size();
+  Result<std::vector<HostValue>> ran = session->run(inputs, o.model.interrupt);
+  if (!ran.ok()) return random ? eval::advise_sizes(std::move(ran).status(), model.graph(), o.model.path) : std::move(ran).status();
+  const std::vector<HostValue> outputs = std::move(*ran);
   const double took = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
   if (!o.output_dir.empty()) {
     TENON_ASSIGN_OR_RETURN(const std::vector<HostValue> all, eval::with_states(*session, model.graph(), outputs));
     TENON_RETURN_IF_ERROR(write_outputs(o, model.graph(), all));
   }
   if (o.json != "-") show(model, *session, inputs, outputs);
-  const std::string unbound = o.inputs.test_data || o.inputs.files.size() == inputs.size() ? std::string() : unbound_dims(model.interface(), o.model);
+  const std::string unbound = random ? printable(eval::unbound_dims(model.graph(), o.model.path)) : std::string();
   if (o.json != "-") fmt::print("{} in {:.3f} ms, the first run{}\n", chosen[0]->name(), took, unbound.empty() ? "" : fmt::format("; random inputs, {}", unbound));
   const Status written = o.json.empty() ? Status() : write_json(report_of(o, *chosen[0], model, inputs, outputs, took), o.json);
   std::fflush(stdout);

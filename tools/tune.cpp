@@ -30,7 +30,7 @@ void add_tune_options(CLI::App& app, TuneRequest& request) {
   app.add_option("--tune", request.seconds, "Write no code: search for better tiles by measuring runs for so many seconds, and keep what is found beside the model")
       ->type_name("SECONDS")
       ->default_str("")
-      ->check(CLI::Range(1.0, 86400.0).description(""));
+      ->check(number_within(1, 86400));
   app.add_option("--threads", request.threads, "With --tune: threads to tune for")->type_name("N")->check(CLI::Range(1, kMaxThreads).description(""));
   add_input_options(app, request.inputs);
 }

@@ -120,6 +120,9 @@ int verify(const Options& o) {
   if (!memory.ok()) return report(memory.status());
   options.session.max_bytes = *memory;
 
+  for (const backends::Backend* backend : *chosen)
+    if (const Status possible = backend->check_options(options.compile); !possible.ok()) return report(possible);
+
   const bool quiet = o.json == "-";
   std::vector<eval::CaseResult> all;
   bool failed_any = false;
@@ -187,7 +190,7 @@ void add_verify(CLI::App& app, int& status) {
   add_custom_ops(*sub, o->custom_ops);
   add_states(*sub, o->states);
   sub->add_option("--json", o->json, "Write results to a file, or - for stdout")->type_name("PATH");
-  sub->add_flag("--no-isolate", o->no_isolate, "Run cases in this process, not in a child process each");
+  sub->add_flag("--no-isolate", o->no_isolate, "Run cases in this process, not in child processes");
   sub->add_flag("-v,--verbose", o->verbose, "Also list cases that pass");
   sub->footer(kRule);
   sub->callback([o, &status] { status = verify(*o); });

@@ -20,4 +20,10 @@ Result<std::vector<double>> Session::time(std::span<const HostValue> inputs, con
   return samples;
 }
 
+std::string_view taken_over_by(const Backend& backend, const Executable& executable, const Session& session) {
+  if (!session.taken_over_by().empty()) return session.taken_over_by();
+  const std::string_view code = executable.code_of();
+  return code == backend.name() ? std::string_view() : code;
+}
+
 }  // namespace tenon::backends

@@ -118,7 +118,10 @@ class Compiler {
 class CpuBackend final : public Backend {
  public:
   std::string_view name() const override { return "cpu"; }
+  bool rounds_factors() const override { return true; }
+  bool takes_tuning() const override { return true; }
   Status available() const override { return codegen::cpu_target("host").status(); }
+  Status check_options(const CompileOptions& options) const override { return target_of(options).status(); }
   bool updates_inputs() const override { return true; }
   passes::TargetFacts target_facts(const CompileOptions& options) const override {
     const auto target = target_of(options);

@@ -11,6 +11,8 @@ namespace tenon::backends {
 
 class CpuExecutable final : public PlannedExecutable {
  public:
+  std::string_view code_of() const override { return "cpu"; }
+
   std::unique_ptr<codegen::CpuJit> jit;
   std::shared_ptr<const runtime::NativeCode> code;  // instead, of one that was restored
 };

@@ -38,6 +38,12 @@ Made survive(const CompileOptions& options, const Make& make, const OnCpu& on_cp
   return on_cpu(cpu);
 }
 
+Status check_target(const CompileOptions& options) {
+  if (options.target.empty() || options.target == "vulkan") return {};
+  return Status(Code::kInvalidArgument, fmt::format("target '{}' is not a Vulkan target", options.target), "--target",
+                "leave it out, or use --backend cpu");
+}
+
 /// What the environment says beside the caller.
 CompileOptions with_environment(const CompileOptions& options) {
   CompileOptions out = options;
@@ -48,8 +54,14 @@ CompileOptions with_environment(const CompileOptions& options) {
 class VulkanBackend final : public Backend {
  public:
   std::string_view name() const override { return "vulkan"; }
+  bool rounds_factors() const override { return true; }
   // Opens and closes a device of its own: drivers do not survive fork(), and callers ask before they fork workers.
   Status available() const override { return vulkan::can_open(); }
+  Status check_options(const CompileOptions& options) const override {
+    TENON_RETURN_IF_ERROR(check_target(options));
+    TENON_RETURN_IF_ERROR(vulkan::check_requirement(options.require_placement));
+    return options.device.empty() ? Status() : vulkan::can_open(options.device);
+  }
 
   passes::TargetFacts target_facts(const CompileOptions& options) const override {
     const auto device = vulkan::shared_device(options.device);
@@ -58,9 +70,7 @@ class VulkanBackend final : public Backend {
 
   Made compile(const ir::Graph& graph, const CompileOptions& given) const override {
     const CompileOptions options = with_environment(given);
-    if (!options.target.empty() && options.target != "vulkan")
-      return Status(Code::kInvalidArgument, fmt::format("target '{}' is not a Vulkan target", options.target),
-                    "--target", "leave it out, or use --backend cpu");
+    TENON_RETURN_IF_ERROR(check_target(options));
     const auto make = [&](const std::shared_ptr<vulkan::Device>& device) -> Result<std::shared_ptr<VulkanExecutable>> {
       TENON_ASSIGN_OR_RETURN(auto out, vulkan::compile(device, graph, options));
       out->keep_source(*this, graph, options);

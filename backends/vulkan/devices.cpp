@@ -13,6 +13,12 @@ struct Shared {
   std::map<std::string, std::shared_ptr<Device>, std::less<>> devices;  // by their options
 };
 
+DeviceOptions options_of(std::string_view wanted) {
+  DeviceOptions options = DeviceOptions::from_environment();
+  if (!wanted.empty()) options.device = wanted;
+  return options;
+}
+
 // Never destroyed: outputs that outlive main() hold memory of devices.
 Shared& shared() {
   static Shared* made = new Shared();
@@ -27,8 +33,7 @@ Result<std::vector<DeviceInfo>> list_devices() {
 }
 
 Result<std::shared_ptr<Device>> shared_device(std::string_view wanted) {
-  DeviceOptions options = DeviceOptions::from_environment();
-  if (!wanted.empty()) options.device = wanted;
+  const DeviceOptions options = options_of(wanted);
   const std::string key = fmt::format("{} {} {}", options.staging ? *options.staging ? 1 : 0 : -1, options.max_bytes, options.device);
   Shared& s = shared();
   const std::lock_guard lock(s.mutex);
@@ -45,6 +50,6 @@ Result<DeviceInfo> open_info(std::string_view wanted) {
   return device->info();
 }
 
-Status can_open() { return Device::open().status(); }
+Status can_open(std::string_view wanted) { return Device::open(options_of(wanted)).status(); }
 
 }  // namespace tenon::backends::vulkan

@@ -22,7 +22,7 @@ Result<std::shared_ptr<Device>> shared_device(std::string_view wanted);
 /// What the shared device is, with that it is opened.
 Result<DeviceInfo> open_info(std::string_view wanted);
 
-/// Whether a device can be opened here, by opening one and closing it again.
-Status can_open();
+/// Whether the device `wanted`, as of shared_device(), can be opened here, by opening it and closing it again.
+Status can_open(std::string_view wanted = {});
 
 }  // namespace tenon::backends::vulkan

@@ -151,6 +151,7 @@ class VulkanExecutable::VulkanSession final : public Session {
 
   const std::vector<Placement>* last_placement() const override { return session_ == nullptr ? nullptr : session_->last_placement(); }
   size_t arena_bytes() const override { return session_ == nullptr ? 0 : session_->arena_bytes(); }
+  std::string_view taken_over_by() const override { return on_cpu_ ? cpu_backend().name() : std::string_view(); }
 
  private:
   /// Begins anew on another device. False: there is none, or it was lost as well.

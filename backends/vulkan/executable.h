@@ -29,6 +29,7 @@ Result<Pipelines> make_all_pipelines(const std::shared_ptr<const Device>& device
 class VulkanExecutable final : public PlannedExecutable {
  public:
   Result<std::unique_ptr<Session>> create_session(const SessionOptions& options) const override;
+  std::string_view code_of() const override { return "vulkan"; }
 
   /// What is needed after a loss; before any pass.
   void keep_for_fallback(const ir::Graph& source, const CompileOptions& options);

@@ -26,6 +26,8 @@ Result<double> wanted_percent(std::string_view text) {
 
 }  // namespace
 
+Status check_requirement(std::string_view wanted) { return wanted.empty() ? Status() : wanted_percent(wanted).status(); }
+
 Status check_placement(std::span<const Placement> rows, std::string_view wanted_text) {
   if (wanted_text.empty()) return {};
   TENON_ASSIGN_OR_RETURN(const double wanted, wanted_percent(wanted_text));

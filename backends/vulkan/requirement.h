@@ -15,4 +15,7 @@ inline constexpr const char* kOnHost = "run on the host";
 /// lists the others and why. kInvalidArgument where it is of another form. OK where it is empty.
 Status check_placement(std::span<const codegen::Placement> rows, std::string_view wanted);
 
+/// The form of `wanted` alone.
+Status check_requirement(std::string_view wanted);
+
 }  // namespace tenon::backends::vulkan

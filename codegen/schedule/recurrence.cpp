@@ -29,7 +29,7 @@ class Builder {
     for (int s : reductions_) TENON_RETURN_IF_ERROR(add_product(s));
     for (size_t i = 0; i < maps_.size(); ++i) TENON_RETURN_IF_ERROR(add_level(maps_[i]));
     TENON_RETURN_IF_ERROR(add_phases());
-    for (Phase& phase : r_.phases) TENON_RETURN_IF_ERROR(pack(phase));
+    for (Phase& phase : r_.phases) TENON_RETURN_IF_ERROR(pack_matrices(lowering_, r_, phase));
     for (size_t k = 0; k < r_.states.size(); ++k) add_last(k);
     return std::move(r_);
   }
@@ -333,70 +333,6 @@ class Builder {
     });
   }
 
-  // ---- Packed matrices
-
-  /// As many sums as fit registers beside a line of weights; several vectors of elements where few sums would wait for one another.
-  void choose_tile(Phase& phase) {
-    const Target& target = lowering_.target;
-    const DType acc = phase.products.empty() ? stage(phase.maps[0].stage).dtype : stage(r_.products[0].stage).acc_dtype;
-    const int64_t lanes = std::max(1, target.lanes(std::max(bits(acc), 32)));
-    const int64_t gates = std::max<int64_t>(phase.gates(), 1), sums = target.vector_registers >= 32 ? 24 : 12;
-    constexpr int64_t kChains = 8;  // latency × throughput of a multiplication with addition
-    const Dim m = phase.has_rows() ? phase.axes[1] : Dim(1);
-    const auto rows_beside = [&](int64_t vectors) { return std::max<int64_t>(1, sums / (gates * vectors)); };
-    phase.rows = rows_beside(1);
-    if (m.is_const()) {
-      const int64_t most = phase.rows, count = std::max<int64_t>(1, (m.value() + most - 1) / most);
-      phase.rows = std::clamp<int64_t>((m.value() + count - 1) / count, 1, most);
-    }
-    // Of rows whose number only a run knows there may be one, for which half of the chains are a compromise.
-    const int64_t chains = m.is_const() ? kChains : kChains / 2, fewest = m.is_const() ? phase.rows : 1;
-    int64_t vectors = 1;
-    while (vectors < 4 && fewest * gates * vectors < chains && fewest * gates * vectors * 2 <= sums && phase.n() > lanes * vectors) vectors *= 2;
-    if (!m.is_const()) phase.rows = rows_beside(vectors);
-    phase.width = lanes * vectors;
-  }
-
-  Status pack(Phase& phase) {
-    choose_tile(phase);
-    for (Phase::Product& part : phase.products) {
-      const StepProduct& product = r_.products[static_cast<size_t>(part.product)];
-      Stage s;
-      const auto axis = [&](int64_t extent) {
-        s.shape.push_back(extent);
-        if (extent == 1) return number(0);
-        s.axes.push_back(extent);
-        return pool_.index(static_cast<int>(s.axes.size()) - 1);
-      };
-      const Expr tile = axis(phase.tiles()), k = axis(product.k), which = axis(std::ssize(part.gates)), lane = axis(phase.width);
-      if (s.axes.empty()) return error(Code::kUnsupported, "a matrix of one element");
-      s.dtype = stage(product.stage).acc_dtype;
-      s.value = packed(product, part.gates, phase, tile * number(phase.width) + lane, k, which);
-      part.packed = append(std::move(s));
-    }
-    return {};
-  }
-
-  Expr packed(const StepProduct& product, std::span<const Gate> gates, const Phase& phase, Expr element, Expr k, Expr which) {
-    Expr first = number(gates[0].offset);
-    const int64_t stride = gates.size() > 1 ? gates[1].offset - gates[0].offset : 0;
-    bool even = true;
-    for (size_t g = 0; g < gates.size(); ++g) even &= gates[g].offset == gates[0].offset + static_cast<int64_t>(g) * stride;
-    if (even) first = first + which * number(stride);
-    for (size_t g = 1; !even && g < gates.size(); ++g)
-      first = ir::select(which == number(static_cast<int64_t>(g)), number(gates[g].offset), first);
-    const int n = static_cast<int>(stage(product.stage).axes.size()) - 1;
-    const bool padded = phase.n() % phase.width != 0;
-    const Expr inside = element < number(phase.n());
-    return pool_.copy(product.b, [&](const ExprNode& e, std::span<const Expr> args) -> Expr {
-      if (e.kind == ExprKind::kIndex) return e.axis == n ? first + element : k;
-      if (e.kind != ExprKind::kLoad || !padded) return {};
-      const Expr zero = constant_expr(pool_, e.dtype);
-      if (!e.guarded) return pool_.load_guarded(e.operand, e.dtype, args, inside, zero);
-      return pool_.load_guarded(e.operand, e.dtype, args.first(args.size() - 2), args[args.size() - 2] && inside, args.back());
-    });
-  }
-
   void add_last(size_t state) {
     const Value* v = scan_.output(static_cast<int>(state));
     if (v->unused()) return;
@@ -436,16 +372,20 @@ Status schedule_maps(Lowering& lowering, std::vector<int> stages) {
 }  // namespace
 
 Status schedule_recurrence(Lowering& lowering, const ir::Node& scan) {
-  if (lowering.gpu()) return error(Code::kUnsupported, "GPU: the steps are in order");
   TENON_ASSIGN_OR_RETURN(const Recurrence r, Builder(scan, lowering).build());
   for (const Phase& phase : r.phases)
-    for (const Phase::Product& part : phase.products) TENON_RETURN_IF_ERROR(schedule_map(lowering, std::span<const int>(&part.packed, 1)));
+    for (const Phase::Product& part : phase.products)
+      if (part.packed >= 0) TENON_RETURN_IF_ERROR(schedule_map(lowering, std::span<const int>(&part.packed, 1)));
   TENON_RETURN_IF_ERROR(schedule_maps(lowering, r.states));
-  emit_recurrence(lowering, r);
+  std::string how = "recurrence";
+  if (lowering.gpu()) {
+    TENON_ASSIGN_OR_RETURN(how, emit_recurrence_in_lanes(lowering, r));
+  } else {
+    emit_recurrence(lowering, r);
+    if (!r.phases.empty()) how += fmt::format(" {}x{}x{}", r.phases[0].rows, r.phases[0].gates(), r.phases[0].width);
+  }
   TENON_RETURN_IF_ERROR(schedule_maps(lowering, r.last));
-  lowering.out.implementation = "recurrence";
-  if (!r.phases.empty())
-    lowering.out.implementation += fmt::format(" {}x{}x{}", r.phases[0].rows, r.phases[0].gates(), r.phases[0].width);
+  lowering.out.implementation = std::move(how);
   return {};
 }
 

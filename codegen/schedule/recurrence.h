@@ -43,7 +43,7 @@ struct Phase {
   struct Product {
     int product;
     std::vector<Gate> gates;
-    int packed;   // stage: [tile, k, gate, lane]
+    int packed;   // stage: [tile, k, gate, lane]; -1: the matrix is read in place
   };
   std::vector<Product> products;
   int64_t rows = 1, width = 0;  // register tile: rows of m, elements of n
@@ -62,7 +62,22 @@ struct Recurrence {
   std::vector<Phase> phases;
 };
 
-/// Appends the kernel of all steps. The packed matrices and the states' first halves are filled by then.
+/// Scalar operations of one step, about.
+ir::Dim work_of_step(const Recurrence& recurrence);
+/// x * y + sum, with one rounding of floats where the target has that.
+kir::ValueId multiply_add(kir::KernelBuilder& b, const Target& target, kir::ValueId x, kir::ValueId y, kir::ValueId sum);
+
+/// Chooses the phase's tile and adds the stages of its packed matrices. A GPU's tile is the whole phase, and it reads matrices in place whose
+/// elements lie side by side in memory already.
+Status pack_matrices(Lowering& lowering, const Recurrence& recurrence, Phase& phase);
+
+/// Appends the kernel of all steps for a CPU. The packed matrices and the states' first halves are filled by then.
 void emit_recurrence(Lowering& lowering, const Recurrence& recurrence);
+
+/// The same for a GPU. A workgroup has a row of m (all there is, without m) for the whole sequence, and its lanes share the elements of each
+/// phase, or those times parts of K. What steps hand to each other stays in the memory that the lanes share; a state's first half is read
+/// from where it is stored, and the last one goes there. kUnsupported where a step reads other rows of a state or
+/// that memory is too small. Returns how it is done.
+Result<std::string> emit_recurrence_in_lanes(Lowering& lowering, const Recurrence& recurrence);
 
 }  // namespace tenon::codegen

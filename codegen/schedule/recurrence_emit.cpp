@@ -110,7 +110,7 @@ class RecurrenceEmitter {
         for (int64_t i = 0; i < count; ++i) {
           const ValueId a = b_.load(from, b_.add(base[static_cast<size_t>(i)], along));
           for (int64_t g = 0; g < gates; ++g)
-            next.push_back(multiply_add(a, weights[static_cast<size_t>(g)], carried[static_cast<size_t>(i * gates + g)]));
+            next.push_back(multiply_add(b_, lowering_.target, a, weights[static_cast<size_t>(g)], carried[static_cast<size_t>(i * gates + g)]));
         }
         return next;
       });
@@ -118,12 +118,6 @@ class RecurrenceEmitter {
         for (int64_t g = 0; g < gates; ++g)
           b_.store(sums_, b_.add(b_.i64((i * phase.gates() + first_gate + g) * phase.width), lane), result[static_cast<size_t>(i * gates + g)]);
     }, static_cast<int>(phase.width));
-  }
-
-  ValueId multiply_add(ValueId x, ValueId y, ValueId sum) {
-    const bool fma = lowering_.target.has_fma && is_float(b_.kernel().dtype(sum));
-    if (fma) return b_.op(ScalarOp::kFma, {x, y, sum});
-    return b_.op(ScalarOp::kAdd, {sum, b_.op(ScalarOp::kMul, {x, y})});
   }
 
   void maps(const Phase& phase, ValueId row) {
@@ -153,7 +147,14 @@ class RecurrenceEmitter {
   ValueId tile_ = -1, n0_ = -1, n_count_ = -1;
 };
 
-/// Scalar operations of one step.
+}  // namespace
+
+int64_t Phase::gates() const {
+  int64_t count = 0;
+  for (const Product& p : products) count += static_cast<int64_t>(p.gates.size());
+  return count;
+}
+
 Dim work_of_step(const Recurrence& r) {
   Dim work = 0;
   for (const Phase& p : r.phases) {
@@ -165,12 +166,9 @@ Dim work_of_step(const Recurrence& r) {
   return work;
 }
 
-}  // namespace
-
-int64_t Phase::gates() const {
-  int64_t count = 0;
-  for (const Product& p : products) count += static_cast<int64_t>(p.gates.size());
-  return count;
+ValueId multiply_add(kir::KernelBuilder& b, const Target& target, ValueId x, ValueId y, ValueId sum) {
+  if (target.has_fma && is_float(b.kernel().dtype(sum))) return b.op(ScalarOp::kFma, {x, y, sum});
+  return b.op(ScalarOp::kAdd, {sum, b.op(ScalarOp::kMul, {x, y})});
 }
 
 void emit_recurrence(Lowering& lowering, const Recurrence& r) {

@@ -60,7 +60,7 @@ class Emitter {
   Id wide(kir::ValueId v) { return narrow(v) ? o_.sign_extend(id(v), 32) : id(v); }
   /// A loop's bound, at the width of its counter.
   Id bound(const kir::Inst& loop, size_t i) { return narrow(loop.regions[0].args[0]) ? id(loop.operands[i]) : operand(loop, i); }
-  std::vector<Id> wide(const std::vector<kir::ValueId>& values) {
+  std::vector<Id> wide(std::span<const kir::ValueId> values) {
     std::vector<Id> ids;
     for (kir::ValueId v : values) ids.push_back(wide(v));
     return ids;

@@ -46,6 +46,7 @@ json bench_row(const Subject& subject, const Measurement& m, const Subject& base
   if (m.arena_mb > 0) row["arena_mb"] = m.arena_mb;
   if (m.throughput > 0) row.update({{"throughput", m.throughput}, {"streams", options.streams}});
   if (!m.runtime.empty()) row["runtime"] = m.runtime;
+  if (!m.taken_over_by.empty()) row["taken_over_by"] = m.taken_over_by;
   if (m.max_abs) row.update({{"max_abs", *m.max_abs}, {"outputs_agree", m.outputs_agree}});
   if (&subject != &base && base_measured.status.ok()) {
     const Ratio r = ratio_of_medians(base_measured.samples, m.samples);

@@ -13,6 +13,7 @@
 #include "eval/bench/outputs.h"
 #include "eval/bench/worker.h"
 #include "eval/compare.h"
+#include "eval/model.h"
 #include "eval/rounded_products.h"
 #include "eval/tuning_file.h"
 
@@ -194,14 +195,28 @@ class Group {
     }
     if (!expected_ || expected_->size() != own->size()) return;
     Measurement& m = subject(i);
-    const DType precision = options_.compile.precision;  // how far results are off then, verify and compare judge
-    const bool rounded = rounds_factors(*subjects_[0].backend, precision) || rounds_factors(*subjects_[i].backend, precision);
     for (size_t k = 0; k < own->size(); ++k) {
       if (!std::holds_alternative<Tensor>((*own)[k]) || !std::holds_alternative<Tensor>((*expected_)[k])) continue;
       const Difference d = compare((*expected_)[k], (*own)[k], {});
       m.max_abs = std::max(m.max_abs.value_or(0), d.max_abs);
-      m.outputs_agree = m.outputs_agree && (d.ok || rounded);
+      m.outputs_agree = m.outputs_agree && (d.ok || compare((*expected_)[k], (*own)[k], tolerance(i)).ok);
     }
+  }
+
+  /// For what factors the subject, or the first one, rounds. Only outputs that differ else make this process load the model.
+  const Tolerance& tolerance(size_t i) {
+    const DType precision = options_.compile.precision;
+    static const Tolerance exact;
+    if (!rounds_factors(*subjects_[0].backend, precision) && !rounds_factors(*subjects_[i].backend, precision)) return exact;
+    if (!rounded_) {
+      frontend::ImportOptions import = subjects_[0].import;
+      std::vector<std::string> absent;
+      if (subjects_[0].skip_absent) import.absent = &absent;
+      const auto graph = load_model(subjects_[0].model, import);
+      const auto rounding = graph.ok() ? rounding_of_outputs(**graph, {}, precision, {}) : graph.status();
+      rounded_ = rounding.ok() ? rounding->tolerance : Tolerance();
+    }
+    return *rounded_;
   }
 
   double idle_seconds(size_t active) const {
@@ -237,6 +252,7 @@ class Group {
       return;
     }
     m.arena_mb = figures->value("arena_mb", 0.0);
+    if (const std::string other = figures->value("taken_over_by", ""); !other.empty()) m.taken_over_by = other;
     m.peak_rss_mb = std::max(m.peak_rss_mb, figures->value("peak_rss_mb", 0.0));
   }
 
@@ -256,6 +272,7 @@ class Group {
   std::vector<Child> children_;
   int turn_ = 0;  // rounds so far, of all launches: who begins alternates
   std::optional<std::vector<HostValue>> expected_;  // of the first subject
+  std::optional<Tolerance> rounded_;  // for outputs behind rounded factors
 };
 
 }  // namespace

@@ -55,13 +55,14 @@ struct Measurement {
   int64_t runs = 0;                         // in all rounds
   bool settled = true;                      // runs had stopped getting faster when the rounds began
   Launches samples;                         // ms; of a round with many, quantiles that stand for them
+  std::string taken_over_by;                // the backend that ran it in the end, after the subject's own had failed: figures are its, or of both
   std::string runtime;                      // name and version, of another process's runtime
   std::vector<std::pair<std::string, int64_t>> dims;  // what the symbols of the inputs are
   std::vector<std::pair<std::string, std::vector<int64_t>>> shapes;  // of the inputs
   std::vector<std::string> absent;          // dims and shapes that the model does not have
   // Outputs against those of the first subject; nullopt: not comparable.
   std::optional<double> max_abs;
-  bool outputs_agree = true;                // within the default Tolerance
+  bool outputs_agree = true;                // within the default Tolerance, widened for factors that one of them rounds
 };
 
 /// Who else used the machine while the rounds of a group of subjects ran.

@@ -81,6 +81,8 @@ std::vector<Doubt> doubts(std::span<const Subject> subjects, const GroupMeasurem
     if (!m.status.ok()) continue;
     const std::string name(subjects[i].backend->name());
     doubt_subject(name, m, out);
+    if (!m.taken_over_by.empty())
+      out.push_back({"taken over", 1, fmt::format("{} failed and {} took over: the figures are not those of {}, see the messages for the cause", name, m.taken_over_by, name)});
     if (!m.outputs_agree)
       out.push_back({"outputs", m.max_abs.value_or(0), fmt::format("outputs of {} differ from those of {} by up to {:.3g}: the ratio compares programs that compute different things (tenon compare shows where)",
                                 name, subjects[0].backend->name(), m.max_abs.value_or(0))});

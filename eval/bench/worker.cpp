@@ -14,6 +14,7 @@
 #include "eval/bench/outputs.h"
 #include "eval/compiled_model.h"
 #include "eval/inputs.h"
+#include "eval/unbound_dims.h"
 
 namespace tenon::eval {
 namespace {
@@ -82,7 +83,9 @@ class Worker {
     note_dims(report);
     TENON_ASSIGN_OR_RETURN(inputs_, set_states(*session_, model_->graph(), all_inputs_));
     const auto start = Clock::now();
-    TENON_ASSIGN_OR_RETURN(const std::vector<HostValue> outputs, session_->run(inputs_, interrupt));
+    Result<std::vector<HostValue>> ran = session_->run(inputs_, interrupt);
+    if (!ran.ok()) return options_.use_test_data ? std::move(ran).status() : advise_sizes(std::move(ran).status(), model_->graph(), subject_.model);
+    const std::vector<HostValue> outputs = std::move(*ran);
     report["first_run_ms"] = ms_since(start);
     TENON_ASSIGN_OR_RETURN(const std::optional<backends::ProcessFigures> process, session_->process());
     if (process && process->last_run_ms > 0) report["first_run_ms"] = process->last_run_ms;  // without what it takes to get there and back
@@ -215,7 +218,8 @@ class Worker {
   }
 
   Result<json> figures() {
-    json out = {{"arena_mb", static_cast<double>(session_->arena_bytes()) / (1 << 20)}};
+    json out = {{"arena_mb", static_cast<double>(session_->arena_bytes()) / (1 << 20)},
+                {"taken_over_by", backends::taken_over_by(*subject_.backend, *model_->executable(), *session_)}};
     TENON_ASSIGN_OR_RETURN(const std::optional<backends::ProcessFigures> process, session_->process());
     // Where the model runs in yet another process, that is the one that counts.
     rusage usage{};

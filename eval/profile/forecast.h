@@ -26,7 +26,7 @@ struct KernelForecast {
   std::string refused;              // why better-ranked implementations are not used; empty for the best
   std::vector<std::string> nodes;
   int64_t calls = 0;
-  int64_t grid = 0;                 // of the largest call
+  int64_t grid = 0;                 // of the largest call; 0: of a size that only run time knows, or nothing to do
   int threads = 1;                  // of the call with most
   std::optional<double> flops;      // of all calls; nullopt: not described by bodies, or of a size that only run time knows
   double bytes = 0;                 // read and written

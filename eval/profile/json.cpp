@@ -83,9 +83,11 @@ json to_json(const Profile& p) {
     peak["best_gflops"] = p.peak->best_gflops;
     peak["one_thread"] = peak_json(p.peak->one);
   }
-  return {{"kind", "profile"}, {"model", p.model}, {"backend", p.backend}, {"threads", p.threads}, {"runs", p.runs}, {"total_ms", p.total_ms},
+  json out = {{"kind", "profile"}, {"model", p.model}, {"backend", p.backend}, {"threads", p.threads}, {"runs", p.runs}, {"total_ms", p.total_ms},
           {"steps_ms", p.steps_ms}, {"unobserved_ms", p.unobserved_ms}, {"observed_overhead", p.observed_overhead}, {"peak", peak},
           {"kernels", kernels}, {"nodes", nodes}, {"silent", silent}, {"ops", ops}, {"steps", steps}, {"memory", memory_json(p.memory)}};
+  if (p.taken_over()) out["taken_over_by"] = p.run_by;
+  return out;
 }
 
 Result<Profile> parse_profile(const json& object) {

@@ -447,6 +447,8 @@ Result<Profile> profile(const ir::Graph& model, const backends::Executable& exec
     TENON_ASSIGN_OR_RETURN(machine, codegen::cpu_target(options.target.empty() ? "host" : options.target));
     burst.emplace(*machine, default_pool(), out.threads);
   }
+  const auto run_by = [&] { return std::string(observed->taken_over_by().empty() ? executable.code_of() : observed->taken_over_by()); };
+  out.run_by = run_by();
   constexpr int kLeastRuns = 3;
   std::vector<double> unobserved, bursts;
   const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(options.max_seconds);
@@ -458,6 +460,8 @@ Result<Profile> profile(const ir::Graph& model, const backends::Executable& exec
     unobserved.push_back(ms[0]);
   }
 
+  if (run_by() != out.run_by)
+    return Status(Code::kIo, fmt::format("{} failed between the runs that count, and {} took over", out.run_by, run_by()), "profile", "profile again");
   out.runs = static_cast<int>(unobserved.size());
   if (machine) {
     out.peak = calibrate(*machine, default_pool(), out.threads);

@@ -109,6 +109,7 @@ struct TraceEvent {
 
 struct Profile {
   std::string model, backend;
+  std::string run_by;               // the backend whose code ran, which is another one where `backend` failed; "": unknown
   int threads = 1, runs = 0;
   double total_ms = 0;              // an observed run
   double steps_ms = 0;              // its steps; the rest is between them
@@ -123,6 +124,9 @@ struct Profile {
   MemoryProfile memory;
   std::vector<TraceEvent> trace;       // of the last observed run
   bool trace_cut = false;              // there were more
+
+  /// Another backend than `backend` ran.
+  bool taken_over() const { return !run_by.empty() && run_by != backend; }
 };
 
 /// Runs an executable over and over. `model` is the graph that it was compiled from, before any pass. kUnsupported for backends

@@ -68,6 +68,31 @@ TEST_F(DevicesCommand, ALostDeviceIsAWarning) {
   ::unsetenv("TENON_VULKAN_FAULTS");
 }
 
+TEST_F(DevicesCommand, FiguresOfAnotherBackendSaySo) {
+  const std::string bench = "bench m.tir --backend vulkan --rounds 1 --launches 1 --round-ms 1 --warmup-ms 0", profile = "profile m.tir --backend vulkan --runs 3";
+  for (const std::string& command : {bench, profile}) {
+    EXPECT_EQ(run(command + " --json -"), 0) << err_;
+    EXPECT_THAT(out_, Not(HasSubstr("taken_over_by"))) << command;
+  }
+  ::setenv("TENON_VULKAN_FAULTS", "vkQueueSubmit:1+=VK_ERROR_DEVICE_LOST", 1);
+  EXPECT_EQ(run(bench + " --json b.json"), 0) << err_;
+  EXPECT_THAT(out_, HasSubstr("vulkan, run by cpu"));
+  EXPECT_THAT(out_, HasSubstr("vulkan failed and cpu took over"));
+  EXPECT_EQ(nlohmann::json::parse(slurp(folder_ / "b.json"))["results"][0]["taken_over_by"], "cpu");
+  EXPECT_EQ(run(profile + " --json p.json"), 0) << err_;
+  EXPECT_THAT(out_, HasSubstr("vulkan failed and cpu took over"));
+  EXPECT_EQ(nlohmann::json::parse(slurp(folder_ / "p.json"))["taken_over_by"], "cpu");
+  ::unsetenv("TENON_VULKAN_FAULTS");
+}
+
+TEST_F(DevicesCommand, VerifyTellsWrongOptionsFromWrongOutputs) {
+  const std::string digits = std::string(TENON_SOURCE_DIR) + "/models/digits";
+  for (const char* options : {"--device abacus", "--require-placement half", "--target x86-64-v3"}) {
+    EXPECT_EQ(run(fmt::format("verify {} --backend vulkan {}", digits, options)), 2) << options;
+    EXPECT_THAT(out_, Not(HasSubstr("FAIL"))) << options;
+  }
+}
+
 TEST_F(DevicesCommand, SelfTestOfAGroup) {
   EXPECT_EQ(run("devices --self-test --group logic --json -"), 0) << err_;
   const auto json = nlohmann::json::parse(out_);

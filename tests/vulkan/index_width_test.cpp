@@ -91,5 +91,44 @@ TEST_F(IndexWidth, FollowsFromWhatIsKnownOfAPlan) {
   }
 }
 
+/// The words of every kernel's wide module; empty: it has none.
+std::vector<std::vector<uint32_t>> wide_words(const backends::Executable& executable) {
+  std::vector<std::vector<uint32_t>> out;
+  for (const backends::vulkan::Module& module : dynamic_cast<const backends::vulkan::VulkanExecutable&>(executable).modules) {
+    auto words = module.wide_words();
+    out.push_back(words.ok() ? std::move(*words) : std::vector<uint32_t>());
+  }
+  return out;
+}
+
+TEST_F(IndexWidth, WideModulesAreSavedWhereSizesMayWantThem) {
+  for (const auto& [dim, wanted] : {std::pair{"N", true}, {"8", false}}) {
+    SCOPED_TRACE(dim);
+    const std::string text = fmt::format("graph \"g\" {{ input %x: f32[{0}]\n %y: f32[{0}] = Neg(%x)\n output %y }}", dim);
+    const auto graph = vulkan_test::parse(text);
+    backends::CompileOptions options;
+    options.keep_code = true;
+    options.reload = [&] { return Result<std::unique_ptr<ir::Graph>>(vulkan_test::parse(text)); };
+    const backends::Backend& backend = *backends::find_backend("vulkan");
+    const auto made = backend.compile(*graph, options);
+    ASSERT_TRUE(made.ok()) << made.status().to_string();
+    const auto saved = backend.save(**made);
+    ASSERT_TRUE(saved.ok()) << saved.status().to_string();
+    const auto restored = backend.restore(saved->bytes, *Buffer::allocate(64), *graph, options);
+    ASSERT_TRUE(restored.ok()) << restored.status().to_string();
+    const auto before = wide_words(**made), after = wide_words(**restored);
+    ASSERT_EQ(before.size(), 1u);
+    ASSERT_FALSE(before[0].empty());
+    EXPECT_EQ(after, wanted ? before : std::vector<std::vector<uint32_t>>(1));
+    const auto device = Device::open();
+    ASSERT_TRUE(device.ok()) << device.status().to_string();
+    if (wanted) {
+      EXPECT_TRUE((*device)->create_pipeline(after[0]).ok());
+    }
+    const std::vector<HostValue> in = {vulkan_test::numbers({8}, 1)};
+    vulkan_test::expect_equal(vulkan_test::expected(*graph, in), (*(*restored)->create_session())->run(in));
+  }
+}
+
 }  // namespace
 }  // namespace tenon
