@@ -11,6 +11,12 @@ using ir::ExprNode;
 using ir::ExprPool;
 using ir::ScalarOp;
 
+std::vector<Dim> extents_of(const Contraction& c, const std::vector<int>& axes) {
+  std::vector<Dim> out;
+  for (int a : axes) out.push_back(c.axes[static_cast<size_t>(a)]);
+  return out;
+}
+
 Status factors(const Stage& s, Expr value, Contraction& c) {
   const ExprNode& root = value.node();
   if (s.is_arg() || s.combiner != ir::Combiner::kAdd) return error(Code::kUnsupported, "not a sum");
@@ -124,7 +130,9 @@ void flatten_groups(Contraction& c, bool keep_k) {
   std::vector<Dim> extents = c.axes;
   extents.insert(extents.end(), {c.m, c.n, c.k});
   IndexAlgebra algebra(pool, extents);
-  for (Expr* e : {&c.a, &c.b, &c.post, &c.row_factor, &c.group_scale, &c.group_sum, &c.stored}) {
+  std::vector<Expr*> all = {&c.a, &c.b, &c.post, &c.row_factor, &c.group_scale, &c.group_sum, &c.stored};
+  for (Contraction::Beside& other : c.beside) all.push_back(&other.post);
+  for (Expr* e : all) {
     if (!e->valid()) continue;
     if (c.wide() && e == &c.b) {
       replacement[static_cast<size_t>(c.n_axes[0])] = pool.constant_int(DType::kI64, 0);
