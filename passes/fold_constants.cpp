@@ -66,16 +66,14 @@ bool cheap(const Node& node) {
 }
 
 /// Constants that are dequantised stay codes until the pass integer-products has had its turn; in graphs for others to run they are what
-/// makes the model small.
+/// makes the model small. All operands are constant.
 bool is_codes(const Node& node) {
-  return node.is("DequantizeLinear") && info(node.input(0)->dtype()).bits <= 8 && ir::constant_of(node.input(0)) != nullptr &&
-         ir::constant_of(node.input(0))->size() > 1;
+  return node.is("DequantizeLinear") && bits(node.input(0)->dtype()) <= 8 && ir::constant_of(node.input(0))->size() > 1;
 }
 
 /// Worth evaluating now: all operands constant, results tensors that are not much larger than the operands.
 bool foldable(const Node& node, const PassContext& context) {
   if (node.op().side_effects || node.op().compute.structural || node.num_regions() > 0) return false;
-  if (!context.codes_settled && is_codes(node)) return false;
   int64_t input_bytes = 0;
   for (const Value* input : node.inputs()) {
     if (!input) continue;
@@ -83,6 +81,7 @@ bool foldable(const Node& node, const PassContext& context) {
     if (!tensor) return false;
     input_bytes += static_cast<int64_t>(tensor->bytes());
   }
+  if (!context.codes_settled && is_codes(node)) return false;
   for (const Value* output : node.outputs()) {
     if (!output->type().is_ranked_tensor()) return false;
     if (!output->tensor().is_static()) {  // NonZero of a constant: its result tells

@@ -80,10 +80,10 @@ Status write_outputs(const Options& o, const ir::Graph& graph, const std::vector
   return {};
 }
 
-/// What was given of all inputs: states that were not given begin empty.
+/// What was given of all inputs: states that were not given begin empty, but where everything is random.
 void leave_out_states(const Options& o, const eval::CompiledModel& model, std::vector<HostValue>& inputs) {
   const auto given = [&](const std::string& name) {
-    return o.inputs.test_data || std::ranges::any_of(o.inputs.files, [&](const std::string& text) { return text.starts_with(name + "="); });
+    return o.inputs.test_data || o.inputs.files.empty() || std::ranges::any_of(o.inputs.files, [&](const std::string& text) { return text.starts_with(name + "="); });
   };
   for (size_t i = 0; i < inputs.size(); ++i) {
     const std::string& name = model.graph().inputs()[i]->name();

@@ -27,6 +27,7 @@ class StatefulSession final : public Session, public States {
   Result<std::vector<double>> time(std::span<const HostValue> inputs, const Repeat& repeat, const Interrupt& interrupt) override;
   const std::vector<Placement>* last_placement() const override { return session_->last_placement(); }
   size_t arena_bytes() const override { return session_->arena_bytes(); }
+  std::string_view taken_over_by() const override { return session_->taken_over_by(); }
   Result<std::optional<ProcessFigures>> process() override { return session_->process(); }
   States* states() override { return this; }
 

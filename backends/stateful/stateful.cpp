@@ -20,6 +20,7 @@ class StatefulExecutable final : public Executable {
   const CompileStats& stats() const override { return model_->inner->stats(); }
   std::span<const StateInfo> states() const override { return model_->infos; }
   const runtime::PreparedPlan* executed_plan() const override { return model_->inner->executed_plan(); }
+  std::string_view code_of() const override { return model_->inner->code_of(); }
 
  private:
   std::shared_ptr<const StatefulModel> model_;

@@ -13,6 +13,7 @@ namespace {
 
 using nlohmann::json;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 class StateCommand : public CommandTest {
  protected:
@@ -43,16 +44,19 @@ TEST_F(StateCommand, InspectShowsThem) {
   EXPECT_THAT(out_, HasSubstr("the backend gives each run's results memory of their own"));
 }
 
-TEST_F(StateCommand, RunBeginsEmptyAndShowsWhatTheyAre) {
+TEST_F(StateCommand, RunShowsWhatTheyAre) {
   ASSERT_EQ(run("run m.tir --state auto --output-dir out --json r.json"), 0) << err_;
   EXPECT_THAT(out_, HasSubstr("state  past"));
-  EXPECT_THAT(out_, HasSubstr("f32[1, 4]"));
+  EXPECT_THAT(out_, HasSubstr("f32[2, 4]")) << "all is random, the past among it";
   EXPECT_TRUE(std::filesystem::exists(folder_ / "out" / "1_present.npy"));
   const json report = json::parse(slurp(folder_ / "r.json"));
   EXPECT_EQ(report["inputs"].size(), 2u);
   EXPECT_EQ(report["outputs"].size(), 2u);
   ASSERT_EQ(run("run m.tir --state auto --input past=out/1_present.npy"), 0) << err_;
-  EXPECT_THAT(out_, HasSubstr("f32[2, 4]"));
+  EXPECT_THAT(out_, HasSubstr("f32[3, 4]"));
+  ASSERT_EQ(run("run m.tir --state auto --input x=out/0_y.npy"), 0) << err_;
+  EXPECT_THAT(out_, HasSubstr("state  past"));
+  EXPECT_THAT(out_, Not(HasSubstr("f32[2, 4]"))) << "one that is not given begins empty";
 }
 
 TEST_F(StateCommand, BenchMeasuresSteps) {
