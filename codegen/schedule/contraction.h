@@ -156,13 +156,25 @@ class ContractionEmitter {
   void ask_ahead(int buffer, kir::ValueId at);
   std::vector<kir::ValueId> dots_of_codes(kir::ValueId k0, kir::ValueId k_end, std::span<const kir::ValueId> lane, std::span<const kir::ValueId> inits,
                                           bool prefetch, const Tile& tile, const RowsOfA& rows);
+  /// How a row's offset in A follows from the row before: `step` more, and `coefficient` more where a multiple of `divisor` is reached.
+  struct Carry {
+    ir::Dim divisor, coefficient;
+  };
+  struct RowSteps {
+    ir::Dim step;
+    std::vector<Carry> carries;
+    void add(ir::Dim divisor, ir::Dim coefficient);
+  };
+  std::optional<RowSteps> row_steps(const Affine& offset) const;
+  void step_rows(const Tile& tile, const RowSteps& steps, RowsOfA& rows);
   RowsOfA rows_of(const Tile& tile);
   void epilogue_from_sums();
   void finish_row(kir::ValueId row, kir::ValueId lane, std::span<const kir::ValueId> sums, kir::ValueId inside);
   kir::ValueId result_of(std::span<const kir::ValueId> sums);
   void hoist_posts();
-  std::vector<kir::ValueId> bind_row(kir::ValueId row);
-  kir::ValueId row_base(std::vector<kir::ValueId> index);
+  void bind_row(kir::ValueId row);
+  std::vector<kir::ValueId> index_of(kir::ValueId row);
+  kir::ValueId row_base(kir::ValueId row);
   kir::ValueId result_at(kir::ValueId base, kir::ValueId lane);
   void epilogue_row_wide(kir::ValueId row, std::vector<kir::ValueId> index);
   std::vector<kir::ValueId> over_k(size_t axis, kir::ValueId lo, kir::ValueId hi, kir::ValueId flat, std::span<const kir::ValueId> carried,

@@ -201,7 +201,8 @@ void ContractionEmitter::pack_a(ValueId k0, ValueId k_count) {
 
 /// output[batch, m, n] = post(sums), for lanes that are inside N.
 void ContractionEmitter::finish_row(ValueId row, ValueId lane, std::span<const ValueId> sums, ValueId inside) {
-  const ValueId base = row_base(bind_row(row));
+  bind_row(row);
+  const ValueId base = row_base(row);
   em_.set_mask(inside);
   em_.store_buffer(output_, result_at(base, lane), result_of(sums));
   em_.set_mask(-1);
@@ -231,38 +232,48 @@ ValueId ContractionEmitter::result_at(ValueId base, ValueId lane) {
   return c_.stored.valid() ? em_.emit({c_.stored.pool, c_.stored.node().args[0]}) : b_.add(base, lane);
 }
 
-/// Binds M's axes; the index of the row by output axis.
-std::vector<ValueId> ContractionEmitter::bind_row(ValueId row) {
-  const ValueId m = b_.add(m0_, row);
-  em_.bind(c_.m_axis, m);
-  const std::vector<ValueId> m_index = em_.unflatten(m, extents_of(c_, c_.m_axes));
+void ContractionEmitter::bind_row(ValueId row) { em_.bind(c_.m_axis, b_.add(m0_, row)); }
+
+/// The index of the row by output axis.
+std::vector<ValueId> ContractionEmitter::index_of(ValueId row) {
+  const std::vector<ValueId> m_index = em_.unflatten(b_.add(m0_, row), extents_of(c_, c_.m_axes));
   std::vector<ValueId> index = output_index_;
   for (size_t i = 0; i < c_.m_axes.size(); ++i) index[static_cast<size_t>(c_.m_axes[i])] = m_index[i];
   return index;
 }
 
-/// Offset of the tile's first element of N in a row of the output, where rows are contiguous.
-ValueId ContractionEmitter::row_base(std::vector<ValueId> index) {
+/// Offset of the tile's first element of N in a row of the output, where rows are contiguous. M's axes side by side are one.
+ValueId ContractionEmitter::row_base(ValueId row) {
   if (c_.stored.valid()) return b_.i64(0);
   const size_t prefix = c_.outer - c_.n_axes.size();
-  std::vector<Dim> axes(c_.axes.begin(), c_.axes.begin() + static_cast<int64_t>(prefix));
+  const std::vector<int>& m_axes = c_.m_axes;
+  const bool one = m_axes.size() > 1 && std::ranges::adjacent_find(m_axes, [](int a, int b) { return b != a + 1; }) == m_axes.end();
+  const std::vector<ValueId> split = one ? output_index_ : index_of(row);
+  std::vector<Dim> axes;
+  std::vector<ValueId> index;
+  for (size_t axis = 0; axis < prefix; ++axis) {
+    const auto number = static_cast<int>(axis);
+    const bool of_m = one && number >= m_axes.front() && number <= m_axes.back();
+    if (of_m && number != m_axes.front()) continue;
+    axes.push_back(of_m ? c_.m : c_.axes[axis]);
+    index.push_back(of_m ? b_.add(m0_, row) : split[axis]);
+  }
   axes.push_back(c_.n);
-  index.resize(prefix);
   index.push_back(b_.i64(0));
-  return b_.add(row_major_offset(em_, axes, index, prefix), n0_);
+  return b_.add(row_major_offset(em_, axes, index, axes.size() - 1), n0_);
 }
 
 /// post of all sums of the block.
 void ContractionEmitter::epilogue_from_sums() {
   hoist_posts();
   em_.loop(LoopKind::kSerial, b_.i64(0), m_count_, 1, [&](ValueId row) {
-    const std::vector<ValueId> index = bind_row(row);
+    bind_row(row);
     hoist_posts();
     if (c_.wide()) {
-      epilogue_row_wide(row, index);
+      epilogue_row_wide(row, index_of(row));
       return;
     }
-    const ValueId base = row_base(index);
+    const ValueId base = row_base(row);
     const ValueId sum_base = b_.mul(row, b_.i64(c_.panel_lanes()));
     em_.loop(LoopKind::kVector, b_.i64(0), n_count_, 1, [&](ValueId lane) {
       em_.bind(c_.n_axis, b_.add(n0_, lane));

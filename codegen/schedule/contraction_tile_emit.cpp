@@ -88,11 +88,77 @@ ValueId ContractionEmitter::b_value(int64_t part, ValueId flat, ValueId lane, Va
   return b_.load(panel_, b_.add(b_.mul(b_.sub(flat, k0_), lanes), lane));
 }
 
+void ContractionEmitter::RowSteps::add(Dim divisor, Dim coefficient) {
+  const auto same = std::ranges::find(carries, divisor, &Carry::divisor);
+  if (same == carries.end()) carries.push_back({divisor, coefficient});
+  else same->coefficient = same->coefficient + coefficient;
+}
+
+/// Of offsets that are sums of multiples of the row, of its quotients and of remainders of both; nullopt for others, and where no division
+/// is to be saved, since all divisors are constant.
+std::optional<ContractionEmitter::RowSteps> ContractionEmitter::row_steps(const Affine& offset) const {
+  RowSteps out{.step = 0};
+  const auto node = [&](int id) -> const ir::ExprNode& { return em_.pool().node(id); };
+  const auto is_row = [&](int id) { return node(id).kind == ir::ExprKind::kIndex && node(id).axis == c_.m_axis; };
+  const auto divisor_of = [&](int id, ScalarOp a, ScalarOp b) -> std::optional<Dim> {
+    const ir::ExprNode& e = node(id);
+    if (e.kind != ir::ExprKind::kOp || (e.op != a && e.op != b)) return std::nullopt;
+    const ir::ExprNode& by = node(e.args[1]);
+    if (by.kind == ir::ExprKind::kDim) return by.dim;
+    return by.kind == ir::ExprKind::kConst && by.scalar.i > 0 ? std::optional(Dim(by.scalar.i)) : std::nullopt;
+  };
+  for (const Affine::Term& t : offset.terms) {
+    if (is_row(t.atom)) out.step = out.step + t.coefficient;
+    if (is_row(t.atom) || !uses_axis({&em_.pool(), t.atom}, c_.m_axis)) continue;
+    const std::optional<Dim> quotient = divisor_of(t.atom, ScalarOp::kDiv, ScalarOp::kFloorDiv),
+                             remainder = divisor_of(t.atom, ScalarOp::kRem, ScalarOp::kMod);
+    if (!quotient && !remainder) return std::nullopt;
+    const int of = node(t.atom).args[0];
+    if (quotient && is_row(of)) {
+      out.add(*quotient, t.coefficient);
+    } else if (remainder && is_row(of)) {
+      out.step = out.step + t.coefficient;
+      out.add(*remainder, Dim(0) - t.coefficient * *remainder);
+    } else if (const auto inner = divisor_of(of, ScalarOp::kDiv, ScalarOp::kFloorDiv); remainder && inner && is_row(node(of).args[0])) {
+      out.add(*inner, t.coefficient);
+      out.add(*inner * *remainder, Dim(0) - t.coefficient * *remainder);
+    } else {
+      return std::nullopt;
+    }
+  }
+  const auto known = [](Dim d) { return d.is_valid(); };
+  const bool valid = known(out.step) && std::ranges::all_of(out.carries, [&](const Carry& c) { return known(c.divisor) && known(c.coefficient); });
+  const bool divides = std::ranges::any_of(out.carries, [](const Carry& c) { return !c.divisor.is_const(); });
+  return valid && divides ? std::optional(std::move(out)) : std::nullopt;
+}
+
+/// The rows behind the first, whose offset is there.
+void ContractionEmitter::step_rows(const Tile& tile, const RowSteps& steps, RowsOfA& rows) {
+  const ValueId first = b_.add(m0_, tile.row), step = em_.dim(steps.step), none = b_.i64(0);
+  std::vector<ValueId> divisor, rest, more;
+  for (const Carry& carry : steps.carries) {
+    divisor.push_back(em_.dim(carry.divisor));
+    rest.push_back(b_.op(ScalarOp::kRem, {first, divisor.back()}));
+    more.push_back(em_.dim(carry.coefficient));
+  }
+  for (int64_t i = 1; i < tile.rows; ++i) {
+    ValueId at = b_.add(rows.base.back(), step);
+    for (size_t c = 0; c < divisor.size(); ++c) {
+      const ValueId next = b_.add(rest[c], b_.i64(1)), reached = b_.op(ScalarOp::kEq, {next, divisor[c]});
+      rest[c] = b_.op(ScalarOp::kSelect, {reached, none, next});
+      at = b_.add(at, b_.op(ScalarOp::kSelect, {reached, more[c], none}));
+    }
+    rows.base.push_back(at);
+    rows.displacement.push_back(0);
+  }
+}
+
 /// Offsets of A's rows: of the first one, and where the others lie from it. Equal strides become constant displacements.
 ContractionEmitter::RowsOfA ContractionEmitter::rows_of(const Tile& tile) {
   RowsOfA rows;
   ir::Expr base;
   std::optional<Dim> stride;
+  std::optional<RowSteps> steps;
   if (c_.a_direct) {
     split_a_offset(base, rows.along_k);
     IndexAlgebra algebra(em_.pool(), c_.extents);
@@ -104,6 +170,7 @@ ContractionEmitter::RowsOfA ContractionEmitter::rows_of(const Tile& tile) {
       else if (uses_axis({&em_.pool(), t.atom}, c_.m_axis)) stride = std::nullopt;
       if (!stride) break;
     }
+    if (!stride) steps = row_steps(offset);
   } else {
     stride = Dim(c_.k_block);
   }
@@ -122,6 +189,9 @@ ContractionEmitter::RowsOfA ContractionEmitter::rows_of(const Tile& tile) {
       });
     rows.base.push_back(at);
     rows.displacement.push_back(0);
+    if (!steps) continue;
+    step_rows(tile, *steps, rows);
+    break;
   }
   return rows;
 }

@@ -116,6 +116,27 @@ TEST(LowerConvolution, TransposedOfSymbolicImages) {
   }
 }
 
+// A tile's rows run over the ends of the image's rows, and over those of images.
+TEST(LowerConvolution, RowsOfSymbolicImagesFollowFromEachOther) {
+  for (const int64_t height : {1, 2, 9})
+    for (const int64_t width : {1, 2, 3, 5, 31})
+      for (const bool last : {false, true})
+        for (const int64_t stride : {1, 2}) {
+          SCOPED_TRACE(fmt::format("{}x{}, stride {}, channels last {}", height, width, stride, last));
+          Convolution c;
+          ASSERT_NO_FATAL_FAILURE(c.make(
+              "Conv", {c.image({c.symbol("N", 3), 3, c.symbol("H", height), c.symbol("W", width)}), c.weights({16, 3, 3, 3}, true)},
+              {{"strides", Ints{stride, stride}}, {"pads", Ints{1, 1, 1, 1}}}));
+          if (last) c.channels_last();
+          c.check();
+        }
+  Convolution c;
+  ASSERT_NO_FATAL_FAILURE(
+      c.make("Conv", {c.image({c.symbol("N", 2), 3, c.symbol("D", 3), c.symbol("H", 2), c.symbol("W", 3)}), c.weights({16, 3, 2, 2, 2}, true)}, {}));
+  c.channels_last();
+  c.check();
+}
+
 TEST(LowerConvolution, TransposedVisitsOnlyTheTapsThatMeetPixels) {
   Convolution c;
   ASSERT_NO_FATAL_FAILURE(c.make("ConvTranspose", {c.image({1, 8, 6, 5}), c.weights({8, 16, 4, 4}, true)},
