@@ -132,6 +132,7 @@ Status run_case(const Case& one, const backends::Backend& backend, const VerifyO
     TENON_ASSIGN_OR_RETURN(const auto expected, read_outputs(*graph, folder));
     if (expected.empty() && !graph->outputs().empty())
       return Status(Code::kNotFound, "no output_0.pb to compare with", folder.string());
+    if (backends::States* states = session->states()) states->reset();  // a data set is a sequence of its own
     TENON_ASSIGN_OR_RETURN(const std::vector<HostValue> given, set_states(*session, *graph, inputs));
     const auto run_start = Clock::now();
     Result<std::vector<HostValue>> outputs = session->run(given, interrupt);
@@ -162,6 +163,8 @@ Status run_case(const Case& one, const backends::Backend& backend, const VerifyO
       result.message = fmt::format("{} of {} outputs are compared: {} has no file for the others", expected.size(), graph->outputs().size(), set);
     ++result.data_sets;
   }
+  if (const std::string_view other = backends::taken_over_by(backend, *executable, *session); !other.empty())
+    result.message = fmt::format("{} failed and {} took over{}{}", backend.name(), other, result.message.empty() ? "" : "; ", result.message);
   return {};
 }
 

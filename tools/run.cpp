@@ -14,7 +14,7 @@ namespace {
 constexpr const char* kExamples =
     "Inputs that are not given are random with a fixed seed, symbolic dims 1 unless bound: floats in [-1, 1), integers and booleans 0 or 1.\n"
     "--test-data reads input_0.pb, input_1.pb, … of test_data_set_0. The time is that of one first run; tenon bench measures. States of\n"
-    "--state begin empty unless their inputs are given.\n\n"
+    "--state begin with what --input gives and empty else, or random where no input is given at all.\n\n"
     "Examples:\n"
     "  tenon run model.onnx --dim batch=2\n"
     "  tenon run model.onnx --input image=photo.npy --output-dir out\n"
@@ -130,7 +130,7 @@ Status run(Options& o) {
   const auto start = std::chrono::steady_clock::now();
   const bool random = !o.inputs.test_data && o.inputs.files.size() < inputs.size();
   Result<std::vector<HostValue>> ran = session->run(inputs, o.model.interrupt);
-  if (!ran.ok()) return random ? eval::advise_sizes(std::move(ran).status(), model.graph(), o.model.path) : std::move(ran).status();
+  if (!ran.ok()) return o.inputs.files.empty() && !o.inputs.test_data ? eval::advise_sizes(std::move(ran).status(), model.graph(), o.model.path) : std::move(ran).status();
   const std::vector<HostValue> outputs = std::move(*ran);
   const double took = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
   if (!o.output_dir.empty()) {

@@ -30,8 +30,6 @@ StatefulSession::StatefulSession(std::shared_ptr<const StatefulModel> model, std
 Result<std::vector<HostValue>> StatefulSession::run(std::span<const HostValue> inputs, const Interrupt& interrupt) {
   TENON_RETURN_IF_ERROR(bind(inputs));
   for (size_t g = 0; g < room_.size(); ++g) TENON_RETURN_IF_ERROR(make_room(g));
-  for (size_t s = 0; s < memories_.size(); ++s)
-    if (!grows(s) && !memories_[s].tensor.defined()) TENON_RETURN_IF_ERROR(begin_passed(s));
   TENON_RETURN_IF_ERROR(give(inputs));
   Result<std::vector<HostValue>> outputs = session_->run(given_, interrupt);
   given_.clear();
@@ -45,8 +43,6 @@ Result<std::vector<double>> StatefulSession::time(std::span<const HostValue> inp
   TENON_ASSIGN_OR_RETURN(const auto process, session_->process());
   if (process) {  // all states are passed on; the clock is there
     TENON_RETURN_IF_ERROR(bind(inputs));
-    for (size_t s = 0; s < memories_.size(); ++s)
-      if (!memories_[s].tensor.defined()) TENON_RETURN_IF_ERROR(begin_passed(s));
     TENON_RETURN_IF_ERROR(give(inputs));
     auto samples = session_->time(given_, repeat, interrupt);
     given_.clear();
@@ -128,10 +124,11 @@ Result<Shape> StatefulSession::beginning(size_t s) const {
   return shape;
 }
 
-Status StatefulSession::begin_passed(size_t s) {
+/// What the next run takes; a run that fails leaves a state that has not begun as it is.
+Result<Tensor> StatefulSession::present(size_t s) const {
+  if (memories_[s].tensor.defined()) return memories_[s].tensor;
   TENON_ASSIGN_OR_RETURN(Shape shape, beginning(s));
-  TENON_ASSIGN_OR_RETURN(memories_[s].tensor, Tensor::zeros(state(s).type.dtype(), std::move(shape)));
-  return {};
+  return Tensor::zeros(state(s).type.dtype(), std::move(shape));
 }
 
 /// Room for what the run appends: twice what there was, or as much as is needed where that is beyond the memory limit.
@@ -216,7 +213,8 @@ Status StatefulSession::give(std::span<const HostValue> inputs) {
     if (const auto* user = std::get_if<UserInput>(&source)) {
       given_.push_back(inputs[user->number]);
     } else if (const auto* own = std::get_if<StateInput>(&source)) {
-      given_.emplace_back(memories_[own->state].tensor);
+      TENON_ASSIGN_OR_RETURN(Tensor tensor, present(own->state));
+      given_.emplace_back(std::move(tensor));
     } else {
       const Dim length = model_->shared.groups[std::get<LengthInput>(source).group].length;
       TENON_ASSIGN_OR_RETURN(Tensor tensor, Tensor::zeros(DType::kBool, {*symbols_[static_cast<size_t>(length.symbol_id())], 0}));

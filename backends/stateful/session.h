@@ -54,7 +54,7 @@ class StatefulSession final : public Session, public States {
   Result<Shape> shape_with_room(size_t s, int64_t room) const;
   Status give_room(size_t s, int64_t room);
   Result<size_t> bytes_with_room(size_t group, int64_t room) const;
-  Status begin_passed(size_t s);
+  Result<Tensor> present(size_t s) const;
   Status give(std::span<const HostValue> inputs);
   Status take(std::vector<HostValue>& outputs);
 

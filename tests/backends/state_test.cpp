@@ -346,6 +346,26 @@ TEST(State, RunsSayWhatIsWrong) {
   EXPECT_EQ(states.get(0)->shape(), (Shape{2, 2, 1, 8}));
 }
 
+TEST(State, RunsThatFailDoNotBeginThem) {
+  const Graph graph = parse(R"(graph "g" {
+    input %x: f32[B, 3]
+    input %h: f32[B, 3]
+    %sum: f32[B, 3] = Add(%x, %h)
+    %next: f32[B, 3] = Tanh(%sum)
+    output %sum
+    output %next
+  })");
+  std::mt19937 random(5);
+  for (const char* backend : {"cpu", "reference"}) {
+    Pair pair(graph, {{"h", "next"}}, backend);
+    const std::vector<HostValue> wrong = {random_tensor(DType::kF32, {2, 5}, random)}, right = {random_tensor(DType::kF32, {1, 3}, random)};
+    EXPECT_FALSE(pair.session->run(wrong).ok());
+    EXPECT_EQ(pair.session->states()->get(0).status().code(), Code::kNotFound);
+    const auto ran = pair.session->run(right);
+    ASSERT_TRUE(ran.ok()) << ran.status().to_string();
+  }
+}
+
 TEST(State, LengthsThatTheModelFixesAreChecked) {
   std::string text(kAttention);
   for (size_t at; (at = text.find("P + S")) != std::string::npos;) text.replace(at, 5, "12");
