@@ -146,15 +146,19 @@ Status CompiledModel::import_model() {
   return {};
 }
 
-/// Dims that are given for a state say how it begins: what is compiled does not have them.
+/// Dims that are given for a state say how it begins: what is compiled does not have them, nor what is looked for states, since nothing
+/// is concatenated to an empty one.
 Status CompiledModel::find_states() {
-  TENON_ASSIGN_OR_RETURN(states_, states_of(*graph_, request_.states, request_.import.interrupt));
+  const bool bound = !request_.import.dims.empty() || !request_.import.shapes.empty();
+  if (bound) {
+    frontend::ImportOptions import = request_.import;
+    import.dims.clear();
+    import.shapes.clear();
+    TENON_ASSIGN_OR_RETURN(growing_, load_model(request_.file, import));
+  }
+  TENON_ASSIGN_OR_RETURN(states_, states_of(bound ? *growing_ : *graph_, request_.states, request_.import.interrupt));
   interface_ = without_states(*graph_, states_);
-  if (request_.import.dims.empty() && request_.import.shapes.empty()) return {};
-  frontend::ImportOptions import = request_.import;
-  import.dims.clear();
-  import.shapes.clear();
-  TENON_ASSIGN_OR_RETURN(growing_, load_model(request_.file, import));
+  if (!bound) return {};
   const frontend::ImportOptions kept = without_state_dims(*growing_, states_, request_.import);
   if (kept.dims == request_.import.dims && kept.shapes == request_.import.shapes) {
     growing_.reset();

@@ -64,6 +64,9 @@ TEST_F(StateCommand, BenchMeasuresSteps) {
   const json document = json::parse(slurp(folder_ / "b.json"));
   EXPECT_EQ(document["context"]["states"], json({"auto", "h=next"}));
   EXPECT_EQ(document["results"][0]["dims"], json({{"P", 1}, {"S", 1}}));
+  ASSERT_EQ(run("optimize m.tir -O0 -o m.onnx"), 0) << err_;
+  EXPECT_EQ(run("run m.onnx --state auto --dim P=0"), 0) << err_;
+  EXPECT_THAT(out_, HasSubstr("f32[1, 4]"));
 }
 
 TEST_F(StateCommand, WrongOnesAreErrors) {
