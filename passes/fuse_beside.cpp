@@ -18,12 +18,15 @@ std::optional<size_t> FuseGroups::product_of(const Group& group) const {
   return found;
 }
 
+constexpr size_t kMostProducts = 4;  // that lowering takes (codegen/schedule/contraction_beside.cpp)
+
 /// Products of the same rows by other constants whose results only this group's epilogue needs, as a gate: its kernel can make their sums
 /// beside its own.
 void FuseGroups::take_products_beside(size_t group) {
   const std::optional<size_t> own = product_of(groups_[group]);
   const std::optional<Product> product = own ? product_of_columns(*nodes_[*own]) : std::nullopt;
-  if (!product) return;
+  if (!product || !is_float(nodes_[*own]->output()->dtype())) return;  // those of bytes are dot products, a kernel each
+  size_t products = 1;
   for (size_t i = 0; i < groups_[group].members.size(); ++i) {
     for (const Value* v : nodes_[groups_[group].members[i]]->inputs()) {
       if (v == nullptr || v->def() == nullptr || v->def()->graph() != &graph_) continue;
@@ -36,10 +39,11 @@ void FuseGroups::take_products_beside(size_t group) {
       if (!others || others->columns != product->columns || !same_product(*product, *others)) continue;
       std::vector<size_t> grown = groups_[group].members;
       grown.insert(grown.end(), other.members.begin(), other.members.end());
-      if (grown.size() > kMaxNodes || outputs(grown) != 1 || makes_cycle(grown)) continue;
+      if (products == kMostProducts || grown.size() > kMaxNodes || outputs(grown) != 1 || makes_cycle(grown)) continue;
       for (size_t m : other.members) group_[m] = static_cast<int>(group);
       other.members.clear();
       groups_[group].members = std::move(grown);
+      ++products;
     }
   }
 }

@@ -222,7 +222,7 @@ Result<const HostValue*> Frame::host_value(ValueIdx v) {
 bool Frame::lent(ValueIdx v) const {
   const auto r = static_cast<size_t>(root(v));
   const Storage storage = value(root(v)).storage;
-  return (storage == Storage::kArena && plan_->output_of[r] == -1) || (storage == Storage::kInput && lent_inputs_[r]);
+  return (storage == Storage::kArena && plan_->output_of[r] == -1) || (storage == Storage::kInput && lent_inputs_[r]) || plan_->updated[r];
 }
 
 Status Frame::add_operands(std::span<const ValueIdx> values, std::vector<Operand>& operands) {
@@ -268,7 +268,9 @@ Status Frame::collect_outputs(std::span<HostValue> outputs) {
     TENON_ASSIGN_OR_RETURN(const HostValue* made, host_value(v));
     const auto* tensor = std::get_if<Tensor>(made);
     auto* given = std::get_if<Tensor>(&outputs[i]);
-    if (!lent(v) || tensor == nullptr || plan_->updated[static_cast<size_t>(root(v))]) {
+    const auto r = static_cast<size_t>(root(v));
+    const bool own = plan_->updated[r] && (value(root(v)).storage != Storage::kArena || plan_->output_of[r] != -1);
+    if (!lent(v) || tensor == nullptr || own) {
       if (depth_ > 0) TENON_RETURN_IF_ERROR(to_device(v));
       outputs[i] = *made;
     } else if (given != nullptr && given->dtype() == tensor->dtype() && given->shape() == tensor->shape() &&

@@ -213,7 +213,7 @@ void Preparer::find_updated_inputs() {
     if (step.kind != Step::Kind::kDispatch) continue;
     const PlanKernel& kernel = (*plan().kernels)[static_cast<size_t>(step.kernel)];
     for (size_t b = 0; b < step.bindings.size(); ++b)
-      if (const ValueIdx r = root(step.bindings[b]); writes(kernel.access[b]) && value(r).storage == Storage::kInput) out_->updated[static_cast<size_t>(r)] = true;
+      if (const ValueIdx r = root(step.bindings[b]); writes(kernel.access[b]) && (value(r).storage == Storage::kInput || step.bindings[b] != r)) out_->updated[static_cast<size_t>(r)] = true;
   }
 }
 

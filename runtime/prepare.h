@@ -38,7 +38,7 @@ struct PreparedPlan {
   std::vector<ValueIdx> transient;                 // inputs, outputs, host values and their aliases: emptied after a run
   std::vector<int32_t> phase_of;                   // by value: the phase in which its dims become known
   std::vector<int32_t> output_of;                  // by root value: the plan output that owns its memory, or -1
-  std::vector<bool> updated;                       // by value: an input that steps write to, whose caller has given it up
+  std::vector<bool> updated;                       // by root value: steps write to it in place, so whoever keeps it takes a copy; inputs among them are given up by their caller
   std::vector<int32_t> first_use, last_use;        // by root value: live range over all its aliases
   std::vector<Phase> phases;                       // the first one is before the first step
   std::vector<bool> work_known;                    // by step: `work` is known before the first step

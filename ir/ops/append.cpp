@@ -48,6 +48,7 @@ Status infer_append(InferContext& c) {
   const std::vector<Dim>&memory = c.shape(0), &update = c.shape(1);
   const Result<size_t> axis = axis_of(c.node(), memory.size());
   if (!axis.ok()) return c.fail_text(axis.status().what());
+  if (exceeds(c.node(), 0, *start)) return c.fail("the place {} is negative", to_string(*start));
   for (size_t i = 0; i < memory.size(); ++i) {
     const bool fits = i == *axis ? !exceeds(c.node(), *start + update[i], memory[i]) : !c.differ(update[i], memory[i]);
     if (!fits) return c.fail("an update of {} does not fit memory of {} from place {} on", to_string(c.in(1)), to_string(c.in(0)), to_string(*start));

@@ -67,6 +67,34 @@ TEST(InPlace, WhatIsNeededLaterIsCopied) {
   EXPECT_THAT(scatters("%y: f32[N, 4] = Softmax(%base) {axis = 0}", "output %z\noutput %y"), Not(HasSubstr("in place")));
 }
 
+TEST(InPlace, WhatALoopKeepsStaysAsItWas) {
+  const Graph graph = parse(R"(graph "g" {
+    input %m: f32[4]
+    input %u: f32[2]
+    input %c: bool[]
+    input %n: i64[]
+    %i: i64[2] = Constant {value = dense<i64[2], 0, 1>}
+    %z: f32[4] = Add(%m, %m)
+    %s: f32[4] = Loop(%n, %c, %z) region {
+      input %it: i64[]
+      input %cc: bool[]
+      input %v: f32[4]
+      output %cc
+      output %v
+    }
+    %y: f32[4] = ScatterElements(%z, %i, %u)
+    output %s
+    output %y
+  })");
+  const auto executable = *find_backend("cpu")->compile(*graph, {});
+  const std::vector<HostValue> inputs = {Tensor::from<float>({4}, {1, 2, 3, 4}), Tensor::from<float>({2}, {10, 20}), Tensor::scalar<bool>(true), Tensor::scalar<int64_t>(1)};
+  const auto out = *(*executable->create_session({}))->run(inputs);
+  EXPECT_EQ(std::get<Tensor>(out[0]).at_double(0), 2);
+  EXPECT_EQ(std::get<Tensor>(out[0]).at_double(1), 4);
+  EXPECT_EQ(std::get<Tensor>(out[1]).at_double(0), 10);
+  EXPECT_EQ(std::get<Tensor>(out[1]).at_double(3), 8);
+}
+
 TEST(InPlace, CallersKeepTheirInputs) {
   const Graph graph = parse(R"(graph "g" {
     input %x: f32[3]
