@@ -135,9 +135,8 @@ std::optional<Flops> own_flops(const ir::Node& node, Symbols symbols) {
         extents.push_back(*size);
       }
     const auto outer = extent(body.axes, symbols), inner = extent(body.reduce_axes, symbols);
-    if (body.scatter) {  // its indices are those of the updates
-      const size_t updates = body.axes.size();
-      out.all += operations(body.value, std::span(extents).subspan(updates), 0) + (body.scatter->replaces ? 0 : *inner);
+    if (body.scatter) {  // over the updates, whose axes are numbered behind the output's
+      out.all += operations(body.value, extents, 0) + (body.scatter->replaces ? 0 : *inner);
       continue;
     }
     const double combined = body.reduce_axes.empty() && !body.scan ? 0 : *outer * *inner;

@@ -18,8 +18,6 @@ std::optional<size_t> FuseGroups::product_of(const Group& group) const {
   return found;
 }
 
-constexpr size_t kMostProducts = 4;  // that lowering takes (codegen/schedule/contraction_beside.cpp)
-
 /// Products of the same rows by other constants whose results only this group's epilogue needs, as a gate: its kernel can make their sums
 /// beside its own.
 void FuseGroups::take_products_beside(size_t group) {
@@ -39,7 +37,7 @@ void FuseGroups::take_products_beside(size_t group) {
       if (!others || others->columns != product->columns || !same_product(*product, *others)) continue;
       std::vector<size_t> grown = groups_[group].members;
       grown.insert(grown.end(), other.members.begin(), other.members.end());
-      if (products == kMostProducts || grown.size() > kMaxNodes || outputs(grown) != 1 || makes_cycle(grown)) continue;
+      if (products == kMostProductsBeside || grown.size() > kMaxNodes || outputs(grown) != 1 || makes_cycle(grown)) continue;
       for (size_t m : other.members) group_[m] = static_cast<int>(group);
       other.members.clear();
       groups_[group].members = std::move(grown);

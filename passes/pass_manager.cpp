@@ -98,6 +98,7 @@ Status run_pipeline(ir::Graph& graph, const PipelineOptions& options, std::vecto
   context.rewrites_left = options.max_rewrites;
   context.for_export = options.for_export;
   context.target = options.target;
+  context.codes_settled = !options.for_export && !options.target.byte_products;
   context.factors = options.factors;
   context.interrupt = options.interrupt;
   if (options.log != nullptr) context.log.watched = options.log->watched;

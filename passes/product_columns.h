@@ -6,7 +6,7 @@
 
 #include "ir/graph.h"
 
-/// What merge-products asks of products and puts side by side.
+/// What merge-products and fuse ask of products that they put side by side.
 namespace tenon::passes {
 
 /// A product whose columns, the innermost axis of its result, are columns of its constants and of nothing else.
@@ -21,6 +21,9 @@ std::optional<Product> product_of_columns(ir::Node& node);
 bool same_form(const ir::Node& a, const ir::Node& b);
 /// Products that differ in their constants' columns alone.
 bool same_product(const Product& a, const Product& b);
+
+/// Products of the same rows that one kernel sums side by side, at most: more sums than that leave no registers for a tile.
+inline constexpr size_t kMostProductsBeside = 4;
 
 /// Constants of equal shapes but for `axis`, one behind the other along it.
 Result<Tensor> concatenated(std::span<const Tensor* const> parts, int axis);

@@ -32,7 +32,7 @@ class Preparer {
     TENON_RETURN_IF_ERROR(check_values());
     for (size_t s = 0; s < plan().steps.size(); ++s) TENON_RETURN_IF_ERROR(check_step(s));
     TENON_RETURN_IF_ERROR(find_roots());
-    find_updated_inputs();
+    find_updated();
     TENON_RETURN_IF_ERROR(check_io());
     date_dims();
     find_live_ranges();
@@ -57,7 +57,7 @@ class Preparer {
   Status check_dispatch(const Step& step);
   Status check_sub_plans(const Step& step, size_t index);
   Status find_roots();
-  void find_updated_inputs();
+  void find_updated();
   Status check_io();
   void date_dims();
   void find_live_ranges();
@@ -207,7 +207,7 @@ Status Preparer::find_roots() {
   return {};
 }
 
-void Preparer::find_updated_inputs() {
+void Preparer::find_updated() {
   out_->updated.assign(plan().values.size(), false);
   for (const Step& step : plan().steps) {
     if (step.kind != Step::Kind::kDispatch) continue;

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "passes/product_columns.h"
+
 namespace tenon::codegen {
 
 using ir::Expr;
@@ -9,8 +11,6 @@ using ir::ExprKind;
 using ir::ExprNode;
 
 namespace {
-
-constexpr size_t kMostProducts = 4;
 
 /// The factors of a sum of products, of which the second has the innermost axis of the result.
 std::optional<std::pair<Expr, Expr>> factors_of(const Stage& s) {
@@ -47,7 +47,7 @@ bool same_axes(Expr b, Expr other, const Stage& s) {
 
 std::optional<std::vector<Beside>> products_beside(const Lowering& lowering) {
   const std::vector<Stage>& stages = lowering.group.stages;
-  if (stages.size() < 2 || stages.size() > kMostProducts) return std::nullopt;
+  if (stages.size() < 2 || stages.size() > passes::kMostProductsBeside) return std::nullopt;
   const Stage& own = stages.back();
   const auto factors = factors_of(own);
   if (!factors) return std::nullopt;

@@ -10,27 +10,13 @@
 
 #include "backends/stateful/stateful.h"
 #include "frontend/onnx/import.h"
-#include "ir/parser.h"
 #include "runtime/observer.h"
+#include "tests/backends/graphs.h"
 
 namespace tenon::backends {
 namespace {
 
 using ::testing::HasSubstr;
-
-using Graph = std::unique_ptr<ir::Graph>;
-
-Graph parse(std::string_view text) {
-  auto graph = ir::parse_text(text);
-  EXPECT_TRUE(graph.ok()) << graph.status().to_string();
-  return std::move(*graph);
-}
-
-Tensor random_tensor(DType dtype, Shape shape, std::mt19937& random) {
-  Tensor out = *Tensor::zeros(dtype, std::move(shape));
-  for (int64_t i = 0; i < out.size(); ++i) out.set_double(i, static_cast<double>(random() % 2001) / 1000.0 - 1.0);
-  return out;
-}
 
 bool same(const HostValue& a, const HostValue& b) {
   const Tensor &x = std::get<Tensor>(a), &y = std::get<Tensor>(b);
