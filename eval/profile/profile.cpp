@@ -87,7 +87,7 @@ class Builder {
     std::vector<Part> parts;
     double ms = 0, self_ms = 0, median_ms = 0, calls = 0;
     std::optional<double> flops;    // of a run
-    double byte_flops = 0;          // of these, products of bytes
+    NarrowFlops narrow;             // of these
     double bytes = 0;               // of a run
   };
 
@@ -189,7 +189,7 @@ void Builder::share_operations() {
     if (!flops || !std::isfinite(*flops)) continue;
     const double share = all > 0 ? own / all * m.calls : 0;
     m.flops = *flops * share;
-    m.byte_flops = node_byte_flops(*m.row->source, entry(m).symbols).value_or(0) * share;
+    m.narrow = node_narrow_flops(*m.row->source, entry(m).symbols) * share;
   }
 }
 
@@ -302,7 +302,7 @@ void Builder::add_kernels() {
     else sum.counted = false;
     if (!out_.peak || composed || m.calls <= 0) continue;
     const Peak peak = out_.peak->at(step(m).kind == runtime::Step::Kind::kDispatch ? e.threads : out_.threads);
-    const double compute = peak.compute_ms(m.flops.value_or(0), m.byte_flops);
+    const double compute = peak.compute_ms(m.flops.value_or(0), m.narrow);
     const double rate = peak.gbps(m.bytes / m.calls), memory = rate > 0 ? m.bytes / rate * 1e-6 : 0;
     sum.least_ms += std::max(compute, memory);
     if (compute >= memory) sum.compute_ms += compute;
@@ -445,7 +445,7 @@ Result<Profile> profile(const ir::Graph& model, const backends::Executable& exec
   std::optional<Burst> burst;
   if (options.calibrate) {
     TENON_ASSIGN_OR_RETURN(machine, codegen::cpu_target(options.target.empty() ? "host" : options.target));
-    burst.emplace(*machine, default_pool(), out.threads);
+    TENON_ASSIGN_OR_RETURN(burst, Burst::make(*machine, default_pool(), out.threads));
   }
   const auto run_by = [&] { return std::string(observed->taken_over_by().empty() ? executable.code_of() : observed->taken_over_by()); };
   out.run_by = run_by();
@@ -464,7 +464,7 @@ Result<Profile> profile(const ir::Graph& model, const backends::Executable& exec
     return Status(Code::kIo, fmt::format("{} failed between the runs that count, and {} took over", out.run_by, run_by()), "profile", "profile again");
   out.runs = static_cast<int>(unobserved.size());
   if (machine) {
-    out.peak = calibrate(*machine, default_pool(), out.threads);
+    TENON_ASSIGN_OR_RETURN(out.peak, calibrate(*machine, default_pool(), out.threads));
     out.peak->run_at(median(bursts));
   }
   out.unobserved_ms = median(unobserved);
