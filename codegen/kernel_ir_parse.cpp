@@ -1,94 +1,25 @@
-#include <algorithm>
-#include <cerrno>
 #include <cstdlib>
 #include <map>
 
 #include "codegen/kernel_ir.h"
 #include "codegen/kernel_ir_names.h"
+#include "codegen/kernel_ir_tokens.h"
 
 namespace tenon::kir {
 namespace {
 
 /// Recursive descent over the printed form. Every error names its line.
-class Parser {
+class Parser : KernelTokens {
  public:
-  explicit Parser(std::string_view text) : text_(text) {}
+  explicit Parser(std::string_view text) : KernelTokens(text) {}
 
   Result<Kernel> run() {
     TENON_RETURN_IF_ERROR(kernel());
-    skip();
-    if (pos_ != text_.size()) return fail("text after the kernel");
+    if (!at_end()) return fail("text after the kernel");
     return std::move(k_);
   }
 
  private:
-  template <class... Args>
-  Status fail(fmt::format_string<Args...> format, Args&&... args) const {
-    const auto line = 1 + std::count(text_.begin(), text_.begin() + static_cast<ptrdiff_t>(pos_), '\n');
-    return Status(Code::kInvalidArgument, fmt::format(format, std::forward<Args>(args)...),
-                  fmt::format("kernel text, line {}", line));
-  }
-
-  void skip() {
-    while (pos_ < text_.size() && (std::isspace(static_cast<unsigned char>(text_[pos_])) || text_[pos_] == ',')) ++pos_;
-  }
-  static bool word_char(char c) {
-    return std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '.' || c == '-' || c == '+' || c == '%';
-  }
-  std::string_view peek() {
-    skip();
-    if (pos_ >= text_.size()) return {};
-    size_t end = pos_;
-    while (end < text_.size() && word_char(text_[end])) ++end;
-    return text_.substr(pos_, std::max<size_t>(end - pos_, 1));
-  }
-  std::string_view next() {
-    const std::string_view token = peek();
-    pos_ += token.size();
-    return token;
-  }
-  bool accept(std::string_view token) {
-    if (peek() != token) return false;
-    pos_ += token.size();
-    return true;
-  }
-  Status expect(std::string_view token) {
-    if (!accept(token)) return fail("expected '{}', not '{}'", token, peek());
-    return {};
-  }
-
-  Result<int64_t> integer() {
-    const std::string token(next());
-    char* end = nullptr;
-    errno = 0;
-    const long long value = std::strtoll(token.c_str(), &end, 10);
-    if (token.empty() || *end || errno) return fail("'{}' is not an integer", token);
-    return static_cast<int64_t>(value);
-  }
-  Result<int> small_integer() {
-    TENON_ASSIGN_OR_RETURN(const int64_t v, integer());
-    if (v < 0 || v > 1 << 20) return fail("{} is out of range", v);
-    return static_cast<int>(v);
-  }
-  Result<DType> dtype() {
-    const std::string_view token = next();
-    const auto d = dtype_from_name(token);
-    if (!d) return fail("'{}' is not a dtype", token);
-    return *d;
-  }
-  Result<std::string> string() {
-    skip();
-    TENON_RETURN_IF_ERROR(expect("\""));
-    std::string out;
-    for (; pos_ < text_.size() && text_[pos_] != '"'; ++pos_) {
-      if (text_[pos_] == '\\' && pos_ + 1 < text_.size()) ++pos_;
-      out += text_[pos_];
-    }
-    if (pos_ >= text_.size()) return fail("unterminated name");
-    ++pos_;
-    return out;
-  }
-
   Result<ValueId> value() {
     const std::string token(next());
     const auto it = names_.find(token);
@@ -322,12 +253,6 @@ class Parser {
     return {};
   }
 
-  bool same_line() {
-    size_t p = pos_;
-    while (p < text_.size() && text_[p] == ' ') ++p;
-    return p < text_.size() && text_[p] != '\n';
-  }
-
   Status loop(Inst& i, std::vector<DType>& types, int depth) {
     i.kind = InstKind::kFor;
     const std::string kind(next());
@@ -386,8 +311,6 @@ class Parser {
     return {};
   }
 
-  std::string_view text_;
-  size_t pos_ = 0;
   Kernel k_;
   std::map<std::string, ValueId> names_;
 };

@@ -40,6 +40,7 @@ void add_feature(Target& t, std::string_view feature) {
   t.features += fmt::format("{}+{}", t.features.empty() ? "" : ",", feature);
   t.has_dot4 |= feature == "i8mm";
   t.has_dot4_signed |= feature == "dotprod";
+  t.has_bf16_pairs |= feature == "bf16";
 }
 
 #if defined(__x86_64__)
@@ -57,7 +58,8 @@ Target host() {
   const int level = host_level();
   set_level(t, level);
   t.has_dot4 = level >= 4 ? __builtin_cpu_supports("avx512vnni") : level == 3 && __builtin_cpu_supports("avxvnni");
-  if (level >= 4 && __builtin_cpu_supports("avx512bf16")) t.features = "+avx512bf16";
+  t.has_bf16_pairs = level >= 4 && __builtin_cpu_supports("avx512bf16");
+  if (t.has_bf16_pairs) t.features = "+avx512bf16";
   return t;
 }
 #elif defined(__aarch64__)

@@ -32,6 +32,7 @@ struct Target {
   bool has_fma = false;
   bool has_dot4 = false;            // sums products of unsigned and signed bytes in 32-bit lanes (VNNI, FEAT_I8MM)
   bool has_dot4_signed = false;     // the same of signed bytes alone, and of unsigned ones (FEAT_DotProd)
+  bool has_bf16_pairs = false;      // adds products of two pairs of bf16 to sums of f32 (AVX512-BF16, FEAT_BF16)
   int64_t l1_bytes = 32 << 10, l2_bytes = 1 << 20;
   bool winograd = true;             // convolutions may be computed by fewer products that round more (schedule/winograd.h)
   std::shared_ptr<const Tuning> tuning;  // null: schedules estimate everything

@@ -106,20 +106,33 @@ std::optional<std::vector<ir::Body>> bodies_of(const ir::Node& node) {
   return std::move(*bodies);
 }
 
-/// Whether a body sums products in i32 whose factors are bytes, less their zero points.
-bool multiplies_bytes(const ir::Body& body) {
-  if (body.kind != ir::ComputeKind::kContraction || body.acc_dtype != DType::kI32) return false;
+/// Whether a factor is a byte, maybe less its zero point, converted to the dtype of the sum.
+bool is_byte(const ir::ExprPool& pool, const ir::ExprNode* factor) {
+  if (factor->kind == ir::ExprKind::kOp && factor->op == ir::ScalarOp::kSub) factor = &pool.node(factor->args[0]);
+  return factor->kind == ir::ExprKind::kCast && bits(pool.node(factor->args[0]).dtype) == 8;
+}
+
+/// Whether a factor is widened from bf16, by the body or by the node before it in a fused one.
+bool is_bf16(const ir::Node& node, const ir::ExprPool& pool, const ir::ExprNode* factor) {
+  if (factor->kind == ir::ExprKind::kCast) factor = &pool.node(factor->args[0]);
+  if (factor->dtype == DType::kBF16) return true;
+  const ir::Value* given = factor->kind == ir::ExprKind::kLoad ? node.input(factor->operand) : nullptr;
+  const ir::Node* def = given == nullptr ? nullptr : given->def();
+  return def != nullptr && def->is("Cast") && def->input(0)->dtype() == DType::kBF16;
+}
+
+/// Adds `operations`, where the body sums products of narrow factors.
+void add_narrow(const ir::Node& node, const ir::Body& body, double operations, NarrowFlops& out) {
   const ir::ExprNode& product = body.value.node();
-  if (product.kind != ir::ExprKind::kOp || product.op != ir::ScalarOp::kMul) return false;
-  return std::ranges::all_of(product.args, [&](int factor) {
-    const ir::ExprNode* e = &body.pool->node(factor);
-    if (e->kind == ir::ExprKind::kOp && e->op == ir::ScalarOp::kSub) e = &body.pool->node(e->args[0]);
-    return e->kind == ir::ExprKind::kCast && bits(body.pool->node(e->args[0]).dtype) == 8;
-  });
+  if (body.kind != ir::ComputeKind::kContraction || product.kind != ir::ExprKind::kOp || product.op != ir::ScalarOp::kMul) return;
+  const auto all = [&](auto&& is) { return std::ranges::all_of(product.args, [&](int factor) { return is(&body.pool->node(factor)); }); };
+  if (body.acc_dtype == DType::kI32 && all([&](const ir::ExprNode* f) { return is_byte(*body.pool, f); })) out.bytes += operations;
+  if (body.acc_dtype == DType::kF32 && all([&](const ir::ExprNode* f) { return is_bf16(node, *body.pool, f); })) out.bf16 += operations;
 }
 
 struct Flops {
-  double all = 0, of_bytes = 0;
+  double all = 0;
+  NarrowFlops narrow;
 };
 
 std::optional<Flops> own_flops(const ir::Node& node, Symbols symbols) {
@@ -141,7 +154,7 @@ std::optional<Flops> own_flops(const ir::Node& node, Symbols symbols) {
     }
     const double combined = body.reduce_axes.empty() && !body.scan ? 0 : *outer * *inner;
     out.all += operations(body.value, extents, body.axes.size()) + combined + operations(body.post, extents, body.axes.size());
-    if (multiplies_bytes(body)) out.of_bytes += 2 * *outer * *inner;
+    add_narrow(node, body, 2 * *outer * *inner, out.narrow);
   }
   return out;
 }
@@ -228,11 +241,14 @@ std::optional<double> node_flops(const ir::Node& node, Symbols symbols) {
   });
 }
 
-std::optional<double> node_byte_flops(const ir::Node& node, Symbols symbols) {
-  return sum_of(node, [&](const ir::Node& n) -> std::optional<double> {
+NarrowFlops node_narrow_flops(const ir::Node& node, Symbols symbols) {
+  NarrowFlops out;
+  sum_of(node, [&](const ir::Node& n) -> std::optional<double> {
     const auto own = own_flops(n, symbols);
-    return own ? std::optional(own->of_bytes) : std::nullopt;
+    if (own) out = {out.bytes + own->narrow.bytes, out.bf16 + own->narrow.bf16};
+    return 0;
   });
+  return out;
 }
 
 std::optional<double> node_loads(const ir::Node& node, Symbols symbols) {

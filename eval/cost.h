@@ -25,8 +25,14 @@ Cost estimate(const ir::Graph& graph);
 /// factor of a product. Nullopt where a node has no bodies or a dim no value. `symbols` by number, as in ir::evaluate.
 /// Bodies make dims: one thread a graph.
 std::optional<double> node_flops(const ir::Node& node, std::span<const std::optional<int64_t>> symbols);
-/// How many of them multiply bytes, or sum such products in 32 bits.
-std::optional<double> node_byte_flops(const ir::Node& node, std::span<const std::optional<int64_t>> symbols);
+/// Operations of which processors do more at a time than of f32, as they multiply factors in pairs or fours: products and their sums.
+struct NarrowFlops {
+  double bytes = 0;             // of bytes less their zero points, summed in 32 bits
+  double bf16 = 0;              // of bf16, or what is rounded to it, summed in f32
+  NarrowFlops operator*(double share) const { return {bytes * share, bf16 * share}; }
+};
+/// How many of node_flops are such.
+NarrowFlops node_narrow_flops(const ir::Node& node, std::span<const std::optional<int64_t>> symbols);
 /// Bytes of all the loads that a node's bodies make of its inputs, however often of the same element. Nullopt as for node_flops.
 std::optional<double> node_loads(const ir::Node& node, std::span<const std::optional<int64_t>> symbols);
 /// Elements that a node's outputs have together; nullopt where a dim has no value.

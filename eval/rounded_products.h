@@ -20,10 +20,8 @@ namespace tenon::eval {
 /// Whether the backend rounds factors when it is asked to: others compute with them as they are.
 bool rounds_factors(const backends::Backend& backend, DType precision);
 
-/// For every value of the graph, by name, the most sums of products of f32 on a way to it, its own among them, that --precision can reach: on
-/// ways that begin at values for which `known` holds, and at inputs. Values in regions, and the steps of a Scan, are left out; a Loop counts its body's as often as it
-/// runs where that is a constant, else once. Ops are
-/// decomposed for this, in a copy; the error of that.
+/// For every value of the graph, by name, the most sums of products of f32 on a way to it that --precision can reach: see longest_ways(). Ops
+/// are decomposed for this, in a copy; the error of that.
 Result<std::unordered_map<std::string, int>> products_before(const ir::Graph& graph, const Interrupt& interrupt, const std::function<bool(std::string_view name)>& known = {});
 /// `exact`, widened for results behind `products` sums of products whose factors round to `precision`: rtol to at least 2 ε √products and
 /// scaled_atol to at least ε √products, as Tolerance has it for values of such a type.

@@ -60,8 +60,8 @@ struct VerifyOptions {
 /// Imports and compiles the model once, runs every data set, compares.
 CaseResult verify_case(const Case& one, const backends::Backend& backend, const VerifyOptions& options);
 
-/// All cases. `done` is called after each one, in the order in which they end; results are in the order of `cases`. A case
-/// that crashes or takes too long fails; the others go on.
+/// All cases. `done` is called once for each one, when it is known what became of it; results are in the order of `cases`. A case
+/// that crashes or takes too long fails; the others go on. So does one whose process crashes later, in a case that does not by itself.
 std::vector<CaseResult> verify_cases(std::span<const Case> cases, const backends::Backend& backend, const VerifyOptions& options,
                                      const std::function<void(const CaseResult&)>& done);
 

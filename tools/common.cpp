@@ -162,7 +162,25 @@ CLI::Option* add_seed(CLI::App& app, uint64_t& seed) {
   return app.add_option("--seed", seed, "Seed of random inputs")->type_name("N")->check(CLI::Validator(check, ""));
 }
 
-CLI::Validator thread_count() { return CLI::Range(0, kMaxThreads).description(""); }
+namespace {
+
+template <class T>
+std::optional<T> number(std::string_view text) {
+  T value{};
+  const auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (ec != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+}  // namespace
+
+CLI::Validator thread_count() {
+  return {[](std::string& text) {
+            const auto value = number<int>(text);
+            return value && *value >= 0 && *value <= kMaxThreads ? std::string() : fmt::format("'{}' is not one number from 0 to {}", text, kMaxThreads);
+          },
+          ""};
+}
 
 std::vector<std::string> split(const std::string& text, char separator) {
   std::vector<std::string> out;
@@ -173,14 +191,6 @@ std::vector<std::string> split(const std::string& text, char separator) {
 }
 
 namespace {
-
-template <class T>
-std::optional<T> number(std::string_view text) {
-  T value{};
-  const auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (ec != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return value;
-}
 
 Status bad_option(const char* option, const std::string& text, const char* form) {
   return Status(Code::kInvalidArgument, fmt::format("'{}' is not of the form {}", text, form), option);

@@ -17,7 +17,8 @@ constexpr const char* kText =
     "difference from the first variant. 'own' is that from what the reference interpreter makes of the variant's own values of the\n"
     "compared values before: what comes in wrong is taken as it is, so it names the node that is wrong even when all after it are.\n"
     "Both must be within |a - e| <= atol + scaled-atol * S + rtol * |e| as in tenon verify, where --precision widens the tolerances for\n"
-    "the products in question whose factors it rounds; what is not is within round-off when the\n"
+    "the products in question whose factors it rounds. Behind n quantisers values may also be sqrt(n) steps of theirs apart ('steps'),\n"
+    "since numbers that agree may lie on both sides of where a quantiser rounds up or down. What is beyond is within round-off when the\n"
     "nodes in question move as far by themselves in --round-off runs whose operations round by chance 1 ulp up or down. --rtol, --atol\n"
     "and --scaled-atol turn that off unless --round-off is given as well.\n"
     "Exit status: 1 when an own error or an output is beyond that.\n\n"
@@ -84,7 +85,7 @@ nlohmann::json number(double value) { return std::isfinite(value) ? nlohmann::js
 nlohmann::json to_json(const eval::ValueDifference& row, std::span<const eval::Variant> variants) {
   nlohmann::json out = {{"name", row.value}, {"op", row.op}, {"node", row.node}, {"variant", variants[row.variant].name},
                         {"max_abs", nullptr}, {"max_rel", nullptr}, {"own_abs", number(row.own.max_abs)}, {"own_rel", number(row.own.max_rel)},
-                        {"own_share", number(row.own.share)}, {"ok", row.ok}};
+                        {"own_share", number(row.own.share)}, {"ok", row.ok}, {"by_steps", row.by_steps}};
   if (row.has_total) out.update({{"max_abs", number(row.total.max_abs)}, {"max_rel", number(row.total.max_rel)}});
   if (!row.note.empty()) out["message"] = row.note;
   if (!row.covers.empty()) out["covers"] = row.covers;
@@ -102,7 +103,7 @@ nlohmann::json to_json(const Options& o, const eval::Comparison& c, std::span<co
   for (const eval::Rounding& r : c.roundings) rounding.push_back(eval::describe(r, o.precision));
   const auto one = [&](const std::optional<size_t>& index) { return index ? to_json(c.values[*index], variants) : nlohmann::json(nullptr); };
   return {{"kind", "compare"}, {"model", o.model.path}, {"variants", names}, {"values", values}, {"outputs", outputs},
-          {"rounding", rounding}, {"first", one(c.first)}, {"worst", one(c.worst)}, {"uncompared", std::accumulate(c.uncompared.begin(), c.uncompared.end(), size_t{0})},
+          {"rounding", rounding}, {"steps", eval::describe(c.steps)}, {"first", one(c.first)}, {"worst", one(c.worst)}, {"uncompared", std::accumulate(c.uncompared.begin(), c.uncompared.end(), size_t{0})},
           {"ok", c.ok}};
 }
 
@@ -147,6 +148,7 @@ void print(const Options& o, const eval::Comparison& c, std::span<const eval::Va
       fmt::print("{}: {} values compared, {} not there (inside fused nodes, folded or not needed)\n", variants[v].name, compared, c.uncompared[v]);
     if (const std::string rounding = eval::describe(c.roundings[v], o.precision); !rounding.empty()) fmt::print("  outputs are allowed for {}\n", rounding);
   }
+  if (c.steps.quantisers > 0) fmt::print("outputs are allowed for {}\n", eval::describe(c.steps));
   if (c.random) fmt::print("the model draws random numbers: totals are left out\n");
   fmt::print("\n");
   print_table(o, c, variants);

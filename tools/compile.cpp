@@ -83,7 +83,10 @@ Status write_spirv(const std::vector<kir::Kernel>& kernels, const std::string& f
 }
 
 Status check_target(const Options& o) {
-  if (std::filesystem::path(o.output).extension() == ".tenon")
+  const std::filesystem::path extension = std::filesystem::path(o.output).extension();
+  if (extension == ".onnx" || extension == ".tir")
+    return Status(Code::kInvalidArgument, "this writes code, not models", o.output, "use tenon optimize MODEL -o OUT for those");
+  if (extension == ".tenon")
     return Status(Code::kUnsupported, "compiled models cannot be written", o.output, "choose code with --emit, or use tenon run");
   const std::string& target = o.target.target;
   if (o.emit == "spirv" && !target.empty() && target != "vulkan")

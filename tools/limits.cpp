@@ -35,6 +35,8 @@ Result<size_t> parse_size(const std::string& text, const char* option) {
   double number = 0;
   const auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), number);
   const std::string_view unit(end, static_cast<size_t>(text.data() + text.size() - end));
+  if (ec == std::errc() && unit == "%" && number > 100)
+    return Status(Code::kInvalidArgument, fmt::format("'{}' is more than the machine has", text), option, "write 512M, 8G or up to 100%");
   const double scale = unit == "%" ? static_cast<double>(physical_memory()) / 100 : unit_of(unit);
   const double bytes = number * scale;
   if (ec != std::errc() || !(bytes >= 1) || bytes > 9e18)

@@ -1,12 +1,41 @@
+#include <algorithm>
 #include <cstdlib>
 #include <exception>
 #include <new>
+#include <span>
+#include <string>
 #include <system_error>
+#include <vector>
 
+#include "eval/tasks/object_reader.h"
 #include "tools/common.h"
 #include "tools/option_rules.h"
 
 namespace {
+
+/// "; did you mean 'X'?", where a name is near enough to be meant.
+std::string meant(std::string_view wanted, std::span<const std::string> names) {
+  const std::string name = tenon::eval::nearest(wanted, names);
+  return name.empty() ? std::string() : fmt::format("; did you mean '{}'?", name);
+}
+
+std::string unknown_command(const CLI::App& app, const std::string& wanted) {
+  std::vector<std::string> names;
+  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) names.push_back(command->get_name());
+  return fmt::format("there is no command '{}'{}", wanted, meant(wanted, names));
+}
+
+/// Of what a command has not taken, the first option, else the first word.
+std::string unknown_argument(const CLI::App& command) {
+  const std::vector<std::string> rest = command.remaining();
+  const auto option = std::ranges::find_if(rest, [](const std::string& word) { return word.starts_with('-'); });
+  if (option == rest.end()) return fmt::format("'{}' is one argument too many", rest.front());
+  const std::string wanted = option->substr(0, option->find('='));
+  std::vector<std::string> names;
+  for (const CLI::Option* known : command.get_options())
+    for (const std::string& name : known->get_lnames()) names.push_back("--" + name);
+  return fmt::format("there is no option '{}'{}", wanted, meant(wanted, names));
+}
 
 int run(int argc, char** argv) {
   using namespace tenon::tools;
@@ -45,12 +74,11 @@ int run(int argc, char** argv) {
     if (!ineffective.ok()) return report(ineffective);
     if (e.get_exit_code() == 0) return app.exit(e);
     const auto chosen = app.get_subcommands();
-    if (chosen.empty() && argc > 1 && argv[1][0] != '-') {
-      fmt::print(stderr, "error: there is no command '{}' (command line): see tenon --help\n", argv[1]);
-      return kFailure;
-    }
+    std::string what = e.what();
+    if (chosen.empty() && argc > 1 && argv[1][0] != '-') what = unknown_command(app, argv[1]);
+    if (!chosen.empty() && !chosen.front()->remaining().empty()) what = unknown_argument(*chosen.front());
     const std::string help = chosen.empty() ? "tenon --help" : "tenon " + chosen.front()->get_name() + " --help";
-    fmt::print(stderr, "error: {} (command line): see {}\n", e.what(), help);
+    fmt::print(stderr, "error: {} (command line): see {}\n", what, help);
     return kFailure;
   }
   if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {

@@ -55,9 +55,11 @@ void print_machine(const eval::Profile& p) {
   const auto of = [&](double eval::Peak::* figure) {
     return all.threads == 1 ? rate(one.*figure) : fmt::format("{} ({} with one thread)", rate(all.*figure), rate(one.*figure));
   };
-  const std::string bytes = all.byte_gops > 0 ? fmt::format(", {} GOP/s of bytes", of(&eval::Peak::byte_gops)) : "";
+  std::string narrow;
+  if (all.bf16_gflops > 0) narrow += fmt::format(", {} of bf16", of(&eval::Peak::bf16_gflops));
+  if (all.byte_gops > 0) narrow += fmt::format(", {} GOP/s of bytes", of(&eval::Peak::byte_gops));
   fmt::print("machine: {}, {} GFLOP/s beside the runs, {} at best{}; reads {} GB/s from memory, {} from the second level cache\n", p.peak->vectors,
-             of(&eval::Peak::gflops), rate(p.peak->best_gflops), bytes, of(&eval::Peak::gbps_ram), of(&eval::Peak::gbps_l2));
+             of(&eval::Peak::gflops), rate(p.peak->best_gflops), narrow, of(&eval::Peak::gbps_ram), of(&eval::Peak::gbps_l2));
 }
 
 void print_kernels(const eval::Profile& p, size_t top) {

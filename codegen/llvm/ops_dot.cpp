@@ -39,7 +39,7 @@ Value* OpEmitter::pairs_of_bf16(Value* a, Value* b, Value* c) {
   const auto* vector = llvm::dyn_cast<llvm::FixedVectorType>(a->getType());
   const auto* inner = llvm::dyn_cast<llvm::IntrinsicInst>(c);
   const auto width = static_cast<unsigned>(target_.vector_bits);
-  if (target_.features.find("bf16") == std::string::npos || vector == nullptr || inner == nullptr ||
+  if (!target_.has_bf16_pairs || vector == nullptr || inner == nullptr ||
       inner->getIntrinsicID() != llvm::Intrinsic::fma || !vector->getElementType()->isFloatTy() ||
       vector->getNumElements() * 32 != width)
     return nullptr;

@@ -113,7 +113,7 @@ std::optional<Expr> constant_bf16_pairs(Lowering& lowering, Expr b, int axis, in
 
 bool pairs_pay(const Target& target, Dim rows, Dim columns) {
   if (rows.is_const() && rows.value() <= kFewRowsOfPairs) return target.has_fma;
-  return target.features.find("bf16") != std::string::npos && !ir::known_lt(columns, kLeastColumns);
+  return target.has_bf16_pairs && !ir::known_lt(columns, kLeastColumns);
 }
 
 std::optional<BF16Pairs> as_bf16_pairs(Lowering& lowering, int stage, Expr a, Expr b) {

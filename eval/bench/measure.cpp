@@ -14,6 +14,7 @@
 #include "eval/bench/worker.h"
 #include "eval/compare.h"
 #include "eval/model.h"
+#include "eval/quantised_steps.h"
 #include "eval/rounded_products.h"
 #include "eval/tuning_file.h"
 
@@ -199,24 +200,34 @@ class Group {
       if (!std::holds_alternative<Tensor>((*own)[k]) || !std::holds_alternative<Tensor>((*expected_)[k])) continue;
       const Difference d = compare((*expected_)[k], (*own)[k], {});
       m.max_abs = std::max(m.max_abs.value_or(0), d.max_abs);
-      m.outputs_agree = m.outputs_agree && (d.ok || compare((*expected_)[k], (*own)[k], tolerance(i)).ok);
+      m.outputs_agree = m.outputs_agree && (d.ok || compare((*expected_)[k], (*own)[k], tolerance(i, k)).ok);
     }
   }
 
-  /// For what factors the subject, or the first one, rounds. Only outputs that differ else make this process load the model.
-  const Tolerance& tolerance(size_t i) {
+  /// For what the subject, or the first one, rounds on the way to an output. Only outputs that differ make this process load the model.
+  Tolerance tolerance(size_t i, size_t output) {
     const DType precision = options_.compile.precision;
-    static const Tolerance exact;
-    if (!rounds_factors(*subjects_[0].backend, precision) && !rounds_factors(*subjects_[i].backend, precision)) return exact;
-    if (!rounded_) {
-      frontend::ImportOptions import = subjects_[0].import;
-      std::vector<std::string> absent;
-      if (subjects_[0].skip_absent) import.absent = &absent;
-      const auto graph = load_model(subjects_[0].model, import);
-      const auto rounding = graph.ok() ? rounding_of_outputs(**graph, {}, precision, {}) : graph.status();
-      rounded_ = rounding.ok() ? rounding->tolerance : Tolerance();
-    }
-    return *rounded_;
+    if (!allowed_) allowed_ = load_allowed(precision);
+    const bool rounds = rounds_factors(*subjects_[0].backend, precision) || rounds_factors(*subjects_[i].backend, precision);
+    const Tolerance exact = rounds ? allowed_->rounded : Tolerance();
+    return output < allowed_->steps.size() ? with_steps(exact, allowed_->steps[output]) : exact;
+  }
+
+  struct Allowed {
+    Tolerance rounded;                  // behind factors of that precision
+    std::vector<QuantisedSteps> steps;  // by output
+  };
+  /// What cannot be loaded here is allowed nothing.
+  Allowed load_allowed(DType precision) const {
+    frontend::ImportOptions import = subjects_[0].import;
+    std::vector<std::string> absent;
+    if (subjects_[0].skip_absent) import.absent = &absent;
+    Allowed out;
+    const auto graph = load_model(subjects_[0].model, import);
+    if (!graph.ok()) return out;
+    if (const auto rounding = rounding_of_outputs(**graph, {}, precision, {}); rounding.ok()) out.rounded = rounding->tolerance;
+    if (auto steps = steps_of_outputs(**graph, {}); steps.ok()) out.steps = std::move(*steps);
+    return out;
   }
 
   double idle_seconds(size_t active) const {
@@ -272,7 +283,7 @@ class Group {
   std::vector<Child> children_;
   int turn_ = 0;  // rounds so far, of all launches: who begins alternates
   std::optional<std::vector<HostValue>> expected_;  // of the first subject
-  std::optional<Tolerance> rounded_;  // for outputs behind rounded factors
+  std::optional<Allowed> allowed_;
 };
 
 }  // namespace

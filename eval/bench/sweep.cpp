@@ -32,8 +32,9 @@ Status add_range(std::string_view part, const char* option, int64_t low, int64_t
   const auto step = mark == part.npos ? std::optional<int64_t>(1) : number(part.substr(mark + 1));
   if (!first || !last || !step) return bad(part, option, "is neither a number nor a range");
   const bool multiply = mark != part.npos && part[mark] == '*';
-  if (*first < low || *last > high || *first > *last)
-    return Status(Code::kInvalidArgument, fmt::format("'{}' is not within {} to {}", part, low, high), option, "give numbers in that range, the smaller one first");
+  if (*first > *last) return bad(part, option, "ends before it begins");
+  if (*first < low || *last > high)
+    return Status(Code::kInvalidArgument, fmt::format("'{}' is not within {} to {}", part, low, high), option, "give numbers in that range");
   if (*step < (multiply ? 2 : 1) || (multiply && *first < 1)) return bad(part, option, "never reaches its end");
   for (int64_t v = *first;;) {
     if (std::find(out.begin(), out.end(), v) == out.end()) out.push_back(v);

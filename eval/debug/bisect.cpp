@@ -4,6 +4,7 @@
 #include <cmath>
 #include <map>
 
+#include "eval/quantised_steps.h"
 #include "eval/round_off.h"
 #include "ir/evaluate.h"
 #include "ir/printer.h"
@@ -19,9 +20,12 @@ class Bisector {
   Result<Bisection> run() {
     // The interpreter, too, evaluates what the passes round.
     auto rounding = rounding_of_outputs(graph_, options_.tolerance, options_.widen ? variant_.compile.precision : DType::kF32, options_.interrupt);
+    Result<std::vector<QuantisedSteps>> steps = options_.widen ? steps_of_outputs(graph_, options_.interrupt) : std::vector<QuantisedSteps>();
     TENON_RETURN_IF_ERROR(options_.interrupt.check());
     // Where a pass fails, that is what is looked for, by the tolerance for exact factors.
     out_.rounding = rounding.ok() ? *rounding : Rounding{0, options_.tolerance};
+    if (steps.ok()) steps_ = std::move(*steps);
+    steps_.resize(graph_.outputs().size());
     TENON_ASSIGN_OR_RETURN(expected_, ir::evaluate_graph(graph_, inputs_, evaluation()));
     // What the passes refuse by themselves is no rewrite's fault.
     if (Status all = optimise(-1, &out_.rewrites).status(); all.code() == Code::kUnsupported || all.code() == Code::kNotFound) return all;
@@ -90,7 +94,7 @@ class Bisector {
     Result<std::vector<HostValue>> outputs = outputs_after(rewrites);
     if (!outputs.ok()) return fails(std::move(outputs).status().at(rewrites < 0 ? std::string("with all rewrites") : fmt::format("with {} rewrites", rewrites)));
     for (size_t i = 0; i < expected_.size(); ++i) {
-      const Difference d = compare(expected_[i], (*outputs)[i], out_.rounding.tolerance);
+      const Difference d = compare(expected_[i], (*outputs)[i], with_steps(out_.rounding.tolerance, steps_[i]));
       if (d.ok) continue;
       TENON_ASSIGN_OR_RETURN(const bool noise, is_noise(i, (*outputs)[i]));
       if (noise) continue;
@@ -148,6 +152,7 @@ class Bisector {
   const Variant& variant_;
   const std::vector<HostValue>& inputs_;
   const BisectOptions& options_;
+  std::vector<QuantisedSteps> steps_;  // by output
   std::vector<HostValue> expected_;
   std::optional<RoundOff> noise_;
   Bisection out_;

@@ -15,7 +15,7 @@ namespace tenon::eval {
 
 struct BisectOptions {
   Tolerance tolerance;
-  bool widen = true;                  // it, for what the variant's precision rounds (eval/rounded_products.h)
+  bool widen = true;                  // it, for what the variant's precision rounds and quantisers do (eval/rounded_products.h, quantised_steps.h)
   int round_off_samples = 8;          // of what is beyond it: see eval/round_off.h; 0: none
   backends::SessionOptions session;
   Interrupt interrupt;

@@ -28,6 +28,7 @@ class Comparer {
   Result<Comparison> run(TappedVariants* tapped) {
     out_.random = draws_random_numbers(graph_);
     TENON_RETURN_IF_ERROR(count_products());
+    TENON_RETURN_IF_ERROR(count_steps());
     TENON_RETURN_IF_ERROR(run_variants());
     TENON_RETURN_IF_ERROR(run_reference());
     for (size_t i = 0; i < variants_.size(); ++i)
@@ -39,6 +40,8 @@ class Comparer {
   }
 
  private:
+  using Steps = std::unordered_map<std::string, QuantisedSteps>;
+
   void progress(const std::string& text) const {
     if (options_.progress) options_.progress(text);
   }
@@ -59,6 +62,27 @@ class Comparer {
       out_.roundings.push_back({rounded, with_rounded_factors(options_.tolerance, variants_[i].compile.precision, rounded)});
     }
     return {};
+  }
+
+  Status count_steps() {
+    if (!options_.widen) return {};
+    TENON_ASSIGN_OR_RETURN(steps_, steps_before(graph_, options_.taps.interrupt));
+    for (const ir::Value* output : graph_.outputs())
+      if (const auto found = steps_.find(output->name()); found != steps_.end() && found->second.quantisers > out_.steps.quantisers) out_.steps = found->second;
+    return {};
+  }
+
+  /// By `exact`, else by the steps of quantisers before it, which is then said.
+  static Difference judged(const HostValue& expected, const HostValue& actual, const Tolerance& exact, const Steps& steps, const std::string& value,
+                           std::string& note) {
+    Difference d = compare(expected, actual, exact);
+    const auto found = d.ok ? steps.end() : steps.find(value);
+    if (found != steps.end()) {
+      d = compare(expected, actual, with_steps(exact, found->second));
+      if (d.ok) note = fmt::format("allowed for {}", describe(found->second));
+    }
+    if (!d.ok) note = d.message;
+    return d;
   }
 
   int products(const std::string& value) const {
@@ -130,10 +154,15 @@ class Comparer {
   Status find_own_errors(size_t variant) {
     progress("judging " + variants_[variant].name);
     const Spill& taken = tapped_[variant].values;
-    // Products since the values that are taken as they are.
+    // Products and quantisers since the values that are taken as they are.
     std::unordered_map<std::string, int> own_products;
+    const auto given = [&](std::string_view name) { return taken.has(std::string(name)); };
     if (rounds(variant)) {
-      TENON_ASSIGN_OR_RETURN(own_products, products_before(graph_, options_.taps.interrupt, [&](std::string_view name) { return taken.has(std::string(name)); }));
+      TENON_ASSIGN_OR_RETURN(own_products, products_before(graph_, options_.taps.interrupt, given));
+    }
+    Steps own_steps;
+    if (!steps_.empty()) {
+      TENON_ASSIGN_OR_RETURN(own_steps, steps_before(graph_, options_.taps.interrupt, given));
     }
     ir::EvalOptions evaluate = evaluation();
     evaluate.alter = [&](const ir::Node& node, std::span<HostValue> outputs) -> Status {
@@ -149,11 +178,11 @@ class Comparer {
           row.op = node.op_name();
           row.node = node.name();
           const auto since = own_products.find(name);
-          row.own = compare(outputs[i], HostValue(actual),
-                            since == own_products.end() ? options_.tolerance
-                                                        : with_rounded_factors(options_.tolerance, variants_[variant].compile.precision, since->second));
+          const int products = since == own_products.end() ? 0 : since->second;
+          row.own = judged(outputs[i], HostValue(actual), with_rounded_factors(options_.tolerance, variants_[variant].compile.precision, products), own_steps,
+                           name, row.note);
           row.ok = row.own.ok;
-          row.note = row.own.message;
+          row.by_steps = row.ok && !row.note.empty();
           out_.values.push_back(std::move(row));
         }
         outputs[i] = std::move(actual);
@@ -177,9 +206,9 @@ class Comparer {
     for (size_t v = 1; v < variants_.size(); ++v)
       for (size_t i = 0; i < graph_.outputs().size(); ++i) {
         OutputDifference row{v, graph_.output_name(static_cast<int>(i)), {}, true, {}};
-        row.total = compare(tapped_[0].outputs[i], tapped_[v].outputs[i], tolerance_between(0, v, graph_.outputs()[i]->name()));
+        const std::string& name = graph_.outputs()[i]->name();
+        row.total = judged(tapped_[0].outputs[i], tapped_[v].outputs[i], tolerance_between(0, v, name), steps_, name, row.note);
         row.ok = row.total.ok;
-        row.note = row.total.message;
         out_.outputs.push_back(std::move(row));
       }
     return {};
@@ -273,6 +302,7 @@ class Comparer {
   const std::unordered_set<std::string> names_;
   std::unordered_map<std::string, const ir::Value*> by_name_;
   std::unordered_map<std::string, int> products_;  // before each value, where a variant rounds
+  Steps steps_;                                    // of each value behind a quantiser
   TappedVariants tapped_;
   Spill reference_values_;
   Comparison out_;

@@ -9,6 +9,7 @@
 
 #include "eval/compare.h"
 #include "eval/debug/variant.h"
+#include "eval/quantised_steps.h"
 #include "eval/rounded_products.h"
 
 /// Where two ways to run a model part. Every value of the model that is still there in what a variant compiled is compared twice.
@@ -19,7 +20,7 @@ namespace tenon::eval {
 
 struct CompareOptions {
   Tolerance tolerance;                // of own errors and of total differences
-  bool widen = true;                  // it, for what a variant's precision rounds (eval/rounded_products.h)
+  bool widen = true;                  // it, for what a variant's precision rounds and quantisers do (eval/rounded_products.h, quantised_steps.h)
   int round_off_samples = 8;          // of what is beyond it: see eval/round_off.h; 0: none
   TapOptions taps;
   std::function<void(std::string_view doing)> progress;
@@ -30,7 +31,8 @@ struct ValueDifference {
   std::string value, op, node;        // the node that computes the value
   Difference own, total;
   bool has_total = false;             // false where the first variant does not have the value, or is this one
-  bool ok = true;                     // the own error is within tolerance, or within round-off
+  bool ok = true;                     // the own error is within tolerance, quantisers' steps or round-off
+  bool by_steps = false;              // only since quantisers between the compared values and this one may take another step
   std::string note;                   // why it is ok all the same, or what differs
   std::vector<std::string> covers;    // nodes between this value and the compared ones upstream; of those beyond tolerance and the worst
 };
@@ -39,7 +41,7 @@ struct OutputDifference {
   size_t variant = 0;
   std::string name;
   Difference total;                   // from the first variant
-  bool ok = true;                     // within tolerance or round-off
+  bool ok = true;                     // within tolerance, quantisers' steps or round-off
   std::string note;
 };
 
@@ -49,6 +51,7 @@ struct Comparison {
   std::vector<size_t> uncompared;         // by variant: values of the model that it does not have
   std::optional<size_t> first, worst;     // in `values`: the first whose own error is too large, and that with the largest of what is allowed
   std::vector<Rounding> roundings;        // by variant: what its outputs are allowed for its precision
+  QuantisedSteps steps;                   // what outputs are allowed where quantisers are before them; of that with most
   bool random = false;                    // the model draws random numbers: totals say nothing and are left out
   bool ok = true;
 };

@@ -6,6 +6,7 @@
 #include "eval/inputs.h"
 #include "eval/model.h"
 #include "eval/round_off.h"
+#include "eval/quantised_steps.h"
 #include "eval/rounded_products.h"
 #include "frontend/onnx/export.h"
 #include "frontend/onnx/import.h"
@@ -30,11 +31,13 @@ Variant of_pieces(Variant variant) {
   return variant;
 }
 
-/// For the outputs of a piece.
+/// For the output of a piece.
 Result<Tolerance> tolerance_of(const ir::Graph& graph, const Variant& variant, const ReproduceOptions& options) {
   const bool rounds = options.widen && rounds_factors(*variant.backend, variant.compile.precision);
   TENON_ASSIGN_OR_RETURN(const Rounding rounding, rounding_of_outputs(graph, options.tolerance, rounds ? variant.compile.precision : DType::kF32, options.interrupt));
-  return rounding.tolerance;
+  if (!options.widen) return rounding.tolerance;
+  TENON_ASSIGN_OR_RETURN(const std::vector<QuantisedSteps> steps, steps_of_outputs(graph, options.interrupt));
+  return with_steps(rounding.tolerance, steps.at(0));
 }
 
 class Reducer {

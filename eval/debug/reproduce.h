@@ -14,7 +14,7 @@ namespace tenon::eval {
 
 struct ReproduceOptions {
   Tolerance tolerance;
-  bool widen = true;                      // it, for what the variant's precision rounds (eval/rounded_products.h)
+  bool widen = true;                      // it, as CompareOptions::widen does
   int round_off_samples = 8;
   backends::SessionOptions session;
   int max_runs = 400;                     // of pieces that are tried

@@ -37,7 +37,7 @@ class Builder {
   void add_step(const runtime::Plan& plan, const runtime::Step& step, const runtime::PlanSizes& sizes, const Symbols& symbols, int max_threads);
   Sum& sum_of(const runtime::Plan& plan, const runtime::Step& step);
   void share_work(const runtime::Plan& plan, const runtime::PlanSizes& sizes);
-  void predict(Sum& sum, double flops, double of_bytes, double bytes, int threads) const;
+  void predict(Sum& sum, double flops, const NarrowFlops& narrow, double bytes, int threads) const;
 
   const std::vector<Placement>& placement_;
   Forecast& out_;
@@ -120,13 +120,13 @@ void Builder::add_step(const runtime::Plan& plan, const runtime::Step& step, con
     return;
   }
   sum.row.flops = sum.row.flops.value_or(0) + *flops * share;
-  predict(sum, *flops * share, node_byte_flops(*row->source, symbols).value_or(0) * share, bytes, threads);
+  predict(sum, *flops * share, node_narrow_flops(*row->source, symbols) * share, bytes, threads);
 }
 
-void Builder::predict(Sum& sum, double flops, double of_bytes, double bytes, int threads) const {
+void Builder::predict(Sum& sum, double flops, const NarrowFlops& narrow, double bytes, int threads) const {
   if (!out_.peak) return;
   const Peak peak = out_.peak->at(threads);
-  const double compute = peak.compute_ms(flops, of_bytes);
+  const double compute = peak.compute_ms(flops, narrow);
   const double rate = peak.gbps(bytes), memory = rate > 0 ? bytes / rate * 1e-6 : 0;
   sum.row.ms = sum.row.ms.value_or(0) + std::max(compute, memory);
   if (compute >= memory) sum.compute_ms += compute;
@@ -153,7 +153,7 @@ Result<Forecast> forecast(const backends::Executable& executable, const Forecast
   out.threads = options.threads > 0 ? options.threads : default_placement().cores;
   if (options.calibrate) {
     TENON_ASSIGN_OR_RETURN(const codegen::Target target, codegen::cpu_target(options.target.empty() ? "host" : options.target));
-    out.peak = calibrate(target, default_pool(), out.threads);
+    TENON_ASSIGN_OR_RETURN(out.peak, calibrate(target, default_pool(), out.threads));
   }
   const runtime::Plan& plan = *prepared->plan;
   const Symbols symbols(static_cast<size_t>(std::max(plan.dims.num_symbols, 0)), kDefaultDim);

@@ -12,7 +12,8 @@ json optional(const std::optional<double>& value) { return value ? json(*value) 
 json peak_json(const Peak& peak) {
   json read = json::array();
   for (const ReadRate& rate : peak.read) read.push_back({{"bytes", rate.bytes}, {"gbps", rate.gbps}});
-  return {{"threads", peak.threads}, {"gflops", peak.gflops}, {"byte_gops", peak.byte_gops}, {"gbps_ram", peak.gbps_ram}, {"gbps_l2", peak.gbps_l2}, {"read", read}};
+  return {{"threads", peak.threads}, {"gflops", peak.gflops}, {"byte_gops", peak.byte_gops}, {"bf16_gflops", peak.bf16_gflops},
+          {"gbps_ram", peak.gbps_ram}, {"gbps_l2", peak.gbps_l2}, {"read", read}};
 }
 
 json kernel_json(const KernelProfile& k) {

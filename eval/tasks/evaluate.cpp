@@ -7,20 +7,15 @@
 
 #include "eval/compare.h"
 #include "eval/tasks/binding.h"
-#include "eval/tasks/object_reader.h"
-#include "support/cpu_count.h"
+#include "eval/tasks/candidate_runner.h"
+#include "eval/tasks/manifest.h"
 
 namespace tenon::eval {
 using Clock = std::chrono::steady_clock;
-using nlohmann::json;
 
 namespace {
 
-constexpr int kStateVersion = 1;
 constexpr double kSinglesSeconds = 5;  // of all candidates together
-
-/// Longer runs do not hang on what caches held before.
-constexpr double kTimedTwiceMs = 100;
 
 double ms_since(Clock::time_point start) { return std::chrono::duration<double, std::milli>(Clock::now() - start).count(); }
 
@@ -35,77 +30,6 @@ void compare_outputs(const std::vector<HostValue>& expected, const std::vector<H
     figures.comparable = figures.comparable && difference.ok;
   }
 }
-
-/// One candidate at work.
-class Runner {
- public:
-  Runner(const Candidate& candidate, const EvaluateOptions& options) : candidate_(candidate), options_(options) {
-    result.name = candidate.name;
-    result.threads = options.session.num_threads > 0 ? options.session.num_threads : default_placement().cores;
-  }
-
-  bool ok() const { return result.status.ok(); }
-
-  void compile(const ir::Graph& graph) {
-    const auto start = Clock::now();
-    std::optional<double> own_clock;
-    std::optional<CompiledModel> model;
-    result.status = [&]() -> Status {
-      if (Status status = candidate_.backend->available(); !status.ok()) {
-        result.available = false;
-        return status;
-      }
-      if (candidate_.request) {
-        TENON_ASSIGN_OR_RETURN(model, CompiledModel::open(*candidate_.request));
-        TENON_RETURN_IF_ERROR(model->compile());
-        executable_ = model->executable();
-      } else {
-        TENON_ASSIGN_OR_RETURN(executable_, candidate_.backend->compile(graph, candidate_.compile));
-      }
-      TENON_ASSIGN_OR_RETURN(session_, executable_->create_session(options_.session));
-      TENON_ASSIGN_OR_RETURN(const auto process, session_->process());
-      if (process) {
-        external_ = true;
-        result.runtime = process->runtime;
-        own_clock = process->load_ms;
-      }
-      return {};
-    }();
-    if (const double took = own_clock.value_or(ms_since(start)); result.state.compile_ms == 0) result.state.compile_ms = took;
-    if (result.status.ok() && model) model->keep();
-  }
-
-  Result<std::vector<HostValue>> run(std::span<const HostValue> inputs, int64_t examples, BatchFigures& figures) {
-    const auto start = Clock::now();
-    Result<std::vector<HostValue>> outputs = session_->run(inputs, options_.interrupt);
-    double took = ms_since(start);
-    if (!outputs.ok()) return outputs;
-    // A run that others' caches, or the way to another process, may have slowed is timed once more, by the clock of where it runs.
-    if (external_ || took < kTimedTwiceMs) {
-      TENON_ASSIGN_OR_RETURN(const std::vector<double> times, session_->time(inputs, {.runs = 1}, options_.interrupt));
-      if (!times.empty()) took = times.front();
-    }
-    figures.runs.push_back({took, examples, !ran_});
-    figures.arena_bytes = std::max(figures.arena_bytes, session_->arena_bytes());
-    ran_ = true;
-    return outputs;
-  }
-
-  void close() {
-    if (session_ == nullptr) return;
-    const auto process = session_->process();
-    if (process.ok() && process->has_value()) result.peak_rss_bytes = (*process)->peak_rss_bytes;
-  }
-
-  CandidateResult result;
-
- private:
-  const Candidate& candidate_;
-  const EvaluateOptions& options_;
-  std::shared_ptr<const backends::Executable> executable_;
-  std::unique_ptr<backends::Session> session_;
-  bool external_ = false, ran_ = false;
-};
 
 Result<TaskContext> make_context(const TaskInfo& task, const ir::Graph& graph, const Recipe& recipe) {
   TaskContext out;
@@ -140,18 +64,6 @@ Status complete(const std::vector<std::string>& classes, Recipe& recipe) {
   return {};
 }
 
-json manifest_of(const Dataset& dataset, const Recipe& recipe, const EvaluateOptions& options) {
-  json names = json::array();
-  for (const Candidate& c : options.candidates) names.push_back(c.name);
-  return {{"version", kStateVersion},
-          {"recipe", to_json(recipe)},
-          {"dataset", {{"fingerprint", fmt::format("{:016x}", dataset.fingerprint())}, {"examples", dataset.size()}}},
-          {"identity", options.identity},
-          {"backends", names},
-          {"threads", options.session.num_threads},
-          {"shard", {{"number", options.shard}, {"of", options.shards}}}};
-}
-
 class Evaluator {
  public:
   Evaluator(const ir::Graph& graph, const Dataset& dataset, const EvaluateOptions& options) : graph_(graph), dataset_(dataset), options_(options) {}
@@ -166,7 +78,7 @@ class Evaluator {
         out_.stopped = Status(Code::kCancelled, "interrupted");
         break;
       }
-      if (std::none_of(runners_.begin(), runners_.end(), [](const Runner& r) { return r.ok(); })) break;
+      if (std::none_of(runners_.begin(), runners_.end(), [](const CandidateRunner& r) { return r.ok(); })) break;
       const Status status = one_batch(b);
       if (is_interruption(status)) {
         out_.stopped = status;
@@ -218,7 +130,7 @@ class Evaluator {
   Status compile() {
     if (out_.batches_done == out_.batches) return {};  // nothing is left to run
     for (size_t i = 0; i < runners_.size(); ++i) {
-      Runner& r = runners_[i];
+      CandidateRunner& r = runners_[i];
       if (!r.ok()) continue;
       say(fmt::format("compiling for {}", r.result.name));
       const bool fresh = r.result.state.compile_ms == 0;
@@ -328,7 +240,7 @@ class Evaluator {
     const size_t first = groups_run_++ % runners_.size();
     for (size_t turn = 0; turn < runners_.size(); ++turn) {
       const size_t c = (first + turn) % runners_.size();
-      Runner& r = runners_[c];
+      CandidateRunner& r = runners_[c];
       if (!r.ok()) continue;
       r.result.status = [&]() -> Status {
         TENON_ASSIGN_OR_RETURN(made[c].outputs, r.run(inputs, count, figures[c]));
@@ -378,7 +290,7 @@ class Evaluator {
       say(fmt::format("single example {} of {}", i + 1, count));
       const std::vector<Row> rows = {std::move(*row)};
       TENON_ASSIGN_OR_RETURN(const std::vector<HostValue> inputs, binding_->stack(rows, {{0}}, false));
-      for (Runner& r : runners_) {
+      for (CandidateRunner& r : runners_) {
         if (!r.ok() || out_.batches_done == out_.batches_before) continue;
         BatchFigures figures;
         const Result<std::vector<HostValue>> outputs = r.run(inputs, 1, figures);
@@ -392,10 +304,10 @@ class Evaluator {
   }
 
   Result<Evaluation> finish() {
-    for (Runner& r : runners_) r.close();
+    for (CandidateRunner& r : runners_) r.close();
     std::sort(out_.problems.begin(), out_.problems.end(), [](const Problem& a, const Problem& b) { return a.index < b.index; });
     bool any = false;
-    for (Runner& r : runners_) {
+    for (CandidateRunner& r : runners_) {
       any = any || (r.ok() && !r.result.state.records.empty());
       out_.results.push_back(std::move(r.result));
     }
@@ -414,68 +326,11 @@ class Evaluator {
   std::optional<Binding> binding_;
   std::unique_ptr<Judge> judge_;
   std::unique_ptr<StateFolder> state_;
-  std::vector<Runner> runners_;
+  std::vector<CandidateRunner> runners_;
   size_t groups_run_ = 0;
   std::vector<int64_t> finished_;
   int64_t total_batches_ = 0, shard_examples_ = 0;
 };
-
-/// What the manifest of a shard says, checked.
-struct Manifest {
-  int64_t shard = -1, shards = 0, threads = 0, examples = 0;
-  std::vector<std::string> names;            // of the backends
-  std::string model;
-};
-
-Result<Manifest> parse_manifest(const json& manifest) {
-  constexpr int64_t kMost = INT64_MAX / 2, kMostShards = int64_t{1} << 20, kMostThreads = int64_t{1} << 20;
-  static const json kNothing = json::object();
-  const auto object = [](const json* value) -> const json& { return value != nullptr ? *value : kNothing; };
-  Manifest out;
-  int64_t version = 0;
-  ObjectReader reader(manifest, {});
-  reader.integer("version", version, 0, kMost);
-  reader.integer("threads", out.threads, 0, kMostThreads);
-  reader.strings("backends", out.names);
-  const json *recipe = reader.any("recipe"), *dataset = reader.any("dataset"), *shard = reader.any("shard"), *identity = reader.any("identity");
-  TENON_RETURN_IF_ERROR(reader.finish());
-  if (version != kStateVersion) return error(Code::kInvalidArgument, "the folder is of another version of this program");
-  if (recipe == nullptr) return Status(Code::kInvalidArgument, "there is no recipe", "recipe");
-  std::string fingerprint;
-  ObjectReader of_dataset(object(dataset), "dataset");
-  of_dataset.text("fingerprint", fingerprint);
-  of_dataset.integer("examples", out.examples, 1, kMost);
-  TENON_RETURN_IF_ERROR(of_dataset.finish());
-  ObjectReader of_shard(object(shard), "shard");
-  of_shard.integer("of", out.shards, 1, kMostShards);
-  of_shard.integer("number", out.shard, 0, kMostShards - 1);
-  TENON_RETURN_IF_ERROR(of_shard.finish());
-  if (out.examples < 1) return Status(Code::kInvalidArgument, "there are no examples", "dataset.examples");
-  if (out.shard < 0 || out.shard >= out.shards) return Status(Code::kInvalidArgument, fmt::format("shard {} of {} does not exist", out.shard + 1, out.shards), "shard");
-  if (identity != nullptr && identity->is_object() && identity->contains("path") && (*identity)["path"].is_string()) out.model = (*identity)["path"].get<std::string>();
-  if (out.names.empty()) return Status(Code::kInvalidArgument, "there is no backend", "backends");
-  std::vector<std::string> sorted;
-  for (const std::string& name : out.names) sorted.push_back(state_file_name(name));
-  std::sort(sorted.begin(), sorted.end());
-  if (std::find(out.names.begin(), out.names.end(), "") != out.names.end() || std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end())
-    return Status(Code::kInvalidArgument, "backends have no names, or share one", "backends");
-  return out;
-}
-
-/// kInvalidArgument unless what shards hold is of the examples that there are.
-Status check_range(const StateContents& contents, int64_t examples, int64_t batches) {
-  const auto inside = [&](int64_t index) { return index >= 0 && index < examples; };
-  if (!contents.batches.empty() && contents.batches.back() >= batches)
-    return error(Code::kInvalidArgument, "batch {} is beyond the {} of the evaluation", contents.batches.back(), batches);
-  for (const Problem& p : contents.problems)
-    if (!inside(p.index)) return error(Code::kInvalidArgument, "a problem is of example {}, but there are {}", p.index, examples);
-  for (const SubjectState& s : contents.subjects)
-    for (size_t i = 0; i < s.records.size(); ++i) {
-      if (!inside(s.records[i].index)) return error(Code::kInvalidArgument, "a record is of example {}, but there are {}", s.records[i].index, examples);
-      if (i > 0 && s.records[i].index == s.records[i - 1].index) return error(Code::kInvalidArgument, "there are two records of example {}", s.records[i].index);
-    }
-  return {};
-}
 
 }  // namespace
 
@@ -491,66 +346,6 @@ Result<Evaluation> evaluate(const ir::Graph& graph, const Dataset& dataset, cons
   if (options.shards < 1 || options.shard < 0 || options.shard >= options.shards)
     return error(Code::kInvalidArgument, "shard {} of {} does not exist", options.shard + 1, options.shards);
   return Evaluator(graph, dataset, options).run();
-}
-
-Result<Evaluation> merge_evaluations(const std::vector<std::filesystem::path>& folders) {
-  Evaluation out;
-  Manifest first;
-  std::vector<StateContents> states;
-  std::vector<int64_t> shards_seen;
-  for (const std::filesystem::path& folder : folders) {
-    TENON_ASSIGN_OR_RETURN(json manifest, read_manifest(folder));
-    Result<Manifest> parsed = parse_manifest(manifest);
-    if (!parsed.ok()) {
-      const Status& s = parsed.status();
-      const std::string file = (folder / "manifest.json").string();
-      return Status(s.code(), s.what(), s.where().empty() ? file : fmt::format("{}: {}", file, s.where()), "name folders that --state has made");
-    }
-    shards_seen.push_back(parsed->shard);
-    manifest["shard"]["number"] = 0;
-    if (manifest.contains("identity") && manifest["identity"].is_object()) manifest["identity"].erase("path");  // its hash says which model it is
-    if (states.empty()) {
-      first = std::move(*parsed);
-      out.manifest = manifest;
-    }
-    if (const std::string where = manifest_difference(out.manifest, manifest); !where.empty())
-      return Status(Code::kInvalidArgument, fmt::format("the folders hold different evaluations: {} differs", where), folder.string(), "merge shards of one");
-    TENON_ASSIGN_OR_RETURN(StateContents contents, read_state(folder, first.names));
-    states.push_back(std::move(contents));
-  }
-  if (states.empty()) return error(Code::kInvalidArgument, "there is no folder to merge");
-  TENON_ASSIGN_OR_RETURN(out.recipe, parse_recipe(out.manifest["recipe"], {}, "manifest.json: recipe"));
-  TENON_ASSIGN_OR_RETURN(out.task, find_task(out.recipe.task));
-  TENON_ASSIGN_OR_RETURN(StateContents merged, merge_states(std::move(states)));
-  out.model = first.model;
-  out.examples = out.recipe.limit > 0 ? std::min(out.recipe.limit, first.examples) : first.examples;
-  if (out.recipe.batch < 1) return Status(Code::kInvalidArgument, "the size of a batch is not there", "manifest.json: recipe.batch");
-  out.batches = (out.examples - 1) / out.recipe.batch + 1;
-  const int64_t of = first.shards;
-  TENON_RETURN_IF_ERROR(check_range(merged, out.examples, out.batches));
-  for (size_t i = 0; i < merged.batches.size(); ++i)
-    if (merged.batches[i] != static_cast<int64_t>(i)) {
-      const int64_t shard = static_cast<int64_t>(i) % of;
-      const bool there = std::find(shards_seen.begin(), shards_seen.end(), shard) != shards_seen.end();
-      return Status(Code::kInvalidArgument, fmt::format("batch {} is missing", i), {},
-                    there ? fmt::format("finish shard {}/{} first", shard + 1, of) : fmt::format("name the folder of shard {}/{}, too", shard + 1, of));
-    }
-  if (static_cast<int64_t>(merged.batches.size()) != out.batches)
-    return Status(Code::kInvalidArgument, fmt::format("batch {} is missing", merged.batches.size()), {},
-                  fmt::format("finish shard {}/{}, or name its folder, too", static_cast<int64_t>(merged.batches.size()) % of + 1, of));
-  out.batches_done = out.batches;
-  out.done = out.examples;
-  out.problems = std::move(merged.problems);
-  for (size_t s = 0; s < first.names.size(); ++s) {
-    CandidateResult result;
-    result.name = first.names[s];
-    result.threads = static_cast<int>(first.threads);
-    result.state = std::move(merged.subjects[s]);
-    result.status = result.state.failure;
-    result.available = result.state.available;
-    out.results.push_back(std::move(result));
-  }
-  return out;
 }
 
 }  // namespace tenon::eval

@@ -479,7 +479,7 @@ TEST_F(Cli, LimitsOfTimeAndMemoryHold) {
   EXPECT_EQ(tenon(fmt::format("bench {} --backend cpu --timeout 0.5", endless.string())), 2);
   for (const char* command : {"inspect", "check", "optimize", "compile", "run", "bench --rounds 1 --round-ms 1"})
     EXPECT_EQ(tenon(fmt::format("{} {} --timeout 600 --memory-limit 50%", command, model().string())), 0) << command << err_;
-  for (const char* size : {"", "x", "-1G", "0", "5Q", "1GB1", "nan", "1e40"}) {
+  for (const char* size : {"", "x", "-1G", "0", "5Q", "1GB1", "nan", "1e40", "200%", "100.5%", "-5%"}) {
     EXPECT_EQ(tenon(fmt::format("run {} --memory-limit '{}'", model().string(), size)), *size == 0 ? 0 : 2) << size;
   }
 }

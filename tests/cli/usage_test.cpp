@@ -35,6 +35,26 @@ TEST_F(Usage, NumbersThatAreNone) {
   EXPECT_EQ(run("run m.tir --seed 18446744073709551615 --timeout 60"), 0) << err_;
 }
 
+TEST_F(Usage, NamesWhatWasMeant) {
+  const std::string digits = std::string(TENON_SOURCE_DIR) + "/models/digits";
+  EXPECT_EQ(run("insepct " + digits), 2);
+  EXPECT_THAT(err_, HasSubstr("there is no command 'insepct'; did you mean 'inspect'? (command line)"));
+  EXPECT_EQ(run("frobnicate"), 2);
+  EXPECT_THAT(err_, HasSubstr("there is no command 'frobnicate' (command line)"));
+  for (const char* option : {"--thread 2", "--thread=2"}) {
+    EXPECT_EQ(run(fmt::format("run {} {}", digits, option)), 2);
+    EXPECT_THAT(err_, HasSubstr("there is no option '--thread'; did you mean '--threads'? (command line)")) << option;
+  }
+  EXPECT_EQ(run(fmt::format("run {} twice", digits)), 2);
+  EXPECT_THAT(err_, HasSubstr("'twice' is one argument too many"));
+  EXPECT_EQ(run(fmt::format("run {} --threads 4-2", digits)), 2);
+  EXPECT_THAT(err_, HasSubstr("'4-2' is not one number from 0 to"));
+  for (const char* output : {"x.onnx", "x.tir"}) {
+    EXPECT_EQ(run(fmt::format("compile {} -o {}", digits, output)), 2) << output;
+    EXPECT_THAT(err_, HasSubstr("this writes code, not models")) << output;
+  }
+}
+
 TEST_F(Usage, VerifyTellsWrongOptionsFromWrongOutputs) {
   const std::string digits = std::string(TENON_SOURCE_DIR) + "/models/digits";
   for (const char* options : {"--target abacus", "--target x86-64-v9 --no-isolate", "--backend reference,cpu --target aarch64"}) {

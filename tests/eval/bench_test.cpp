@@ -45,6 +45,8 @@ TEST(Sweep, TakesListsAndRanges) {
 TEST(Sweep, RefusesWhatHasNoEndOrNoSense) {
   for (const char* text : {"", "a", "1,", ",1", "1-", "-1", "4-1", "1-4+0", "1-4*1", "0-4*2", "1-4-8", "1-4+", "1..4", "1-2000", "99999999999999999999"})
     EXPECT_FALSE(parse_sweep(text, "--threads", 0, 1024).ok()) << text;
+  EXPECT_THAT(parse_sweep("1,4-2", "--threads", 0, 1024).status().to_string(), HasSubstr("'4-2' ends before it begins (--threads)"));
+  EXPECT_THAT(parse_sweep("1-2000", "--threads", 0, 1024).status().to_string(), HasSubstr("not within 0 to 1024"));
   EXPECT_FALSE(parse_sweep("0-9223372036854775807", "--dim", 0, INT64_MAX).ok());
   EXPECT_TRUE(parse_sweep("9223372036854775806-9223372036854775807", "--dim", 0, INT64_MAX).ok());
   EXPECT_TRUE(parse_sweep("1-9223372036854775807*2", "--dim", 0, INT64_MAX).ok());

@@ -100,8 +100,42 @@ TEST(Cost, CountsZeroPointsOnceAnElement) {
 })");
   const ir::Node& product = *graph->outputs()[0]->def();
   EXPECT_EQ(node_flops(product, {}), 2 * 5 * 3 * 8 + 5 * 8 + 8 * 3);
-  EXPECT_EQ(node_byte_flops(product, {}), 2 * 5 * 3 * 8);
-  EXPECT_EQ(Peak({.gflops = 100, .byte_gops = 400}).compute_ms(3e8, 2e8), 1 + 0.5);
+  EXPECT_EQ(node_narrow_flops(product, {}).bytes, 2 * 5 * 3 * 8);
+  EXPECT_EQ(node_narrow_flops(product, {}).bf16, 0);
+}
+
+// Factors that are bf16 as they are, and those that a fused node rounds; not where one is wider.
+TEST(Cost, CountsProductsOfBf16) {
+  const auto graph = graph_of(R"(graph "g" {
+  input %a: bf16[5, 8]
+  input %b: bf16[8, 3]
+  input %x: f32[5, 8]
+  input %w: f32[8, 3]
+  %y: bf16[5, 3] = MatMul(%a, %b)
+  %xs: bf16[5, 8] = Cast(%x) {to = 16}
+  %xw: f32[5, 8] = Cast(%xs) {to = 1}
+  %bw: f32[8, 3] = Cast(%b) {to = 1}
+  %z: f32[5, 3] = MatMul(%xw, %bw)
+  %v: f32[5, 3] = MatMul(%xw, %w)
+  output %y
+  output %z
+  output %v
+})");
+  constexpr double kOperations[] = {2 * 5 * 3 * 8, 2 * 5 * 3 * 8, 0};
+  for (size_t i = 0; i < 3; ++i) {
+    const ir::Node& product = *graph->outputs()[i]->def();
+    EXPECT_EQ(node_flops(product, {}), 2 * 5 * 3 * 8) << i;
+    EXPECT_EQ(node_narrow_flops(product, {}).bf16, kOperations[i]) << i;
+    EXPECT_EQ(node_narrow_flops(product, {}).bytes, 0) << i;
+  }
+}
+
+TEST(Peak, SetsNarrowProductsAgainstTheirOwnRates) {
+  const Peak peak{.gflops = 100, .byte_gops = 400, .bf16_gflops = 200};
+  EXPECT_EQ(peak.compute_ms(3e8), 3);
+  EXPECT_EQ(peak.compute_ms(3e8, {.bytes = 2e8}), 1 + 0.5);
+  EXPECT_EQ(peak.compute_ms(3e8, {.bytes = 0, .bf16 = 2e8}), 1 + 1);
+  EXPECT_EQ(Peak({.gflops = 100}).compute_ms(3e8, {.bytes = 1e8, .bf16 = 1e8}), 3) << "without instructions for them they are products like others";
 }
 
 TEST(Cost, MovingElementsIsNoOperation) {
@@ -342,23 +376,30 @@ TEST(Calibration, InterpolatesBetweenSizesAndThreads) {
 
 TEST(Calibration, FollowsTheClockOfTheRuns) {
   Calibration c;
-  c.one.gflops = 100;
-  c.all = {.threads = 2, .gflops = 200};
+  c.one = {.gflops = 100, .byte_gops = 400, .bf16_gflops = 160};
+  c.all = {.threads = 2, .gflops = 200, .byte_gops = 800, .bf16_gflops = 320};
   c.run_at(0);
   c.run_at(250);
   EXPECT_EQ(c.all.gflops, 200) << "neither nothing nor more than the best";
   c.run_at(150);
   EXPECT_EQ(c.all.gflops, 150);
   EXPECT_EQ(c.one.gflops, 75);
-  Burst burst(*codegen::cpu_target("host"), default_pool(), 1);
-  for (int i = 0; i < 3; ++i) EXPECT_GT(burst.gflops(), 0);
+  EXPECT_EQ(c.all.byte_gops, 600);
+  EXPECT_EQ(c.one.bf16_gflops, 120);
+  auto burst = Burst::make(*codegen::cpu_target("host"), default_pool(), 1);
+  ASSERT_TRUE(burst.ok()) << burst.status().to_string();
+  for (int i = 0; i < 3; ++i) EXPECT_GT(burst->gflops(), 0);
 }
 
 TEST(Calibration, MeasuresWithEveryWidthThatTheMachineHas) {
   for (const char* level : {"x86-64-v2", "x86-64-v3", "x86-64-v4", "host"}) {
     const auto target = codegen::cpu_target(level);
     if (!target.ok()) continue;
-    const Calibration c = calibrate(*target, default_pool(), 0);
+    const auto measured = calibrate(*target, default_pool(), 0);
+    ASSERT_TRUE(measured.ok()) << measured.status().to_string();
+    const Calibration& c = *measured;
+    EXPECT_EQ(c.one.byte_gops > 0, target->has_dot4) << level;
+    EXPECT_EQ(c.one.bf16_gflops > 0, target->has_bf16_pairs) << level;
     EXPECT_GT(c.one.gflops, 0) << level;
     EXPECT_TRUE(std::isfinite(c.one.gflops)) << level;
     EXPECT_GT(c.one.gbps_ram, 0) << level;

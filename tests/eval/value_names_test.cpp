@@ -10,63 +10,11 @@
 #include "eval/inputs.h"
 #include "eval/model.h"
 #include "eval/verify.h"
-#include "ir/evaluate.h"
-#include "passes/pass.h"
 #include "tests/eval/debug_models.h"
+#include "tests/eval/interpreted.h"
 
 namespace tenon::eval {
 namespace {
-
-/// The interpreter behind the passes. Shows the values of the optimised graph as a plan's would be shown.
-class Optimised final : public backends::Backend {
- public:
-  std::string_view name() const override { return "optimised"; }
-  Status available() const override { return {}; }
-  Result<std::shared_ptr<const backends::Executable>> compile(const ir::Graph& graph, const backends::CompileOptions&) const override {
-    auto copy = graph.clone();
-    TENON_RETURN_IF_ERROR(passes::run_pipeline(*copy, {}));
-    return std::shared_ptr<const backends::Executable>(std::make_shared<Compiled>(std::move(copy)));
-  }
-
- private:
-  class Running final : public backends::Session {
-   public:
-    Running(std::shared_ptr<const ir::Graph> graph, runtime::Observer* observer) : graph_(std::move(graph)), observer_(observer) {}
-    Result<std::vector<HostValue>> run(std::span<const HostValue> inputs, const Interrupt& interrupt) override {
-      ir::EvalOptions options;
-      options.interrupt = interrupt;
-      options.alter = [&](const ir::Node& node, std::span<HostValue> outputs) -> Status {
-        if (node.graph() != graph_.get() || node.is("Constant") || observer_ == nullptr) return {};
-        runtime::Plan plan;
-        for (const ir::Value* output : node.outputs()) plan.values.push_back({.name = output->name(), .dtype = output->dtype()});
-        for (size_t i = 0; i < outputs.size(); ++i) {
-          const auto index = static_cast<runtime::ValueIdx>(i);
-          if (std::holds_alternative<Tensor>(outputs[i]) && observer_->wants(plan, index)) TENON_RETURN_IF_ERROR(observer_->on_value(plan, index, outputs[i]));
-        }
-        return {};
-      };
-      return ir::evaluate_graph(*graph_, inputs, options);
-    }
-
-   private:
-    std::shared_ptr<const ir::Graph> graph_;
-    runtime::Observer* observer_;
-  };
-  class Compiled final : public backends::Executable {
-   public:
-    explicit Compiled(std::shared_ptr<const ir::Graph> graph) : graph_(std::move(graph)) {}
-    Result<std::unique_ptr<backends::Session>> create_session(const backends::SessionOptions& options) const override {
-      return std::unique_ptr<backends::Session>(std::make_unique<Running>(graph_, options.observer));
-    }
-    const std::vector<backends::Placement>& placement() const override { return placement_; }
-    const backends::CompileStats& stats() const override { return stats_; }
-
-   private:
-    std::shared_ptr<const ir::Graph> graph_;
-    std::vector<backends::Placement> placement_;
-    backends::CompileStats stats_;
-  };
-};
 
 class ValueNames : public ::testing::TestWithParam<const char*> {};
 
@@ -75,7 +23,7 @@ TEST_P(ValueNames, KeepTheirMeaning) {
   if (!std::filesystem::exists(root)) GTEST_SKIP() << root << " is not there";
   const auto cases = find_cases(root);
   ASSERT_TRUE(cases.ok()) << cases.status().to_string();
-  static const Optimised kOptimised;
+  static const Interpreted kOptimised(true);
   const std::vector<Variant> variants = {variant_of("reference"), {"optimised", &kOptimised, {}}};
   size_t models = 0, values = 0;
   for (const Case& one : *cases) {

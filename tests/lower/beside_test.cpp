@@ -101,7 +101,7 @@ TEST(Beside, OfPairsOfBF16) {
     Value* x = c.input(DType::kF32, {m, k});
     Value *gate = c.silu(c.product(x, k, n, 5)), *up = c.product(x, k, n, 6);
     codegen::Target target = cpu(512, true);
-    target.features = "+avx512bf16";
+    target.has_bf16_pairs = true;
     const Node* node = c.compiled(c.b.make("Mul", {gate, up}));
     EXPECT_NE(check_lowering(*node, target, c.instance).find("of 2 products of pairs of bf16"), std::string::npos);
     for (const codegen::Target& t : emulated()) check_lowering(*node, t, c.instance);
