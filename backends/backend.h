@@ -53,7 +53,7 @@ struct StatePair {
 /// A state of a session, and how runs change it.
 struct StateInfo {
   StatePair pair;
-  int axis = -1;                    // along which it grows in memory that the session has for it; -1: each run makes it anew
+  int axis = -1;                    // along which it grows in memory that the session has for it; -1: along none
   bool in_place = false;            // runs write what is new and copy nothing
   std::string reason;               // why they do not
 };
@@ -141,6 +141,10 @@ class Session {
   virtual const std::vector<Placement>* last_placement() const { return nullptr; }
   /// What it keeps between runs (backends/stateful); null: nothing.
   virtual States* states() { return nullptr; }
+  /// Whether the last run may have written to memory that it was given (CompileOptions::updated_inputs); one that failed before it began has not.
+  virtual bool began() const { return true; }
+  /// Bytes of SessionOptions::max_bytes that the caller holds himself beside what runs take. Backends that count no bytes ignore it.
+  virtual void set_aside(size_t bytes) { (void)bytes; }
   /// Bytes of the arena after the last run.
   virtual size_t arena_bytes() const { return 0; }
   /// The backend that took over after the executable's own failed, and runs since then; "": its own runs.

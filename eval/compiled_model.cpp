@@ -18,7 +18,7 @@ namespace tenon::eval {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr uint32_t kVersion = 1;  // of the entry's form
+constexpr uint32_t kVersion = 2;  // of the entry's form
 
 void write(const FileStamp& stamp, ByteWriter& out) {
   out.put(stamp.device);
@@ -60,6 +60,49 @@ bool write_files(const std::vector<fs::path>& files, std::chrono::system_clock::
   return !files.empty();
 }
 
+void write_bound(const frontend::ImportOptions& import, ByteWriter& out) {
+  out.put(uint64_t{import.dims.size()});
+  for (const auto& [name, size] : import.dims) {
+    out.put(name);
+    out.put(size);
+  }
+  out.put(uint64_t{import.shapes.size()});
+  for (const auto& [name, shape] : import.shapes) {
+    out.put(name);
+    out.put(shape);
+  }
+}
+
+void read_bound(ByteReader& in, frontend::ImportOptions& import) {
+  import.dims.resize(in.count(2 * sizeof(uint64_t)));
+  for (auto& [name, size] : import.dims) {
+    name = in.text();
+    size = in.get<int64_t>();
+  }
+  import.shapes.resize(in.count(2 * sizeof(uint64_t)));
+  for (auto& [name, shape] : import.shapes) {
+    name = in.text();
+    shape = in.list<int64_t>();
+  }
+}
+
+void write(const std::vector<backends::StatePair>& pairs, ByteWriter& out) {
+  out.put(uint64_t{pairs.size()});
+  for (const backends::StatePair& pair : pairs) {
+    out.put(pair.input);
+    out.put(pair.output);
+  }
+}
+
+std::vector<backends::StatePair> read_pairs(ByteReader& in) {
+  std::vector<backends::StatePair> out(in.count(2 * sizeof(uint64_t)));
+  for (backends::StatePair& pair : out) {
+    pair.input = in.text();
+    pair.output = in.text();
+  }
+  return out;
+}
+
 bool has_symbols(const ir::Graph& graph) {
   return std::ranges::any_of(graph.inputs(), [](const ir::Value* input) {
     return input->type().is_ranked_tensor() && std::ranges::any_of(*input->tensor().dims, [](const ir::Dim& dim) { return !dim.is_const(); });
@@ -70,7 +113,7 @@ bool has_symbols(const ir::Graph& graph) {
 
 /// What the executable depends on beside what the files hold. Empty: it cannot be kept.
 std::string CompiledModel::key() const {
-  if (request_.cache == nullptr || request_.states.any() || request_.import.ops != nullptr || request_.file.extension() == ".tir") return {};
+  if (request_.cache == nullptr || request_.import.ops != nullptr || request_.file.extension() == ".tir") return {};
   const auto backend = request_.backend->save_key(request_.compile);
   if (!backend) return {};
   ByteWriter out;
@@ -80,16 +123,9 @@ std::string CompiledModel::key() const {
   std::error_code ec;
   out.put(fs::absolute(request_.file, ec).string());
   out.put(request_.import.absent != nullptr);
-  out.put(uint64_t{request_.import.dims.size()});
-  for (const auto& [name, size] : request_.import.dims) {
-    out.put(name);
-    out.put(size);
-  }
-  out.put(uint64_t{request_.import.shapes.size()});
-  for (const auto& [name, shape] : request_.import.shapes) {
-    out.put(name);
-    out.put(shape);
-  }
+  write_bound(request_.import, out);
+  out.put(request_.states.automatic);
+  write(request_.states.pairs, out);
   const auto bytes = out.written();
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
@@ -99,7 +135,8 @@ Result<CompiledModel> CompiledModel::open(ModelRequest request) {
   use_tuning(out.request_.file, *out.request_.backend, out.request_.compile);
   out.opened_ = std::chrono::system_clock::now();
   out.key_ = out.key();
-  if (!out.restore()) TENON_RETURN_IF_ERROR(out.import_model());
+  if (out.restore()) return out;
+  TENON_RETURN_IF_ERROR(out.import_model());
   if (out.request_.states.any()) TENON_RETURN_IF_ERROR(out.find_states());
   return out;
 }
@@ -110,21 +147,30 @@ bool CompiledModel::restore() {
   if (!found) return false;
   ByteReader in(found->value);
   if (!same_files(in)) return false;
-  absent_ = in.texts();
+  std::vector<std::string> absent = in.texts();
   auto interface = ir::parse_text(in.text());
+  frontend::ImportOptions import = request_.import;
+  read_bound(in, import);
+  const std::vector<backends::StatePair> states = read_pairs(in);
   const auto executable = in.bytes(in.count(1));
   if (!in.done() || !interface.ok()) return false;
-  leave_out_absent();
   backends::CompileOptions compile = request_.compile;
-  name_source(request_.file, request_.import, compile);
-  if (!compile.reload && has_symbols(**interface)) return false;  // see compile()
-  auto restored = request_.backend->restore(executable, found->body, **interface, compile);
+  name_source(request_.file, import, compile);
+  if (!compile.reload && (!states.empty() || has_symbols(**interface))) return false;  // see compile()
+  auto restored = states.empty() ? request_.backend->restore(executable, found->body, **interface, compile)
+                                 : backends::restore_stateful(*request_.backend, executable, found->body, compile, states);
   if (!restored.ok()) {
     log(LogLevel::kWarn, "what the cache has of {} cannot be used: {}", request_.file.string(), restored.status().to_string());
     return false;
   }
   executable_ = std::move(*restored);
   graph_ = std::move(*interface);
+  absent_ = std::move(absent);
+  leave_out_absent();
+  request_.import.dims = import.dims;
+  request_.import.shapes = import.shapes;
+  states_ = states;
+  if (!states_.empty()) interface_ = without_states(*graph_, states_);
   from_cache_ = true;
   return true;
 }
@@ -146,27 +192,12 @@ Status CompiledModel::import_model() {
   return {};
 }
 
-/// Dims that are given for a state say how it begins: what is compiled does not have them, nor what is looked for states, since nothing
-/// is concatenated to an empty one.
 Status CompiledModel::find_states() {
-  const bool bound = !request_.import.dims.empty() || !request_.import.shapes.empty();
-  if (bound) {
-    frontend::ImportOptions import = request_.import;
-    import.dims.clear();
-    import.shapes.clear();
-    TENON_ASSIGN_OR_RETURN(growing_, load_model(request_.file, import));
-  }
-  TENON_ASSIGN_OR_RETURN(states_, states_of(bound ? *growing_ : *graph_, request_.states, request_.import.interrupt));
+  TENON_ASSIGN_OR_RETURN(FoundStates found, eval::find_states(request_.file, *graph_, request_.import, request_.states));
+  states_ = std::move(found.pairs);
+  growing_ = std::move(found.growing);
+  request_.import = std::move(found.import);
   interface_ = without_states(*graph_, states_);
-  if (!bound) return {};
-  const frontend::ImportOptions kept = without_state_dims(*growing_, states_, request_.import);
-  if (kept.dims == request_.import.dims && kept.shapes == request_.import.shapes) {
-    growing_.reset();
-    return {};
-  }
-  request_.import.dims = kept.dims;
-  request_.import.shapes = kept.shapes;
-  TENON_ASSIGN_OR_RETURN(growing_, load_model(request_.file, request_.import));
   return {};
 }
 
@@ -183,7 +214,7 @@ Status CompiledModel::compile() {
   backends::CompileOptions compile = request_.compile;
   name_source(request_.file, request_.import, compile);
   // Variants of an executable are compiled from the model's file; without that, from the graph, which the cache does not have.
-  if (!compile.reload && has_symbols(*graph_)) key_.clear();
+  if (!compile.reload && (!states_.empty() || has_symbols(*graph_))) key_.clear();
   compile.keep_code = !key_.empty();
   std::unique_ptr<ir::Graph> whole = std::exchange(graph_, ir::without_weights(*graph_));
   if (growing_ != nullptr) whole = std::move(growing_);
@@ -197,10 +228,12 @@ void CompiledModel::keep() {
   ByteWriter out;
   if (FileStamp::of(request_.file) != stamp_ || !write_files(files_, opened_, out)) return;
   const auto interface = interface_text(*graph_);
-  const auto saved = request_.backend->save(*executable_);
+  const auto saved = backends::save_stateful(*request_.backend, *executable_);
   if (!interface || !saved.ok()) return;
   out.put(absent_);
   out.put(*interface);
+  write_bound(request_.import, out);
+  write(states_, out);
   out.put(uint64_t{saved->bytes.size()});
   out.bytes(saved->bytes);
   std::vector<DiskCache::Piece> pieces;

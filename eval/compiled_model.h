@@ -21,7 +21,7 @@ struct ModelRequest {
   frontend::ImportOptions import;
   const backends::Backend* backend = nullptr;
   backends::CompileOptions compile;
-  std::shared_ptr<const DiskCache> cache;  // of whole executables, those without states; null: none
+  std::shared_ptr<const DiskCache> cache;  // of whole executables; null: none
   /// The same model, opened before with the same `import` and not compiled: its graph is copied instead of imported again. Outlives this.
   const class CompiledModel* imported = nullptr;
   StateRequest states = {};                // that sessions keep

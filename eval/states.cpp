@@ -6,6 +6,7 @@
 
 #include "backends/stateful/stateful.h"
 #include "eval/interface.h"
+#include "eval/model.h"
 #include "frontend/onnx/model_fields.h"
 
 namespace tenon::eval {
@@ -23,6 +24,30 @@ std::optional<size_t> state_by(const backends::States& states, std::string State
   const auto list = states.list();
   const auto found = std::ranges::find_if(list, [&](const backends::StateInfo& info) { return info.pair.*name == text; });
   return found == list.end() ? std::nullopt : std::optional(static_cast<size_t>(found - list.begin()));
+}
+
+/// What an import binds without the dims of states that change from run to run. `unbound`: the model imported without any.
+frontend::ImportOptions without_state_dims(const ir::Graph& unbound, std::span<const StatePair> pairs, frontend::ImportOptions import) {
+  std::set<std::string> lengths, others;
+  for (const ir::Value* input : unbound.inputs()) {
+    if (!input->type().is_ranked_tensor()) continue;
+    const auto pair = std::ranges::find_if(pairs, [&](const StatePair& one) { return one.input == input->name(); });
+    const ir::Type* after = nullptr;
+    for (size_t o = 0; pair != pairs.end() && o < unbound.outputs().size(); ++o)
+      if (unbound.output_name(static_cast<int>(o)) == pair->output) after = &unbound.outputs()[o]->type();
+    const bool same_rank = after != nullptr && after->is_ranked_tensor() && after->tensor().rank() == input->tensor().rank();
+    for (int axis = 0; axis < input->tensor().rank(); ++axis) {
+      const ir::Dim dim = input->tensor().dim(axis);
+      if (!dim.is_symbol()) continue;
+      const std::string& symbol = unbound.dims().symbol_name(dim.symbol_id());
+      const auto named = unbound.metadata.find(frontend::fields::dim_param(symbol));
+      const std::string& name = named == unbound.metadata.end() ? symbol : named->second;
+      (same_rank && after->tensor().dim(axis) != dim ? lengths : others).insert(name);
+    }
+  }
+  std::erase_if(import.dims, [&](const auto& dim) { return lengths.contains(dim.first) && !others.contains(dim.first); });
+  std::erase_if(import.shapes, [&](const auto& shape) { return is_state(pairs, shape.first); });
+  return import;
 }
 
 }  // namespace
@@ -47,31 +72,27 @@ Result<std::vector<StatePair>> states_of(const ir::Graph& graph, const StateRequ
     if (std::ranges::none_of(request.pairs, taken)) out.push_back(pair);
   }
   if (out.empty())
-    return Status(Code::kInvalidArgument, "no output is an input with something behind it or in it", "--state auto", "name pairs with --state INPUT=OUTPUT");
+    return Status(Code::kNotFound, "no output is an input with something behind it or in it", "--state auto", "name pairs with --state INPUT=OUTPUT");
   return out;
 }
 
-frontend::ImportOptions without_state_dims(const ir::Graph& unbound, std::span<const StatePair> pairs, frontend::ImportOptions import) {
-  std::set<std::string> lengths, others;
-  for (const ir::Value* input : unbound.inputs()) {
-    if (!input->type().is_ranked_tensor()) continue;
-    const auto pair = std::ranges::find_if(pairs, [&](const StatePair& one) { return one.input == input->name(); });
-    const ir::Type* after = nullptr;
-    for (size_t o = 0; pair != pairs.end() && o < unbound.outputs().size(); ++o)
-      if (unbound.output_name(static_cast<int>(o)) == pair->output) after = &unbound.outputs()[o]->type();
-    const bool same_rank = after != nullptr && after->is_ranked_tensor() && after->tensor().rank() == input->tensor().rank();
-    for (int axis = 0; axis < input->tensor().rank(); ++axis) {
-      const ir::Dim dim = input->tensor().dim(axis);
-      if (!dim.is_symbol()) continue;
-      const std::string& symbol = unbound.dims().symbol_name(dim.symbol_id());
-      const auto named = unbound.metadata.find(frontend::fields::dim_param(symbol));
-      const std::string& name = named == unbound.metadata.end() ? symbol : named->second;
-      (same_rank && after->tensor().dim(axis) != dim ? lengths : others).insert(name);
-    }
+Result<FoundStates> find_states(const std::filesystem::path& file, const ir::Graph& graph, const frontend::ImportOptions& import, const StateRequest& request) {
+  FoundStates out{.import = import};
+  if (!request.any()) return out;
+  const bool bound = !import.dims.empty() || !import.shapes.empty();
+  if (bound) {
+    out.import.dims.clear();
+    out.import.shapes.clear();
+    TENON_ASSIGN_OR_RETURN(out.growing, load_model(file, out.import));
   }
-  std::erase_if(import.dims, [&](const auto& dim) { return lengths.contains(dim.first) && !others.contains(dim.first); });
-  std::erase_if(import.shapes, [&](const auto& shape) { return is_state(pairs, shape.first); });
-  return import;
+  TENON_ASSIGN_OR_RETURN(out.pairs, states_of(bound ? *out.growing : graph, request, import.interrupt));
+  if (!bound) return out;
+  out.import = without_state_dims(*out.growing, out.pairs, import);
+  const bool all = out.import.dims == import.dims && out.import.shapes == import.shapes;
+  out.growing.reset();
+  if (all) return out;
+  TENON_ASSIGN_OR_RETURN(out.growing, load_model(file, out.import));
+  return out;
 }
 
 std::unique_ptr<ir::Graph> without_states(const ir::Graph& graph, std::span<const StatePair> pairs) {

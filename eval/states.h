@@ -1,5 +1,6 @@
 #pragma once
 
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <span>
@@ -22,12 +23,19 @@ struct StateRequest {
 /// "auto" or "INPUT=OUTPUT" each, as --state takes them.
 Result<StateRequest> parse_states(std::span<const std::string> texts);
 
-/// The pairs that a request means for a graph. kInvalidArgument where `auto` finds none and none are given.
+/// The pairs that a request means for a graph. kNotFound where `auto` finds none and none are given.
 Result<std::vector<backends::StatePair>> states_of(const ir::Graph& graph, const StateRequest& request, const Interrupt& interrupt);
 
-/// What an import binds without the dims of states that change from run to run: these begin where a state is set. `unbound`: the model imported
-/// without any.
-frontend::ImportOptions without_state_dims(const ir::Graph& unbound, std::span<const backends::StatePair> pairs, frontend::ImportOptions import);
+/// The states of a model, and what is compiled for sessions that keep them.
+struct FoundStates {
+  std::vector<backends::StatePair> pairs;
+  std::unique_ptr<ir::Graph> growing;   // the graph without what is bound of states; null: where that is the same
+  frontend::ImportOptions import;       // what is bound in it
+};
+
+/// States of a model that was imported from `file`. Dims that are given for a state say how it begins: what is compiled does not have them, nor
+/// what is looked for states, since nothing is concatenated to an empty one.
+Result<FoundStates> find_states(const std::filesystem::path& file, const ir::Graph& graph, const frontend::ImportOptions& import, const StateRequest& request);
 
 /// The inputs that callers give and the outputs that they get, with names and types; nothing computes.
 std::unique_ptr<ir::Graph> without_states(const ir::Graph& graph, std::span<const backends::StatePair> pairs);

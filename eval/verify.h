@@ -48,7 +48,7 @@ struct VerifyOptions {
   Tolerance tolerance;
   bool widen = true;          // the tolerance, for what CompileOptions::precision rounds (eval/rounded_products.h)
   std::optional<RowRule> rows;
-  StateRequest states;        // sessions keep them; each data set sets them and compares what they are after the run
+  StateRequest states;        // sessions keep them; each data set sets them and compares what they are after the run. A case without any is run plainly, and says so
   int round_off_samples = 8;  // of a case that differs: see eval/round_off.h; 0: none
   backends::CompileOptions compile;
   backends::SessionOptions session;

@@ -150,7 +150,7 @@ bool FuseGroups::dequantised(const Value* v) const {
   return blocks;
 }
 
-/// The anchor, transposed operands that only it reads, which it can read in place, and what makes an operand of constants (the
+/// The anchor, operands that only it reads and that move elements (a transposition, of a prefix), which it can read in place, and what makes an operand of constants (the
 /// dequantisation of weights), which it can compute while it packs them.
 void FuseGroups::take_permuted_operands(size_t anchor, std::vector<size_t>& members) const {
   members = {anchor};
@@ -159,12 +159,15 @@ void FuseGroups::take_permuted_operands(size_t anchor, std::vector<size_t>& memb
       members.insert(members.end(), made.begin(), made.end());
       continue;
     }
-    if (v == nullptr || v->def() == nullptr || v->def()->graph() != &graph_ || !v->has_one_use()) continue;
-    const size_t def = index_.at(v->def());
-    if (group_[def] >= 0 || !(info_[def].permutes || (info_[anchor].contraction && dequantised(v)))) continue;
-    std::vector<size_t> grown = members;
-    grown.push_back(def);
-    if (!makes_cycle(grown)) members = std::move(grown);
+    while (v != nullptr && v->def() != nullptr && v->def()->graph() == &graph_ && v->has_one_use()) {
+      const size_t def = index_.at(v->def());
+      if (group_[def] >= 0 || !(info_[def].permutes || (info_[anchor].contraction && dequantised(v)))) break;
+      std::vector<size_t> grown = members;
+      grown.push_back(def);
+      if (makes_cycle(grown)) break;
+      members = std::move(grown);
+      v = info_[def].permutes ? nodes_[def]->input(0) : nullptr;
+    }
   }
 }
 

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <utility>
 
 #include "runtime/frame.h"
 #include "runtime/frame_state.h"
@@ -49,12 +50,35 @@ Status Frame::hold_results(size_t index, size_t turn) {
   return context_.hold(st.held[turn], bytes);
 }
 
+Status Frame::own_updated(size_t index, size_t first_in, size_t first_out, size_t carried) {
+  const PreparedPlan& body_plan = *plan_->sub_plans[index][0];
+  StepState& st = state(index);
+  std::vector<HostValue>& made = st.results[st.turn ^ 1];
+  st.own.resize(carried);
+  for (size_t i = 0; i < carried; ++i) {
+    const ValueIdx input = body_plan.plan->inputs[first_in + i].value;
+    if (!body_plan.updated[static_cast<size_t>(input)]) continue;
+    Operand& operand = st.operands[first_in + i];
+    HostValue& own = st.own[i];
+    if (first_out + i < made.size() && operand.value == &made[first_out + i]) own = std::exchange(made[first_out + i], HostValue());
+    else own = *operand.value;
+    auto* tensor = std::get_if<Tensor>(&own);
+    if (tensor != nullptr && tensor->defined() && !tensor->unique()) {
+      TENON_ASSIGN_OR_RETURN(*tensor, tensor->clone());
+    }
+    operand = {&own, false};
+  }
+  return {};
+}
+
 Status Frame::iterate(size_t index, size_t first_in, size_t first_out, size_t carried) {
   StepState& st = state(index);
   std::vector<HostValue>& results = st.results[st.turn];
   results.resize(plan_->sub_plans[index][0]->plan->outputs.size());
   TENON_RETURN_IF_ERROR(context_.hold(st.held[st.turn], 0));  // the body writes over them
+  TENON_RETURN_IF_ERROR(own_updated(index, first_in, first_out, carried));
   TENON_RETURN_IF_ERROR(body(index, 0).run(st.operands, symbols_, results));
+  for (HostValue& own : st.own) own = HostValue();
   TENON_RETURN_IF_ERROR(hold_results(index, static_cast<size_t>(st.turn)));
   for (size_t i = 0; i < carried; ++i) st.operands[first_in + i] = {&results[first_out + i], false};
   size_t stacked_bytes = 0;

@@ -64,6 +64,7 @@ Status Frame::run(std::span<const Operand> inputs, const Symbols& symbols, std::
   Status status = bind_inputs(inputs);
   if (status.ok()) status = begin_phase(0, outputs);
   if (status.ok()) status = check_input_shapes();
+  context_.began |= status.ok();
   if (status.ok()) status = run_steps();
   for (size_t i = 0; status.ok() && i < outputs.size(); ++i)  // a body's stay where they are, unless they must be copied
     if (const ValueIdx v = p.outputs[i].value; depth_ == 0 || lent(v)) status = to_host(v);

@@ -33,6 +33,7 @@ struct RunContext {
   size_t held_bytes = 0;                // by everything else that steps made and somebody still needs
   Interrupt interrupt;
   bool unit_dim = false;                // the run failed at a check of two dims, one of them 1
+  bool began = false;                   // the run came to its first step
 
   size_t free_bytes() const { return max_bytes - std::min(max_bytes, arena_bytes + held_bytes); }
   /// Lets `account`, a part of held_bytes, be `bytes`. kResourceExhausted, and 0, where that is beyond the limit.
@@ -172,6 +173,8 @@ class Frame {
   /// Runs a body once: `carried` operands from `first_in` on are replaced by the outputs from `first_out` on, and the
   /// outputs after them are stacked.
   Status iterate(size_t index, size_t first_in, size_t first_out, size_t carried);
+  /// Gives the body carried values that it writes to in memory that nothing else shares: that of the last iteration, else a copy.
+  Status own_updated(size_t index, size_t first_in, size_t first_out, size_t carried);
   /// Accounts for what results[turn] of a step holds.
   Status hold_results(size_t index, size_t turn);
   Status finish_iterations(size_t index, size_t first_in, size_t carried);

@@ -16,6 +16,7 @@ struct Frame::StepState {
   std::vector<HostValue> results[2];      // of the last two iterations, in turn: one is read while the other is written
   int turn = 0;                           // results[turn] is written next
   HostValue iteration, condition;
+  std::vector<HostValue> own;             // of the carried values, those that the body writes to; empty between iterations
   std::vector<Stack> stacks;              // outputs of a body beyond the carried ones
   size_t held[3] = {};                    // accounts of results[0], results[1] and the stacks
 };

@@ -17,6 +17,7 @@ struct Session::Impl {
   RunContext context;
   std::vector<Operand> operands;
   Symbols symbols;
+  size_t aside = 0;              // of the context's held bytes
   std::unique_ptr<Frame> frame;  // after the context that it uses
 };
 
@@ -45,7 +46,7 @@ Result<std::unique_ptr<Session>> Session::create(std::shared_ptr<const PreparedP
 Result<std::vector<HostValue>> Session::run(std::span<const HostValue> inputs, const Interrupt& interrupt) {
   const PreparedPlan& prepared = impl_->frame->plan();
   impl_->context.interrupt = interrupt.or_after(kDefaultTimeLimit);
-  impl_->context.unit_dim = false;
+  impl_->context.unit_dim = impl_->context.began = false;
   impl_->operands.clear();
   for (const HostValue& input : inputs) impl_->operands.push_back({&input, true});
   std::vector<HostValue> outputs(prepared.plan->outputs.size());
@@ -61,6 +62,13 @@ Result<std::vector<HostValue>> Session::run(std::span<const HostValue> inputs, c
 }
 
 bool Session::failed_at_unit_dim() const { return impl_->context.unit_dim; }
+
+bool Session::began() const { return impl_->context.began; }
+
+void Session::set_aside(size_t bytes) {
+  impl_->context.held_bytes += bytes - impl_->aside;
+  impl_->aside = bytes;
+}
 
 size_t Session::arena_bytes() const { return impl_->context.arena_bytes; }
 

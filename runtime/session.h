@@ -39,8 +39,14 @@ class Session {
   /// Whether the last run failed because dims did not fit of which one is 1: a broadcast that the plan did not foresee.
   bool failed_at_unit_dim() const;
 
+  /// Whether the last run began its first step: one that failed before left what it was given as it was.
+  bool began() const;
+
   /// Bytes of the arenas, bodies' included.
   size_t arena_bytes() const;
+
+  /// Bytes of `max_bytes` that the caller holds himself beside what runs take; they have the rest.
+  void set_aside(size_t bytes);
 
  private:
   struct Impl;

@@ -233,6 +233,7 @@ class Bench {
     if (subject.model.extension() != ".tir")  // whose types stand in its text
       for (const auto& [name, shape] : m.shapes) request.model.shapes.push_back(fmt::format("{}={}", name, fmt::join(shape, "x")));
     request.model.custom_ops = o_.custom_ops;
+    request.model.states = o_.states;
     request.model.limits = o_.limits;
     request.backend = subject.backend->name();
     request.target = o_.target;

@@ -3,6 +3,8 @@
 #include <filesystem>
 #include <set>
 
+#include "backends/stateful/share.h"
+#include "backends/stateful/stateful.h"
 #include "codegen/kernel_ir.h"
 #include "codegen/llvm/jit.h"
 #include "codegen/lower/lower.h"
@@ -23,6 +25,7 @@ constexpr const char* kExamples =
     "  tenon compile model.onnx --emit asm --target x86-64-v3 -o model.s\n"
     "  tenon compile model.onnx --emit spirv -o kernels/\n"
     "  tenon compile model.onnx --emit kernel-ir --target vulkan\n"
+    "  tenon compile decoder.onnx --state auto --emit kernel-ir     the kernels of steps that keep their states\n"
     "  tenon compile model.onnx --target vulkan --verbose\n"
     "  tenon compile model.onnx --tune 60 --threads 2     writes model.onnx.tuning.json, which tenon run, bench and the others then use";
 
@@ -125,7 +128,7 @@ void print_emission(const std::vector<kir::Kernel>& kernels, std::FILE* out) {
 }
 
 /// Compiles as for a run, with the user's cache, and says what took how long.
-Status print_figures(const Options& o, const ir::Graph& graph, bool gpu, std::FILE* out) {
+Status print_figures(const Options& o, const ir::Graph& graph, std::span<const backends::StatePair> states, bool gpu, std::FILE* out) {
   TENON_ASSIGN_OR_RETURN(const auto chosen, backends_of(gpu ? "vulkan" : "cpu"));
   backends::CompileOptions options;
   options.opt_level = o.level;
@@ -133,7 +136,7 @@ Status print_figures(const Options& o, const ir::Graph& graph, bool gpu, std::FI
   options.precision = o.precision;
   options.cache = user_cache();
   options.interrupt = o.model.interrupt;
-  TENON_ASSIGN_OR_RETURN(const auto executable, chosen[0]->compile(graph, options));
+  TENON_ASSIGN_OR_RETURN(const auto executable, backends::compile_stateful(*chosen[0], graph.clone(), options, states));
   const backends::CompileStats& s = executable->stats();
   fmt::print(out, "{} kernels for {} dispatches, {} of them from the cache\n", s.kernels, s.dispatches, s.cached);
   fmt::print(out, "optimise {:.1f} ms, lower {:.1f} ms, {} {:.1f} ms ({:.3f} ms a kernel), ", s.optimize_ms, s.lower_ms, gpu ? "SPIR-V" : "machine code", s.emit_ms,
@@ -147,10 +150,17 @@ Status compile(Options& o) {
   TENON_RETURN_IF_ERROR(check_target(o));
   if (o.tune.seconds > 0) return tune_model(o.model, o.target.target, o.level, o.precision, o.tune);
   TENON_ASSIGN_OR_RETURN(const codegen::Target target, target_of(o.emit == "spirv" ? "vulkan" : o.target.target));
-  TENON_ASSIGN_OR_RETURN(const auto graph, load(o.model));
+  TENON_ASSIGN_OR_RETURN(auto graph, load(o.model));
+  TENON_ASSIGN_OR_RETURN(const eval::StateRequest wanted, eval::parse_states(o.model.states));
+  TENON_ASSIGN_OR_RETURN(eval::FoundStates states, eval::find_states(o.model.path, *graph, o.model.import, wanted));
+  if (states.growing != nullptr) graph = std::move(states.growing);
   const bool gpu = target.kind == codegen::Target::Kind::kGpu, figures_alone = o.verbose && o.emit_given->count() == 0 && o.output.empty();
   std::FILE* const figures = figures_alone ? stdout : stderr;
-  if (o.verbose) TENON_RETURN_IF_ERROR(print_figures(o, *graph, gpu, figures));
+  if (o.verbose) TENON_RETURN_IF_ERROR(print_figures(o, *graph, states.pairs, gpu, figures));
+  if (!states.pairs.empty()) {
+    TENON_ASSIGN_OR_RETURN(backends::SharedGraph shared, backends::share_states(std::move(graph), states.pairs, !gpu, o.model.interrupt));
+    graph = std::move(shared.graph);
+  }
   TENON_RETURN_IF_ERROR(passes::run_pipeline(*graph, {.level = o.level, .target = codegen::facts(target), .factors = o.precision, .interrupt = o.model.interrupt}));
   const std::vector<kir::Kernel> kernels = lower_graph(*graph, target);
   if (o.verbose && gpu) print_emission(kernels, figures);
@@ -180,6 +190,7 @@ void add_compile(CLI::App& app, int& status) {
   auto o = std::make_shared<Options>();
   CLI::App* sub = app.add_subcommand("compile", "Write the code that a model compiles to");
   add_model_options(*sub, o->model);
+  add_states(*sub, o->model.states);
   o->emit_given = one_of(sub->add_option("--emit", o->emit, "What to write"), "FORM", {"kernel-ir", "llvm", "asm", "obj", "spirv"});
   add_compiling(*sub, o->target);
   add_precision(*sub, o->precision);

@@ -9,6 +9,7 @@
 #include "eval/unbound_dims.h"
 #include "frontend/onnx/model_fields.h"
 #include "tools/common.h"
+#include "tools/states.h"
 
 namespace tenon::tools {
 namespace {
@@ -170,18 +171,12 @@ void print_states(std::span<const backends::StateInfo> states) {
   table.print();
 }
 
-nlohmann::json states_json(std::span<const backends::StateInfo> states) {
-  nlohmann::json rows = nlohmann::json::array();
-  for (const backends::StateInfo& s : states)
-    rows.push_back({{"input", s.pair.input}, {"output", s.pair.output}, {"axis", s.axis < 0 ? nlohmann::json() : nlohmann::json(s.axis)}, {"in_place", s.in_place}, {"reason", s.in_place ? "" : s.reason}});
-  return rows;
-}
-
-Status inspect_compiled(Options& o, const ir::Graph& graph, nlohmann::json& json) {
+Status inspect_compiled(Options& o, const ir::Graph& model, nlohmann::json& json) {
   TENON_ASSIGN_OR_RETURN(const auto chosen, backends_of(o.backend));
   const bool text = o.json != "-";
   TENON_ASSIGN_OR_RETURN(const eval::StateRequest request, eval::parse_states(o.model.states));
-  TENON_ASSIGN_OR_RETURN(const std::vector<backends::StatePair> states, eval::states_of(graph, request, o.model.interrupt));
+  TENON_ASSIGN_OR_RETURN(const eval::FoundStates states, eval::find_states(o.model.path, model, o.model.import, request));
+  const ir::Graph& graph = states.growing != nullptr ? *states.growing : model;
   for (const backends::Backend* backend : chosen) {
     backends::CompileOptions compile;
     compile.opt_level = o.opt_level;
@@ -190,11 +185,11 @@ Status inspect_compiled(Options& o, const ir::Graph& graph, nlohmann::json& json
     compile.cache = user_cache();
     compile.interrupt = o.model.interrupt;
     eval::use_tuning(o.model.path, *backend, compile);
-    TENON_ASSIGN_OR_RETURN(const auto executable, backends::compile_stateful(*backend, graph.clone(), compile, states));
+    TENON_ASSIGN_OR_RETURN(const auto executable, backends::compile_stateful(*backend, graph.clone(), compile, states.pairs));
     const std::string name(backend->name());
     if (text && chosen.size() > 1) fmt::print("{}:\n", name);
-    if (text && !states.empty()) print_states(executable->states());
-    if (!states.empty()) json["states"][name] = states_json(executable->states());
+    if (text && !states.pairs.empty()) print_states(executable->states());
+    if (!states.pairs.empty()) json["states"][name] = states_json(executable->states());
     const bool crosses = o.placement && name == "vulkan";
     if (o.placement && text) print_placement(executable->placement());
     if (o.placement) json["placement"][name] = placement_json(executable->placement());

@@ -5,6 +5,7 @@
 #include <fstream>
 #include <thread>
 
+#include "backends/stateful/stateful.h"
 #include "eval/bench/machine.h"
 #include "eval/inputs.h"
 #include "eval/report/report.h"
@@ -19,7 +20,7 @@ namespace fs = std::filesystem;
 constexpr const char* kNotes =
     "Every step of the compiled plan is timed, and the model is run as often without, which shows what watching costs. A kernel's\n"
     "roof is the time that its operations and bytes take at best on this machine, which is measured beside it; its percentage is\n"
-    "that time's share of the real one.\n\n"
+    "that time's share of the real one. With --state each run begins with the states as --dim and --shape make their inputs.\n\n"
     "Examples:\n"
     "  tenon profile model.onnx --threads 2 --dim batch=8\n"
     "  tenon profile model.onnx --trace model.trace.json      for chrome://tracing or ui.perfetto.dev\n"
@@ -194,7 +195,10 @@ Result<eval::Profile> profile_model(ProfileRequest& request) {
   compile.cache = user_cache();
   compile.interrupt = request.model.interrupt;
   eval::use_tuning(request.model.path, *chosen[0], compile);
-  TENON_ASSIGN_OR_RETURN(const auto executable, chosen[0]->compile(*graph, compile));
+  TENON_ASSIGN_OR_RETURN(const eval::StateRequest wanted, eval::parse_states(request.model.states));
+  TENON_ASSIGN_OR_RETURN(const eval::FoundStates states, eval::find_states(request.model.path, *graph, request.model.import, wanted));
+  const ir::Graph& compiled = states.growing != nullptr ? *states.growing : *graph;
+  TENON_ASSIGN_OR_RETURN(const auto executable, backends::compile_stateful(*chosen[0], compiled.clone(), compile, states.pairs));
   eval::ProfileOptions options;
   options.threads = request.threads;
   options.warmup = request.warmup;
@@ -230,6 +234,7 @@ void add_profile(CLI::App& app, int& status) {
   auto o = std::make_shared<ProfileRequest>();
   CLI::App* sub = app.add_subcommand("profile", "Show where the time and the memory of a run go: kernels, nodes, ops, tensors");
   add_model_options(*sub, o->model);
+  add_states(*sub, o->model.states);
   sub->add_option("--backend", o->backend, "Backend: cpu or vulkan")->type_name("NAME");
   sub->add_option("--threads", o->threads, "Threads; 0: all cores")->type_name("N")->check(thread_count());
   sub->add_flag("--test-data", o->test_data, "Use the inputs of test_data_set_0 beside the model");

@@ -6,6 +6,7 @@
 #include "eval/unbound_dims.h"
 #include "frontend/onnx/npy.h"
 #include "tools/inputs.h"
+#include "tools/states.h"
 
 namespace tenon::tools {
 namespace fs = std::filesystem;
@@ -57,9 +58,15 @@ Status make_folder(const std::string& folder) {
   return {};
 }
 
-nlohmann::json to_json(const std::string& name, const HostValue& value) {
-  nlohmann::json row = {{"name", name}, {"type", eval::describe(value)}};
+nlohmann::json type_of(const HostValue& value) {
+  nlohmann::json row = {{"type", eval::describe(value)}};
   if (const auto* t = std::get_if<Tensor>(&value)) row.update({{"dtype", std::string(tenon::name(t->dtype()))}, {"shape", t->shape()}});
+  return row;
+}
+
+nlohmann::json to_json(const std::string& name, const HostValue& value) {
+  nlohmann::json row = type_of(value);
+  row["name"] = name;
   return row;
 }
 
@@ -104,12 +111,22 @@ void show(const eval::CompiledModel& model, backends::Session& session, const st
   table.print();
 }
 
-nlohmann::json report_of(const Options& o, const backends::Backend& backend, const eval::CompiledModel& model, const std::vector<HostValue>& inputs,
-                         const std::vector<HostValue>& outputs, double took) {
+/// What the session keeps after the run.
+nlohmann::json kept(backends::Session& session) {
+  const backends::States* states = session.states();
+  if (states == nullptr) return nlohmann::json::array();
+  nlohmann::json rows = states_json(states->list());
+  for (size_t s = 0; s < rows.size(); ++s)
+    if (const Result<Tensor> value = states->get(s); value.ok()) rows[s].update(type_of(*value));
+  return rows;
+}
+
+nlohmann::json report_of(const Options& o, const backends::Backend& backend, const eval::CompiledModel& model, backends::Session& session,
+                         const std::vector<HostValue>& inputs, const std::vector<HostValue>& outputs, double took) {
   nlohmann::json ins = nlohmann::json::array(), outs = nlohmann::json::array();
   for (size_t i = 0; i < inputs.size(); ++i) ins.push_back(to_json(model.interface().inputs()[i]->name(), inputs[i]));
   for (size_t i = 0; i < outputs.size(); ++i) outs.push_back(to_json(model.interface().output_name(static_cast<int>(i)), outputs[i]));
-  return {{"model", o.model.path}, {"backend", backend.name()}, {"first_run_ms", took}, {"from_cache", model.from_cache()}, {"inputs", ins}, {"outputs", outs}};
+  return {{"model", o.model.path}, {"backend", backend.name()}, {"first_run_ms", took}, {"from_cache", model.from_cache()}, {"inputs", ins}, {"outputs", outs}, {"states", kept(session)}};
 }
 
 Status run(Options& o) {
@@ -140,7 +157,7 @@ Status run(Options& o) {
   if (o.json != "-") show(model, *session, inputs, outputs);
   const std::string unbound = random ? printable(eval::unbound_dims(model.graph(), o.model.path)) : std::string();
   if (o.json != "-") fmt::print("{} in {:.3f} ms, the first run{}\n", chosen[0]->name(), took, unbound.empty() ? "" : fmt::format("; random inputs, {}", unbound));
-  const Status written = o.json.empty() ? Status() : write_json(report_of(o, *chosen[0], model, inputs, outputs, took), o.json);
+  const Status written = o.json.empty() ? Status() : write_json(report_of(o, *chosen[0], model, *session, inputs, outputs, took), o.json);
   std::fflush(stdout);
   model.keep();
   return written;

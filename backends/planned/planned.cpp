@@ -80,6 +80,7 @@ class PlannedExecutable::PlannedSession final : public Session {
     last_ = nullptr;
     Result<std::vector<HostValue>> outputs = session_->run(inputs, interrupt);
     if (outputs.ok() || !session_->failed_at_unit_dim()) return outputs;
+    if (session_->began() && !owner_->options_.updated_inputs.empty()) return outputs;  // they may be others now
     const Symbols units = owner_->units(inputs);
     if (units.empty()) return outputs;
     auto other = variant(units, interrupt);
@@ -93,6 +94,13 @@ class PlannedExecutable::PlannedSession final : public Session {
 
   const std::vector<Placement>* last_placement() const override {
     return last_ == nullptr ? &owner_->placement() : last_->last_placement();
+  }
+
+  bool began() const override { return last_ == nullptr ? session_->began() : last_->began(); }
+  void set_aside(size_t bytes) override {
+    aside_ = bytes;
+    session_->set_aside(bytes);
+    for (const auto& [units, session] : variants_) session->set_aside(bytes);
   }
 
   size_t arena_bytes() const override {
@@ -113,6 +121,7 @@ class PlannedExecutable::PlannedSession final : public Session {
         return made.status();
       }
       session = std::move(*made);
+      session->set_aside(aside_);
     }
     return session.get();
   }
@@ -121,6 +130,7 @@ class PlannedExecutable::PlannedSession final : public Session {
   std::unique_ptr<runtime::Session> session_;
   SessionOptions options_;
   std::map<Symbols, std::unique_ptr<Session>> variants_;
+  size_t aside_ = 0;
   const Session* last_ = nullptr;  // the variant that ran last
 };
 

@@ -14,14 +14,15 @@ class ReferenceSession final : public Session {
   }
   Result<std::vector<HostValue>> run(std::span<const HostValue> inputs, const Interrupt& interrupt) override {
     ir::EvalOptions options;
-    options.max_bytes = max_bytes_;
+    options.max_bytes = std::max<int64_t>(max_bytes_ - aside_, 1);
     options.interrupt = interrupt.or_after(kDefaultTimeLimit);
     return ir::evaluate_graph(*graph_, inputs, options);
   }
+  void set_aside(size_t bytes) override { aside_ = static_cast<int64_t>(std::min<size_t>(bytes, INT64_MAX)); }
 
  private:
   std::shared_ptr<const ir::Graph> graph_;
-  int64_t max_bytes_ = ir::EvalOptions().max_bytes;
+  int64_t max_bytes_ = ir::EvalOptions().max_bytes, aside_ = 0;
 };
 
 class ReferenceExecutable final : public Executable {

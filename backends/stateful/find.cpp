@@ -42,15 +42,33 @@ Result<bool> decompose(Node& node, passes::PassContext& context) {
   return patch.replace(context, *values);
 }
 
-/// The input that an output is, with elements replaced.
-const Value* scattered_input(const Value& output) {
-  const Node* node = output.def();
-  if (node == nullptr) return nullptr;
-  const bool scatters = node->is("TensorScatter") || node->is("ScatterND") || node->is("ScatterElements");
-  return scatters ? node->input(0) : nullptr;
+bool scatters(const Node& node) { return node.is("TensorScatter") || node.is("ScatterND") || node.is("ScatterElements"); }
+
+bool concatenates(const Value& input, const Value& output) {
+  const Node& node = *output.def();
+  if (!node.is("Concat") || node.num_inputs() < 2 || node.input(0) != &input || !input.type().is_ranked_tensor() || input.tensor().rank() == 0) return false;
+  return output.type().is_ranked_tensor() && std::ranges::count(node.inputs(), &input) == 1;
+}
+
+/// The value that an output has its other elements from; null: it is no change of one.
+const Value* origin_of(const Value& output) {
+  const Value* at = &output;
+  while (at->def() != nullptr && scatters(*at->def())) at = at->def()->input(0);
+  if (at != &output || at->def() == nullptr) return at;
+  const Node& node = *at->def();
+  return node.is("tenon.append_rows") ? node.input(2) : node.is("Concat") ? node.input(0) : nullptr;
 }
 
 }  // namespace
+
+StateChange change_of(const Value& input, const Value& output) {
+  using Kind = StateChange::Kind;
+  Node* node = output.def();
+  if (node == nullptr || origin_of(output) != &input) return {};
+  if (node->is("tenon.append_rows")) return {Kind::kRows, node};
+  if (!node->is("Concat")) return {Kind::kScatter, node};
+  return concatenates(input, output) ? StateChange{Kind::kConcatenation, node} : StateChange{};
+}
 
 Status open_states(Graph& graph, const Interrupt& interrupt) {
   passes::PassContext context;
@@ -78,9 +96,8 @@ Result<std::vector<StatePair>> find_states(const Graph& graph, const Interrupt& 
   std::set<const Value*> taken;
   for (size_t o = 0; o < copy->outputs().size(); ++o) {
     const Value& output = *copy->outputs()[o];
-    const Value* input = scattered_input(output);
-    if (input == nullptr && output.def() != nullptr && output.def()->is("Concat")) input = output.def()->input(0);
-    if (!is_input(*copy, input) || (scattered_input(output) == nullptr && concatenation_of(*input, output) == nullptr)) continue;
+    const Value* input = origin_of(output);
+    if (!is_input(*copy, input) || change_of(*input, output).kind == StateChange::Kind::kOther) continue;
     if (taken.insert(input).second) out.push_back({input->name(), copy->output_name(static_cast<int>(o))});
   }
   return out;

@@ -27,4 +27,12 @@ Result<Tensor> resized(const Tensor& tensor, int axis, int64_t kept, int64_t ext
   return out;
 }
 
+void clear_places(Tensor& tensor, int axis, int64_t from, int64_t count) {
+  size_t outer = 1, inner = static_cast<size_t>(bits(tensor.dtype())) / 8;
+  for (int i = 0; i < tensor.rank(); ++i)
+    if (i != axis) (i < axis ? outer : inner) *= static_cast<size_t>(tensor.dim(i));
+  const size_t row = static_cast<size_t>(tensor.dim(axis)) * inner, bytes = static_cast<size_t>(count) * inner;
+  for (size_t o = 0; bytes > 0 && o < outer; ++o) std::memset(tensor.mutable_data() + o * row + static_cast<size_t>(from) * inner, 0, bytes);
+}
+
 }  // namespace tenon::backends

@@ -10,6 +10,9 @@ namespace tenon::backends {
 /// of whole bytes.
 Result<Tensor> resized(const Tensor& tensor, int axis, int64_t kept, int64_t extent);
 
+/// Zeros at `count` places along `axis` from one on, which are there.
+void clear_places(Tensor& tensor, int axis, int64_t from, int64_t count);
+
 /// Bytes of a shape; kResourceExhausted where they cannot be counted.
 Result<size_t> bytes_of(DType dtype, const Shape& shape);
 

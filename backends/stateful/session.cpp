@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "backends/stateful/memory.h"
+#include "runtime/host_values.h"
 #include "support/checked.h"
 #include "support/memory.h"
 
@@ -18,6 +19,12 @@ constexpr int64_t kLeastRoom = 16;
 
 std::string name_of(const SharedState& state) { return fmt::format("state {}", state.info.pair.input); }
 
+Status wrong_length(const SharedState& state, int64_t length, Dim wanted) {
+  return error(Code::kInvalidArgument, "its length along axis {} is {}, the model takes {} alone", state.longer, length, wanted.value())
+      .at(name_of(state))
+      .with_hint("set the state, or give the model a symbolic dim there");
+}
+
 }  // namespace
 
 StatefulSession::StatefulSession(std::shared_ptr<const StatefulModel> model, std::unique_ptr<Session> session, size_t max_bytes)
@@ -30,11 +37,37 @@ StatefulSession::StatefulSession(std::shared_ptr<const StatefulModel> model, std
 Result<std::vector<HostValue>> StatefulSession::run(std::span<const HostValue> inputs, const Interrupt& interrupt) {
   TENON_RETURN_IF_ERROR(bind(inputs));
   for (size_t g = 0; g < room_.size(); ++g) TENON_RETURN_IF_ERROR(make_room(g));
+  Result<std::vector<HostValue>> outputs = run_inner(inputs, interrupt);
+  if (outputs.status().code() == Code::kResourceExhausted) {  // room may have taken what the run needs
+    TENON_ASSIGN_OR_RETURN(const bool less, give_back_room());
+    if (less) outputs = run_inner(inputs, interrupt);
+  }
+  if (outputs.ok()) TENON_RETURN_IF_ERROR(take(*outputs));
+  return outputs;
+}
+
+Result<std::vector<HostValue>> StatefulSession::run_inner(std::span<const HostValue> inputs, const Interrupt& interrupt) {
+  clear_growth();
   TENON_RETURN_IF_ERROR(give(inputs));
   Result<std::vector<HostValue>> outputs = session_->run(given_, interrupt);
   given_.clear();
-  if (outputs.ok()) TENON_RETURN_IF_ERROR(take(*outputs));
+  if (!outputs.ok()) spoil();
   return outputs;
+}
+
+/// Room beyond what the run in progress appends to; false where there is none, or where it must not be run again.
+Result<bool> StatefulSession::give_back_room() {
+  bool less = false;
+  if (std::ranges::any_of(memories_, &Memory::spoilt)) return less;
+  for (size_t s = 0; s < memories_.size(); ++s) {
+    if (!grows(s)) continue;
+    const auto group = static_cast<size_t>(state(s).group);
+    const int64_t needed = memories_[s].length + growth_[group];
+    less |= room_[group] > needed || memories_[s].tensor.dim(state(s).info.axis) > needed;
+    TENON_RETURN_IF_ERROR(give_room(s, needed));
+    room_[group] = needed;
+  }
+  return less;
 }
 
 Result<std::vector<double>> StatefulSession::time(std::span<const HostValue> inputs, const Repeat& repeat, const Interrupt& interrupt) {
@@ -48,23 +81,51 @@ Result<std::vector<double>> StatefulSession::time(std::span<const HostValue> inp
     given_.clear();
     return samples;
   }
+  TENON_ASSIGN_OR_RETURN(const std::vector<Memory> before, snapshot());
   std::vector<double> samples;
   const auto start = Clock::now();
   auto end = start;
   while (static_cast<int>(samples.size()) < repeat.runs || ms(end - start) < repeat.ms) {
-    std::vector<std::pair<Tensor, int64_t>> before;
-    for (const Memory& memory : memories_) before.emplace_back(grows(before.size()) ? Tensor() : memory.tensor, memory.length);
     const auto begin = Clock::now();
     const Result<std::vector<HostValue>> outputs = run(inputs, interrupt);
     end = Clock::now();
     if (!outputs.ok()) return outputs.status();
     samples.push_back(ms(end - begin));
-    for (size_t s = 0; s < memories_.size(); ++s) {
-      memories_[s].length = before[s].second;
-      if (!grows(s)) memories_[s].tensor = std::move(before[s].first);
-    }
+    TENON_RETURN_IF_ERROR(go_back(before));
   }
   return samples;
+}
+
+/// What states are now; of those that runs only append to, the length alone.
+Result<std::vector<StatefulSession::Memory>> StatefulSession::snapshot() const {
+  std::vector<Memory> out = memories_;
+  for (size_t s = 0; s < out.size(); ++s) {
+    if (grows(s) && !overwritten(s)) out[s].tensor = Tensor();
+    if (!overwritten(s) || !out[s].tensor.defined()) continue;
+    TENON_ASSIGN_OR_RETURN(out[s].tensor, out[s].tensor.clone());
+  }
+  return out;
+}
+
+Status StatefulSession::go_back(const std::vector<Memory>& before) {
+  for (size_t s = 0; s < memories_.size(); ++s) {
+    Memory& memory = memories_[s];
+    const Tensor& then = before[s].tensor;
+    memory.length = before[s].length;
+    if (!overwritten(s) || !then.defined()) {
+      if (!grows(s)) memory.tensor = then;
+    } else if (memory.tensor.shape() == then.shape()) {
+      std::copy_n(then.data(), then.bytes(), memory.tensor.mutable_data());
+    } else {
+      TENON_ASSIGN_OR_RETURN(memory.tensor, then.clone());
+    }
+  }
+  return {};
+}
+
+/// After a run that failed.
+void StatefulSession::spoil() {
+  for (size_t s = 0; s < memories_.size(); ++s) memories_[s].spoilt |= overwritten(s) && memories_[s].tensor.defined() && session_->began();
 }
 
 // Symbols of the shapes that callers give, and of lengths. The inner session checks that they fit.
@@ -81,8 +142,12 @@ Status StatefulSession::bind(std::span<const HostValue> inputs) {
   };
   for (size_t i = 0; i < inputs.size(); ++i)
     if (const auto* tensor = std::get_if<Tensor>(&inputs[i])) bind_shape(types[i], *tensor);
-  for (size_t s = 0; s < memories_.size(); ++s)
-    if (!grows(s) && memories_[s].tensor.defined()) bind_shape(state(s).type, memories_[s].tensor);
+  for (size_t s = 0; s < memories_.size(); ++s) {
+    if (memories_[s].spoilt) return error(Code::kInvalidArgument, "a run that failed may have written to it").at(name_of(state(s))).with_hint("set the state, or reset it");
+    if (grows(s) || !memories_[s].tensor.defined()) continue;
+    TENON_RETURN_IF_ERROR(check_lengths(s, memories_[s].tensor.shape()));
+    bind_shape(state(s).type, memories_[s].tensor);
+  }
   for (size_t g = 0; g < room_.size(); ++g) TENON_RETURN_IF_ERROR(bind_length(g));
   return {};
 }
@@ -99,12 +164,18 @@ Status StatefulSession::bind_length(size_t group) {
           .with_hint("set all states that grow together, or reset them");
   }
   const int64_t length = memories_[first].length;
-  if (shared.length.is_const() && length != shared.length.value())
-    return error(Code::kInvalidArgument, "its length along axis {} is {}, the model takes {} alone", state(first).info.axis, length, shared.length.value())
-        .at(name_of(state(first)))
-        .with_hint("set the state, or give the model a symbolic dim there");
+  if (shared.length.is_const() && length != shared.length.value()) return wrong_length(state(first), length, shared.length);
   if (shared.length.is_symbol()) symbols_[static_cast<size_t>(shared.length.symbol_id())] = length;
   return {};
+}
+
+/// Whether a state that runs make longer, in whatever memory, is as long as the model wants it.
+Status StatefulSession::check_lengths(size_t s, const Shape& shape) const {
+  const int axis = state(s).longer;
+  if (axis < 0) return {};
+  const Dim wanted = state(s).type.tensor().dim(axis);
+  const int64_t length = shape[static_cast<size_t>(axis)];
+  return wanted.is_const() && wanted.value() != length ? wrong_length(state(s), length, wanted) : Status();
 }
 
 /// The shape of a state before the first run: what grows has nothing, the rest is what the inputs say.
@@ -114,12 +185,13 @@ Result<Shape> StatefulSession::beginning(size_t s) const {
   for (int axis = 0; axis < shared.type.tensor().rank(); ++axis) {
     const Dim dim = shared.type.tensor().dim(axis);
     const Result<int64_t> known = evaluate(dim, symbols_);
-    const bool changes = axis == shared.info.axis || (shared.info.axis < 0 && dim != shared.after.tensor().dim(axis));
+    const bool longer = axis == shared.info.axis || (axis == shared.longer && dim != shared.after.tensor().dim(axis));
+    const bool changes = longer || (shared.info.axis < 0 && dim != shared.after.tensor().dim(axis));
     if (!known.ok() && !changes)
       return error(Code::kInvalidArgument, "the inputs do not say what its dim {} is ({})", axis, ir::to_string(dim))
           .at(name_of(shared))
           .with_hint("bind the dim, or set the state");
-    shape.push_back(axis == shared.info.axis ? 0 : known.ok() ? *known : 0);
+    shape.push_back(longer ? 0 : known.ok() ? *known : 0);
   }
   return shape;
 }
@@ -128,6 +200,7 @@ Result<Shape> StatefulSession::beginning(size_t s) const {
 Result<Tensor> StatefulSession::present(size_t s) const {
   if (memories_[s].tensor.defined()) return memories_[s].tensor;
   TENON_ASSIGN_OR_RETURN(Shape shape, beginning(s));
+  TENON_RETURN_IF_ERROR(check_lengths(s, shape));
   return Tensor::zeros(state(s).type.dtype(), std::move(shape));
 }
 
@@ -143,13 +216,14 @@ Status StatefulSession::make_room(size_t group) {
   if (has_room(group, *needed)) return {};
   int64_t room = room_[group];
   if (*needed > room) room = std::max({*needed, kLeastRoom, room <= INT64_MAX / 2 ? 2 * room : room});
+  const size_t free = free_bytes();
   for (const bool last : {false, true}) {
     const Result<size_t> bytes = bytes_with_room(group, room);
-    if (bytes.ok() && *bytes <= max_bytes_) break;
+    if (bytes.ok() && *bytes <= free) break;
     if (!bytes.ok() && bytes.status().code() != Code::kResourceExhausted) return bytes.status();
     if (last)
-      return Status(Code::kResourceExhausted, fmt::format("states of length {} are more than the limit of {} bytes", *needed, max_bytes_), name_of(state(first)),
-                    "reset the states, or raise the memory limit");
+      return Status(Code::kResourceExhausted, fmt::format("states of length {} are more than the {} bytes that the limit of {} leaves them", *needed, free, max_bytes_),
+                    name_of(state(first)), "reset the states, or raise the memory limit");
     room = *needed;
   }
   for (size_t s = 0; s < memories_.size(); ++s)
@@ -207,8 +281,27 @@ Result<size_t> StatefulSession::bytes_with_room(size_t group, int64_t room) cons
   return sum;
 }
 
+/// What the limit leaves to states that grow beside the others and the memory of runs.
+size_t StatefulSession::free_bytes() const {
+  size_t taken = session_->arena_bytes();
+  for (size_t s = 0; s < memories_.size(); ++s) taken += grows(s) ? 0 : memories_[s].bytes();
+  return max_bytes_ - std::min(max_bytes_, taken);
+}
+
+/// Zeros at the places that a run may make longer and not write to.
+void StatefulSession::clear_growth() {
+  for (size_t s = 0; s < memories_.size(); ++s) {
+    if (!state(s).cleared) continue;
+    Memory& memory = memories_[s];
+    clear_places(memory.tensor, state(s).info.axis, memory.length, growth_[static_cast<size_t>(state(s).group)]);
+  }
+}
+
 Status StatefulSession::give(std::span<const HostValue> inputs) {
   given_.clear();
+  size_t held = 0;
+  for (const Memory& memory : memories_) held += memory.bytes();
+  session_->set_aside(held);
   for (const InputSource& source : model_->shared.inputs) {
     if (const auto* user = std::get_if<UserInput>(&source)) {
       given_.push_back(inputs[user->number]);
@@ -236,6 +329,13 @@ Status StatefulSession::take(std::vector<HostValue>& outputs) {
     if (grows(s)) memory.length += growth_[static_cast<size_t>(state(s).group)];
     taken[o] = true;
   }
+  // What callers get must not change with the next run.
+  for (size_t s = 0; s < memories_.size(); ++s) {
+    for (size_t o = 0; updated(s) && o < outputs.size(); ++o) {
+      if (taken[o]) continue;
+      TENON_ASSIGN_OR_RETURN(outputs[o], runtime::copy_overlapping(outputs[o], memories_[s].tensor.data(), memories_[s].tensor.bytes()));
+    }
+  }
   size_t kept = 0;
   for (size_t o = 0; o < outputs.size(); ++o)
     if (!taken[o]) std::swap(outputs[kept++], outputs[o]);
@@ -246,6 +346,7 @@ Status StatefulSession::take(std::vector<HostValue>& outputs) {
 void StatefulSession::reset() {
   for (size_t s = 0; s < memories_.size(); ++s) {
     memories_[s].length = 0;
+    memories_[s].spoilt = false;
     if (!grows(s)) memories_[s].tensor = memories_[s].begin = Tensor();
   }
 }
@@ -269,11 +370,15 @@ Status StatefulSession::set(size_t s, const Tensor& value) {
   if (!grows(s)) {
     TENON_ASSIGN_OR_RETURN(memory.tensor, value.clone());
     memory.begin = memory.tensor;
+    memory.spoilt = false;
+    if (!updated(s)) return {};
+    TENON_ASSIGN_OR_RETURN(memory.begin, value.clone());
     return {};
   }
   const int64_t length = value.dim(shared.info.axis);
   TENON_ASSIGN_OR_RETURN(memory.tensor, resized(value, shared.info.axis, length, length));  // runs give it room
   memory.length = length;
+  memory.spoilt = false;
   return {};
 }
 
@@ -282,8 +387,12 @@ Status StatefulSession::rewind(int64_t length) {
     if (grows(s) && (length < 0 || length > memories_[s].length))
       return error(Code::kInvalidArgument, "its length is {}, so it cannot be {}", memories_[s].length, length).at(name_of(state(s))).with_hint("set the state");
   for (size_t s = 0; s < memories_.size(); ++s) {
-    if (grows(s)) memories_[s].length = length;
-    else memories_[s].tensor = memories_[s].begin;
+    Memory& memory = memories_[s];
+    memory.spoilt &= grows(s);
+    if (grows(s)) memory.length = length;
+    else memory.tensor = memory.begin;
+    if (!updated(s) || !memory.begin.defined()) continue;
+    TENON_ASSIGN_OR_RETURN(memory.tensor, memory.begin.clone());
   }
   return {};
 }

@@ -12,6 +12,7 @@ namespace tenon::backends {
 struct StatefulModel {
   std::shared_ptr<const Executable> inner;
   SharedGraph shared;
+  std::vector<std::pair<std::string, ir::Type>> inner_inputs;
   std::shared_ptr<ir::DimContext> dims;
   int num_symbols = 0;
   std::vector<StateInfo> infos;  // of shared.states
@@ -42,21 +43,34 @@ class StatefulSession final : public Session, public States {
   struct Memory {
     Tensor tensor;          // undefined before the first run
     int64_t length = 0;
-    Tensor begin;           // of a state that is passed on: what rewind() goes back to
+    Tensor begin;           // of a state that does not grow: what rewind() goes back to; of one that runs write to, bytes of its own
+    bool spoilt = false;    // a run that failed may have written to it
+    size_t bytes() const { return tensor.bytes() + (begin.data() == tensor.data() ? 0 : begin.bytes()); }
   };
   const SharedState& state(size_t s) const { return model_->shared.states[s]; }
   bool grows(size_t s) const { return state(s).info.axis >= 0; }
+  bool updated(size_t s) const { return state(s).updated; }
+  /// Runs may write to elements that the state has, not behind them alone.
+  bool overwritten(size_t s) const { return state(s).updated || state(s).cleared; }
   Status bind(std::span<const HostValue> inputs);
   Status bind_length(size_t group);
+  Status check_lengths(size_t s, const Shape& shape) const;
   Result<Shape> beginning(size_t s) const;
   Status make_room(size_t group);
   bool has_room(size_t group, int64_t needed) const;
   Result<Shape> shape_with_room(size_t s, int64_t room) const;
   Status give_room(size_t s, int64_t room);
   Result<size_t> bytes_with_room(size_t group, int64_t room) const;
+  size_t free_bytes() const;
+  void clear_growth();
   Result<Tensor> present(size_t s) const;
+  Result<std::vector<HostValue>> run_inner(std::span<const HostValue> inputs, const Interrupt& interrupt);
+  Result<bool> give_back_room();
   Status give(std::span<const HostValue> inputs);
   Status take(std::vector<HostValue>& outputs);
+  void spoil();
+  Result<std::vector<Memory>> snapshot() const;
+  Status go_back(const std::vector<Memory>& before);
 
   std::shared_ptr<const StatefulModel> model_;
   std::unique_ptr<Session> session_;

@@ -46,9 +46,8 @@ Status check_types(const SharedState& state) {
   if (!tensor(state.type) || !tensor(state.after)) return no_pair(state.info.pair, types, "a state is a tensor of known rank, and not of strings");
   if (state.type.dtype() != state.after.dtype() || state.type.tensor().rank() != state.after.tensor().rank())
     return no_pair(state.info.pair, types, "a state has one dtype and one rank");
-  if (state.info.axis >= 0) return {};
   for (int axis = 0; axis < state.type.tensor().rank(); ++axis)
-    if (ir::known_ne(state.type.tensor().dim(axis), state.after.tensor().dim(axis)) && state.type.tensor().dim(axis).is_const())
+    if (axis != state.longer && ir::known_ne(state.type.tensor().dim(axis), state.after.tensor().dim(axis)) && state.type.tensor().dim(axis).is_const())
       return no_pair(state.info.pair, types, "what a run gives must be what the next one takes");
   return {};
 }
@@ -63,37 +62,53 @@ std::set<int> bound_symbols(const Graph& graph, const std::vector<Value*>& state
   return out;
 }
 
-/// Puts memory with room in the place of a state that a concatenation makes longer.
+/// Lets runs write to memory of states: with room, in the place of a state that becomes longer, else to what the state is.
 class Sharing {
  public:
   Sharing(Graph& graph, std::set<int> bound) : graph_(graph), bound_(std::move(bound)) {}
 
-  /// Where it cannot, the state's `reason` says why.
-  Status share(SharedState& state, Value* input, std::vector<StateGroup>& groups, Value*& memory) {
-    Node* concat = concatenation_of(*input, *graph_.outputs()[state.output]);
-    state.info.reason = concat == nullptr ? "its output is no concatenation of its input and something" : refusal(*input, *concat);
-    if (!state.info.reason.empty()) return {};
-    const int axis = axis_of(*concat);
-    const Dim length = input->tensor().dim(axis), whole = concat->output()->tensor().dim(axis), growth = whole - length;
+  /// The input that is memory to write to; null, and the state's `reason`: there is none.
+  Result<Value*> share(SharedState& state, Value* input, std::vector<StateGroup>& groups) {
+    const StateChange change = change_of(*input, *graph_.outputs()[state.output]);
+    if (change.kind == StateChange::Kind::kScatter) return updated(state, input);
+    if (change.kind == StateChange::Kind::kOther) {
+      state.info.reason = "its output is no concatenation of its input and something, nor its input with elements replaced";
+      return nullptr;
+    }
+    const bool rows = change.kind == StateChange::Kind::kRows;
+    const int axis = state.longer;
+    const Dim length = input->tensor().dim(axis), whole = change.node->output()->tensor().dim(axis), growth = whole - length;
+    if (rows && ir::known_eq(length, whole)) return rewrite_fixed(state, input, *change.node);
+    state.info.reason = refusal(*input, length, growth);
+    if (!state.info.reason.empty()) return nullptr;
+    if (rows && change.node->attr_int("keep", 0) != 0) {
+      state.info.reason = "its rows may be more than its input's";
+      return nullptr;
+    }
     state.info.axis = axis;
+    state.cleared = rows;
+    state.group = group_of(length, growth, groups);
+    return rewrite(state, input, *change.node, length, whole);
+  }
+
+ private:
+  static Value* updated(SharedState& state, Value* input) {
+    state.updated = true;
+    return input;
+  }
+
+  int group_of(Dim length, Dim growth, std::vector<StateGroup>& groups) {
     const auto same = [&](const StateGroup& group) { return group.length == length && group.growth == growth; };
     const auto found = std::ranges::find_if(groups, same);
-    state.group = static_cast<int>(found - groups.begin());
+    const auto number = static_cast<int>(found - groups.begin());
     if (found == groups.end()) {
       groups.push_back({length, growth});
       room_.push_back(graph_.dims().fresh("room"));
     }
-    return rewrite(state, input, *concat, length, whole, memory);
+    return number;
   }
 
- private:
-  static int axis_of(const Node& concat) {
-    const int64_t axis = concat.attr_int("axis", 0);
-    return static_cast<int>(axis < 0 ? axis + concat.output()->tensor().rank() : axis);
-  }
-
-  std::string refusal(const Value& input, const Node& concat) const {
-    const Dim length = input.tensor().dim(axis_of(concat)), growth = concat.output()->tensor().dim(axis_of(concat)) - length;
+  std::string refusal(const Value& input, Dim length, Dim growth) const {
     if (bits(input.dtype()) < 8 || is_packed(input.dtype())) return "its elements are smaller than a byte";
     if (!length.is_symbol() && !length.is_const()) return fmt::format("its length {} is neither a number nor a symbol", ir::to_string(length));
     std::vector<int> symbols;
@@ -104,34 +119,57 @@ class Sharing {
     return {};
   }
 
-  Status rewrite(const SharedState& state, Value* input, Node& concat, Dim length, Dim whole, Value*& memory) {
+  /// The elements that a concatenation adds, behind those that memory holds.
+  static Value* append(Builder& here, const Node& concat, Value* memory, int64_t axis, Dim length) {
+    std::vector<Value*> rest(concat.inputs().begin() + 1, concat.inputs().end());
+    Value* update = rest.size() == 1 ? rest[0] : here.make_n("Concat", rest, 1, {{"axis", axis}})[0];
+    return here.make("tenon.append", {memory, update}, {{"axis", axis}, {"start", std::vector<Dim>{length}}});
+  }
+
+  /// The rows that a tenon.append_rows adds, from the row on that it says.
+  static Value* put_rows(Builder& here, const Node& append, Value* memory) {
+    Value *fresh = append.input(0), *at = append.input(1);
+    const Dim batch = fresh->tensor().dim(0);
+    if (!ir::known_eq(at->tensor().dim(0), batch)) at = here.make("tenon.expand", {at}, {{"dims", std::vector<Dim>{batch}}});
+    return here.make("TensorScatter", {memory, fresh, at}, {{"axis", int64_t{2}}});
+  }
+
+  Result<Value*> rewrite_fixed(SharedState& state, Value* input, Node& change) {
+    Builder here(graph_, &change);
+    here.set_name(change.name());
+    Value* written = put_rows(here, change, input);
+    TENON_RETURN_IF_ERROR(here.status());
+    graph_.replace_all_uses(change.output(), written);
+    graph_.erase(&change);
+    return updated(state, input);
+  }
+
+  Result<Value*> rewrite(const SharedState& state, Value* input, Node& change, Dim length, Dim whole) {
     const auto axis = static_cast<int64_t>(state.info.axis);
     std::vector<Dim> dims = *input->tensor().dims;
     dims[static_cast<size_t>(axis)] = room_[static_cast<size_t>(state.group)];
     const std::string name = input->name();
     input->set_name(graph_.unique_name(name));
-    memory = graph_.add_input(name, ir::TensorType(input->dtype(), std::move(dims)));
+    Value* memory = graph_.add_input(name, ir::TensorType(input->dtype(), std::move(dims)));
     const auto prefix = [&](Builder& b, Value* of, Dim extent) {
       return b.make("tenon.prefix", {of}, {{"axis", axis}, {"extent", std::vector<Dim>{extent}}});
     };
-    Builder begin(graph_, graph_.first()), here(graph_, &concat);
-    here.set_name(concat.name());
-    std::vector<Value*> rest(concat.inputs().begin() + 1, concat.inputs().end());
-    Value* update = rest.size() == 1 ? rest[0] : here.make_n("Concat", rest, 1, {{"axis", axis}})[0];
-    Value* appended = here.make("tenon.append", {memory, update}, {{"axis", axis}, {"start", std::vector<Dim>{length}}});
-    Value* present = prefix(here, appended, whole);
-    // Readers behind the append find the same elements in what it gives; those before must not wait for it.
-    const std::vector<ir::Use> before = uses_before(*input, concat);
-    Value* past = before.empty() ? nullptr : prefix(begin, memory, length);
+    Builder begin(graph_, graph_.first()), here(graph_, &change);
+    here.set_name(change.name());
+    Value* written = state.cleared ? put_rows(here, change, memory) : append(here, change, memory, axis, length);
+    Value* present = prefix(here, written, whole);
+    // Readers behind a concatenation find the same elements in what it gives; those before must not wait for it. Rows may be put in anywhere.
+    const std::vector<ir::Use> before = state.cleared ? std::vector<ir::Use>() : uses_before(*input, change);
+    Value* past = before.empty() && (!state.cleared || input->has_one_use()) ? nullptr : prefix(begin, memory, length);
     for (const ir::Use& use : before) use.node->set_input(use.index, past);
-    Value* past_after = input->has_one_use() ? nullptr : prefix(here, appended, length);
+    Value* past_after = state.cleared ? past : input->has_one_use() ? nullptr : prefix(here, written, length);
     TENON_RETURN_IF_ERROR(begin.status());
     TENON_RETURN_IF_ERROR(here.status());
-    graph_.replace_all_uses(concat.output(), present);
-    graph_.set_output(static_cast<int>(state.output), appended);
-    graph_.erase(&concat);
+    graph_.replace_all_uses(change.output(), present);
+    graph_.set_output(static_cast<int>(state.output), written);
+    graph_.erase(&change);
     if (past_after != nullptr) graph_.replace_all_uses(input, past_after);
-    return {};
+    return memory;
   }
 
   /// Uses by nodes, and in their bodies, that are in front of the concatenation.
@@ -153,6 +191,28 @@ class Sharing {
   std::vector<Dim> room_;  // by group
 };
 
+int axis_of(const Node& concat) {
+  const int64_t axis = concat.attr_int("axis", 0);
+  return static_cast<int>(axis < 0 ? axis + concat.output()->tensor().rank() : axis);
+}
+
+/// SharedState::longer of each state, whatever the backend makes of it.
+Status find_longer(const Graph& graph, bool opened, const Interrupt& interrupt, std::vector<SharedState>& states) {
+  std::unique_ptr<Graph> copy;
+  if (!opened) {
+    copy = graph.clone();
+    TENON_RETURN_IF_ERROR(open_states(*copy, interrupt));
+  }
+  const Graph& open = copy == nullptr ? graph : *copy;
+  for (SharedState& state : states) {
+    const auto input = std::ranges::find_if(open.inputs(), [&](const Value* v) { return v->name() == state.info.pair.input; });
+    const StateChange change = input == open.inputs().end() ? StateChange{} : change_of(**input, *open.outputs()[state.output]);
+    if (change.kind == StateChange::Kind::kConcatenation) state.longer = axis_of(*change.node);
+    if (change.kind == StateChange::Kind::kRows) state.longer = 2;
+  }
+  return {};
+}
+
 /// An input for the length of each group that has a symbol, without elements, so that its shape alone counts.
 std::vector<Value*> add_lengths(Graph& graph, const std::vector<StateGroup>& groups) {
   std::vector<Value*> out;
@@ -164,15 +224,6 @@ std::vector<Value*> add_lengths(Graph& graph, const std::vector<StateGroup>& gro
 }
 
 }  // namespace
-
-Node* concatenation_of(const Value& input, const Value& output) {
-  Node* node = output.def();
-  if (node == nullptr || !node->is("Concat") || node->num_inputs() < 2 || node->input(0) != &input) return nullptr;
-  if (!input.type().is_ranked_tensor() || !output.type().is_ranked_tensor() || input.tensor().rank() == 0) return nullptr;
-  for (int i = 1; i < node->num_inputs(); ++i)
-    if (node->input(i) == &input) return nullptr;
-  return node;
-}
 
 Result<SharedGraph> share_states(std::unique_ptr<Graph> graph, std::span<const StatePair> pairs, bool in_place, const Interrupt& interrupt) {
   SharedGraph out;
@@ -194,12 +245,16 @@ Result<SharedGraph> share_states(std::unique_ptr<Graph> graph, std::span<const S
     sources.emplace(input, UserInput{number++});
     out.user_types.push_back(input->type());
   }
+  TENON_RETURN_IF_ERROR(find_longer(*out.graph, in_place, interrupt, out.states));
   Sharing sharing(*out.graph, bound_symbols(*out.graph, inputs));
   for (size_t s = 0; s < out.states.size(); ++s) {
-    Value* memory = nullptr;
-    if (in_place) TENON_RETURN_IF_ERROR(sharing.share(out.states[s], inputs[s], out.groups, memory));
-    else out.states[s].info.reason = "the backend gives each run's results memory of their own";
     TENON_RETURN_IF_ERROR(check_types(out.states[s]));
+    Value* memory = nullptr;
+    if (in_place) {
+      TENON_ASSIGN_OR_RETURN(memory, sharing.share(out.states[s], inputs[s], out.groups));
+    } else {
+      out.states[s].info.reason = "the backend gives each run's results memory of their own";
+    }
     sources.emplace(memory != nullptr ? memory : inputs[s], StateInput{s});
     if (memory != nullptr) out.memories.push_back(memory->name());
   }

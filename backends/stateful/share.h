@@ -21,7 +21,10 @@ struct SharedState {
   ir::Type type;        // of the input, as the model has it
   ir::Type after;       // of the output
   size_t output = 0;    // of the graph
+  int longer = -1;      // the axis that a run makes longer, in whatever memory; -1: none
   int group = -1;       // axis >= 0
+  bool cleared = false; // rows are put in from a row on that is data: those that a run makes it longer by and leaves are zeros
+  bool updated = false; // of fixed shape, and runs may write to its memory
 };
 
 /// Inputs of a graph with shared memory: the model's other inputs by number, memories of states, and lengths of groups, which bind a symbol
@@ -42,12 +45,24 @@ struct SharedGraph {
 };
 
 /// Rewrites a model for sessions that keep states. Where `in_place`, an output that is a concatenation of its input and something becomes
-/// `tenon.append` to memory with room, and past and present become prefixes of that.
+/// `tenon.append` to memory with room, and past and present become prefixes of that; rows that are put in from a row on that is data become
+/// a TensorScatter to memory, with room where there may be more rows than before. Memory that scatters write to is given up.
 Result<SharedGraph> share_states(std::unique_ptr<ir::Graph> graph, std::span<const StatePair> pairs, bool in_place, const Interrupt& interrupt);
 
 /// Types, simple forms, and the decomposition of what takes a graph input and gives a graph output: afterwards concatenations are visible.
 Status open_states(ir::Graph& graph, const Interrupt& interrupt);
-/// The concatenation that makes `output` of `input`, which comes first and is not empty; null: none.
-ir::Node* concatenation_of(const ir::Value& input, const ir::Value& output);
+
+/// How a graph makes an output of an input.
+struct StateChange {
+  enum class Kind : uint8_t {
+    kOther,
+    kConcatenation,     // the input comes first
+    kRows,              // tenon.append_rows to it
+    kScatter,           // elements replaced, once or several times
+  };
+  Kind kind = Kind::kOther;
+  ir::Node* node = nullptr;  // the output's
+};
+StateChange change_of(const ir::Value& input, const ir::Value& output);
 
 }  // namespace tenon::backends

@@ -130,6 +130,7 @@ class VulkanExecutable::VulkanSession final : public Session {
     auto made = owner_->PlannedExecutable::create_session(options_);
     if (!made.ok()) return made.status();
     session_ = std::move(*made);
+    session_->set_aside(aside_);
     return {};
   }
 
@@ -151,6 +152,10 @@ class VulkanExecutable::VulkanSession final : public Session {
 
   const std::vector<Placement>* last_placement() const override { return session_ == nullptr ? nullptr : session_->last_placement(); }
   size_t arena_bytes() const override { return session_ == nullptr ? 0 : session_->arena_bytes(); }
+  void set_aside(size_t bytes) override {
+    aside_ = bytes;
+    if (session_ != nullptr) session_->set_aside(bytes);
+  }
   std::string_view taken_over_by() const override { return on_cpu_ ? cpu_backend().name() : std::string_view(); }
 
  private:
@@ -171,6 +176,7 @@ class VulkanExecutable::VulkanSession final : public Session {
       return false;
     }
     session_ = std::move(*made);
+    session_->set_aside(aside_);
     return on_cpu_ = true;
   }
 
@@ -179,6 +185,7 @@ class VulkanExecutable::VulkanSession final : public Session {
   std::shared_ptr<const Loaded> loaded_;
   std::unique_ptr<Session> session_;    // null: the device was lost before there was one
   bool proven_ = false, on_cpu_ = false;
+  size_t aside_ = 0;
 };
 
 Result<std::unique_ptr<Session>> VulkanExecutable::create_session(const SessionOptions& options) const {

@@ -48,6 +48,7 @@ class PlanBuilder {
   /// The node's output is the memory of `base`, which it has written to.
   Status define_updated(const ir::Value& base, const ir::Value* output);
   bool owns_memory(runtime::ValueIdx root) const;
+  bool is_carried(runtime::ValueIdx input) const;
   bool all_before(const ir::Value& value, const ir::Node& node) const;
   runtime::ValueIdx root_of(runtime::ValueIdx value) const;
   void number_nodes();

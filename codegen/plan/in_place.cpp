@@ -20,11 +20,22 @@ ValueIdx PlanBuilder::root_of(ValueIdx value) const {
   return value;
 }
 
-/// Memory of this run alone: the arena's, or what callers have given up.
+/// Inputs of a loop's body that an iteration hands to the next one; the run time gives each memory that nothing else shares.
+bool PlanBuilder::is_carried(ValueIdx input) const {
+  const Node& node = *graph_.parent();
+  const bool loop = node.is("Loop");
+  if (!loop && !node.is("Scan")) return false;
+  const auto begin = plan_->inputs.begin(), formal = begin + std::ssize(graph_.inputs());
+  const auto first = loop ? begin + 2 : begin, last = loop ? formal : formal - node.attr_int("num_scan_inputs", 0);
+  return std::find_if(first, last, [&](const runtime::PlanIo& io) { return io.value == input; }) != last;
+}
+
+/// Memory of this run alone: the arena's, or what callers and earlier iterations have given up.
 bool PlanBuilder::owns_memory(ValueIdx root) const {
   const Storage storage = plan_->values[static_cast<size_t>(root)].storage;
   if (storage == Storage::kArena) return true;
-  if (storage != Storage::kInput || graph_.parent() != nullptr) return false;
+  if (storage != Storage::kInput) return false;
+  if (graph_.parent() != nullptr) return is_carried(root);
   const auto& names = module_.options.updated_inputs;
   return std::ranges::find(names, plan_->values[static_cast<size_t>(root)].name) != names.end();
 }

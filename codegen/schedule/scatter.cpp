@@ -36,11 +36,26 @@ int moved_axis(Expr e) {
   return a.kind == ExprKind::kIndex && fixed(b) ? a.axis : b.kind == ExprKind::kIndex && fixed(a) ? b.axis : -1;
 }
 
-/// Axes of the updates that are an output axis each: what differs there goes to different elements.
+/// The axis by which an index moves from a place that other axes alone decide, of which all lead apart already; -1: none.
+int moved_by_others(Expr e, const std::vector<bool>& apart, size_t first) {
+  const ir::ExprNode& n = e.node();
+  if (n.kind != ExprKind::kOp || n.op != ir::ScalarOp::kAdd) return -1;
+  Expr index{e.pool, n.args[0]}, place{e.pool, n.args[1]};
+  if (index.node().kind != ExprKind::kIndex) std::swap(index, place);
+  if (index.node().kind != ExprKind::kIndex) return -1;
+  for (size_t i = 0; i < apart.size(); ++i)
+    if (!apart[i] && uses_axis(place, static_cast<int>(first + i))) return -1;
+  return index.node().axis;
+}
+
+/// Axes of the updates that decide an index of the output each: what differs there goes to different elements.
 std::vector<bool> leads_apart(const Stage& s) {
   std::vector<bool> apart(s.reduce_axes.size(), false);
+  const size_t first = s.axes.size();
   for (Expr e : s.scatter->target)
-    if (const int axis = moved_axis(e); axis >= 0) apart[static_cast<size_t>(axis) - s.axes.size()] = true;
+    if (const int axis = moved_axis(e); axis >= 0) apart[static_cast<size_t>(axis) - first] = true;
+  for (Expr e : s.scatter->target)
+    if (const int axis = moved_by_others(e, apart, first); axis >= 0) apart[static_cast<size_t>(axis) - first] = true;
   return apart;
 }
 

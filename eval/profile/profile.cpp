@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "eval/profile/builder.h"
+#include "eval/states.h"
 #include "eval/statistics.h"
 
 namespace tenon::eval {
@@ -16,16 +17,18 @@ Result<Profile> profile(const ir::Graph& model, const backends::Executable& exec
   TENON_ASSIGN_OR_RETURN(const auto observed, executable.create_session(session_options));
   if (observed->last_placement() == nullptr)
     return Status(Code::kUnsupported, "it runs no plan whose steps could be seen", "profile", "profile the cpu or vulkan backend");
+  TENON_ASSIGN_OR_RETURN(const std::vector<HostValue> own, set_states(*plain, model, inputs));
+  TENON_RETURN_IF_ERROR(set_states(*observed, model, inputs).status());
   const auto run_observed = [&](bool keep) -> Status {
     recorder.begin_run();
-    const auto outputs = observed->run(inputs, options.interrupt);
-    if (!outputs.ok()) return outputs.status();
+    const auto ran = observed->time(own, {.runs = 1}, options.interrupt);
+    if (!ran.ok()) return ran.status();
     recorder.end_run(keep);
     return {};
   };
   for (int i = 0; i < std::max(options.warmup, 1); ++i) {
     TENON_RETURN_IF_ERROR(run_observed(false));
-    TENON_RETURN_IF_ERROR(plain->time(inputs, {.runs = 1}, options.interrupt).status());
+    TENON_RETURN_IF_ERROR(plain->time(own, {.runs = 1}, options.interrupt).status());
   }
   Profile out;
   out.threads = options.threads > 0 ? std::min(options.threads, default_pool().num_threads()) : default_pool().num_threads();
@@ -44,7 +47,7 @@ Result<Profile> profile(const ir::Graph& model, const backends::Executable& exec
     if (i >= kLeastRuns && std::chrono::steady_clock::now() >= end) break;
     TENON_RETURN_IF_ERROR(run_observed(true));
     if (burst) bursts.push_back(burst->gflops());
-    TENON_ASSIGN_OR_RETURN(const std::vector<double> ms, plain->time(inputs, {.runs = 1}, options.interrupt));
+    TENON_ASSIGN_OR_RETURN(const std::vector<double> ms, plain->time(own, {.runs = 1}, options.interrupt));
     unobserved.push_back(ms[0]);
   }
 

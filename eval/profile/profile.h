@@ -129,8 +129,8 @@ struct Profile {
   bool taken_over() const { return !run_by.empty() && run_by != backend; }
 };
 
-/// Runs an executable over and over. `model` is the graph that it was compiled from, before any pass. kUnsupported for backends
-/// that run no plan.
+/// Runs an executable over and over. `model` is the graph that it was compiled from, before any pass; with states also those, with which each
+/// run begins as `inputs` have them. kUnsupported for backends that run no plan.
 Result<Profile> profile(const ir::Graph& model, const backends::Executable& executable, std::span<const HostValue> inputs,
                         const ProfileOptions& options);
 

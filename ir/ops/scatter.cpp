@@ -185,23 +185,25 @@ Status infer_tensor_scatter(InferContext& c) {
 }
 
 Result<std::vector<Body>> tensor_scatter_body(const Node& node) {
-  Body body = start_body(node, ComputeKind::kMovement);
+  Body body = start_body(node, ComputeKind::kScatter);
   ExprPool& pool = *body.pool;
-  TENON_ASSIGN_OR_RETURN(const int64_t given, normalize_axis(node.attr_int("axis", -2), std::ssize(body.axes)));
+  const size_t rank = body.axes.size();
+  TENON_ASSIGN_OR_RETURN(const int64_t given, normalize_axis(node.attr_int("axis", -2), static_cast<int64_t>(rank)));
   const auto axis = static_cast<size_t>(given);
-  if (input_dims(node, 1).size() != body.axes.size()) return error(Code::kUnsupported, "the ranks do not fit");
-  const Dim extent = body.axes[axis], length = input_dims(node, 1)[axis], room = extent - length + 1;
-  std::vector<Expr> at = axis_indices(pool, body.axes.size());
-  const Expr batch[] = {at[0]}, old = load_at(body, node, 0, at);
+  if (input_dims(node, 1).size() != rank) return error(Code::kUnsupported, "the ranks do not fit");
+  body.reduce_axes = input_dims(node, 1);
+  body.acc_dtype = body.dtype;
+  const Dim extent = body.axes[axis], room = extent - body.reduce_axes[axis] + 1;
+  const std::vector<Expr> updates = axis_indices(pool, rank, rank);
+  const Expr batch[] = {updates[0]};
   const bool circular = node.attr_string("mode", "linear") == "circular";
   // No start fits an update that is longer than the axis: there is less than one place for it.
   const Expr given_start = node.has_input(2) ? load_at(body, node, 2, batch) : i64(pool, 0);
-  const Expr start = circular ? mod(given_start, pool.dim(extent)) + pool.checked_index(i64(pool, 0), pool.dim(room))
-                              : pool.checked_index(given_start, pool.dim(room));
-  const Expr from = at[axis] - start;
-  at[axis] = circular ? mod(from, pool.dim(extent)) : from;
-  const Expr inside = at[axis] >= i64(pool, 0) && at[axis] < pool.dim(length);
-  body.value = pool.load_guarded(1, body.dtype, at, inside, old);
+  std::vector<Expr> target = updates;
+  if (circular) target[axis] = mod(updates[axis] + (mod(given_start, pool.dim(extent)) + pool.checked_index(i64(pool, 0), pool.dim(room))), pool.dim(extent));
+  else target[axis] = updates[axis] + pool.checked_index(given_start, pool.dim(room));
+  body.scatter = Scatter{load_at(body, node, 0, axis_indices(pool, rank)), std::move(target), true};
+  body.value = load_at(body, node, 1, updates);
   return one_body(std::move(body));
 }
 
@@ -218,8 +220,9 @@ Status eval_tensor_scatter(EvalContext& c) {
   for (int64_t i = 1; i < axis; ++i) middle *= cache.dim(i);
   for (int64_t i = axis + 1; i < cache.rank(); ++i) inner *= cache.dim(i);
   const int64_t length = update.dim(axis), extent = cache.dim(axis);
+  const int64_t batches = update.size() == 0 ? 0 : cache.dim(0);  // places that nothing is written to are not looked at
   StepCounter steps(c.interrupt);
-  for (int64_t b = 0; b < cache.dim(0); ++b) {
+  for (int64_t b = 0; b < batches; ++b) {
     int64_t start = c.has(2) ? c.tensor(2).at_int(b) : 0;
     if (circular && extent > 0) start = (start % extent + extent) % extent;
     if (!circular && (start < 0 || start > extent - length))

@@ -258,6 +258,66 @@ TEST_F(CompiledModelTest, VariantsForDimsThatAreOneAreCompiledFromTheFile) {
   EXPECT_EQ(kept.bytes, wanted);
 }
 
+/// Growing states, one that is passed on, and one that a scatter writes to.
+constexpr std::string_view kStates = R"(graph "g" {
+  input %x: f32[S, 4]
+  input %at: i64[1, 1]
+  input %past: f32[P, 4]
+  input %h: f32[S, 4]
+  input %cache: f32[6, 4]
+  %present: f32[P + S, 4] = Concat(%past, %x) {axis = 0}
+  %y: f32[P + S, 4] = Softmax(%present) {axis = 0}
+  %next: f32[S, 4] = Tanh(%h)
+  %axes: i64[1] = Constant {value = dense<i64[1], 0>}
+  %row: f32[1, 4] = ReduceMax(%x, %axes) {keepdims = 1}
+  %written: f32[6, 4] = ScatterND(%cache, %at, %row)
+  output %y
+  output %present
+  output %next
+  output %written
+})";
+
+TEST_F(CompiledModelTest, StatesAreKeptWithTheExecutable) {
+  write(std::string(kStates));
+  const auto steps = [&](const ModelRequest& one, bool cached) {
+    auto model = CompiledModel::open(one);
+    EXPECT_TRUE(model.ok()) << model.status().to_string();
+    EXPECT_EQ(model->from_cache(), cached);
+    EXPECT_TRUE(model->compile().ok());
+    model->keep();
+    EXPECT_EQ(model->states().size(), 3u);
+    EXPECT_EQ(model->interface().inputs().size(), 2u);
+    EXPECT_EQ(model->interface().outputs().size(), 1u);
+    EXPECT_EQ(model->graph().inputs().size(), 5u);
+    const auto session = *model->executable()->create_session();
+    std::string out;
+    for (const backends::StateInfo& info : model->executable()->states()) out += fmt::format("{} {} {} {}\n", info.pair.input, info.axis, info.in_place, info.reason);
+    for (int64_t i = 0; i < 40; ++i) {
+      const Tensor x = Tensor::from<float>({1, 4}, {1.0F + static_cast<float>(i), 2, 3, 4});
+      const auto outputs = session->run(std::vector<HostValue>{x, Tensor::from<int64_t>({1, 1}, {i % 6})});
+      EXPECT_TRUE(outputs.ok()) << outputs.status().to_string();
+      if (!outputs.ok()) return out;
+      for (size_t s = 0; s < 4; ++s) {
+        const Tensor tensor = s == 3 ? std::get<Tensor>((*outputs)[0]) : *session->states()->get(s);
+        out += to_string(tensor.shape());
+        out.append(reinterpret_cast<const char*>(tensor.data()), tensor.bytes());
+      }
+    }
+    return out;
+  };
+  ModelRequest one = request();
+  one.states = {.automatic = true, .pairs = {{"h", "next"}}};
+  ModelRequest bound = one, fewer = one;
+  bound.import.dims = {{"P", 3}, {"S", 1}};
+  fewer.states.automatic = false;
+  const std::string wanted = steps(one, false);
+  EXPECT_EQ(steps(one, true), wanted);
+  const std::string with_dims = steps(bound, false);
+  EXPECT_EQ(steps(bound, true), with_dims);
+  EXPECT_FALSE(CompiledModel::open(fewer)->from_cache()) << "other states are another executable";
+  EXPECT_FALSE(CompiledModel::open(request())->from_cache());
+}
+
 TEST_F(CompiledModelTest, ModelsWithHostCallsAreCompiledEachTime) {
   write("graph \"g\" {\n  input %x: f32[N, 128]\n  %i: i64[2, K] = NonZero(%x)\n  output %i\n}");
   const Ran first = run(request());

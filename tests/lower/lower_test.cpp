@@ -185,7 +185,7 @@ TEST(Lower, ScatterOfOneTupleAndOfNone) {
   d.check(d.node("ScatterND", {d.input(DType::kI32, {3, 3}), d.input(DType::kI64, {none, 1}), d.input(DType::kI32, {none, 3})}));
 }
 
-TEST(Lower, TensorScatterIsAChoiceByPosition) {
+TEST(Lower, TensorScatterWritesRuns) {
   for (const char* mode : {"linear", "circular"}) {
     Case c;
     const Dim n = c.symbol("N", 9);
@@ -195,7 +195,7 @@ TEST(Lower, TensorScatterIsAChoiceByPosition) {
     starts.set_int(1, mode[0] == 'c' ? 8 : 0);
     c.instance.tensors[at] = starts;
     Node* node = c.node("TensorScatter", {c.input(DType::kF32, {2, 3, n, 8}), c.input(DType::kF32, {2, 3, 5, 8}), at}, {{"mode", std::string(mode)}});
-    EXPECT_EQ(c.check(node), "map");
+    EXPECT_EQ(c.check(node), "scatter");
   }
 }
 
