@@ -18,7 +18,8 @@ constexpr DType kI64 = DType::kI64;
 constexpr int64_t kLanes = 512;
 constexpr int64_t kLeastPart = 16;  // products of a lane that are worth a sum over lanes
 constexpr int64_t kAtOnce = 4;      // of a lane, whose loads do not wait for one another
-constexpr int64_t kMostRows = 8;    // of a workgroup
+constexpr int64_t kAtOnceOfRows = 2;  // the same where each is for several rows
+constexpr int64_t kMostRows = 4;    // of a workgroup
 constexpr int64_t kMostSums = 32;   // of a lane
 /// What a unit of the device reads while the host begins a step of its own, of a few dispatches: 64 bytes a clock for about 100 µs.
 constexpr double kBytesOfStep = 10 << 20;
@@ -255,8 +256,9 @@ class LaneEmitter {
     const int64_t each = (product.k + parts * kAtOnce - 1) / (parts * kAtOnce) * kAtOnce;
     const ValueId end = b_->i64(product.k), lo = b_->op(ScalarOp::kMin, {b_->mul(which, b_->i64(each)), end});
     const ValueId hi = b_->op(ScalarOp::kMin, {b_->add(lo, b_->i64(each)), end});
+    const int64_t at_once = taken_ == 1 ? kAtOnce : kAtOnceOfRows;
     const ValueId whole =
-        product.k % kAtOnce == 0 ? hi : b_->sub(hi, b_->op(ScalarOp::kRem, {b_->sub(hi, lo), b_->i64(kAtOnce)}));
+        product.k % at_once == 0 ? hi : b_->sub(hi, b_->op(ScalarOp::kRem, {b_->sub(hi, lo), b_->i64(at_once)}));
     std::vector<ValueId> sums(part.gates.size() * static_cast<size_t>(taken_), constant(*b_, lowering_.stage(product.stage).acc_dtype, {}));
     const auto several = [&](ValueId first, ValueId last, int64_t step) {
       sums = em_->loop(LoopKind::kSerial, first, last, step, sums, [&](ValueId k, std::span<const ValueId> carried) {
@@ -265,8 +267,8 @@ class LaneEmitter {
         return next;
       });
     };
-    if (product.k >= kAtOnce) several(lo, whole, kAtOnce);
-    if (product.k % kAtOnce != 0) several(product.k >= kAtOnce ? whole : lo, hi, 1);
+    if (product.k >= at_once) several(lo, whole, at_once);
+    if (product.k % at_once != 0) several(product.k >= at_once ? whole : lo, hi, 1);
     std::vector<std::vector<ValueId>> out(part.gates.size());
     for (size_t i = 0; i < sums.size(); ++i) out[i / static_cast<size_t>(taken_)].push_back(sums[i]);
     return out;

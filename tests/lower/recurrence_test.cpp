@@ -108,7 +108,7 @@ TEST(LowerRecurrence, WorkgroupsTakeSeveralRowsWhereThereAreMoreThanUnits) {
     for (const int64_t hidden : {5, 33}) {
       for (const int64_t batch : {0, 1, 2, 3, 7, 16, 17}) {
         SCOPED_TRACE(fmt::format("hidden {}, {} rows, {} invocations", hidden, batch, most));
-        check(gated(hidden), 3, batch, gpu_with(2, most), ", 8 rows");
+        check(gated(hidden), 3, batch, gpu_with(2, most), ", 4 rows");
       }
       check(gated(hidden, "7, "), 3, 7, gpu_with(2, most), ", 4 rows");
       check(gated(hidden, "7, "), 3, 7, gpu_with(7, most), " lanes");
@@ -133,7 +133,7 @@ TEST(LowerRecurrence, OneOfTwoKernelsHasAGrid) {
     return *ir::evaluate(kernels[kernel]->grid, symbols);
   };
   for (const int64_t rows : {0, 1, 3, 4}) EXPECT_EQ(std::pair(grid(0, rows), grid(1, rows)), std::pair(rows, int64_t{0})) << rows;
-  for (const int64_t rows : {5, 8, 9, 100}) EXPECT_EQ(std::pair(grid(0, rows), grid(1, rows)), std::pair(int64_t{0}, (rows + 7) / 8)) << rows;
+  for (const int64_t rows : {5, 8, 9, 100}) EXPECT_EQ(std::pair(grid(0, rows), grid(1, rows)), std::pair(int64_t{0}, (rows + 3) / 4)) << rows;
 }
 
 void expect_refused(const std::string& text, const codegen::Target& target, const std::string& why) {
