@@ -42,10 +42,11 @@ class StatefulSession final : public Session, public States {
   struct Memory {
     Tensor tensor;          // undefined before the first run
     int64_t length = 0;
-    Tensor begin;           // of a state that is passed on: what rewind() goes back to
+    Tensor begin;           // of a state that nothing makes longer: what rewind() goes back to
   };
   const SharedState& state(size_t s) const { return model_->shared.states[s]; }
   bool grows(size_t s) const { return state(s).info.axis >= 0; }
+  int64_t length_of(size_t s) const;
   Status bind(std::span<const HostValue> inputs);
   Status bind_length(size_t group);
   Result<Shape> beginning(size_t s) const;

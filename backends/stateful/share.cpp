@@ -39,6 +39,11 @@ Result<SharedState> find_pair(const Graph& graph, const StatePair& pair, std::ve
   return out;
 }
 
+int axis_of(const Node& concat) {
+  const int64_t axis = concat.attr_int("axis", 0);
+  return static_cast<int>(axis < 0 ? axis + concat.output()->tensor().rank() : axis);
+}
+
 /// What one run gives must be what the next one takes.
 Status check_types(const SharedState& state) {
   const std::string types = fmt::format("the input is {}, the output {}", ir::to_string(state.type), ir::to_string(state.after));
@@ -51,6 +56,15 @@ Status check_types(const SharedState& state) {
     if (ir::known_ne(state.type.tensor().dim(axis), state.after.tensor().dim(axis)) && state.type.tensor().dim(axis).is_const())
       return no_pair(state.info.pair, types, "what a run gives must be what the next one takes");
   return {};
+}
+
+/// SharedState::longer of all, by a graph in which concatenations are visible; `states` have their places among its outputs.
+void find_growth(const Graph& graph, std::vector<SharedState>& states) {
+  for (SharedState& state : states) {
+    const auto input = std::ranges::find_if(graph.inputs(), [&](const Value* v) { return v->name() == state.info.pair.input; });
+    const Node* concat = input == graph.inputs().end() ? nullptr : concatenation_of(**input, *graph.outputs()[state.output]);
+    if (concat != nullptr) state.longer = axis_of(*concat);
+  }
 }
 
 /// Symbols that the shapes of what callers give bind.
@@ -87,11 +101,6 @@ class Sharing {
   }
 
  private:
-  static int axis_of(const Node& concat) {
-    const int64_t axis = concat.attr_int("axis", 0);
-    return static_cast<int>(axis < 0 ? axis + concat.output()->tensor().rank() : axis);
-  }
-
   std::string refusal(const Value& input, const Node& concat) const {
     const Dim length = input.tensor().dim(axis_of(concat)), growth = concat.output()->tensor().dim(axis_of(concat)) - length;
     if (bits(input.dtype()) < 8 || is_packed(input.dtype())) return "its elements are smaller than a byte";
@@ -187,6 +196,13 @@ Result<SharedGraph> share_states(std::unique_ptr<Graph> graph, std::span<const S
     if (std::ranges::any_of(out.states, same)) return no_pair(pair, "its input or output is another state's as well", "give each once");
     out.states.push_back(std::move(state));
   }
+  std::unique_ptr<Graph> opened;
+  if (!in_place) {
+    opened = out.graph->clone();
+    TENON_RETURN_IF_ERROR(open_states(*opened, interrupt));
+  }
+  find_growth(opened != nullptr ? *opened : *out.graph, out.states);
+  opened.reset();
   std::unordered_map<const Value*, InputSource> sources;
   for (size_t i = 0, number = 0; i < out.graph->inputs().size(); ++i) {
     Value* input = out.graph->inputs()[i];

@@ -22,6 +22,7 @@ struct SharedState {
   ir::Type after;       // of the output
   size_t output = 0;    // of the graph
   int group = -1;       // axis >= 0
+  int longer = -1;      // the axis along which a concatenation makes it longer, in place or not; -1: none does
 };
 
 /// Inputs of a graph with shared memory: the model's other inputs by number, memories of states, and lengths of groups, which bind a symbol
