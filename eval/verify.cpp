@@ -9,7 +9,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
-#include <map>
 
 #include <nlohmann/json.hpp>
 
@@ -96,6 +95,16 @@ Result<std::unique_ptr<ir::Graph>> through_onnx(ir::Graph& graph, const RoundTri
   return again;
 }
 
+void count_nodes(std::span<const backends::Placement> rows, CaseResult& result) {
+  using Kind = backends::Placement::Kind;
+  for (const backends::Placement& row : rows) {
+    const int nodes = std::max(1, static_cast<int>(row.covers.size()));
+    result.nodes += nodes;
+    if (row.kind != Kind::kHost && row.kind != Kind::kInterpreted) continue;
+    result.host_nodes[row.reason.empty() ? row.op : fmt::format("{}: {}", row.op, row.reason)] += nodes;
+  }
+}
+
 /// Runs the data sets in turn; the first failure ends the case.
 Status run_case(const Case& one, const backends::Backend& backend, const VerifyOptions& options, CaseResult& result) {
   const Interrupt interrupt = Interrupt::after(std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(options.timeout_s)));
@@ -123,6 +132,7 @@ Status run_case(const Case& one, const backends::Backend& backend, const VerifyO
   TENON_ASSIGN_OR_RETURN(const std::vector<backends::StatePair> states, states_of(*graph, options.states, interrupt));
   TENON_ASSIGN_OR_RETURN(const auto executable, backends::compile_stateful(backend, graph->clone(), compile, states));
   result.compile_ms = ms_since(compile_start);
+  count_nodes(executable->placement(), result);
   backends::SessionOptions session_options = options.session;
   session_options.interrupt = interrupt;
   TENON_ASSIGN_OR_RETURN(const auto session, executable->create_session(session_options));
@@ -189,7 +199,7 @@ using nlohmann::json;
 json to_json(const CaseResult& r) {
   return {{"status", static_cast<int>(r.status)}, {"message", r.message}, {"max_abs", r.max_abs},   {"max_rel", r.max_rel},
           {"compile_ms", r.compile_ms},           {"run_ms", r.run_ms},   {"data_sets", r.data_sets}, {"has_key", r.has_key},
-          {"rounding", r.rounding}};
+          {"rounding", r.rounding},               {"nodes", r.nodes},     {"host_nodes", r.host_nodes}};
 }
 
 void from_json(const json& j, CaseResult& r) {
@@ -202,6 +212,8 @@ void from_json(const json& j, CaseResult& r) {
   r.data_sets = j.at("data_sets").get<int>();
   r.has_key = j.at("has_key").get<bool>();
   r.rounding = j.at("rounding").get<std::string>();
+  r.nodes = j.at("nodes").get<int>();
+  r.host_nodes = j.at("host_nodes").get<std::map<std::string, int>>();
 }
 
 /// A case says itself that its time is over; one that cannot is ended this much later.
@@ -269,7 +281,7 @@ class Runner {
  private:
   void start() {
     int ends[2];
-    if (::socketpair(AF_UNIX, SOCK_STREAM, 0, ends) != 0) return fail(next_++, "cannot make a pipe");
+    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return fail(next_++, "cannot make a pipe");
     std::fflush(nullptr);
     const pid_t pid = ::fork();
     if (pid < 0) {
