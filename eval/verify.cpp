@@ -98,6 +98,7 @@ Result<std::unique_ptr<ir::Graph>> through_onnx(ir::Graph& graph, const RoundTri
 void count_nodes(std::span<const backends::Placement> rows, CaseResult& result) {
   using Kind = backends::Placement::Kind;
   for (const backends::Placement& row : rows) {
+    if (row.kind == Kind::kFolded) continue;
     const int nodes = std::max(1, static_cast<int>(row.covers.size()));
     result.nodes += nodes;
     if (row.kind != Kind::kHost && row.kind != Kind::kInterpreted) continue;
