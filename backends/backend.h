@@ -69,7 +69,7 @@ class States {
   virtual Result<Tensor> get(size_t state) const = 0;
   /// Puts a copy in its place. kInvalidArgument when dtype or shape do not fit.
   virtual Status set(size_t state, const Tensor& value) = 0;
-  /// States that grow in place lose what they hold beyond `length`, others are what they were after the last set() or reset().
+  /// States that runs make longer lose what they hold beyond `length`, in place or not; others are as after the last set() or reset().
   virtual Status rewind(int64_t length) = 0;
 };
 

@@ -47,6 +47,8 @@ def kernel_rows(small):
     gather = graph("gather", [f"x: f32[{words}, {columns}]", f"i: i64[{tokens}]"], [f"%y: f32[{tokens}, {columns}] = Gather(%x, %i) {{axis = 0}}"], "y")
     norm = graph("norm", [f"x: f32[{rows}, {columns}]", f"s: f32[{columns}]", f"b: f32[{columns}]"],
                  [f"%y: f32[{rows}, {columns}] = LayerNormalization(%x, %s, %b) {{axis = -1}}"], "y")
+    row_sums = graph("sum", [f"x: f32[{rows}, {columns}]"],
+                     ["%axes: i64[1] = Constant {value = dense<i64[1], 1>}", f"%y: f32[{rows}] = ReduceSum(%x, %axes) {{keepdims = 0}}"], "y")
     quantised = graph("int4", [f"x: f16[1, {k}]", f"w: u8[{k}, {k // 32}, 16]", f"s: f16[{k}, {k // 32}]"],
                       [f"%y: f16[1, {k}] = com.microsoft.MatMulNBits(%x, %w, %s) {{K = {k}, N = {k}, bits = 4, block_size = 32}}"], "y")
     out = [
@@ -55,7 +57,7 @@ def kernel_rows(small):
          graph("add", [f"a: f32[{elements}]", f"b: f32[{elements}]"], [f"%y: f32[{elements}] = Add(%a, %b)"], "y"), elements * 12, "GB/s", "80 % of 4300", "92 %"),
         (f"softmax {rows} x {columns}", unary("softmax", "Softmax", [rows, columns], [rows, columns], "{axis = -1}"), 2 * matrix, "GB/s", "70 %", "85 %"),
         (f"layer norm {rows} x {columns}", norm, 2 * matrix, "GB/s", "70 %", "85 %"),
-        (f"sum of rows {rows} x {columns}", unary("sum", "ReduceSum", [rows, columns], [rows], "{axes = [1], keepdims = 0}"), matrix, "GB/s", "70 %", "85 %"),
+        (f"sum of rows {rows} x {columns}", row_sums, matrix, "GB/s", "70 %", "85 %"),
         (f"transpose {rows} x {columns}", unary("transpose", "Transpose", [rows, columns], [columns, rows], "{perm = [1, 0]}"), 2 * matrix, "GB/s", "55 %", "75 %"),
         (f"gather of {tokens} rows of {columns}", gather, 2 * tokens * columns * 4, "GB/s", "55 %", "75 %"),
         (f"matrix-vector f16 {k}", matmul("matvec", "f16", 1, k, k), 2 * k * k, "GB/s", "80 %", "92 %"),
@@ -189,6 +191,15 @@ class Bench:
                 self.row(name, precision, *(f"{c:.4g}" if isinstance(c, float) else c for c in (kernels, cells[1])), hosted)
             path.unlink()
 
+    def refuse_software(self):
+        """Full sizes take a software device hours, and where the GPU's driver lacks Vulkan it is all there is."""
+        if self.o.small or self.o.device or os.environ.get("TENON_VULKAN_DEVICE"):
+            return
+        devices = self.json_of("devices")["devices"]
+        if all(d["type"] == "software" for d in devices if d["usable"]):
+            raise Failure("error: there is no GPU among the devices above: install its driver with Vulkan (for NVIDIA in a container, NVIDIA_DRIVER_CAPABILITIES=all), "
+                          "choose a device with --device, or measure the software device with --small")
+
     def self_test(self):
         """Its last lines, whether it passed or not: figures of wrong results would be worth nothing."""
         try:
@@ -220,6 +231,7 @@ def main():
             bench.say("")
             bench.say("\n".join("    " + line for line in bench.tenon("devices").stdout.splitlines()))
             bench.say("")
+            bench.refuse_software()
         except Failure as error:
             sys.exit(error.args[0] if error.args[0].startswith("error:") else f"error: {error.args[0]}")
         bench.self_test()

@@ -87,6 +87,17 @@ Result<std::unique_ptr<ir::Graph>> through_onnx(ir::Graph& graph, const RoundTri
   return again;
 }
 
+void count_nodes(std::span<const backends::Placement> rows, CaseResult& result) {
+  using Kind = backends::Placement::Kind;
+  for (const backends::Placement& row : rows) {
+    if (row.kind == Kind::kFolded) continue;
+    const int nodes = std::max(1, static_cast<int>(row.covers.size()));
+    result.nodes += nodes;
+    if (row.kind != Kind::kHost && row.kind != Kind::kInterpreted) continue;
+    result.host_nodes[row.reason.empty() ? row.op : fmt::format("{}: {}", row.op, row.reason)] += nodes;
+  }
+}
+
 /// Runs the data sets in turn; the first failure ends the case.
 Status run_case(const Case& one, const backends::Backend& backend, const VerifyOptions& options, CaseResult& result) {
   const Interrupt interrupt = Interrupt::after(std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(options.timeout_s)));
@@ -117,6 +128,7 @@ Status run_case(const Case& one, const backends::Backend& backend, const VerifyO
   if (!states.ok()) return std::move(states).status();
   TENON_ASSIGN_OR_RETURN(const auto executable, backends::compile_stateful(backend, graph->clone(), compile, *states));
   result.compile_ms = ms_since(compile_start);
+  count_nodes(executable->placement(), result);
   backends::SessionOptions session_options = options.session;
   session_options.interrupt = interrupt;
   TENON_ASSIGN_OR_RETURN(const auto session, executable->create_session(session_options));

@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -34,6 +35,8 @@ struct CaseResult {
   double compile_ms = 0, run_ms = 0;
   int data_sets = 0;
   bool has_key = false;      // the model has the output that VerifyOptions::rows names
+  int nodes = 0;             // of the compiled model; fused ones count each
+  std::map<std::string, int> host_nodes;  // of these, the ones that no kernel covers, by "op: why"
 };
 
 /// Passes, then ONNX and back, before a backend gets the model.

@@ -35,7 +35,7 @@ constexpr size_t kMostKeptBytes = size_t{256} << 20;
 json to_json(const CaseResult& r) {
   return {{"status", static_cast<int>(r.status)}, {"message", r.message}, {"max_abs", r.max_abs},   {"max_rel", r.max_rel},
           {"compile_ms", r.compile_ms},           {"run_ms", r.run_ms},   {"data_sets", r.data_sets}, {"has_key", r.has_key},
-          {"rounding", r.rounding}};
+          {"rounding", r.rounding},               {"nodes", r.nodes},     {"host_nodes", r.host_nodes}};
 }
 
 void from_json(const json& j, CaseResult& r) {
@@ -48,6 +48,8 @@ void from_json(const json& j, CaseResult& r) {
   r.data_sets = j.at("data_sets").get<int>();
   r.has_key = j.at("has_key").get<bool>();
   r.rounding = j.at("rounding").get<std::string>();
+  r.nodes = j.at("nodes").get<int>();
+  r.host_nodes = j.at("host_nodes").get<std::map<std::string, int>>();
 }
 
 /// False where nobody reads it any more.

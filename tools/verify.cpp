@@ -46,7 +46,7 @@ nlohmann::json to_json(const std::vector<eval::CaseResult>& results) {
     ++counts[r.status];
     cases.push_back({{"name", r.name}, {"backend", r.backend}, {"status", eval::status_name(r.status)}, {"message", r.message},
                      {"max_abs", r.max_abs}, {"max_rel", r.max_rel}, {"compile_ms", r.compile_ms}, {"run_ms", r.run_ms},
-                     {"data_sets", r.data_sets}, {"rounding", r.rounding}});
+                     {"data_sets", r.data_sets}, {"rounding", r.rounding}, {"nodes", r.nodes}, {"host_nodes", r.host_nodes}});
   }
   return {{"passed", counts[eval::CaseStatus::kPassed]}, {"failed", counts[eval::CaseStatus::kFailed]},
           {"skipped", counts[eval::CaseStatus::kSkipped]}, {"cases", cases}};

@@ -382,15 +382,36 @@ Status StatefulSession::set(size_t s, const Tensor& value) {
   return {};
 }
 
+/// Runs make it longer, in its place or by passing on what is.
+bool StatefulSession::lengthens(size_t s) const {
+  const int axis = state(s).longer;
+  return grows(s) || (axis >= 0 && state(s).type.tensor().dim(axis) != state(s).after.tensor().dim(axis));
+}
+
+/// Of a state that runs make longer.
+int64_t StatefulSession::length_of(size_t s) const {
+  const Memory& memory = memories_[s];
+  return grows(s) || !memory.tensor.defined() ? memory.length : memory.tensor.dim(state(s).longer);
+}
+
 Status StatefulSession::rewind(int64_t length) {
-  for (size_t s = 0; s < memories_.size(); ++s)
-    if (grows(s) && (length < 0 || length > memories_[s].length))
-      return error(Code::kInvalidArgument, "its length is {}, so it cannot be {}", memories_[s].length, length).at(name_of(state(s))).with_hint("set the state");
+  std::vector<Tensor> shorter(memories_.size());  // of states that are passed on
+  for (size_t s = 0; s < memories_.size(); ++s) {
+    if (!lengthens(s)) continue;
+    const int64_t held = length_of(s);
+    if (length < 0 || length > held)
+      return error(Code::kInvalidArgument, "its length is {}, so it cannot be {}", held, length).at(name_of(state(s))).with_hint("set the state");
+    if (grows(s) || length == held) continue;
+    const DType dtype = state(s).type.dtype();
+    if (bits(dtype) < 8 || is_packed(dtype)) return error(Code::kUnsupported, "its elements are smaller than a byte").at(name_of(state(s))).with_hint("set the state");
+    TENON_ASSIGN_OR_RETURN(shorter[s], resized(memories_[s].tensor, state(s).longer, length, length));
+  }
   for (size_t s = 0; s < memories_.size(); ++s) {
     Memory& memory = memories_[s];
     memory.spoilt &= grows(s);
     if (grows(s)) memory.length = length;
-    else memory.tensor = memory.begin;
+    else if (!lengthens(s)) memory.tensor = memory.begin;
+    else if (shorter[s].defined()) memory.tensor = std::move(shorter[s]);
     if (!updated(s) || !memory.begin.defined()) continue;
     TENON_ASSIGN_OR_RETURN(memory.tensor, memory.begin.clone());
   }

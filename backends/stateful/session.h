@@ -43,7 +43,7 @@ class StatefulSession final : public Session, public States {
   struct Memory {
     Tensor tensor;          // undefined before the first run
     int64_t length = 0;
-    Tensor begin;           // of a state that does not grow: what rewind() goes back to; of one that runs write to, bytes of its own
+    Tensor begin;           // of a state that runs do not make longer: what rewind() goes back to; of one that runs write to, bytes of its own
     bool spoilt = false;    // a run that failed may have written to it
     size_t bytes() const { return tensor.bytes() + (begin.data() == tensor.data() ? 0 : begin.bytes()); }
   };
@@ -52,6 +52,8 @@ class StatefulSession final : public Session, public States {
   bool updated(size_t s) const { return state(s).updated; }
   /// Runs may write to elements that the state has, not behind them alone.
   bool overwritten(size_t s) const { return state(s).updated || state(s).cleared; }
+  bool lengthens(size_t s) const;
+  int64_t length_of(size_t s) const;
   Status bind(std::span<const HostValue> inputs);
   Status bind_length(size_t group);
   Status check_lengths(size_t s, const Shape& shape) const;

@@ -39,6 +39,11 @@ Result<SharedState> find_pair(const Graph& graph, const StatePair& pair, std::ve
   return out;
 }
 
+int axis_of(const Node& concat) {
+  const int64_t axis = concat.attr_int("axis", 0);
+  return static_cast<int>(axis < 0 ? axis + concat.output()->tensor().rank() : axis);
+}
+
 /// What one run gives must be what the next one takes.
 Status check_types(const SharedState& state) {
   const std::string types = fmt::format("the input is {}, the output {}", ir::to_string(state.type), ir::to_string(state.after));
@@ -190,11 +195,6 @@ class Sharing {
   std::set<int> bound_;
   std::vector<Dim> room_;  // by group
 };
-
-int axis_of(const Node& concat) {
-  const int64_t axis = concat.attr_int("axis", 0);
-  return static_cast<int>(axis < 0 ? axis + concat.output()->tensor().rank() : axis);
-}
 
 /// SharedState::longer of each state, whatever the backend makes of it.
 Status find_longer(const Graph& graph, bool opened, const Interrupt& interrupt, std::vector<SharedState>& states) {

@@ -17,7 +17,7 @@ namespace tenon::backends::vulkan {
 class Faults {
  public:
   /// "vkQueueSubmit:3=VK_ERROR_DEVICE_LOST", or several separated by commas: the third call from now on fails so, without
-  /// reaching the driver. "3+" means the third and all after it. Replaces what was set before; "" sets nothing.
+  /// reaching the driver. "3+" means the third and all after it; `dlopen` is that of the loader. Replaces what was set before; "" sets nothing.
   static Status set(std::string_view faults);
   static bool wanted();
   /// Calls of a wrapped function since the last set(), which a test may want to be none.

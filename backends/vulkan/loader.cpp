@@ -57,7 +57,7 @@ constexpr NamedResult kResults[] = {
 
 Result<std::shared_ptr<Loader>> Loader::open() {
   std::shared_ptr<Loader> loader(new Loader());
-  loader->library_ = dlopen("libvulkan.so.1", RTLD_NOW | RTLD_LOCAL);
+  if (!Faults::take("dlopen")) loader->library_ = dlopen("libvulkan.so.1", RTLD_NOW | RTLD_LOCAL);
   if (loader->library_ == nullptr)
     return Status(Code::kNotFound, "there is no Vulkan loader on this machine", "libvulkan.so.1",
                   "install libvulkan1 and your GPU's driver, or mesa-vulkan-drivers for the software device");

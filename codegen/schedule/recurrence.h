@@ -74,10 +74,11 @@ Status pack_matrices(Lowering& lowering, const Recurrence& recurrence, Phase& ph
 /// Appends the kernel of all steps for a CPU. The packed matrices and the states' first halves are filled by then.
 void emit_recurrence(Lowering& lowering, const Recurrence& recurrence);
 
-/// The same for a GPU. A workgroup has a row of m (all there is, without m) for the whole sequence, and its lanes share the elements of each
-/// phase, or those times parts of K. What steps hand to each other stays in the memory that the lanes share; a state's first half is read
-/// from where it is stored, and the last one goes there. kUnsupported where a step reads other rows of a state or
-/// that memory is too small. Returns how it is done.
+/// The same for a GPU. A workgroup has a row of m (all there is, without m), or several where there are more rows than units, for the whole
+/// sequence, and its lanes share the elements of each phase, or those times parts of K. What steps hand to each other stays in the memory that
+/// the lanes share; a state's first half is read from where it is stored, and the last one goes there. kUnsupported where a step reads other
+/// rows of a state, that memory is too small, or a workgroup would read its matrices for longer than a step of the whole device takes.
+/// Returns how it is done.
 Result<std::string> emit_recurrence_in_lanes(Lowering& lowering, const Recurrence& recurrence);
 
 }  // namespace tenon::codegen

@@ -1,15 +1,13 @@
 #include <algorithm>
-#include <unordered_map>
 
 #include "codegen/schedule/powers.h"
 #include "codegen/schedule/recurrence.h"
+#include "codegen/schedule/recurrence_held.h"
 
 namespace tenon::codegen {
 
 using ir::Dim;
 using ir::Expr;
-using ir::ExprKind;
-using ir::ExprNode;
 using ir::ScalarOp;
 using kir::LoopKind;
 using kir::ValueId;
@@ -20,14 +18,11 @@ constexpr DType kI64 = DType::kI64;
 constexpr int64_t kLanes = 512;
 constexpr int64_t kLeastPart = 16;  // products of a lane that are worth a sum over lanes
 constexpr int64_t kAtOnce = 4;      // of a lane, whose loads do not wait for one another
-
-/// What a workgroup keeps of its row from step to step: states, in two halves, and what later phases multiply.
-struct Held {
-  int stage;
-  int64_t size;  // of a half
-  bool state;
-  int buffer = -1;
-};
+constexpr int64_t kAtOnceOfRows = 2;  // the same where each is for several rows
+constexpr int64_t kMostRows = 4;    // of a workgroup
+constexpr int64_t kMostSums = 32;   // of a lane
+/// What a unit of the device reads while the host begins a step of its own, of a few dispatches: 64 bytes a clock for about 100 µs.
+constexpr double kBytesOfStep = 10 << 20;
 
 class LaneEmitter {
  public:
@@ -41,19 +36,13 @@ class LaneEmitter {
       if (phase.axes.size() != first.size() || (phase.has_rows() && phase.axes[1] != first[1]))
         return error(Code::kUnsupported, "GPU: parts of a step have different rows");
     if (first.size() == 3) rows_ = first[1];
-    for (const Phase& phase : r_.phases)
-      for (const StepMap& map : phase.maps) TENON_RETURN_IF_ERROR(hold(map, phase.n()));
-    for (Phase& phase : r_.phases)
-      for (StepMap& map : phase.maps) {
-        TENON_RETURN_IF_ERROR(keep_in_row(map.value, phase.axes));
-        if (const Held* held = find(map.into)) TENON_RETURN_IF_ERROR(to_row(map.store, phase.axes, *held));
-      }
-    for (StepProduct& product : r_.products) {
-      const std::vector<Dim> axes = lowering_.stage(product.stage).all_axes();
-      TENON_RETURN_IF_ERROR(keep_in_row(product.a, axes));
-      product.b = flatten_loads(product.b, axes, shapes(lowering_));
-    }
+    TENON_ASSIGN_OR_RETURN(held_, hold_rows(lowering_, r_, rows_));
+    for (StepProduct& product : r_.products)
+      product.b = flatten_loads(product.b, lowering_.stage(product.stage).all_axes(), shapes(lowering_));
     choose_lanes();
+    const double read = matrix_bytes();
+    if (read - read / static_cast<double>(units()) > kBytesOfStep)
+      return error(Code::kUnsupported, "GPU: a workgroup would read {:.0f} bytes of matrices a step, which the whole device reads faster", read);
     const int64_t bytes = shared_bytes(), there = lowering_.target.shared_bytes;
     if (bytes > there)
       return error(Code::kUnsupported, "GPU: a step's states and sums take {} bytes of shared memory, {} are there",
@@ -61,14 +50,31 @@ class LaneEmitter {
     return {};
   }
 
+  /// Where there are more rows than units, a workgroup has several: it reads matrices once for all of them.
   void emit() {
+    const int64_t most = most_rows();
+    if (!rows_ || most == 1) return kernel(1, 1);
+    if (rows_->is_const()) return kernel(std::min(most, (rows_->value() + units() - 1) / units()), 1);
+    const RowsOfRun runs = rows_of_run(*rows_, units());
+    kernel(1, runs.few);
+    kernel(most, runs.many);
+  }
+
+  std::string implementation() const {
+    return fmt::format("recurrence of {} lanes", lanes_) + (taken_ > 1 ? fmt::format(", {} rows", taken_) : "");
+  }
+
+ private:
+  /// A workgroup has so many rows; the grid and the work are times `factor`.
+  void kernel(int64_t rows, Dim factor) {
+    taken_ = std::max<int64_t>(rows, 1);
     std::vector<Expr> reads;
     std::vector<int> writes = r_.states, registers;
     for (const Held& h : held_) registers.push_back(h.stage);
     for (const Phase& phase : r_.phases) {
       for (const StepMap& map : phase.maps) {
         reads.push_back(map.value);
-        if (find(map.into) == nullptr && std::ranges::find(writes, map.into) == writes.end())
+        if (find_held(held_, map.into) == nullptr && std::ranges::find(writes, map.into) == writes.end())
           writes.push_back(map.into);
       }
       for (const Phase::Product& part : phase.products) {
@@ -86,85 +92,37 @@ class LaneEmitter {
     em_ = &writer.emitter();
     b_ = &writer.builder();
     steps();
-    writer.finish(rows_ ? *rows_ : Dim(1), r_.steps * work_of_step(r_));
-  }
-
-  std::string implementation() const { return fmt::format("recurrence of {} lanes", lanes_); }
-
- private:
-  // ---- What a row holds
-
-  Held* find(int stage) {
-    const auto found = std::ranges::find(held_, stage, &Held::stage);
-    return found == held_.end() ? nullptr : &*found;
-  }
-
-  Status hold(const StepMap& map, int64_t n) {
-    const bool state = std::ranges::find(r_.states, map.into) != r_.states.end();
-    const bool factor = std::ranges::any_of(r_.products, [&](const StepProduct& p) { return p.source == map.into; });
-    if (find(map.into) != nullptr || (!state && !factor)) return {};
-    const Dim one = rows_ ? *rows_ * n : Dim(n), all = ir::product(lowering_.stage(map.into).shape);
-    if (!ir::known_eq(all, state ? 2 * one : one))
-      return error(Code::kUnsupported, "GPU: a state is not of rows of {}", n);
-    held_.push_back({map.into, n, state});
-    return {};
-  }
-
-  /// Loads of what is held, as loads of this row alone.
-  Status keep_in_row(Expr& e, const std::vector<Dim>& axes) {
-    Status status;
-    std::unordered_map<int, Expr> replacement;
-    visit(e, [&](int id, const ExprNode& seen) {
-      const ExprNode node = seen;
-      const Held* held =
-          node.kind == ExprKind::kLoad && node.operand >= kStageOperand ? find(node.operand - kStageOperand) : nullptr;
-      if (held == nullptr || !status.ok()) return;
-      Expr offset{&pool_, node.args[0]};
-      status = to_row(offset, axes, *held);
-      const Expr at[] = {offset};
-      replacement[id] = node.guarded ? pool_.load_guarded(node.operand, node.dtype, at, {&pool_, node.args[1]},
-                                                          {&pool_, node.args[2]})
-                                     : pool_.load(node.operand, node.dtype, at);
-    });
-    TENON_RETURN_IF_ERROR(status);
-    if (!replacement.empty()) e = substitute(e, replacement);
-    return {};
-  }
-
-  /// An offset in all rows as one in the bound row, of the half that it is in.
-  Status to_row(Expr& offset, const std::vector<Dim>& axes, const Held& held) {
-    IndexAlgebra algebra(pool_, axes);
-    Affine rest = algebra.affine(offset);
-    const Dim half = rows_ ? *rows_ * held.size : Dim(held.size);
-    Affine in_row;
-    std::erase_if(rest.terms, [&](const Affine::Term& t) {
-      const ExprNode& atom = pool_.node(t.atom);
-      if (rows_ && atom.kind == ExprKind::kIndex && atom.axis == 1 && t.coefficient.is_const(held.size)) return true;
-      const IndexAlgebra::Range range = algebra.range(Affine{{{t.atom, Dim(1)}}, Dim()});
-      if (!held.state || t.coefficient != half || !range.lo || !range.hi || !range.lo->is_const(0) ||
-          !range.hi->is_const(1))
-        return false;
-      in_row.terms.push_back({t.atom, Dim(held.size)});
-      return true;
-    });
-    if (const auto lo = algebra.range(rest).lo; held.state && in_row.terms.empty() && lo && ir::known_le(half, *lo)) {
-      rest.constant = rest.constant - half;
-      in_row.constant = Dim(held.size);
-    }
-    const IndexAlgebra::Range range = algebra.range(rest);
-    if (!range.lo || !range.hi || !ir::known_le(0, *range.lo) || !ir::known_le(*range.hi, held.size - 1))
-      return error(Code::kUnsupported, "GPU: a step reads other rows of a state");
-    offset = algebra.expr(algebra.add(in_row, rest));
-    return {};
+    writer.finish((rows_ ? ir::ceil_div(*rows_, taken_) : Dim(1)) * factor, r_.steps * work_of_step(r_) * factor);
   }
 
   // ---- Sizes
+
+  /// A workgroup of so many lanes keeps a unit busy alone.
+  int64_t units() const { return std::max<int64_t>(1, lowering_.target.busy_workgroups / 2); }
+
+  double matrix_bytes() const {
+    double bytes = 0;
+    for (const Phase& phase : r_.phases)
+      for (const Phase::Product& part : phase.products) {
+        const StepProduct& product = r_.products[static_cast<size_t>(part.product)];
+        const DType stored = part.packed >= 0 ? lowering_.stage(part.packed).dtype : pool_.node(product.b.id).dtype;
+        bytes += static_cast<double>(product.k) * static_cast<double>(phase.n()) * static_cast<double>(part.gates.size()) * bits(stored) / 8;
+      }
+    return bytes;
+  }
+
+  int64_t most_rows() const {
+    int64_t rows = kMostRows;
+    for (const Phase& phase : r_.phases) rows = std::min(rows, kMostSums / std::max<int64_t>(1, phase.gates()));
+    return std::max<int64_t>(1, std::min(rows, lowering_.target.shared_bytes / std::max<int64_t>(1, shared_bytes())));
+  }
 
   int64_t parts(const Phase& phase) const {
     int64_t k = 1;
     for (const Phase::Product& part : phase.products) k = std::max(k, r_.products[static_cast<size_t>(part.product)].k);
     return std::max<int64_t>(1, std::min(lanes_ / phase.n(), k / kLeastPart));
   }
+  /// Of a row, that lanes hand to each other.
   int64_t sums(const Phase& phase) const { return parts(phase) == 1 ? 0 : parts(phase) * phase.gates() * phase.n(); }
 
   void choose_lanes() {
@@ -187,10 +145,10 @@ class LaneEmitter {
     return most;
   }
 
+  /// Of a row.
   int64_t shared_bytes() const {
     int64_t bytes = most_sums() * bits(acc()) / 8;
-    for (const Held& h : held_)
-      bytes += (h.state ? 2 : 1) * h.size * std::max(1, bits(lowering_.stage(h.stage).dtype) / 8);
+    for (const Held& h : held_) bytes += h.span() * std::max(1, bits(lowering_.stage(h.stage).dtype) / 8);
     return bytes;
   }
 
@@ -199,10 +157,10 @@ class LaneEmitter {
   void steps() {
     b_->kernel().lanes = static_cast<int>(lanes_);
     for (Held& h : held_)
-      h.buffer = b_->add_local("held" + std::to_string(&h - held_.data()), lowering_.stage(h.stage).dtype,
-                               (h.state ? 2 : 1) * h.size);
-    if (most_sums() > 0) sums_ = b_->add_local("sums", acc(), most_sums());
-    if (rows_) em_->bind(1, b_->grid_index());
+      h.buffer = b_->add_local("held" + std::to_string(&h - held_.data()), lowering_.stage(h.stage).dtype, taken_ * h.span());
+    if (most_sums() > 0) sums_ = b_->add_local("sums", acc(), taken_ * most_sums());
+    first_ = b_->mul(b_->grid_index(), b_->i64(taken_));
+    present_ = taken_ == 1 ? b_->i64(1) : b_->op(ScalarOp::kMin, {b_->i64(taken_), b_->sub(em_->dim(*rows_), first_)});
     for (const Held& h : held_) em_->set_buffer(kStageOperand + h.stage, h.buffer);
     states(b_->i64(0), [&](const Held& h, ValueId outside, ValueId inside) {
       b_->store(h.buffer, inside, b_->load(writer_->output(h.stage), outside));
@@ -216,46 +174,61 @@ class LaneEmitter {
     });
   }
 
-  void lanes(int64_t count, const std::function<void(ValueId)>& body) {
-    em_->loop(LoopKind::kVector, b_->i64(0), b_->i64(count), 1, body);
+  void lanes(ValueId count, const std::function<void(ValueId)>& body) {
+    em_->loop(LoopKind::kVector, b_->i64(0), count, 1, body);
+  }
+  void lanes(int64_t count, const std::function<void(ValueId)>& body) { lanes(b_->i64(count), body); }
+
+  /// Those that there are of the workgroup's rows, by number.
+  void each_row(const std::function<void(ValueId)>& body) {
+    if (taken_ == 1) return em_->scoped([&] { body(b_->i64(0)); });
+    em_->loop(LoopKind::kSerial, b_->i64(0), present_, 1, body);
   }
 
-  /// Each element of the half, where it lies in all rows and in this one.
+  void bind_row(ValueId row) {
+    em_->bind(kRow, row);
+    if (rows_) em_->bind(1, b_->add(first_, row));
+  }
+
+  /// Each element of the half, where it lies in all rows and in what is held.
   void states(ValueId half, const std::function<void(const Held&, ValueId, ValueId)>& copy) {
     for (const Held& h : held_) {
       if (!h.state) continue;
       const ValueId size = b_->i64(h.size);
-      const ValueId row =
-          rows_ ? b_->mul(b_->add(b_->mul(half, em_->dim(*rows_)), b_->grid_index()), size) : b_->mul(half, size);
-      lanes(h.size, [&](ValueId i) { copy(h, b_->add(row, i), b_->add(b_->mul(half, size), i)); });
+      each_row([&](ValueId row) {
+        const ValueId number = rows_ ? b_->add(b_->mul(half, em_->dim(*rows_)), b_->add(first_, row)) : half;
+        const ValueId outside = b_->mul(number, size), inside = b_->mul(b_->add(b_->mul(row, b_->i64(2)), half), size);
+        lanes(h.size, [&](ValueId i) { copy(h, b_->add(outside, i), b_->add(inside, i)); });
+      });
     }
   }
 
   void phase(const Phase& phase) {
-    const int64_t n = phase.n(), parts = this->parts(phase);
+    const int64_t n = phase.n(), parts = this->parts(phase), gates = phase.gates();
     if (parts == 1)
       return lanes(n, [&](ValueId element) {
         bind_element(phase, element);
-        for (const Phase::Product& part : phase.products) {
-          const std::vector<ValueId> sums = products(phase, part, element, b_->i64(0), 1);
-          for (size_t g = 0; g < sums.size(); ++g) em_->bind_result(kStageOperand + part.gates[g].stage, sums[g]);
-        }
-        maps(phase);
+        std::vector<std::vector<ValueId>> sums;  // of each gate, by row
+        for (const Phase::Product& part : phase.products)
+          for (std::vector<ValueId>& gate : products(phase, part, element, b_->i64(0), 1)) sums.push_back(std::move(gate));
+        each_row([&](ValueId row) { maps(phase, row, [&](size_t gate) { return chosen(sums[gate], row); }); });
       });
     lanes(parts * n, [&](ValueId i) {
       const ValueId which = b_->op(ScalarOp::kDiv, {i, b_->i64(n)}), element = b_->op(ScalarOp::kRem, {i, b_->i64(n)});
       bind_element(phase, element);
       int64_t gate = 0;
       for (const Phase::Product& part : phase.products)
-        for (ValueId sum : products(phase, part, element, which, parts))
-          b_->store(sums_, b_->add(i, b_->i64(gate++ * parts * n)), sum);
+        for (const std::vector<ValueId>& rows : products(phase, part, element, which, parts)) {
+          for (size_t r = 0; r < rows.size(); ++r)
+            b_->store(sums_, b_->add(i, b_->i64((static_cast<int64_t>(r) * gates + gate) * parts * n)), rows[r]);
+          ++gate;
+        }
     });
-    lanes(n, [&](ValueId element) {
+    lanes(b_->mul(present_, b_->i64(n)), [&](ValueId i) {
+      const ValueId row = taken_ == 1 ? b_->i64(0) : b_->op(ScalarOp::kDiv, {i, b_->i64(n)}), element = b_->sub(i, b_->mul(row, b_->i64(n)));
       bind_element(phase, element);
-      int64_t gate = 0;
-      for (const Phase::Product& part : phase.products)
-        for (const Gate& g : part.gates) em_->bind_result(kStageOperand + g.stage, total(element, gate++, parts, n));
-      maps(phase);
+      const ValueId at = b_->add(b_->mul(row, b_->i64(gates * parts * n)), element);
+      maps(phase, row, [&](size_t gate) { return total(b_->add(at, b_->i64(static_cast<int64_t>(gate) * parts * n)), parts, n); });
     });
   }
 
@@ -263,25 +236,30 @@ class LaneEmitter {
     em_->bind(static_cast<int>(phase.axes.size()) - 1, element);
   }
 
-  ValueId total(ValueId element, int64_t gate, int64_t parts, int64_t n) {
-    ValueId sum = -1;
-    for (int64_t p = 0; p < parts; ++p) {
-      const ValueId one = b_->load(sums_, b_->add(element, b_->i64((gate * parts + p) * n)));
-      sum = p == 0 ? one : b_->op(ScalarOp::kAdd, {sum, one});
-    }
+  ValueId total(ValueId first, int64_t parts, int64_t n) {
+    ValueId sum = b_->load(sums_, first);
+    for (int64_t p = 1; p < parts; ++p) sum = b_->op(ScalarOp::kAdd, {sum, b_->load(sums_, b_->add(first, b_->i64(p * n)))});
     return sum;
   }
 
-  /// The sums of all gates over part `which` of K.
-  std::vector<ValueId> products(const Phase& phase, const Phase::Product& part, ValueId element, ValueId which,
+  ValueId chosen(std::span<const ValueId> by_row, ValueId row) {
+    ValueId out = by_row[0];
+    for (size_t r = 1; r < by_row.size(); ++r)
+      out = b_->op(ScalarOp::kSelect, {b_->op(ScalarOp::kEq, {row, b_->i64(static_cast<int64_t>(r))}), by_row[r], out});
+    return out;
+  }
+
+  /// The sums over part `which` of K, of each gate by row.
+  std::vector<std::vector<ValueId>> products(const Phase& phase, const Phase::Product& part, ValueId element, ValueId which,
                                 int64_t parts) {
     const StepProduct& product = r_.products[static_cast<size_t>(part.product)];
     const int64_t each = (product.k + parts * kAtOnce - 1) / (parts * kAtOnce) * kAtOnce;
     const ValueId end = b_->i64(product.k), lo = b_->op(ScalarOp::kMin, {b_->mul(which, b_->i64(each)), end});
     const ValueId hi = b_->op(ScalarOp::kMin, {b_->add(lo, b_->i64(each)), end});
+    const int64_t at_once = taken_ == 1 ? kAtOnce : kAtOnceOfRows;
     const ValueId whole =
-        product.k % kAtOnce == 0 ? hi : b_->sub(hi, b_->op(ScalarOp::kRem, {b_->sub(hi, lo), b_->i64(kAtOnce)}));
-    std::vector<ValueId> sums(part.gates.size(), constant(*b_, lowering_.stage(product.stage).acc_dtype, {}));
+        product.k % at_once == 0 ? hi : b_->sub(hi, b_->op(ScalarOp::kRem, {b_->sub(hi, lo), b_->i64(at_once)}));
+    std::vector<ValueId> sums(part.gates.size() * static_cast<size_t>(taken_), constant(*b_, lowering_.stage(product.stage).acc_dtype, {}));
     const auto several = [&](ValueId first, ValueId last, int64_t step) {
       sums = em_->loop(LoopKind::kSerial, first, last, step, sums, [&](ValueId k, std::span<const ValueId> carried) {
         std::vector<ValueId> next(carried.begin(), carried.end());
@@ -289,19 +267,32 @@ class LaneEmitter {
         return next;
       });
     };
-    if (product.k >= kAtOnce) several(lo, whole, kAtOnce);
-    if (product.k % kAtOnce != 0) several(product.k >= kAtOnce ? whole : lo, hi, 1);
-    return sums;
+    if (product.k >= at_once) several(lo, whole, at_once);
+    if (product.k % at_once != 0) several(product.k >= at_once ? whole : lo, hi, 1);
+    std::vector<std::vector<ValueId>> out(part.gates.size());
+    for (size_t i = 0; i < sums.size(); ++i) out[i / static_cast<size_t>(taken_)].push_back(sums[i]);
+    return out;
   }
 
-  /// Adds a(k) b(k, n) to the sum of each gate.
+  /// A's element k of each row. Rows that are not there repeat the last one.
+  std::vector<ValueId> factors(const StepProduct& product) {
+    std::vector<ValueId> out;
+    for (int64_t r = 0; r < taken_; ++r)
+      em_->scoped([&] {
+        bind_row(r == 0 ? b_->i64(0) : b_->op(ScalarOp::kMin, {b_->i64(r), b_->sub(present_, b_->i64(1))}));
+        out.push_back(em_->emit(product.a));
+      });
+    return out;
+  }
+
+  /// Adds a(m, k) b(k, n) to the sum of each gate and row.
   void add(const Phase& phase, const Phase::Product& part, ValueId element, ValueId k, std::vector<ValueId>& sums) {
     const StepProduct& product = r_.products[static_cast<size_t>(part.product)];
     const int n_axis = static_cast<int>(phase.axes.size()) - 1;
     em_->scoped([&] {
       em_->bind(n_axis + 1, k);
-      const ValueId a = em_->emit(product.a);
-      for (size_t g = 0; g < sums.size(); ++g) {
+      const std::vector<ValueId> a = factors(product);
+      for (size_t g = 0; g < part.gates.size(); ++g) {
         ValueId weight = -1;
         if (part.packed >= 0) {
           const ValueId line =
@@ -314,14 +305,21 @@ class LaneEmitter {
             weight = em_->emit(product.b);
           });
         }
-        sums[g] = multiply_add(*b_, lowering_.target, a, weight, sums[g]);
+        for (size_t r = 0; r < a.size(); ++r) {
+          ValueId& sum = sums[g * a.size() + r];
+          sum = multiply_add(*b_, lowering_.target, a[r], weight, sum);
+        }
       }
     });
   }
 
-  void maps(const Phase& phase) {
+  void maps(const Phase& phase, ValueId row, const std::function<ValueId(size_t)>& sum_of_gate) {
+    bind_row(row);
+    size_t number = 0;
+    for (const Phase::Product& part : phase.products)
+      for (const Gate& gate : part.gates) em_->bind_result(kStageOperand + gate.stage, sum_of_gate(number++));
     for (const StepMap& map : phase.maps) {
-      const Held* held = find(map.into);
+      const Held* held = find_held(held_, map.into);
       em_->store_buffer(held != nullptr ? held->buffer : writer_->output(map.into), em_->emit(map.store),
                         em_->emit(map.value));
     }
@@ -332,11 +330,12 @@ class LaneEmitter {
   ir::ExprPool& pool_;
   std::optional<Dim> rows_;
   std::vector<Held> held_;
-  int64_t lanes_ = 1;
+  int64_t lanes_ = 1, taken_ = 1;  // taken_: rows of a workgroup
   KernelWriter* writer_ = nullptr;
   Emitter* em_ = nullptr;
   kir::KernelBuilder* b_ = nullptr;
   int sums_ = -1;
+  ValueId first_ = -1, present_ = -1;  // of the workgroup's rows: the first one's number, how many there are
 };
 
 }  // namespace

@@ -261,6 +261,81 @@ TEST(State, RunsSayWhatIsWrong) {
   EXPECT_EQ(states.get(0)->shape(), (Shape{2, 2, 1, 8}));
 }
 
+TEST(State, RewindForgetsTheSameInPlaceOrPassedOn) {
+  // A cache that grows, beside a counter that nothing makes longer.
+  const Graph graph = parse(R"(graph "g" {
+    input %k: f32[B, S, 4]
+    input %past: f32[B, P, 4]
+    input %count: f32[1]
+    %one: f32[1] = Constant {value = dense<f32[1], 1>}
+    %next: f32[1] = Add(%count, %one)
+    %keys: f32[B, P + S, 4] = Concat(%past, %k) {axis = -2}
+    %axes: i64[1] = Constant {value = dense<i64[1], 1>}
+    %y: f32[B, 4] = ReduceSum(%keys, %axes) {keepdims = 0}
+    output %y
+    output %keys
+    output %next
+  })");
+  for (const char* backend : {"cpu", "reference", "vulkan"}) {
+    SCOPED_TRACE(backend);
+    if (!find_backend(backend)->available().ok()) continue;
+    std::mt19937 random(6);
+    Pair pair(graph, {{"past", "keys"}, {"count", "next"}}, backend);
+    States& states = *pair.session->states();
+    EXPECT_TRUE(states.rewind(0).ok());  // before there is anything
+    EXPECT_EQ(states.rewind(1).code(), Code::kInvalidArgument);
+    const Tensor counted = Tensor::from<float>({1}, {5});
+    pair.begin({random_tensor(DType::kF32, {2, 3, 4}, random), counted}, true);
+    for (int64_t step = 0; step < 3; ++step) pair.step({{"k", random_tensor(DType::kF32, {2, 2, 4}, random)}});
+    const Tensor whole = *states.get(0);
+    ASSERT_EQ(whole.shape(), (Shape{2, 9, 4}));
+    EXPECT_THAT(states.rewind(10).to_string(), HasSubstr("its length is 9, so it cannot be 10"));
+    EXPECT_EQ(states.rewind(-1).code(), Code::kInvalidArgument);
+    EXPECT_TRUE(same(*states.get(0), whole));  // an error changes nothing
+    EXPECT_EQ(states.get(1)->at_double(0), 8);
+    ASSERT_TRUE(states.rewind(4).ok());
+    const Tensor kept = *states.get(0);
+    ASSERT_EQ(kept.shape(), (Shape{2, 4, 4}));
+    for (int64_t i = 0; i < kept.size(); ++i) EXPECT_EQ(kept.at_double(i), whole.at_double(i / 16 * 36 + i % 16)) << i;
+    EXPECT_TRUE(same(*states.get(1), counted));
+    const Tensor more = random_tensor(DType::kF32, {2, 1, 4}, random);
+    const auto out = pair.session->run(std::vector<HostValue>{more});
+    ASSERT_TRUE(out.ok()) << out.status().to_string();
+    for (int64_t i = 0; i < 8; ++i) {
+      double sum = more.at_double(i);
+      for (int64_t row = 0; row < 4; ++row) sum += kept.at_double(i / 4 * 16 + row * 4 + i % 4);
+      EXPECT_NEAR(std::get<Tensor>((*out)[0]).at_double(i), sum, 1e-5) << i;
+    }
+    EXPECT_EQ(states.get(0)->dim(1), 5);
+    EXPECT_TRUE(states.rewind(0).ok());
+    EXPECT_EQ(states.get(0)->shape(), (Shape{2, 0, 4}));
+  }
+}
+
+TEST(State, RewindSeesConcatenationsInsideOps) {
+  const Graph graph = parse(R"(graph "g" {
+    input %q: f32[B, 2, S, 8]
+    input %k: f32[B, 2, S, 8]
+    input %v: f32[B, 2, S, 8]
+    input %past_k: f32[B, 2, P, 8]
+    input %past_v: f32[B, 2, P, 8]
+    %y: f32[B, 2, S, 8], %keys: f32[B, 2, P + S, 8], %values: f32[B, 2, P + S, 8] = Attention(%q, %k, %v, _, %past_k, %past_v)
+    output %y
+    output %keys
+    output %values
+  })");
+  std::mt19937 random(7);
+  const Tensor one = random_tensor(DType::kF32, {1, 2, 1, 8}, random);
+  for (const char* backend : {"cpu", "reference"}) {
+    SCOPED_TRACE(backend);
+    Pair pair(graph, kKeysAndValues, backend);
+    pair.begin({random_tensor(DType::kF32, {1, 2, 5, 8}, random), random_tensor(DType::kF32, {1, 2, 5, 8}, random)}, true);
+    pair.step({{"q", one}, {"k", one}, {"v", one}});
+    ASSERT_TRUE(pair.session->states()->rewind(2).ok());
+    EXPECT_EQ(pair.session->states()->get(1)->shape(), (Shape{1, 2, 2, 8}));
+  }
+}
+
 TEST(State, RunsThatFailDoNotBeginThem) {
   const Graph graph = parse(R"(graph "g" {
     input %x: f32[B, 3]

@@ -192,6 +192,14 @@ TEST_F(Cli, VerifyReportsInJson) {
   EXPECT_EQ(good["skipped"], 0);
   ASSERT_EQ(good["cases"].size(), 2u);
   for (const char* key : {"name", "backend", "status", "message", "max_abs", "max_rel"}) EXPECT_TRUE(good["cases"][0].contains(key)) << key;
+  const auto on_host = [](const json& one) {
+    int sum = 0;
+    for (const auto& count : one["host_nodes"]) sum += count.get<int>();
+    return sum;
+  };
+  EXPECT_GT(good["cases"][1]["nodes"], 0);
+  EXPECT_EQ(on_host(good["cases"][0]), good["cases"][0]["nodes"]);  // the reference interprets all
+  EXPECT_EQ(on_host(good["cases"][1]), 0);
   write_data(5);
   EXPECT_EQ(tenon(fmt::format("verify {} --backend reference", folder_.string())), 1);
   EXPECT_THAT(out_, HasSubstr("output y: 1 of 3 elements differ, first at [0, 2]: 4, expected 5"));

@@ -39,6 +39,15 @@ TEST_F(DevicesCommand, WithoutADriverItIsASentence) {
   ::unsetenv("VK_ICD_FILENAMES");
 }
 
+TEST_F(DevicesCommand, WithoutALoaderTheRestWorks) {
+  ::setenv("TENON_VULKAN_FAULTS", "dlopen:1+=VK_ERROR_UNKNOWN", 1);
+  EXPECT_EQ(run("devices"), 2);
+  EXPECT_THAT(err_, HasSubstr("install libvulkan1"));
+  EXPECT_EQ(run("run m.tir --backend vulkan"), 2);
+  EXPECT_EQ(run("run m.tir --backend cpu"), 0) << err_;
+  ::unsetenv("TENON_VULKAN_FAULTS");
+}
+
 TEST_F(DevicesCommand, AWrongDeviceListsTheOthers) {
   EXPECT_EQ(run("bench m.tir --backend vulkan --device abacus"), 2);
   EXPECT_THAT(err_, HasSubstr("there is no Vulkan device 'abacus'"));

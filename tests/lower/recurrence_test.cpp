@@ -56,7 +56,7 @@ const ir::Node& scan_of(const ir::Graph& graph) {
   std::abort();
 }
 
-void check(const std::string& text, int64_t steps, int64_t batch, const codegen::Target& target) {
+void check(const std::string& text, int64_t steps, int64_t batch, const codegen::Target& target, const std::string& how = "") {
   const auto graph = ir::parse_text(text);
   ASSERT_TRUE(graph.ok()) << graph.status().to_string();
   const ir::Node& scan = scan_of(**graph);
@@ -72,6 +72,7 @@ void check(const std::string& text, int64_t steps, int64_t batch, const codegen:
   const auto lowered = codegen::lower(scan, target);
   ASSERT_TRUE(lowered.ok()) << lowered.status().to_string();
   EXPECT_TRUE(lowered->implementation.starts_with("recurrence of ")) << lowered->implementation;
+  EXPECT_TRUE(lowered->implementation.ends_with(how)) << lowered->implementation;
   const auto got = run_lowered(*lowered, scan, instance, target);
   ASSERT_TRUE(got.ok()) << got.status().to_string();
   for (size_t o = 0; o < want->size(); ++o) expect_close((*got)[o], std::get<Tensor>((*want)[o]), 2e-4, fmt::format("output {}", o));
@@ -94,6 +95,47 @@ TEST(LowerRecurrence, OnGpusOfAnyRowsAndSteps) {
   check(gated(17, "3, "), 5, 3, gpu());
 }
 
+/// A GPU with so many units, each busy with two workgroups.
+codegen::Target gpu_with(int64_t units, int most = 1024) {
+  codegen::Target t = gpu_of(8, most);
+  t.busy_workgroups = 2 * units;
+  return t;
+}
+
+// Whole workgroups, some without all of their rows, and too few rows to share; parts of K, and elements of which a lane has several.
+TEST(LowerRecurrence, WorkgroupsTakeSeveralRowsWhereThereAreMoreThanUnits) {
+  for (const int most : {16, 1024})
+    for (const int64_t hidden : {5, 33}) {
+      for (const int64_t batch : {0, 1, 2, 3, 7, 16, 17}) {
+        SCOPED_TRACE(fmt::format("hidden {}, {} rows, {} invocations", hidden, batch, most));
+        check(gated(hidden), 3, batch, gpu_with(2, most), ", 4 rows");
+      }
+      check(gated(hidden, "7, "), 3, 7, gpu_with(2, most), ", 4 rows");
+      check(gated(hidden, "7, "), 3, 7, gpu_with(7, most), " lanes");
+    }
+  codegen::Target small = gpu_with(2);
+  small.shared_bytes = 1024;
+  check(gated(16), 3, 9, small, ", 3 rows");  // as many as fit
+}
+
+// Every row is one workgroup's, whichever of the two kernels a run takes.
+TEST(LowerRecurrence, OneOfTwoKernelsHasAGrid) {
+  const auto graph = ir::parse_text(gated(9));
+  ASSERT_TRUE(graph.ok()) << graph.status().to_string();
+  const auto lowered = codegen::lower(scan_of(**graph), gpu_with(4));
+  ASSERT_TRUE(lowered.ok()) << lowered.status().to_string();
+  std::vector<const codegen::LoweredKernel*> kernels;
+  for (const auto& k : lowered->kernels)
+    if (k.kernel.lanes > 1 && k.kernel.name == "recurrence") kernels.push_back(&k);
+  ASSERT_EQ(kernels.size(), 2u);
+  const auto grid = [&](size_t kernel, int64_t rows) {
+    std::vector<std::optional<int64_t>> symbols(static_cast<size_t>((*graph)->dims().num_symbols()), rows);
+    return *ir::evaluate(kernels[kernel]->grid, symbols);
+  };
+  for (const int64_t rows : {0, 1, 3, 4}) EXPECT_EQ(std::pair(grid(0, rows), grid(1, rows)), std::pair(rows, int64_t{0})) << rows;
+  for (const int64_t rows : {5, 8, 9, 100}) EXPECT_EQ(std::pair(grid(0, rows), grid(1, rows)), std::pair(int64_t{0}, (rows + 3) / 4)) << rows;
+}
+
 void expect_refused(const std::string& text, const codegen::Target& target, const std::string& why) {
   const auto graph = ir::parse_text(text);
   ASSERT_TRUE(graph.ok()) << graph.status().to_string();
@@ -105,6 +147,9 @@ void expect_refused(const std::string& text, const codegen::Target& target, cons
 
 TEST(LowerRecurrence, GpusRefuseWhatTheirLanesCannotShare) {
   expect_refused(gated(700), gpu_of(32, 512, 8 << 10), "bytes of shared memory, 8192 are there");
+  expect_refused(gated(1100), gpu_with(128), "which the whole device reads faster");
+  const auto graph = ir::parse_text(gated(1100));
+  EXPECT_TRUE(codegen::lower(scan_of(**graph), gpu_with(1)).ok()) << "one unit is the whole device";
   expect_refused(R"(graph "g" {
   input %h0: f32[4, 6]
   input %x: f32[T, 4, 6]

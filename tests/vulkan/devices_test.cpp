@@ -61,6 +61,8 @@ TEST_F(Devices, AMissingOrOldDriverIsASentence) {
     EXPECT_EQ(status.code(), Code::kNotFound) << status.to_string();
     EXPECT_THAT(status.to_string(), HasSubstr("install your GPU's driver"));
   }
+  ASSERT_TRUE(Faults::set("dlopen:1=VK_ERROR_UNKNOWN").ok());
+  EXPECT_THAT(backends::vulkan::list_devices().status().to_string(), HasSubstr("there is no Vulkan loader on this machine"));
   ASSERT_TRUE(Faults::set("vkEnumerateInstanceVersion:1=VK_ERROR_OUT_OF_HOST_MEMORY").ok());
   EXPECT_THAT(backends::vulkan::list_devices().status().to_string(), HasSubstr("older than 1.2"));
   ASSERT_TRUE(Faults::set("vkEnumeratePhysicalDevices:1=VK_ERROR_INITIALIZATION_FAILED").ok());

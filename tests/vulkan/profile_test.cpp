@@ -48,7 +48,8 @@ TEST_P(Observed, ARunOfDispatchesIsOneSubmission) {
     input %w: f32[33, 17]
     %m: f32[B, 17] = MatMul(%x, %w) "product"
     %s: f32[B, 17] = Softmax(%m) {axis = -1} "soft"
-    %r: f32[B] = ReduceSum(%s) {axes = [1], keepdims = 0} "sum"
+    %axes: i64[1] = Constant {value = dense<i64[1], 1>}
+    %r: f32[B] = ReduceSum(%s, %axes) {keepdims = 0} "sum"
     output %s
     output %r
   })");

@@ -61,6 +61,11 @@ TEST_F(Recurrence, OddSizes) {
     expect_same({.op = hidden % 2 == 0 ? "GRU" : "LSTM", .steps = steps, .batch = batch, .input = 5, .hidden = hidden, .dtype = DType::kF32, .scale = 0.1});
 }
 
+// More rows than units of any device that a workgroup has alone.
+TEST_F(Recurrence, SeveralRowsInAWorkgroup) {
+  for (const bool symbolic : {false, true}) expect_same({.steps = 2, .batch = 301, .input = 3, .hidden = 20, .dtype = DType::kF32, .symbolic = symbolic});
+}
+
 TEST_F(Recurrence, Options) {
   expect_same({.op = "GRU", .dtype = DType::kF32, .attrs = {{"linear_before_reset", int64_t{1}}}});
   expect_same({.dtype = DType::kF32, .peepholes = true, .attrs = {{"input_forget", int64_t{1}}}});

@@ -38,7 +38,8 @@ constexpr const char* kChain = R"(graph "g" {
   %m: f32[B, 17] = MatMul(%x, %w)
   %a: f32[B, 17] = Add(%m, %b)
   %s: f32[B, 17] = Softmax(%a) {axis = -1}
-  %r: f32[B] = ReduceSum(%a) {axes = [1], keepdims = 0}
+  %axes: i64[1] = Constant {value = dense<i64[1], 1>}
+  %r: f32[B] = ReduceSum(%a, %axes) {keepdims = 0}
   output %s
   output %r
 })";
