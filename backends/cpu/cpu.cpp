@@ -45,6 +45,7 @@ class Compiler {
     if (!options_.matmul.empty() && options_.matmul != "openblas")
       return Status(Code::kInvalidArgument, fmt::format("there is no matmul '{}'", options_.matmul), "--matmul", "choose openblas");
     TENON_ASSIGN_OR_RETURN(plan_options_.target, target_of(options_));
+    plan_options_.merge_kernels = true;
     plan_options_.interrupt = options_.interrupt;
     plan_options_.updated_inputs = options_.updated_inputs;
     plan_options_.library = openblas_matmul;
@@ -55,6 +56,8 @@ class Compiler {
     Status compiled = compile_all();
     if (!compiled.ok()) {
       TENON_RETURN_IF_ERROR(options_.interrupt.check().at("compiling kernels"));
+      plan_options_.merge_kernels = false;  // kernels are refused as they were lowered
+      TENON_RETURN_IF_ERROR(plan());
       find_failures();
       TENON_RETURN_IF_ERROR(plan());
       compiled = compile_all();

@@ -241,8 +241,12 @@ void KernelEmitter::serial_loop(const Inst& i) {
 
 KernelEmitter::Values KernelEmitter::serial_loop(const Inst& i, Value* lo, Value* hi, const Values& inits) {
   const Region& r = i.regions[0];
+  Value* runs = b_.CreateICmpSLT(lo, hi);
+  const std::optional<int64_t> known = constant(runs);
+  if (known && *known == 0) return inits;
   BasicBlock *before = b_.GetInsertBlock(), *body = block("loop"), *after = block("after");
-  b_.CreateCondBr(b_.CreateICmpSLT(lo, hi), body, after);
+  if (known) b_.CreateBr(body);
+  else b_.CreateCondBr(runs, body, after);
   b_.SetInsertPoint(body);
   PHINode* iv = b_.CreatePHI(b_.getInt64Ty(), 2, "iv");
   iv->addIncoming(lo, before);
@@ -264,6 +268,7 @@ KernelEmitter::Values KernelEmitter::serial_loop(const Inst& i, Value* lo, Value
   for (size_t c = 0; c < inits.size(); ++c) carried[c]->addIncoming(yields[c], latch);
   b_.CreateCondBr(b_.CreateICmpSLT(next, hi), body, after);
   b_.SetInsertPoint(after);
+  if (known) return yields;
   Values results;
   for (size_t c = 0; c < inits.size(); ++c) {
     PHINode* result = b_.CreatePHI(inits[c]->getType(), 2);

@@ -1,6 +1,8 @@
 #include "codegen/llvm/jit.h"
 
+#include <algorithm>
 #include <atomic>
+#include <functional>
 #include <mutex>
 #include <thread>
 #include <unordered_set>
@@ -63,6 +65,8 @@ class Jit final : public CpuJit {
     std::vector<Job*> missing;
     for (Job& job : jobs)
       if (!look_up(job)) missing.push_back(&job);
+    // The longest first, so that threads end together.
+    std::ranges::stable_sort(missing, std::greater(), [](const Job* job) { return job->kernel->values.size(); });
     std::atomic<size_t> next{0};
     std::mutex mutex;
     Status failure;

@@ -65,6 +65,7 @@ std::vector<const Value*> captures_of(const Node& node) {
 }  // namespace
 
 Result<std::shared_ptr<const Plan>> PlanBuilder::build() {
+  module_.plans.push_back(plan_);
   number_nodes();
   for (bool more = true; more;) {
     more = false;
@@ -302,10 +303,11 @@ Status PlanBuilder::add_host_call(const Node& node, std::string reason) {
 }
 
 Result<BuiltPlan> build_plan(const Graph& graph, const PlanOptions& options) {
-  Module module{options, {}, {}};
+  Module module{options, {}, {}, {}, {}};
   module.built.table = std::make_shared<std::vector<runtime::PlanKernel>>();
   PlanBuilder builder(graph, module, nullptr);
   TENON_ASSIGN_OR_RETURN(module.built.plan, builder.build());
+  if (options.merge_kernels) merge_kernels(module);
   return std::move(module.built);
 }
 

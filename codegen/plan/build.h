@@ -40,6 +40,7 @@ struct PlanOptions {
   std::function<std::optional<std::string>(const kir::Kernel& kernel)> refuse;
   /// Inputs of the graph whose memory the plan may write to, by name: their callers do not need what they gave. CPUs only.
   std::vector<std::string> updated_inputs;
+  bool merge_kernels = false;       // those of setup steps that differ in sizes alone become one, which gets the sizes as dims
   Interrupt interrupt;              // asked before each node
 };
 

@@ -42,6 +42,7 @@ class WindowTileEmitter {
     std::vector<std::vector<ir::Expr>> inside, outside;
     ir::Expr row_inside;
     std::vector<ir::Expr> post, offset;  // by column
+    bool border = false;                 // of few columns: short rather than fast
   };
   /// The guards that hold.
   struct Known {
@@ -72,6 +73,7 @@ class WindowTileEmitter {
   int output_;
   IndexAlgebra algebra_;
   kir::ValueId lane_lo_ = -1, lane_hi_ = -1, row_lo_ = -1, row_hi_ = -1, column_lo_ = -1, column_hi_ = -1;
+  int64_t border_ = 0;             // columns of tiles at fixed places
   kir::ValueId whole_block_ = -1;  // the number of lanes, when all blocks have as many
 };
 

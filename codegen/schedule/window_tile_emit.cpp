@@ -68,6 +68,7 @@ bool WindowTileEmitter::fixed_runs() {
     if (from == to) from = first;
     to = first + count;
   }
+  border_ = extent - (to - from);
   const auto fixed = [&](int64_t first) {
     const ValueId here = b_.op(ScalarOp::kAnd, {b_.op(ScalarOp::kLe, {column_lo_, b_.i64(first)}), b_.op(ScalarOp::kLt, {b_.i64(first), column_hi_})});
     const auto tile = [&] {
@@ -162,7 +163,7 @@ std::vector<ValueId> WindowTileEmitter::reduce(size_t depth, const TileCode& cod
     const int axis = t_.serial[depth];
     const Dim extent = t_.extent(axis);
     const int64_t values = static_cast<int64_t>(sums.size() * code.inside[0].size());
-    const bool unroll = depth + 1 == t_.serial.size() && extent.is_const() && extent.value() <= kUnrolledTaps &&
+    const bool unroll = !code.border && depth + 1 == t_.serial.size() && extent.is_const() && extent.value() <= kUnrolledTaps &&
                         values * extent.value() <= kUnrolledValues;
     return em_.loop(unroll ? LoopKind::kUnroll : LoopKind::kSerial, b_.i64(0), em_.dim(extent), 1, sums,
                     [&](ValueId iv, std::span<const ValueId> inner) {
@@ -195,7 +196,7 @@ WindowTileEmitter::TileCode WindowTileEmitter::code_of(std::optional<int64_t> fi
   const Expr yes = pool.constant_int(DType::kBool, 1), no = pool.constant_int(DType::kBool, 0);
   if (known.columns) for (int id : t_.column_guards) decided.emplace(id, yes);
   if (known.lanes) for (int id : t_.lane_guards) decided.emplace(id, yes);
-  TileCode code;
+  TileCode code{.border = first && 2 * border_ <= t_.extent(t_.columns).value()};
   for (int id : t_.row_guards) {
     const Expr guard{&pool, id};
     code.row_inside = code.row_inside.valid() ? code.row_inside && guard : guard;

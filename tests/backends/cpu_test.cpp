@@ -215,6 +215,24 @@ TEST(Cpu, NodesWithoutKernelsRunOnTheHostAndSayWhy) {
   expect_agreement(reference(*graph, in), run(*executable, in));
 }
 
+TEST(Cpu, WeightsOfOtherSizesArePackedByTheSameKernels) {
+  ir::Graph graph;
+  ir::Builder b(graph);
+  ir::Value* x = graph.add_input("x", ir::TensorType(DType::kF32, {graph.dims().symbol("N"), 72}));
+  int64_t columns = 72;
+  for (const int64_t next : {120, 144, 168, 192, 216}) {
+    x = b.make("Tanh", {b.make("MatMul", {x, b.constant(wave({columns, next}, 0.1 + 0.01 * static_cast<double>(next)))})});
+    columns = next;
+  }
+  graph.add_output(x);
+  ASSERT_TRUE(b.status().ok()) << b.status().to_string();
+  auto executable = compile(graph);
+  ASSERT_NE(executable, nullptr);
+  EXPECT_LE(executable->stats().kernels, executable->stats().dispatches + 2);
+  const std::vector<HostValue> in = {wave({7, 72})};
+  expect_agreement(reference(graph, in), run(*executable, in));
+}
+
 TEST(Cpu, EqualLayersShareTheirKernels) {
   std::string text = "graph \"g\" {\n  input %x0: f32[N, 24]\n  input %w: f32[24, 24]\n";
   for (int i = 0; i < 6; ++i)
