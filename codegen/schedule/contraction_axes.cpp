@@ -250,10 +250,18 @@ void put_constant_innermost(Lowering& lowering, int stage) {
     place[static_cast<size_t>(order[i])] = static_cast<int>(i);
     axes.push_back(s.axes[static_cast<size_t>(order[i])]);
   }
-  std::vector<Expr> at;  // `shape` has axes of extent 1 that `axes` lacks
+  std::vector<Expr> at;  // `shape` has axes of extent 1 that `axes` lacks, and one where `axes` may have several
   size_t axis = 0;
-  for (const Dim& extent : s.shape)
-    at.push_back(axis < order.size() && extent == s.axes[axis] ? pool.index(place[axis++]) : pool.constant_int(DType::kI64, 0));
+  for (const Dim& extent : s.shape) {
+    Expr index = pool.constant_int(DType::kI64, 0);
+    Dim covered = 1;
+    for (; axis < order.size() && covered != extent; ++axis) {
+      index = index * pool.dim(s.axes[axis]) + pool.index(place[axis]);
+      covered = covered * s.axes[axis];
+    }
+    if (covered != extent) return;
+    at.push_back(index);
+  }
   if (axis != order.size()) return;
   s.stored = pool.load(kStageOperand + stage, s.dtype, at);
   s.axes = std::move(axes);
