@@ -60,7 +60,7 @@ struct Contraction {
   bool n_outer = false;             // tiles of N vary slowest in the grid
   bool a_direct = false;            // A's scalars are read in place; else packed, rows of k_block
   bool b_contiguous = false;        // kHere: B's rows can be read in place
-  int64_t direct_rows = 0;          // kHere: up to so many rows of A, packing does not pay
+  int64_t direct_rows = 0;          // kHere, codes: up to so many rows of A, packing or unpacking a panel does not pay
   bool fma = false;
   bool dot = false;                 // of words of four bytes: see dot_product.h
   bool dot_signed = false;          // dot: bytes of both factors are signed
@@ -84,6 +84,7 @@ struct Contraction {
   bool is_k(int axis) const;
   bool sums_rows() const { return row_factor.valid(); }
   bool dots_codes() const { return codes.has_value() && dot; }
+  bool unpacks_codes() const { return codes.has_value() && !dot; }
 };
 
 /// Extents of some of the axes.
@@ -149,7 +150,9 @@ class ContractionEmitter {
   void block_of_k(kir::ValueId k0, kir::ValueId k_end);
   void tiles_of_rows(int64_t lanes, bool edge);
   void tiles_of_run(kir::ValueId from, kir::ValueId to, int64_t lanes, bool edge);
+  bool may_have_panel() const { return c_.b_mode == Contraction::B::kHere || c_.unpacks_codes(); }
   void pack_b(kir::ValueId k0, kir::ValueId k_count);
+  void unpack_b(kir::ValueId k0, kir::ValueId k_end);
   void pack_a(kir::ValueId k0, kir::ValueId k_count);
   void register_tile(const Tile& tile, kir::ValueId k0, kir::ValueId k_end);
   /// What a tile asks for while it passes over K: at step k, `lines` of `line` elements from base + k * stride on.
@@ -214,7 +217,7 @@ class ContractionEmitter {
   kir::KernelBuilder& b_;
   int output_;
   int panel_ = -1, rows_of_a_ = -1, sums_ = -1;  // sums_: by row, part and lane
-  bool direct_ = false;             // emitting the code that reads B in place
+  bool direct_ = false;             // emitting the code that reads B in place, codes in their words
   kir::ValueId m0_ = -1, n0_ = -1, m_count_ = -1, n_count_ = -1, k0_ = -1, k_end_ = -1, panel_base_ = -1, panel_number_ = -1;
   std::vector<kir::ValueId> output_index_;  // by output axis; batch ones are set
   std::vector<Meeting> meeting_;            // of the tile whose loops are written

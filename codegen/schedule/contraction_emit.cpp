@@ -12,7 +12,7 @@ using kir::ValueId;
 bool Contraction::is_k(int axis) const { return std::find(k_axes.begin(), k_axes.end(), axis) != k_axes.end(); }
 
 void ContractionEmitter::emit() {
-  const bool packs_b = c_.b_mode == Contraction::B::kHere && (!c_.m.is_const() || c_.m.value() > c_.direct_rows);
+  const bool packs_b = may_have_panel() && (!c_.m.is_const() || c_.m.value() > c_.direct_rows);
   if (packs_b) panel_ = b_.add_local("b_panel", c_.acc_dtype, c_.k_block * c_.tile_lanes);
   if (!c_.a_direct) rows_of_a_ = b_.add_local("a_rows", c_.acc_dtype, c_.m_block * c_.k_block);
   if (!c_.post_in_registers) sums_ = b_.add_local("sums", c_.acc_dtype, c_.m_block * c_.panel_lanes());
@@ -33,8 +33,8 @@ void ContractionEmitter::emit() {
 
 /// Whether B is read in place: known when M is constant or B cannot be, else decided by the kernel.
 void ContractionEmitter::choose_direct(const Body& body) {
-  const bool decided = c_.b_mode != Contraction::B::kHere || c_.m.is_const() || c_.direct_rows == 0;
-  direct_ = c_.in_place() || (c_.b_mode == Contraction::B::kHere && c_.m.is_const() && c_.m.value() <= c_.direct_rows);
+  const bool decided = !may_have_panel() || c_.m.is_const() || c_.direct_rows == 0;
+  direct_ = c_.in_place() || (may_have_panel() && c_.m.is_const() && c_.m.value() <= c_.direct_rows);
   if (decided) {
     body();
     return;
@@ -90,6 +90,7 @@ void ContractionEmitter::block_of_k(ValueId k0, ValueId k_end) {
     tiles_of_rows(c_.tile_lanes, false);
     return;
   }
+  if (!direct_ && c_.unpacks_codes()) unpack_b(k0, k_end);
   const bool panel = !direct_ && !c_.packed();
   if (panel) pack_b(k0, b_.sub(k_end, k0));
   if (panel && !c_.post_in_registers) {  // the panel ends in zeros

@@ -141,7 +141,7 @@ Result<Contraction> prepare(Lowering& lowering, int stage, Expr stage_value, int
   if (form != nullptr && c.k_axes.size() == 1) c.codes = form->codes;
   choose_blocks(c, lowering.target);
   c.b_contiguous = c.b_mode == Contraction::B::kHere && direct_load(c, c.b, c.k_axes, c.n_axis) && c.b.dtype() == c.acc_dtype;
-  c.direct_rows = c.b_contiguous ? 2 * c.tile_rows : 0;
+  c.direct_rows = c.b_contiguous || c.unpacks_codes() ? 2 * c.tile_rows : 0;
   return c;
 }
 

@@ -85,7 +85,7 @@ ValueId ContractionEmitter::b_value(int64_t part, ValueId flat, ValueId lane, Va
   }
   const ValueId lanes = b_.i64(c_.panel_lanes());
   if (part > 0) lane = b_.add(lane, b_.i64(part * c_.tile_lanes));
-  if (c_.packed())
+  if (c_.packed() && !c_.codes)
     return b_.load(em_.buffer(c_.b.node().operand), b_.add(b_.add(panel_base_, b_.mul(flat, lanes)), lane));
   return b_.load(panel_, b_.add(b_.mul(b_.sub(flat, k0_), lanes), lane));
 }
@@ -248,7 +248,7 @@ ContractionEmitter::RowsOfA ContractionEmitter::rows_of(const Tile& tile) {
 /// one block of a panel after the other, each asks for an equal share of the next block, a little with every step, since memory does not
 /// keep up with more; those beyond the number that it takes ask for a line that is there.
 std::optional<ContractionEmitter::Ahead> ContractionEmitter::ahead(const Tile& tile, ValueId k0, ValueId k_end) {
-  if (!c_.packed()) return std::nullopt;
+  if (!c_.packed() || (c_.unpacks_codes() && !direct_)) return std::nullopt;
   const int64_t line = kLineBytes * 8 / bits(c_.acc_dtype), lines = (c_.panel_lanes() + line - 1) / line;
   const int64_t tiles = c_.m.is_const() ? std::max<int64_t>(1, std::min(c_.m.value(), c_.m_block) / c_.tile_rows) : lines;
   if (c_.codes && tiles > 1) return std::nullopt;
@@ -324,7 +324,7 @@ void ContractionEmitter::register_tile(const Tile& tile, ValueId k0, ValueId k_e
     };
     const bool stream = next_panel.has_value();
     const std::vector<ValueId> result = c_.dots_codes() ? dots_of_codes(k0, k_end, lane, inits, stream, tile, rows)
-                                        : c_.codes      ? over_codes(k0, k_end, lane, inits, stream, step)
+                                        : c_.codes && direct_ ? over_codes(k0, k_end, lane, inits, stream, step)
                                                         : over_k(0, k0, k_end, b_.i64(0), inits, from_panel);
     for (size_t v = 0; v < vectors; ++v)
       em_.scoped([&] {
