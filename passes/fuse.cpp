@@ -174,8 +174,8 @@ Result<bool> fuse(Graph& graph, PassContext& context) {
   TENON_RETURN_IF_ERROR(context.step(static_cast<int64_t>(graph.num_nodes())));
   auto found = std::make_unique<FuseGroups>(graph);
   found->run();
-  if (!found->shared_generators().empty()) {
-    separate_generators(graph, found->shared_generators());
+  if (!found->shared_inputs().empty()) {
+    separate_inputs(graph, found->shared_inputs());
     found = std::make_unique<FuseGroups>(graph);
     found->run();
   }

@@ -110,17 +110,19 @@ void FuseGroups::take_generators(std::vector<size_t>& members) {
         return nodes_[n]->output()->num_output_uses() == 0 && std::all_of(users(n).begin(), users(n).end(), inside);
       });
       if (alone) members.insert(members.begin(), made.begin(), made.end());
-      else shared_generators_.emplace_back(nodes_[m], i);
+      else shared_inputs_.push_back({nodes_[m], i, true});
     }
   }
 }
 
-void separate_generators(ir::Graph& graph, std::span<const std::pair<Node*, int>> inputs) {
+void separate_inputs(ir::Graph& graph, std::span<const SharedInput> inputs) {
   std::vector<Node*> replaced;
-  for (const auto& [user, input] : inputs) {
+  for (const auto& [user, input, whole] : inputs) {
     std::unordered_map<const Value*, Value*> copies;
+    const Value* shared = user->input(input);
     const std::function<Value*(Value*)> copy = [&](Value* v) -> Value* {
       if (v == nullptr || v->def() == nullptr || v->graph() != &graph || ir::constant_of(v) != nullptr) return v;
+      if (!whole && v != shared) return v;
       if (const auto made = copies.find(v); made != copies.end()) return made->second;
       const Node& from = *v->def();
       std::vector<Value*> operands;

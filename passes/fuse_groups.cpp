@@ -150,18 +150,30 @@ bool FuseGroups::dequantised(const Value* v) const {
   return blocks;
 }
 
+/// Whether all that needs a value are products.
+bool FuseGroups::for_products_alone(const Value& value) const {
+  return value.num_output_uses() == 0 && std::ranges::all_of(value.uses(), [&](const ir::Use& use) {
+    const auto user = index_.find(use.node);
+    return user != index_.end() && info_[user->second].contraction;
+  });
+}
+
 /// The anchor, operands that only it reads and that move elements (a transposition, of a prefix), which it can read in place, and what makes an operand of constants (the
 /// dequantisation of weights), which it can compute while it packs them.
-void FuseGroups::take_permuted_operands(size_t anchor, std::vector<size_t>& members) const {
+void FuseGroups::take_permuted_operands(size_t anchor, std::vector<size_t>& members) {
   members = {anchor};
-  for (const Value* v : nodes_[anchor]->inputs()) {
+  for (int i = 0; i < nodes_[anchor]->num_inputs(); ++i) {
+    const Value* v = nodes_[anchor]->input(i);
     if (const std::vector<size_t> made = made_of_constants(v); !made.empty() && info_[anchor].contraction) {
       members.insert(members.end(), made.begin(), made.end());
       continue;
     }
+    const auto codes = [&](const Value* read) { return info_[anchor].contraction && dequantised(read); };
+    if (v != nullptr && v->def() != nullptr && v->def()->graph() == &graph_ && !v->has_one_use() && codes(v) && for_products_alone(*v))
+      shared_inputs_.push_back({nodes_[anchor], i, false});
     while (v != nullptr && v->def() != nullptr && v->def()->graph() == &graph_ && v->has_one_use()) {
       const size_t def = index_.at(v->def());
-      if (group_[def] >= 0 || !(info_[def].permutes || (info_[anchor].contraction && dequantised(v)))) break;
+      if (group_[def] >= 0 || !(info_[def].permutes || codes(v))) break;
       std::vector<size_t> grown = members;
       grown.push_back(def);
       if (makes_cycle(grown)) break;

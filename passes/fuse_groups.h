@@ -10,6 +10,13 @@
 
 namespace tenon::passes {
 
+/// An input that others use as well and that a node had better compute for itself, in its kernel: with `whole`, and all that it is made of.
+struct SharedInput {
+  ir::Node* node;
+  int input;
+  bool whole;
+};
+
 /// Which nodes of one graph go into kernels together. Deterministic; merging never makes a cycle.
 class FuseGroups {
  public:
@@ -18,8 +25,8 @@ class FuseGroups {
   void run();
   /// Groups of two nodes or more, each in graph order.
   std::vector<std::vector<ir::Node*>> groups() const;
-  /// Inputs of nodes in attention groups that are made of indices and dims alone, by nodes that others use as well.
-  const std::vector<std::pair<ir::Node*, int>>& shared_generators() const { return shared_generators_; }
+  /// Of nodes in attention groups, what is made of indices and dims alone; of products, dequantised codes that only products read.
+  const std::vector<SharedInput>& shared_inputs() const { return shared_inputs_; }
   const FuseInfo& info(const ir::Node* node) const { return info_[index_.at(node)]; }
   /// Edges walked so far.
   int64_t steps() const { return steps_; }
@@ -53,7 +60,8 @@ class FuseGroups {
   std::optional<size_t> product_of(const Group& group) const;
   bool dequantised(const ir::Value* value) const;
   std::vector<size_t> made_of_constants(const ir::Value* value) const;
-  void take_permuted_operands(size_t anchor, std::vector<size_t>& members) const;
+  bool for_products_alone(const ir::Value& value) const;
+  void take_permuted_operands(size_t anchor, std::vector<size_t>& members);
   bool joins_epilogue(size_t node, const std::vector<size_t>& members, const std::vector<ir::Dim>& shape) const;
   void grow_from_inputs(size_t node);
   const ir::Value* behind_views(const ir::Value* value, std::vector<size_t>& views) const;
@@ -68,13 +76,13 @@ class FuseGroups {
   std::vector<std::vector<size_t>> users_;  // nodes that use a node's values, themselves or in their regions
   std::vector<int> group_;       // by node; -1: none
   std::vector<Group> groups_;
-  std::vector<std::pair<ir::Node*, int>> shared_generators_;
+  std::vector<SharedInput> shared_inputs_;
   mutable std::vector<uint32_t> seen_;  // by node: the search that saw it last
   mutable uint32_t search_ = 0;
   mutable int64_t steps_ = 0;
 };
 
 /// Gives each of these inputs nodes of its own; nodes that nobody needs after that are erased.
-void separate_generators(ir::Graph& graph, std::span<const std::pair<ir::Node*, int>> inputs);
+void separate_inputs(ir::Graph& graph, std::span<const SharedInput> inputs);
 
 }  // namespace tenon::passes

@@ -60,6 +60,14 @@ std::optional<std::vector<AxisWalk>> walks_of(IndexAlgebra& algebra, ExprPool& p
   return axes;
 }
 
+/// Leaves out what lies further than `halo` elements beyond the ends of the operand.
+void limit(AxisWalk& axis, Dim extent, int64_t halo) {
+  const Dim lo = ir::max(axis.lo, -halo), end = ir::min(axis.lo + axis.positions, extent + halo);
+  axis.position.constant = axis.position.constant + axis.lo - lo;
+  axis.positions = end - lo;
+  axis.lo = lo;
+}
+
 /// The operand as the stage stores it: axes are the phases, then the positions.
 Stage padded_stage(ExprPool& pool, const ExprNode& load, const std::vector<AxisWalk>& axes, const std::vector<Dim>& shape,
                    DType dtype, int64_t slack) {
@@ -191,7 +199,8 @@ std::optional<Padded> materialise_pairs(Lowering& lowering, int stage, Expr load
   return materialise(lowering, stage, load, reduce_axis, {.dtype = DType::kBF16});
 }
 
-std::optional<Padded> materialise_padding(Lowering& lowering, int stage, Expr factor, int64_t slack, bool split_strides) {
+std::optional<Padded> materialise_padding(Lowering& lowering, int stage, Expr factor, int64_t slack, bool split_strides,
+                                          std::span<const std::optional<int64_t>> halo) {
   ExprPool& pool = *lowering.group.pool;
   const Stage& s = lowering.stage(stage);
   int load_id = factor.id;
@@ -200,8 +209,10 @@ std::optional<Padded> materialise_padding(Lowering& lowering, int stage, Expr fa
   if (load.kind != ExprKind::kLoad || (load.guarded && !is_zero(pool.node(load.args.back())))) return std::nullopt;
   IndexAlgebra algebra(pool, s.all_axes());
   const std::vector<Dim> shape = lowering.group.shape_of(load.operand);
-  const auto axes = walks_of(algebra, pool, load, shape.size(), s.axes.size(), split_strides);
+  auto axes = walks_of(algebra, pool, load, shape.size(), s.axes.size(), split_strides);
   if (!axes) return std::nullopt;
+  for (size_t j = 0; j < halo.size(); ++j)
+    if (halo[j]) limit((*axes)[j], shape[j], *halo[j]);
   const bool strided = std::any_of(axes->begin(), axes->end(), [](const AxisWalk& a) { return a.stride > 1; });
   if (load.guarded ? !guards_bounds(algebra, pool, load, shape) : !strided) return std::nullopt;
   Stage padded = padded_stage(pool, load, *axes, shape, factor.dtype(), slack);

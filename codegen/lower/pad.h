@@ -9,12 +9,14 @@ namespace tenon::codegen {
 /// A factor of a stage's value that reads an operand with zeros beyond its bounds, or (`split_strides`) with strides, as
 /// convolutions do: adds a map stage that stores the operand with its zeros, what a stride visits side by side, converted to
 /// the factor's dtype, to be read unguarded at `index`. nullopt when the factor is no such load or its guard is not exactly
-/// the bounds of the operand. `slack` elements are allocated behind the tensor for reads that run over.
+/// the bounds of the operand. `slack` elements are allocated behind the tensor for reads that run over. `halo`: by axis of the operand, how
+/// many elements beyond its ends are read at most, where the indices reach further but what they read there is not asked for.
 struct Padded {
   int stage;                     // the new one
   std::vector<ir::Expr> index;
 };
-std::optional<Padded> materialise_padding(Lowering& lowering, int stage, ir::Expr factor, int64_t slack, bool split_strides);
+std::optional<Padded> materialise_padding(Lowering& lowering, int stage, ir::Expr factor, int64_t slack, bool split_strides,
+                                          std::span<const std::optional<int64_t>> halo = {});
 
 inline constexpr int64_t kWordBytes = 4;
 /// The operand of a load of bytes, u8 or i8, as words of four: adds a map stage that stores bytes (moved by 128 where `is_signed` asks

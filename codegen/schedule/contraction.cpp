@@ -25,6 +25,7 @@ std::string describe(const Contraction& c) {
   if (c.codes) text += fmt::format(" packed in {} bits", c.codes->bits);
   else if (c.packed()) text += " packed";
   if (c.stored.valid()) text += ", stored transposed";
+  if (!c.taps.empty()) text += ", taps that meet the image";
   return text + fmt::format(", blocks {}x{}", c.m_block, c.k_block);
 }
 

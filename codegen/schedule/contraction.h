@@ -23,6 +23,15 @@ struct Contraction {
   DType acc_dtype = DType::kInvalid;
   std::vector<int> k_axes;          // the loops over K, outermost first: k_axis alone, or the reduce axes themselves
 
+  /// Of a window over an image that A reads at `index` along one of its dims, of `extent`; elsewhere are zeros. A register tile runs over
+  /// the taps from the first to the last that meets the image in one of its rows, which are rows of one run of M.
+  struct Taps {
+    ir::Expr index;
+    ir::Dim extent;
+  };
+  std::vector<Taps> taps;
+  ir::Dim run;                      // taps: M's innermost axis, beyond whose end no tile reaches; else M
+
   /// How B is read. kPacked: from panels of K × tile_lanes that a kernel of their own makes, once when B is constant. kWide: N's
   /// two axes are a window's rows and columns over a padded image, whose rows are `pitch` apart; the flat N runs over whole
   /// image rows, so that B is read in place, and the columns beyond the window's last are computed and dropped. kRows: in
@@ -51,7 +60,7 @@ struct Contraction {
   bool n_outer = false;             // tiles of N vary slowest in the grid
   bool a_direct = false;            // A's scalars are read in place; else packed, rows of k_block
   bool b_contiguous = false;        // kHere: B's rows can be read in place
-  int64_t direct_rows = 0;          // kHere: up to so many rows of A, packing does not pay
+  int64_t direct_rows = 0;          // kHere, codes: up to so many rows of A, packing or unpacking a panel does not pay
   bool fma = false;
   bool dot = false;                 // of words of four bytes: see dot_product.h
   bool dot_signed = false;          // dot: bytes of both factors are signed
@@ -75,6 +84,7 @@ struct Contraction {
   bool is_k(int axis) const;
   bool sums_rows() const { return row_factor.valid(); }
   bool dots_codes() const { return codes.has_value() && dot; }
+  bool unpacks_codes() const { return codes.has_value() && !dot; }
 };
 
 /// Extents of some of the axes.
@@ -139,7 +149,10 @@ class ContractionEmitter {
   void choose_direct(const Body& body);
   void block_of_k(kir::ValueId k0, kir::ValueId k_end);
   void tiles_of_rows(int64_t lanes, bool edge);
+  void tiles_of_run(kir::ValueId from, kir::ValueId to, int64_t lanes, bool edge);
+  bool may_have_panel() const { return c_.b_mode == Contraction::B::kHere || c_.unpacks_codes(); }
   void pack_b(kir::ValueId k0, kir::ValueId k_count);
+  void unpack_b(kir::ValueId k0, kir::ValueId k_end);
   void pack_a(kir::ValueId k0, kir::ValueId k_count);
   void register_tile(const Tile& tile, kir::ValueId k0, kir::ValueId k_end);
   /// What a tile asks for while it passes over K: at step k, `lines` of `line` elements from base + k * stride on.
@@ -168,6 +181,13 @@ class ContractionEmitter {
   std::optional<RowSteps> row_steps(const Affine& offset) const;
   void step_rows(const Tile& tile, const RowSteps& steps, RowsOfA& rows);
   RowsOfA rows_of(const Tile& tile);
+  std::optional<ir::Dim> stride_of_rows(const Affine& offset) const;
+  /// The taps of K's loop `axis` that meet the image in one of the tile's rows: [lo, hi).
+  struct Meeting {
+    int axis;
+    kir::ValueId lo, hi;
+  };
+  std::vector<Meeting> taps_that_meet(const Tile& tile);
   void epilogue_from_sums();
   void finish_row(kir::ValueId row, kir::ValueId lane, std::span<const kir::ValueId> sums, kir::ValueId inside);
   kir::ValueId result_of(std::span<const kir::ValueId> sums);
@@ -197,9 +217,10 @@ class ContractionEmitter {
   kir::KernelBuilder& b_;
   int output_;
   int panel_ = -1, rows_of_a_ = -1, sums_ = -1;  // sums_: by row, part and lane
-  bool direct_ = false;             // emitting the code that reads B in place
+  bool direct_ = false;             // emitting the code that reads B in place, codes in their words
   kir::ValueId m0_ = -1, n0_ = -1, m_count_ = -1, n_count_ = -1, k0_ = -1, k_end_ = -1, panel_base_ = -1, panel_number_ = -1;
   std::vector<kir::ValueId> output_index_;  // by output axis; batch ones are set
+  std::vector<Meeting> meeting_;            // of the tile whose loops are written
 };
 
 }  // namespace tenon::codegen

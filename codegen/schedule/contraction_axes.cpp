@@ -111,6 +111,7 @@ void flatten_groups(Contraction& c, bool keep_k) {
   };
   c.m_axis = base, c.n_axis = base + 1, c.k_axis = base + 2;
   c.m = flatten(c.m_axes, c.m_axis);
+  c.run = c.taps.empty() ? c.m : c.axes[static_cast<size_t>(c.m_axes.back())];
   if (keep_k) {
     c.k = ir::product(extents_of(c, k_axes));
     for (int a : k_axes) replacement[static_cast<size_t>(a)] = pool.index(a);
@@ -132,6 +133,7 @@ void flatten_groups(Contraction& c, bool keep_k) {
   IndexAlgebra algebra(pool, extents);
   std::vector<Expr*> all = {&c.a, &c.b, &c.post, &c.row_factor, &c.group_scale, &c.group_sum, &c.stored};
   for (Contraction::Beside& other : c.beside) all.push_back(&other.post);
+  for (Contraction::Taps& taps : c.taps) all.push_back(&taps.index);
   for (Expr* e : all) {
     if (!e->valid()) continue;
     if (c.wide() && e == &c.b) {
@@ -248,10 +250,18 @@ void put_constant_innermost(Lowering& lowering, int stage) {
     place[static_cast<size_t>(order[i])] = static_cast<int>(i);
     axes.push_back(s.axes[static_cast<size_t>(order[i])]);
   }
-  std::vector<Expr> at;  // `shape` has axes of extent 1 that `axes` lacks
+  std::vector<Expr> at;  // `shape` has axes of extent 1 that `axes` lacks, and one where `axes` may have several
   size_t axis = 0;
-  for (const Dim& extent : s.shape)
-    at.push_back(axis < order.size() && extent == s.axes[axis] ? pool.index(place[axis++]) : pool.constant_int(DType::kI64, 0));
+  for (const Dim& extent : s.shape) {
+    Expr index = pool.constant_int(DType::kI64, 0);
+    Dim covered = 1;
+    for (; axis < order.size() && covered != extent; ++axis) {
+      index = index * pool.dim(s.axes[axis]) + pool.index(place[axis]);
+      covered = covered * s.axes[axis];
+    }
+    if (covered != extent) return;
+    at.push_back(index);
+  }
   if (axis != order.size()) return;
   s.stored = pool.load(kStageOperand + stage, s.dtype, at);
   s.axes = std::move(axes);

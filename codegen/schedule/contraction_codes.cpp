@@ -105,6 +105,19 @@ std::vector<ValueId> ContractionEmitter::over_codes(ValueId k0, ValueId k_end, s
   });
 }
 
+/// panel[k][lane] = B(k0 + k, n0 + lane), for the tiles of several rows of A.
+void ContractionEmitter::unpack_b(ValueId k0, ValueId k_end) {
+  em_.loop(LoopKind::kVector, b_.i64(0), b_.i64(c_.lanes), 1, [&](ValueId first_lane) {
+    std::vector<ValueId> lane;
+    for (int64_t v = 0; v < c_.tile_lanes; v += c_.lanes) lane.push_back(b_.add(first_lane, b_.i64(v)));
+    over_codes(k0, k_end, lane, {}, true, [&](ValueId k, std::span<const ValueId> numbers, std::span<const ValueId>) {
+      const ValueId row = b_.mul(b_.sub(k, k0), b_.i64(c_.tile_lanes));
+      for (size_t v = 0; v < lane.size(); ++v) b_.store(panel_, b_.add(row, lane[v]), numbers[v]);
+      return std::vector<ValueId>{};
+    });
+  }, static_cast<int>(c_.lanes));
+}
+
 /// The same where A's rows are words of bytes: the products of a group are summed in integers, and its sum is a number
 /// times the scales of both. What a zero point takes from it is the zero point times the sum of A's bytes.
 std::vector<ValueId> ContractionEmitter::dots_of_codes(ValueId k0, ValueId k_end, std::span<const ValueId> lane,

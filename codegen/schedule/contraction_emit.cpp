@@ -12,7 +12,7 @@ using kir::ValueId;
 bool Contraction::is_k(int axis) const { return std::find(k_axes.begin(), k_axes.end(), axis) != k_axes.end(); }
 
 void ContractionEmitter::emit() {
-  const bool packs_b = c_.b_mode == Contraction::B::kHere && (!c_.m.is_const() || c_.m.value() > c_.direct_rows);
+  const bool packs_b = may_have_panel() && (!c_.m.is_const() || c_.m.value() > c_.direct_rows);
   if (packs_b) panel_ = b_.add_local("b_panel", c_.acc_dtype, c_.k_block * c_.tile_lanes);
   if (!c_.a_direct) rows_of_a_ = b_.add_local("a_rows", c_.acc_dtype, c_.m_block * c_.k_block);
   if (!c_.post_in_registers) sums_ = b_.add_local("sums", c_.acc_dtype, c_.m_block * c_.panel_lanes());
@@ -33,8 +33,8 @@ void ContractionEmitter::emit() {
 
 /// Whether B is read in place: known when M is constant or B cannot be, else decided by the kernel.
 void ContractionEmitter::choose_direct(const Body& body) {
-  const bool decided = c_.b_mode != Contraction::B::kHere || c_.m.is_const() || c_.direct_rows == 0;
-  direct_ = c_.in_place() || (c_.b_mode == Contraction::B::kHere && c_.m.is_const() && c_.m.value() <= c_.direct_rows);
+  const bool decided = !may_have_panel() || c_.m.is_const() || c_.direct_rows == 0;
+  direct_ = c_.in_place() || (may_have_panel() && c_.m.is_const() && c_.m.value() <= c_.direct_rows);
   if (decided) {
     body();
     return;
@@ -90,6 +90,7 @@ void ContractionEmitter::block_of_k(ValueId k0, ValueId k_end) {
     tiles_of_rows(c_.tile_lanes, false);
     return;
   }
+  if (!direct_ && c_.unpacks_codes()) unpack_b(k0, k_end);
   const bool panel = !direct_ && !c_.packed();
   if (panel) pack_b(k0, b_.sub(k_end, k0));
   if (panel && !c_.post_in_registers) {  // the panel ends in zeros
@@ -121,20 +122,34 @@ void ContractionEmitter::whole_or_edge(const std::function<void(int64_t lanes, b
   b_.if_else(b_.op(ScalarOp::kEq, {n_count_, b_.i64(c_.tile_lanes)}), branch(c_.tile_lanes, false), branch(edge_lanes, partial));
 }
 
-/// Whole tiles, then smaller ones for the rows that are left.
+/// The block's rows, run by run where tiles stay inside of one.
 void ContractionEmitter::tiles_of_rows(int64_t lanes, bool edge) {
-  const ValueId rest = b_.op(ScalarOp::kRem, {m_count_, b_.i64(c_.tile_rows)});
-  const bool any_whole = !c_.m.is_const() || c_.m.value() >= c_.tile_rows;
-  ValueId row = b_.sub(m_count_, rest);
+  if (c_.taps.empty()) {
+    tiles_of_run(b_.i64(0), m_count_, lanes, edge);
+    return;
+  }
+  const ValueId run = em_.dim(c_.run);
+  const ValueId last = b_.op(ScalarOp::kDiv, {b_.sub(b_.add(m0_, m_count_), b_.i64(1)), run});
+  em_.loop(LoopKind::kSerial, b_.op(ScalarOp::kDiv, {m0_, run}), b_.add(last, b_.i64(1)), 1, [&](ValueId number) {
+    const ValueId from = b_.sub(b_.mul(number, run), m0_);
+    tiles_of_run(b_.op(ScalarOp::kMax, {from, b_.i64(0)}), minimum(b_.add(from, run), m_count_), lanes, edge);
+  });
+}
+
+/// Whole tiles, then smaller ones for the rows that are left.
+void ContractionEmitter::tiles_of_run(ValueId from, ValueId to, int64_t lanes, bool edge) {
+  const ValueId rest = b_.op(ScalarOp::kRem, {b_.sub(to, from), b_.i64(c_.tile_rows)});
+  const bool any_whole = !c_.run.is_const() || c_.run.value() >= c_.tile_rows;
+  ValueId row = b_.sub(to, rest);
   if (any_whole)
-    em_.loop(LoopKind::kSerial, b_.i64(0), row, c_.tile_rows,
+    em_.loop(LoopKind::kSerial, from, row, c_.tile_rows,
              [&](ValueId first) { register_tile({first, c_.tile_rows, lanes, edge}, k0_, k_end_); });
   for (int64_t rows : c_.rest_rows) {
     const auto tile = [&] {
       em_.scoped([&] { register_tile({row, rows, lanes, edge}, k0_, k_end_); });
       return std::vector<ValueId>{b_.add(row, b_.i64(rows))};
     };
-    const ValueId fits = b_.op(ScalarOp::kLe, {b_.add(row, b_.i64(rows)), m_count_});
+    const ValueId fits = b_.op(ScalarOp::kLe, {b_.add(row, b_.i64(rows)), to});
     const std::optional<int64_t> known = b_.as_constant(fits);
     if (known && *known == 0) continue;
     row = known ? tile()[0] : b_.if_else(fits, tile, [&] { return std::vector<ValueId>{row}; })[0];

@@ -6,6 +6,7 @@
 #include "codegen/lower/pad.h"
 #include "codegen/schedule/bf16_pairs.h"
 #include "codegen/schedule/contraction_axes.h"
+#include "codegen/schedule/contraction_taps.h"
 
 namespace tenon::codegen {
 
@@ -83,6 +84,7 @@ struct OfRows {
   Expr group_scale = {}, group_sum = {};
   bool pairs = false;
   std::span<const Beside> beside = {};
+  std::span<const Contraction::Taps> taps = {};  // their indices over the stage's axes
 };
 
 Result<Contraction> prepare(Lowering& lowering, int stage, Expr stage_value, int padded, const PackedForm* form, const OfRows& of_rows = {}) {
@@ -107,6 +109,8 @@ Result<Contraction> prepare(Lowering& lowering, int stage, Expr stage_value, int
   for (const Beside& other : of_rows.beside)
     c.beside.push_back({other.stage, flatten_loads(other.post, c.axes, dims_of)});
   for (Contraction::Beside& other : c.beside) roots.push_back(&other.post);
+  c.taps.assign(of_rows.taps.begin(), of_rows.taps.end());
+  for (Contraction::Taps& taps : c.taps) roots.push_back(&taps.index);
   c.outer = static_cast<size_t>(merge_axes(*lowering.group.pool, roots, c.axes, static_cast<int>(s.axes.size())));
   TENON_RETURN_IF_ERROR(factors(s, value, c));
   TENON_RETURN_IF_ERROR(classify(c));
@@ -124,6 +128,7 @@ Result<Contraction> prepare(Lowering& lowering, int stage, Expr stage_value, int
     flatten_groups(kept, true);
     keep_k = as_it_is && direct_load(kept, kept.a, kept.k_axes, -1);
   }
+  if (!c.taps.empty() && !keep_k) return error(Code::kUnsupported, "A is not read in place");
   flatten_groups(c, keep_k);
   if (c.packed()) TENON_RETURN_IF_ERROR(set_b_batch(c));
   if (c.m.is_const() && c.m.value() <= 1 && !c.packed()) return error(Code::kUnsupported, "one row");
@@ -136,7 +141,7 @@ Result<Contraction> prepare(Lowering& lowering, int stage, Expr stage_value, int
   if (form != nullptr && c.k_axes.size() == 1) c.codes = form->codes;
   choose_blocks(c, lowering.target);
   c.b_contiguous = c.b_mode == Contraction::B::kHere && direct_load(c, c.b, c.k_axes, c.n_axis) && c.b.dtype() == c.acc_dtype;
-  c.direct_rows = c.b_contiguous ? 2 * c.tile_rows : 0;
+  c.direct_rows = c.b_contiguous || c.unpacks_codes() ? 2 * c.tile_rows : 0;
   return c;
 }
 
@@ -163,15 +168,25 @@ Result<Contraction> prepare_packed(Lowering& lowering, int stage, Expr row_facto
     return b.pool->op(s.value.node().op, std::span(args).first(s.value.node().args.size()));
   };
   if (!beside.empty() && form->codes) return error(Code::kUnsupported, "B stays codes of blocks");
-  std::optional<Padded> padded = materialise_padding(lowering, stage, a, 0, false);
+  std::optional<Padded> padded;
   std::optional<Result<Contraction>> found;
-  if (padded) {
-    found = prepare(lowering, stage, product_of(lowering.group.pool->load(kStageOperand + padded->stage, a.dtype(), padded->index)), padded->stage, &*form, {.beside = beside});
-    if (!found->ok() || !(*found)->a_direct) {
-      lowering.group.stages.pop_back();
-      padded.reset();
-    }
+  const auto try_padding = [&](std::span<const Contraction::Taps> taps, std::span<const std::optional<int64_t>> halo) {
+    padded = materialise_padding(lowering, stage, a, 0, false, halo);
+    if (!padded) return;
+    const Expr read = lowering.group.pool->load(kStageOperand + padded->stage, a.dtype(), padded->index);
+    found = prepare(lowering, stage, product_of(read), padded->stage, &*form, {.beside = beside, .taps = taps});
+    if (found->ok() && (*found)->a_direct) return;
+    lowering.group.stages.pop_back();
+    padded.reset();
+  };
+  const std::optional<PaddedTaps> taps = taps_in_padding(lowering, stage, a, b);
+  if (taps) try_padding(taps->taps, {});
+  if (padded) {  // how far beyond the image is read depends on the tile
+    const std::vector<std::optional<int64_t>> halo = taps->halo((*found)->tile_rows);
+    lowering.group.stages.pop_back();
+    try_padding(taps->taps, halo);
   }
+  if (!padded) try_padding({}, {});
   if (!padded) found = prepare(lowering, stage, product_of(a), -1, &*form, {.factor = row_factor, .beside = beside});
   if (!found->ok()) return std::move(*found);
   Contraction c = std::move(**found);

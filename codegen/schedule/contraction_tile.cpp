@@ -55,8 +55,8 @@ double product_cycles(const Contraction& c, const Target& target, int64_t rows, 
     return columns * tile_cycles(r, parts * vectors, near) +
            (edge > 0 ? tile_cycles(r, parts * static_cast<int64_t>(edge), near) : 0);
   };
-  if (!c.m.is_const()) return of_rows(rows) / static_cast<double>(rows);
-  return static_cast<double>(c.m.value() / rows) * of_rows(rows) + (c.m.value() % rows > 0 ? of_rows(c.m.value() % rows) : 0);
+  if (!c.run.is_const()) return of_rows(rows) / static_cast<double>(rows);
+  return static_cast<double>(c.run.value() / rows) * of_rows(rows) + (c.run.value() % rows > 0 ? of_rows(c.run.value() % rows) : 0);
 }
 
 Dim matrices(const Contraction& c) { return ir::product(extents_of(c, c.batch_axes)); }
@@ -91,7 +91,7 @@ std::vector<Candidate> candidates(const Contraction& c, const Target& target) {
   std::vector<Candidate> out;
   for (int64_t vectors = std::max<int64_t>(1, kMaxVectors / c.parts()); vectors >= 1; --vectors)
     for (int64_t rows = most_rows(c, target, vectors); rows >= 1; --rows)
-      if (!c.m.is_const() || rows <= c.m.value()) out.push_back({product_cycles(c, target, rows, vectors) * (rows > 9 ? 1.05 : 1), rows, vectors});
+      if (!c.run.is_const() || rows <= c.run.value()) out.push_back({product_cycles(c, target, rows, vectors) * (rows > 9 ? 1.05 : 1), rows, vectors});
   return out;
 }
 
@@ -123,8 +123,8 @@ void choose_tile(Contraction& c, const Target& target) {
   for (const Candidate& tile : tiles)
     if (tile.cycles <= limit && c.tunable.others.size() < kMaxOthers) c.tunable.others.push_back({.rows = tile.rows, .vectors = tile.vectors});
   c.rest_rows.clear();
-  if (c.m.is_const()) {
-    if (c.m.value() % c.tile_rows != 0) c.rest_rows.push_back(c.m.value() % c.tile_rows);
+  if (c.run.is_const() && (c.taps.empty() || c.run.value() <= kMaxRows)) {
+    if (c.run.value() % c.tile_rows != 0) c.rest_rows.push_back(c.run.value() % c.tile_rows);
     return;
   }
   for (int64_t rows : {8, 4, 2, 1})
@@ -159,26 +159,28 @@ void choose_blocks(Contraction& c, const Target& target) {
   c.k_block = c.k_step * per_step;
 
   const int64_t row_bytes = c.k_block * bytes;
-  const int64_t m_max = std::clamp(target.l2_bytes / 2 / row_bytes, c.tile_rows, kMaxRows) / c.tile_rows * c.tile_rows;
-  c.m_block = round_up(std::min<int64_t>(m_max, 96), c.tile_rows);
+  const bool whole_runs = !c.taps.empty() && c.run.is_const() && c.run.value() <= kMaxRows;
+  const int64_t unit = whole_runs ? std::max<int64_t>(1, c.run.value()) : c.tile_rows;  // what a block is a multiple of
+  const int64_t m_max = std::clamp(target.l2_bytes / 2 / row_bytes, unit, kMaxRows) / unit * unit;
+  c.m_block = round_up(std::min<int64_t>(m_max, 96), unit);
   const Dim others = matrices(c) * c.n_tiles();
   if (c.m.is_const()) {
     const int64_t m = std::max<int64_t>(1, c.m.value()), known = others.is_const() ? std::max<int64_t>(1, others.value()) : 0;
     int64_t blocks = (m + m_max - 1) / m_max;
     // Every block of M packs its tile of B again, where it does, so there are few of them.
     const int64_t wanted = c.b_mode == Contraction::B::kHere ? kWantedBlocks / 2 : c.wide() ? 2 * kWantedBlocks : kWantedBlocks;
-    if (known > 0 && known * blocks < wanted) blocks = std::min((wanted + known - 1) / known, (m + c.tile_rows - 1) / c.tile_rows);
+    if (known > 0 && known * blocks < wanted) blocks = std::min((wanted + known - 1) / known, (m + unit - 1) / unit);
     if (c.b_mode == Contraction::B::kHere) blocks = std::min(blocks, std::max<int64_t>(1, m / (4 * c.tile_rows)));
-    c.m_block = round_up((m + blocks - 1) / blocks, c.tile_rows);
+    c.m_block = round_up((m + blocks - 1) / blocks, unit);
   }
   // Blocks of other sizes, to be measured.
   const int64_t estimated = c.m_block;
   if (const Choice* choice = tuned(c, target); choice != nullptr && choice->m_block > 0) {
-    c.m_block = round_up(std::min(choice->m_block, kMaxRows), c.tile_rows);
+    c.m_block = round_up(std::min(choice->m_block, kMaxRows), unit);
     c.tunable.taken.m_block = choice->m_block;
   }
   for (const int64_t rows : {estimated / 2, estimated * 2, estimated * 4})
-    if (const int64_t block = round_up(std::clamp(rows, c.tile_rows, kMaxRows), c.tile_rows); block != c.m_block)
+    if (const int64_t block = round_up(std::clamp(rows, unit, kMaxRows), unit); block != c.m_block)
       c.tunable.others.push_back({.rows = c.tile_rows, .vectors = c.tile_lanes / c.lanes, .m_block = block});
   if (!c.a_direct) {
     const int64_t rows = kPackedRowsBytes / row_bytes / c.tile_rows * c.tile_rows;

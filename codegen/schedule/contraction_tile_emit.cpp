@@ -60,6 +60,8 @@ std::vector<ValueId> ContractionEmitter::over_k(
     lo = b_.i64(0);
     hi = em_.dim(c_.extents[static_cast<size_t>(number)]);
   }
+  for (const Meeting& taps : meeting_)
+    if (taps.axis == number) lo = b_.op(ScalarOp::kMax, {lo, taps.lo}), hi = minimum(hi, taps.hi);
   if (direct_) em_.hoist(c_.b);
   const std::optional<int64_t> trips = b_.as_constant(hi);
   const bool unroll = axis > 0 && axis + 1 == c_.k_axes.size() && trips && *trips <= kUnrolledTaps;
@@ -83,7 +85,7 @@ ValueId ContractionEmitter::b_value(int64_t part, ValueId flat, ValueId lane, Va
   }
   const ValueId lanes = b_.i64(c_.panel_lanes());
   if (part > 0) lane = b_.add(lane, b_.i64(part * c_.tile_lanes));
-  if (c_.packed())
+  if (c_.packed() && !c_.codes)
     return b_.load(em_.buffer(c_.b.node().operand), b_.add(b_.add(panel_base_, b_.mul(flat, lanes)), lane));
   return b_.load(panel_, b_.add(b_.mul(b_.sub(flat, k0_), lanes), lane));
 }
@@ -153,6 +155,58 @@ void ContractionEmitter::step_rows(const Tile& tile, const RowSteps& steps, Rows
   }
 }
 
+/// By how much the offset grows from row to row, where that is the same for all rows of a tile.
+std::optional<Dim> ContractionEmitter::stride_of_rows(const Affine& offset) const {
+  const auto node = [&](int id) -> const ir::ExprNode& { return em_.pool().node(id); };
+  const auto is_row = [&](int id) { return node(id).kind == ir::ExprKind::kIndex && node(id).axis == c_.m_axis; };
+  const auto of_run = [&](int id, ScalarOp a, ScalarOp b) {
+    const ir::ExprNode& e = node(id);
+    if (c_.taps.empty() || e.kind != ir::ExprKind::kOp || (e.op != a && e.op != b) || !is_row(e.args[0])) return false;
+    const ir::ExprNode& by = node(e.args[1]);
+    return by.kind == ir::ExprKind::kDim ? by.dim == c_.run : by.kind == ir::ExprKind::kConst && c_.run.is_const(by.scalar.i);
+  };
+  const std::function<bool(int)> varies = [&](int id) {
+    if (of_run(id, ScalarOp::kDiv, ScalarOp::kFloorDiv)) return false;
+    return is_row(id) || std::ranges::any_of(node(id).args, varies);
+  };
+  Dim stride = 0;
+  for (const Affine::Term& t : offset.terms) {
+    if (is_row(t.atom) || of_run(t.atom, ScalarOp::kRem, ScalarOp::kMod)) stride = stride + t.coefficient;
+    else if (varies(t.atom)) return std::nullopt;
+  }
+  return stride;
+}
+
+std::vector<ContractionEmitter::Meeting> ContractionEmitter::taps_that_meet(const Tile& tile) {
+  std::vector<Meeting> out;
+  for (const Contraction::Taps& taps : c_.taps) {
+    IndexAlgebra algebra(em_.pool(), c_.extents);
+    Affine first = algebra.affine(taps.index);  // at the first tap
+    const auto tap = std::ranges::find_if(first.terms, [&](const Affine::Term& t) {
+      const ir::ExprNode& atom = em_.pool().node(t.atom);
+      return atom.kind == ir::ExprKind::kIndex && c_.is_k(atom.axis);
+    });
+    const int axis = em_.pool().node(tap->atom).axis;
+    const ValueId step = em_.dim(tap->coefficient), none = b_.i64(0);
+    first.terms.erase(tap);
+    const auto index_in = [&](int64_t row) {
+      ValueId index = -1;
+      em_.scoped([&] {
+        em_.bind(c_.m_axis, b_.add(m0_, b_.add(tile.row, b_.i64(row))));
+        index = em_.emit(algebra.expr(first));
+      });
+      return index;
+    };
+    /// The taps that it takes to come so far.
+    const auto taps_for = [&](ValueId distance) {
+      const ValueId positive = b_.op(ScalarOp::kMax, {distance, none});
+      return b_.op(ScalarOp::kDiv, {b_.add(positive, b_.sub(step, b_.i64(1))), step});
+    };
+    out.push_back({axis, taps_for(b_.sub(none, index_in(tile.rows - 1))), taps_for(b_.sub(em_.dim(taps.extent), index_in(0)))});
+  }
+  return out;
+}
+
 /// Offsets of A's rows: of the first one, and where the others lie from it. Equal strides become constant displacements.
 ContractionEmitter::RowsOfA ContractionEmitter::rows_of(const Tile& tile) {
   RowsOfA rows;
@@ -163,13 +217,7 @@ ContractionEmitter::RowsOfA ContractionEmitter::rows_of(const Tile& tile) {
     split_a_offset(base, rows.along_k);
     IndexAlgebra algebra(em_.pool(), c_.extents);
     const Affine offset = algebra.affine(base);
-    stride = Dim(0);
-    for (const Affine::Term& t : offset.terms) {
-      const bool is_m = em_.pool().node(t.atom).kind == ir::ExprKind::kIndex && em_.pool().node(t.atom).axis == c_.m_axis;
-      if (is_m) stride = t.coefficient;
-      else if (uses_axis({&em_.pool(), t.atom}, c_.m_axis)) stride = std::nullopt;
-      if (!stride) break;
-    }
+    stride = stride_of_rows(offset);
     if (!stride) steps = row_steps(offset);
   } else {
     stride = Dim(c_.k_block);
@@ -200,7 +248,7 @@ ContractionEmitter::RowsOfA ContractionEmitter::rows_of(const Tile& tile) {
 /// one block of a panel after the other, each asks for an equal share of the next block, a little with every step, since memory does not
 /// keep up with more; those beyond the number that it takes ask for a line that is there.
 std::optional<ContractionEmitter::Ahead> ContractionEmitter::ahead(const Tile& tile, ValueId k0, ValueId k_end) {
-  if (!c_.packed()) return std::nullopt;
+  if (!c_.packed() || (c_.unpacks_codes() && !direct_)) return std::nullopt;
   const int64_t line = kLineBytes * 8 / bits(c_.acc_dtype), lines = (c_.panel_lanes() + line - 1) / line;
   const int64_t tiles = c_.m.is_const() ? std::max<int64_t>(1, std::min(c_.m.value(), c_.m_block) / c_.tile_rows) : lines;
   if (c_.codes && tiles > 1) return std::nullopt;
@@ -220,6 +268,7 @@ std::optional<ContractionEmitter::Ahead> ContractionEmitter::ahead(const Tile& t
 /// sum(row + i, lane) += A(row + i, k) * B(k, lane), one vector of lanes beside the other.
 void ContractionEmitter::register_tile(const Tile& tile, ValueId k0, ValueId k_end) {
   const RowsOfA rows = rows_of(tile);
+  meeting_ = taps_that_meet(tile);
   const auto count = static_cast<size_t>(tile.rows), vectors = static_cast<size_t>(tile.lanes / c_.lanes);
   const auto parts = static_cast<size_t>(c_.parts()),
              columns = parts * vectors;  // sums of a row: vector by vector of each part
@@ -275,7 +324,7 @@ void ContractionEmitter::register_tile(const Tile& tile, ValueId k0, ValueId k_e
     };
     const bool stream = next_panel.has_value();
     const std::vector<ValueId> result = c_.dots_codes() ? dots_of_codes(k0, k_end, lane, inits, stream, tile, rows)
-                                        : c_.codes      ? over_codes(k0, k_end, lane, inits, stream, step)
+                                        : c_.codes && direct_ ? over_codes(k0, k_end, lane, inits, stream, step)
                                                         : over_k(0, k0, k_end, b_.i64(0), inits, from_panel);
     for (size_t v = 0; v < vectors; ++v)
       em_.scoped([&] {

@@ -69,6 +69,39 @@ TEST(BlockCodes, OfManyBlocksOfK) {
   check({8, 16, 2304, 256, 4, DType::kU8});
 }
 
+// Panels of numbers, each unpacked once for the tiles of many rows.
+TEST(BlockCodes, AreUnpackedOnceForManyRows) {
+  check({31, 9, 1152, 32, 4});
+  check({.rows = 33, .n = 20, .k = 64, .block = 32, .bits = 8, .zeros = DType::kU8});
+  for (const int64_t rows : {2, 31})
+    check({.rows = rows, .n = 9, .k = 96, .block = 32, .bits = 4, .zeros = DType::kF32, .symbolic = true});
+}
+
+// A product of its own for each reader of dequantised bytes, which reads the bytes.
+TEST(BlockCodes, BytesAreReadByAllProductsOfThem) {
+  Graph graph;
+  Instance instance;
+  ir::Builder b(graph);
+  const auto input = [&](DType type, std::vector<Dim> dims) { return graph.add_input(graph.unique_name("x"), TensorType(type, std::move(dims))); };
+  Value* scale = input(DType::kF32, {40, 3});
+  Value* x = b.make("DequantizeLinear", {input(DType::kI8, {40, 96}), scale}, {{"axis", int64_t{-1}}, {"block_size", int64_t{32}}});
+  for (const int64_t n : {48, 33, 16}) {
+    const auto constant = [&](DType type, std::vector<Dim> dims) { return b.constant(random_tensor(*input(type, std::move(dims)), instance, static_cast<uint64_t>(n))); };
+    const std::vector<Value*> inputs = {x, constant(DType::kU8, {n, 3, 16}), constant(DType::kF32, {n * 3})};
+    graph.add_output(b.make_n("com.microsoft.MatMulNBits", inputs, 1,
+                              {{"N", n}, {"K", int64_t{96}}, {"bits", int64_t{4}}, {"block_size", int64_t{32}}})[0]);
+  }
+  ASSERT_TRUE(b.status().ok()) << b.status().to_string();
+  ASSERT_TRUE(passes::run_pipeline(graph, {}).ok());
+  uint64_t seed = 1;
+  for (const Value* y : graph.outputs()) {
+    const Node* product = y->def();
+    for (const Value* v : product->inputs())
+      if (ir::constant_of(v) == nullptr) instance.tensors[v] = random_tensor(*v, instance, ++seed);
+    EXPECT_NE(check_everywhere(*product, instance).find("of bytes packed in 4 bits"), std::string::npos);
+  }
+}
+
 TEST(BlockCodes, OfDequantisedWeights) {
   for (const DType dtype : {DType::kI4, DType::kU4, DType::kI8}) {
     Graph graph;

@@ -39,8 +39,8 @@ struct Convolution {
     graph.add_output(made[0]);
     node = made[0]->def();
   }
-  /// Images and results with their channels innermost.
-  void channels_last() {
+  /// Images, and results where `all` says so, with their channels innermost.
+  void channels_last(bool all = true) {
     Value* x = node->input(0);
     std::vector<int> order{0};
     for (int a = 2; a < static_cast<int>(x->tensor().rank()); ++a) order.push_back(a);
@@ -48,7 +48,7 @@ struct Convolution {
     Value* made = graph.create(*ir::find_op("tenon.relayout"), std::span(&x, 1), 1, node)->output();
     made->set_type(x->type());
     ir::set_storage_order(*made, order);
-    ir::set_storage_order(*node->output(), order);
+    if (all) ir::set_storage_order(*node->output(), order);
     node->set_input(0, made);
   }
   std::string check() {
@@ -143,6 +143,79 @@ TEST(LowerConvolution, TransposedVisitsOnlyTheTapsThatMeetPixels) {
                                  {{"strides", Ints{2, 2}}, {"pads", Ints{1, 1, 1, 1}}}));
   c.channels_last();
   EXPECT_EQ(c.operations(), int64_t{2} * 12 * 10 * 16 * 8 * 2 * 2);
+}
+
+// Weights of groups are packed as those of all channels are, wherever the result lies.
+TEST(LowerConvolution, GroupsOverRowsOfChannelsArePacked) {
+  for (const bool symbolic : {false, true}) {
+    Convolution c;
+    const Dim length = symbolic ? c.symbol("T", 13) : Dim(13), batch = symbolic ? c.symbol("N", 2) : Dim(2);
+    ASSERT_NO_FATAL_FAILURE(c.make("Conv", {c.image({batch, 16, length}), c.weights({32, 4, 8}, true)},
+                                   {{"pads", Ints{4, 4}}, {"group", int64_t{4}}}));
+    c.channels_last(false);
+    const std::string how = c.check();
+    EXPECT_NE(how.find("packed, stored transposed"), std::string::npos) << how;
+  }
+}
+
+struct Dilated {
+  Ints x, taps, dilations, strides, pads;
+  int64_t group = 1;
+};
+
+TEST(LowerConvolution, DilatedVisitsOnlyTheTapsThatMeetTheImage) {
+  const std::vector<Dilated> cases = {
+      {{1, 7, 9, 11}, {3, 3}, {5, 5}, {1, 1}, {5, 5, 5, 5}},
+      {{2, 5, 6, 7}, {3, 3}, {6, 7}, {1, 1}, {6, 7, 6, 7}},              // the one in the middle alone
+      {{2, 5, 6, 9}, {5, 3}, {2, 4}, {1, 1}, {4, 4, 4, 4}},
+      {{1, 5, 11, 13}, {3, 3}, {3, 3}, {2, 2}, {3, 3, 3, 3}},
+      {{1, 5, 8, 9}, {3, 3}, {4, 6}, {1, 1}, {8, 0, 0, 12}},             // taps on one side
+      {{1, 4, 6, 5}, {2, 3}, {9, 8}, {1, 1}, {9, 8, 9, 8}},              // places that no tap meets
+      {{1, 5, 12, 10}, {3, 1}, {9, 1}, {1, 1}, {9, 0, 9, 0}},            // along rows alone
+      {{1, 5, 10, 12}, {1, 3}, {1, 9}, {1, 1}, {0, 9, 0, 9}},            // along columns alone
+      {{2, 6, 9, 10}, {3, 3}, {6, 6}, {1, 1}, {6, 6, 6, 6}, 2},
+      {{1, 3, 40}, {4}, {20}, {1}, {60, 0}},
+      {{1, 3, 300}, {3}, {250}, {1}, {250, 250}},
+      {{1, 3, 5, 6, 7}, {3, 3, 3}, {3, 4, 5}, {1, 1, 1}, {3, 4, 5, 3, 4, 5}},
+      {{1, 3, 2, 9, 6}, {1, 3, 3}, {1, 7, 4}, {1, 1, 1}, {0, 7, 4, 0, 7, 4}},
+  };
+  for (size_t i = 0; i < cases.size(); ++i)
+    for (const bool symbolic : {false, true}) {
+      SCOPED_TRACE(fmt::format("case {}, symbolic {}", i, symbolic));
+      const Dilated& of = cases[i];
+      Convolution c;
+      std::vector<Dim> x(of.x.begin(), of.x.end()), w{16, of.x[1] / of.group};
+      for (size_t a = 0; a < x.size() && symbolic; ++a)
+        if (a != 1) x[a] = c.symbol(fmt::format("d{}", a).c_str(), of.x[a]);
+      w.insert(w.end(), of.taps.begin(), of.taps.end());
+      ASSERT_NO_FATAL_FAILURE(c.make("Conv", {c.image(x), c.weights(w, true)},
+                                     {{"dilations", of.dilations}, {"strides", of.strides}, {"pads", of.pads}, {"group", of.group}}));
+      c.channels_last();
+      const std::string how = c.check();
+      EXPECT_TRUE(symbolic || how.find("taps that meet the image") != std::string::npos) << how;
+    }
+}
+
+// Taps that meet the image at almost every place stay as they are.
+TEST(LowerConvolution, SamePaddingKeepsAllTaps) {
+  Convolution c;
+  ASSERT_NO_FATAL_FAILURE(c.make("Conv", {c.image({1, 5, 14, 14}), c.weights({16, 5, 3, 3}, true)}, {{"pads", Ints{1, 1, 1, 1}}, {"strides", Ints{2, 2}}}));
+  c.channels_last();
+  EXPECT_EQ(c.check().find("taps that meet the image"), std::string::npos);
+}
+
+// The image is stored with as many zeros around it as tiles read, not as far as the taps reach.
+TEST(LowerConvolution, DilatedStoresFewZeros) {
+  Convolution c;
+  ASSERT_NO_FATAL_FAILURE(
+      c.make("Conv", {c.image({1, 8, 28, 28}), c.weights({16, 8, 3, 3}, true)}, {{"dilations", Ints{24, 24}}, {"pads", Ints(4, 24)}}));
+  c.channels_last();
+  const auto lowered = codegen::lower(*c.node, cpu(256, true));
+  ASSERT_TRUE(lowered.ok());
+  for (const auto& t : lowered->temporaries) {
+    ASSERT_TRUE(t.count.is_const());
+    EXPECT_LE(t.count.value(), 28 * (28 + 2 * 13) * 8);
+  }
 }
 
 TEST(LowerConvolution, VolumesWithFewChannels) {
