@@ -41,6 +41,7 @@ class OpEmitter {
   llvm::Value* fma_by_f64(llvm::Value* a, llvm::Value* b, llvm::Value* c);
   llvm::Value* int_op(ir::ScalarOp op, DType dtype, llvm::ArrayRef<llvm::Value*> args);
   llvm::Value* pairs_of_bf16(llvm::Value* a, llvm::Value* b, llvm::Value* c);
+  llvm::Value* pairs_of_integers(llvm::Value* a, llvm::Value* b, llvm::Value* c);
   llvm::Value* dot4(ir::ScalarOp op, llvm::Value* a, llvm::Value* b, llvm::Value* c);
   llvm::Value* dot4_x86(llvm::Value* a, llvm::Value* b, llvm::Value* c);
   llvm::Value* sums_of_neighbours(llvm::Value* a, llvm::Value* b, unsigned add_pairs);

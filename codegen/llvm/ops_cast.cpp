@@ -1,6 +1,9 @@
 #include <limits>
 
 #include <llvm/IR/Intrinsics.h>
+#include <llvm/IR/IntrinsicsX86.h>
+#include <llvm/IR/Module.h>
+#include <llvm/TargetParser/Triple.h>
 
 #include "codegen/llvm/constants.h"
 #include "codegen/llvm/ops.h"
@@ -9,6 +12,22 @@
 namespace tenon::codegen {
 
 using llvm::Value;
+
+namespace {
+
+/// Vectors of f32 by x86's instruction, whose results outside the range are the definition's. Else null.
+Value* f32_to_i32_x86(llvm::IRBuilder<>& b, const Target& target, Value* value) {
+  const auto* vector = llvm::dyn_cast<llvm::FixedVectorType>(value->getType());
+  if (vector == nullptr || !vector->getElementType()->isFloatTy() ||
+      !llvm::Triple(b.GetInsertBlock()->getModule()->getTargetTriple()).isX86())
+    return nullptr;
+  const unsigned width = vector->getNumElements() * 32;
+  if (width == 128) return b.CreateIntrinsic(llvm::Intrinsic::x86_sse2_cvttps2dq, {}, {value});
+  if (width != 256 || target.vector_bits < 256) return nullptr;
+  return b.CreateIntrinsic(llvm::Intrinsic::x86_avx_cvtt_ps2dq_256, {}, {value});
+}
+
+}  // namespace
 
 Value* OpEmitter::cast(Value* value, DType from, DType to) {
   if (from == to) return value;
@@ -36,6 +55,8 @@ Value* OpEmitter::cast(Value* value, DType from, DType to) {
 // What ir::cast_scalar says: towards zero; outside the range the minimum of 32 or 64 bits, of which the low bits stay.
 Value* OpEmitter::float_to_int(Value* value, DType to) {
   const bool wide = to == DType::kI64 || to == DType::kU64 || to == DType::kU32;
+  if (Value* converted = wide ? nullptr : f32_to_i32_x86(b_, target_, value))
+    return b_.CreateIntCast(converted, like(value, register_type(to, 1)), true);
   llvm::Type* type = like(value, wide ? b_.getInt64Ty() : b_.getInt32Ty());
   const double limit = wide ? 0x1p63 : 0x1p31;
   const int64_t minimum = wide ? std::numeric_limits<int64_t>::min() : std::numeric_limits<int32_t>::min();

@@ -10,7 +10,7 @@
 #include "codegen/llvm/constants.h"
 #include "codegen/llvm/ops.h"
 
-// Dot products of words of four bytes, or of two numbers of bf16.
+// Dot products of words of four bytes, or of two numbers of 16 bits: integers, or bf16.
 namespace tenon::codegen {
 
 using ir::ScalarOp;
@@ -29,7 +29,61 @@ Value* word_of(Value* half, bool low) {
   return nullptr;
 }
 
+/// The instruction of x86 that multiplies vectors of 16-bit integers and adds neighbours.
+llvm::Intrinsic::ID multiply_halves(int width) {
+  return width == 512   ? llvm::Intrinsic::x86_avx512_pmaddw_d_512
+         : width == 256 ? llvm::Intrinsic::x86_avx2_pmadd_wd
+                        : llvm::Intrinsic::x86_sse2_pmadd_wd;
+}
+
+/// What integers are the odd and the even half of: a word, or a number of 16 bits whose bytes are both; equal in all lanes, or vectors.
+/// Else null.
+Value* halved(Value* odd, Value* even) {
+  if (Value *x = llvm::getSplatValue(odd), *y = llvm::getSplatValue(even); x != nullptr && y != nullptr) odd = x, even = y;
+  using namespace llvm::PatternMatch;
+  Value *word = nullptr, *narrow = nullptr;
+  if (match(odd, m_AShr(m_Value(word), m_SpecificInt(16))) &&
+      match(even, m_AShr(m_Shl(m_Specific(word), m_SpecificInt(16)), m_SpecificInt(16))))
+    return word;
+  if (match(odd, m_AShr(m_SExt(m_Value(narrow)), m_SpecificInt(8))) && narrow->getType()->getScalarSizeInBits() == 16 &&
+      match(even, m_AShr(m_Shl(m_SExt(m_Specific(narrow)), m_SpecificInt(24)), m_SpecificInt(24))))
+    return narrow;
+  return nullptr;
+}
+
 }  // namespace
+
+/// fma(a, b, c) where a and b are the even halves of words and c is the fma of their odd ones, in whole vectors: of x86 a product of
+/// pairs and an addition, of aarch64 two multiply-adds of 16-bit numbers. Else null.
+Value* OpEmitter::pairs_of_integers(Value* a, Value* b, Value* c) {
+  const auto* vector = llvm::dyn_cast<llvm::FixedVectorType>(a->getType());
+  if (vector == nullptr || !vector->getElementType()->isIntegerTy(32) ||
+      vector->getNumElements() * 32 != static_cast<unsigned>(target_.vector_bits))
+    return nullptr;
+  using namespace llvm::PatternMatch;
+  Value *odd_a = nullptr, *odd_b = nullptr, *sum = nullptr;
+  if (!match(c, m_Add(m_Mul(m_Value(odd_a), m_Value(odd_b)), m_Value(sum)))) return nullptr;
+  Value *x = halved(odd_a, a), *y = halved(odd_b, b);
+  if (x == nullptr || y == nullptr) return nullptr;
+  const unsigned lanes = vector->getNumElements();
+  llvm::Type* halves = llvm::FixedVectorType::get(b_.getInt16Ty(), lanes * 2);
+  const auto words = [&](Value* v) {
+    if (!v->getType()->isVectorTy()) v = b_.CreateVectorSplat(lanes, v);
+    if (v->getType()->getScalarSizeInBits() == 32) return b_.CreateBitCast(v, halves);
+    return b_.CreateSExt(b_.CreateBitCast(v, llvm::FixedVectorType::get(b_.getInt8Ty(), lanes * 2)), halves);
+  };
+  x = words(x), y = words(y);
+  const llvm::Triple triple(b_.GetInsertBlock()->getModule()->getTargetTriple());
+  if (triple.isX86()) return b_.CreateAdd(sum, b_.CreateIntrinsic(multiply_halves(target_.vector_bits), {}, {x, y}));
+  if (!triple.isAArch64()) return nullptr;
+  for (const int first : {0, 1}) {
+    llvm::SmallVector<int> chosen;
+    for (int lane = 0; lane < static_cast<int>(lanes); ++lane) chosen.push_back(2 * lane + first);
+    sum = b_.CreateAdd(sum, b_.CreateIntrinsic(llvm::Intrinsic::aarch64_neon_smull, {sum->getType()},
+                                               {b_.CreateShuffleVector(x, chosen), b_.CreateShuffleVector(y, chosen)}));
+  }
+  return sum;
+}
 
 /// fma(a, b, c) where a and b are the low halves of words and c is the fma of their high halves: of AVX512-BF16 one
 /// instruction, which does the same but for subnormal numbers (Intel, "Intel 64 and IA-32 Architectures Software
@@ -96,9 +150,7 @@ Value* OpEmitter::dot4_x86(Value* a, Value* b, Value* c) {
                                    : llvm::Intrinsic::x86_avx512_vpdpbusd_128;
     return b_.CreateIntrinsic(id, {}, {c, a, b});
   }
-  const auto id = width == 512   ? llvm::Intrinsic::x86_avx512_pmaddw_d_512
-                  : width == 256 ? llvm::Intrinsic::x86_avx2_pmadd_wd
-                                 : llvm::Intrinsic::x86_sse2_pmadd_wd;
+  const llvm::Intrinsic::ID id = multiply_halves(width);
   // Two products with bytes below 128 fit 16 bits, so sums of neighbours do not saturate.
   const llvm::Module& module = *b_.GetInsertBlock()->getModule();
   const bool small = (~llvm::computeKnownBits(a, module.getDataLayout()).Zero.getZExtValue() & 0x80808080) == 0;

@@ -36,6 +36,7 @@ Value* OpEmitter::int_op(ScalarOp op, DType dtype, llvm::ArrayRef<Value*> a) {
     case ScalarOp::kMul:
       return b_.CreateMul(a[0], a[1]);
     case ScalarOp::kFma:
+      if (Value* sum = pairs_of_integers(a[0], a[1], a[2])) return sum;
       return b_.CreateAdd(b_.CreateMul(a[0], a[1]), a[2]);
     case ScalarOp::kDot4:
     case ScalarOp::kDot4Signed:

@@ -93,11 +93,12 @@ Stage padded_stage(ExprPool& pool, const ExprNode& load, const std::vector<AxisW
   return s;
 }
 
-/// What words are made of: bytes, those of signed integers or of the unsigned ones that are 128 above, or numbers of
-/// bf16.
+/// What words are made of: bytes, those of signed integers or of the unsigned ones that are 128 above, numbers of bf16, or integers of 16
+/// bits, less a zero point.
 struct Element {
   DType dtype = DType::kU8;
   bool is_signed = false;
+  Expr zero = {};
   int64_t per_word() const { return kWordBytes * 8 / bits(dtype); }
 };
 
@@ -145,7 +146,8 @@ Stage element_stage(ExprPool& pool, const ExprNode& load, const std::vector<Axis
   const Expr zero = constant_expr(pool, load.dtype);
   Expr value = pool.load_guarded(load.operand, load.dtype, index, inside && filled, load.guarded ? Expr{&pool, load.args.back()} : zero);
   value = pool.cast(value, element.dtype);
-  if (is_int(element.dtype) && (load.dtype == DType::kI8) != element.is_signed) {
+  if (element.zero.valid()) value = value - pool.cast(element.zero, element.dtype);
+  if (element.dtype == DType::kU8 && (load.dtype == DType::kI8) != element.is_signed) {
     const Expr flipped[] = {value, pool.constant_int(DType::kU8, 128)};
     value = pool.op(ScalarOp::kXor, flipped);
   }
@@ -193,6 +195,10 @@ std::optional<Padded> materialise(Lowering& lowering, int stage, Expr load, int 
 
 std::optional<Padded> materialise_words(Lowering& lowering, int stage, Expr load, int reduce_axis, bool is_signed) {
   return materialise(lowering, stage, load, reduce_axis, {.is_signed = is_signed});
+}
+
+std::optional<Padded> materialise_differences(Lowering& lowering, int stage, Expr load, Expr zero, int reduce_axis) {
+  return materialise(lowering, stage, load, reduce_axis, {.dtype = DType::kI16, .zero = zero});
 }
 
 std::optional<Padded> materialise_pairs(Lowering& lowering, int stage, Expr load, int reduce_axis) {

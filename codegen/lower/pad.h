@@ -24,6 +24,9 @@ inline constexpr int64_t kWordBytes = 4;
 /// operand what the load has there; and a stage that is the same memory as i32. The index is of the latter, over the axes of `stage`
 /// with `reduce_axis` counting words. nullopt when `reduce_axis` does not walk one axis of the operand by ones.
 std::optional<Padded> materialise_words(Lowering& lowering, int stage, ir::Expr load, int reduce_axis, bool is_signed);
+/// The same of the differences of bytes and `zero`, an i32 that no axis has (invalid: 0), as words of two numbers of 16 bits; 0 beyond the
+/// bounds, which takes what the load has there for `zero`.
+std::optional<Padded> materialise_differences(Lowering& lowering, int stage, ir::Expr load, ir::Expr zero, int reduce_axis);
 /// The same of a load of floats, rounded to bf16: words of two.
 std::optional<Padded> materialise_pairs(Lowering& lowering, int stage, ir::Expr load, int reduce_axis);
 

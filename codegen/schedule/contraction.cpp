@@ -18,6 +18,7 @@ std::string describe(const Contraction& c) {
   std::string text = fmt::format("contraction {}x{}", c.tile_rows, c.tile_lanes);
   if (!c.beside.empty()) text += fmt::format(" of {} products", c.parts());
   if (c.dot) text += " of bytes";
+  if (c.byte_pairs) text += " of pairs of bytes";
   if (c.pairs) text += " of pairs of bf16";
   const ExprNode& factor = c.a.node();
   if (factor.kind == ExprKind::kCast && is_float(factor.dtype) && bits(c.a.pool->node(factor.args[0]).dtype) < bits(factor.dtype))
@@ -47,7 +48,7 @@ void emit_contraction(Lowering& lowering, const Contraction& c, int stage) {
 
 /// The kernels that a prepared contraction needs first, and its own.
 Status emit_prepared(Lowering& lowering, const Contraction& c, int stage, const DotProduct& dot) {
-  if (c.dot || c.pairs) TENON_RETURN_IF_ERROR(schedule_operands(lowering, dot));
+  if (c.dot || c.pairs || c.byte_pairs) TENON_RETURN_IF_ERROR(schedule_operands(lowering, dot));
   for (int map : {c.packed_stage, c.scale_stage, c.zero_stage, c.padded})
     if (map >= 0) TENON_RETURN_IF_ERROR(schedule_map(lowering, std::span<const int>(&map, 1)));
   emit_contraction(lowering, c, stage);
@@ -109,7 +110,7 @@ Status schedule_contraction(Lowering& lowering, int stage) {
   }
   if (!prepared.ok()) {
     dot = rewrite_as_dot_product(lowering, stage);
-    prepared = prepare_packed(lowering, stage, dot ? dot->row_factor : Expr{});
+    prepared = prepare_packed(lowering, stage, dot ? *dot : DotProduct{});
   }
   if (!prepared.ok() && dot) {
     undo();

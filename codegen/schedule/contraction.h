@@ -65,6 +65,7 @@ struct Contraction {
   bool dot = false;                 // of words of four bytes: see dot_product.h
   bool dot_signed = false;          // dot: bytes of both factors are signed
   bool pairs = false;               // of words of two numbers of bf16: see bf16_pairs.h
+  bool byte_pairs = false;          // of words of two differences of bytes: see dot_product.h; panels have both as bytes where they are i16
   ir::Expr row_factor;              // dot: times the sum of a row's bytes, it is taken from each sum; may be invalid
 
   /// Sums of the same rows of A by columns of other constants, of equal panels (kPacked): the tile holds them beside
@@ -201,11 +202,12 @@ class ContractionEmitter {
                                    const std::function<std::vector<kir::ValueId>(kir::ValueId flat, std::span<const kir::ValueId>)>& body);
   kir::ValueId b_value(int64_t part, kir::ValueId flat_k, kir::ValueId lane, kir::ValueId inside);
   void split_a_offset(ir::Expr& base, ir::Expr& along_k);
-  /// A factor's element; of a pair of bf16, the odd one and the even one, widened.
+  /// A factor's element; of a pair, the odd one and the even one, widened.
   struct Element {
     kir::ValueId whole, odd = -1, even = -1;
   };
   Element element(kir::ValueId loaded);
+  Element integers(kir::ValueId loaded);
   kir::ValueId multiply_add(const Element& x, const Element& y, kir::ValueId sum);
   kir::ValueId minimum(kir::ValueId x, kir::ValueId y) { return b_.op(ir::ScalarOp::kMin, {x, y}); }
   kir::ValueId zero() { return constant(b_, c_.acc_dtype, {}); }

@@ -63,6 +63,11 @@ Expr packed_load(const Stage& s, const PackedForm& form, Expr b) {
   return pool.load(kPackedOperand, b.dtype(), index);
 }
 
+/// What panels hold of the words of `dot`: pairs of bytes are widened where they are read.
+Expr panel_element(const DotProduct& dot, Expr b) {
+  return dot.pairs && b.node().kind == ExprKind::kCast ? Expr{b.pool, b.node().args[0]} : b;
+}
+
 /// Strides of the batch axes in B's flat offset, counted in matrices.
 Status set_b_batch(Contraction& c) {
   IndexAlgebra algebra(*c.b.pool, c.extents);
@@ -82,7 +87,7 @@ Status set_b_batch(Contraction& c) {
 struct OfRows {
   Expr factor = {};  // Contraction::row_factor
   Expr group_scale = {}, group_sum = {};
-  bool pairs = false;
+  bool pairs = false, byte_pairs = false;
   std::span<const Beside> beside = {};
   std::span<const Contraction::Taps> taps = {};  // their indices over the stage's axes
 };
@@ -115,6 +120,7 @@ Result<Contraction> prepare(Lowering& lowering, int stage, Expr stage_value, int
   TENON_RETURN_IF_ERROR(factors(s, value, c));
   TENON_RETURN_IF_ERROR(classify(c));
   c.pairs = of_rows.pairs;
+  c.byte_pairs = of_rows.byte_pairs;
   const bool as_it_is = c.a.dtype() == c.acc_dtype || c.pairs || of_rows.group_sum.valid();
   if (form != nullptr) c.b_mode = Contraction::B::kPacked;
   else if (plain_offset(c, c.a)) {
@@ -153,7 +159,7 @@ Expr load_of(const Lowering& lowering, int stage) {
 }
 
 /// B as panels. A padded image that A reads is stored once with its zeros.
-Result<Contraction> prepare_packed(Lowering& lowering, int stage, Expr row_factor, std::span<const Beside> beside) {
+Result<Contraction> prepare_packed(Lowering& lowering, int stage, const DotProduct& dot, std::span<const Beside> beside) {
   const Stage s = lowering.stage(stage);
   Contraction probe;
   TENON_RETURN_IF_ERROR(factors(s, s.value, probe));
@@ -174,7 +180,7 @@ Result<Contraction> prepare_packed(Lowering& lowering, int stage, Expr row_facto
     padded = materialise_padding(lowering, stage, a, 0, false, halo);
     if (!padded) return;
     const Expr read = lowering.group.pool->load(kStageOperand + padded->stage, a.dtype(), padded->index);
-    found = prepare(lowering, stage, product_of(read), padded->stage, &*form, {.beside = beside, .taps = taps});
+    found = prepare(lowering, stage, product_of(read), padded->stage, &*form, {.byte_pairs = dot.pairs, .beside = beside, .taps = taps});
     if (found->ok() && (*found)->a_direct) return;
     lowering.group.stages.pop_back();
     padded.reset();
@@ -187,12 +193,12 @@ Result<Contraction> prepare_packed(Lowering& lowering, int stage, Expr row_facto
     try_padding(taps->taps, halo);
   }
   if (!padded) try_padding({}, {});
-  if (!padded) found = prepare(lowering, stage, product_of(a), -1, &*form, {.factor = row_factor, .beside = beside});
+  if (!padded) found = prepare(lowering, stage, product_of(a), -1, &*form, {.factor = dot.row_factor, .byte_pairs = dot.pairs, .beside = beside});
   if (!found->ok()) return std::move(*found);
   Contraction c = std::move(**found);
   if (c.m.is_const(1) && lies_along_k(lowering, s, b))
     return error(Code::kUnsupported, "one row, and B lies along K");
-  std::vector<Expr> parts = {b};
+  std::vector<Expr> parts = {panel_element(dot, b)};
   for (const Beside& other : beside) parts.push_back(other.b);
   if (c.codes) add_code_stages(lowering, stage, form->batch_axes, form->n_axes, c);
   else

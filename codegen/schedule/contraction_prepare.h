@@ -23,8 +23,8 @@ ir::Expr load_of(const Lowering& lowering, int stage);
 Result<Contraction> prepare_block_dot(Lowering& lowering, int stage, DotProduct& dot);
 /// Factors that are bf16, as words of two (bf16_pairs.h).
 Result<Contraction> prepare_pairs(Lowering& lowering, int stage, DotProduct& dot, std::span<const Beside> beside = {});
-/// B as panels. A padded image that A reads is stored once with its zeros.
-Result<Contraction> prepare_packed(Lowering& lowering, int stage, ir::Expr row_factor, std::span<const Beside> beside = {});
+/// B as panels; of a stage that is rewritten as `dot` says, if it is. A padded image that A reads is stored once with its zeros.
+Result<Contraction> prepare_packed(Lowering& lowering, int stage, const DotProduct& dot, std::span<const Beside> beside = {});
 /// B as panels that are made elsewhere (schedule_panels).
 Result<Contraction> prepare_panels(Lowering& lowering, int stage);
 /// B as it lies. A padded image is stored once with its zeros: B then needs no guards, and often no packing.

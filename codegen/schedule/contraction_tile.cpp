@@ -32,11 +32,12 @@ double tile_cycles(int64_t rows, int64_t vectors, bool panel_in_l1) {
 }
 
 /// Rows of a tile as wide as `vectors` for which sums, a row of B and a broadcast element of A fit the registers. Words that no
-/// instruction multiplies are taken apart into halves; sixteen registers hold too few sums for the halves to stay in some.
+/// instruction multiplies are taken apart into halves; sixteen registers hold too few sums for the halves to stay in some. Products of
+/// pairs are in a register before they are added.
 int64_t most_rows(const Contraction& c, const Target& target, int64_t vectors) {
   const bool halves = c.dot && !target.has_dot4 && !target.has_dot4_signed && target.vector_registers > 16;
   vectors *= c.parts();
-  const int64_t sums_of_row = c.sums_rows() ? 1 : 0, operands = halves ? 2 * vectors + 4 : vectors + 1;
+  const int64_t sums_of_row = c.sums_rows() ? 1 : 0, operands = halves ? 2 * vectors + 4 : vectors + 1 + c.byte_pairs;
   return std::clamp<int64_t>((target.vector_registers - operands - sums_of_row) / (vectors + sums_of_row), 1, kMaxTileRows);
 }
 
@@ -72,9 +73,10 @@ bool cheap_post(const Contraction& c) {
 std::string signature(const Contraction& c) {
   constexpr const char* kForms[] = {"here", "wide", "rows", "packed"};
   return fmt::format("contraction {}{} {}x{}x{} of {} B {} A {} post {}", name(c.acc_dtype),
-                     c.dot     ? " of bytes"
-                     : c.pairs ? " of pairs"
-                               : "",
+                     c.dot          ? " of bytes"
+                     : c.byte_pairs ? " of pairs of bytes"
+                     : c.pairs      ? " of pairs"
+                                    : "",
                      extent_text(c.m), extent_text(c.n), extent_text(c.k), extent_text(matrices(c)),
                      kForms[static_cast<size_t>(c.b_mode)], c.a_direct ? "in place" : "packed",
                      cheap_post(c) ? "short" : "long") +

@@ -16,6 +16,7 @@ constexpr int64_t kUnrolledTaps = 8;  // an innermost loop over K of so few trip
 }
 
 ContractionEmitter::Element ContractionEmitter::element(ValueId loaded) {
+  if (c_.byte_pairs) return integers(loaded);
   if (!c_.pairs) return {loaded};
   const auto widened = [&](ScalarOp op, int64_t by) {
     return b_.bitcast(b_.op(op, {loaded, b_.constant_int(DType::kI32, by)}), DType::kF32);
@@ -23,8 +24,16 @@ ContractionEmitter::Element ContractionEmitter::element(ValueId loaded) {
   return {loaded, widened(ScalarOp::kAnd, -0x10000), widened(ScalarOp::kShl, 16)};
 }
 
+/// The halves of a word, or the bytes of half of one, as integers.
+ContractionEmitter::Element ContractionEmitter::integers(ValueId loaded) {
+  const int half = bits(b_.kernel().dtype(loaded)) / 2;
+  const auto by = [&](int64_t count) { return b_.constant_int(DType::kI32, count); };
+  const ValueId word = b_.cast(loaded, DType::kI32), high = b_.op(ScalarOp::kShl, {word, by(32 - half)});
+  return {loaded, b_.op(ScalarOp::kShr, {word, by(half)}), b_.op(ScalarOp::kShr, {high, by(32 - half)})};
+}
+
 ValueId ContractionEmitter::multiply_add(const Element& x, const Element& y, ValueId sum) {
-  if (c_.pairs) return b_.op(ScalarOp::kFma, {x.even, y.even, b_.op(ScalarOp::kFma, {x.odd, y.odd, sum})});
+  if (c_.pairs || c_.byte_pairs) return b_.op(ScalarOp::kFma, {x.even, y.even, b_.op(ScalarOp::kFma, {x.odd, y.odd, sum})});
   if (c_.dot) return b_.op(c_.dot_signed ? ScalarOp::kDot4Signed : ScalarOp::kDot4, {x.whole, y.whole, sum});
   if (c_.fma) return b_.op(ScalarOp::kFma, {x.whole, y.whole, sum});
   return b_.op(ScalarOp::kAdd, {sum, b_.op(ScalarOp::kMul, {x.whole, y.whole})});
@@ -249,11 +258,12 @@ ContractionEmitter::RowsOfA ContractionEmitter::rows_of(const Tile& tile) {
 /// keep up with more; those beyond the number that it takes ask for a line that is there.
 std::optional<ContractionEmitter::Ahead> ContractionEmitter::ahead(const Tile& tile, ValueId k0, ValueId k_end) {
   if (!c_.packed() || (c_.unpacks_codes() && !direct_)) return std::nullopt;
-  const int64_t line = kLineBytes * 8 / bits(c_.acc_dtype), lines = (c_.panel_lanes() + line - 1) / line;
+  const int element_bits = bits(c_.b.dtype());
+  const int64_t line = kLineBytes * 8 / element_bits, lines = (c_.panel_lanes() + line - 1) / line;
   const int64_t tiles = c_.m.is_const() ? std::max<int64_t>(1, std::min(c_.m.value(), c_.m_block) / c_.tile_rows) : lines;
   if (c_.codes && tiles > 1) return std::nullopt;
   if (tiles == 1)
-    return Ahead{b_.add(panel_base_, b_.i64(kStreamAheadBytes * 8 / bits(c_.acc_dtype))), b_.i64(c_.panel_lanes()),
+    return Ahead{b_.add(panel_base_, b_.i64(kStreamAheadBytes * 8 / element_bits)), b_.i64(c_.panel_lanes()),
                  line, lines};
   const int64_t step = (c_.panel_lanes() + tiles - 1) / tiles;
   const ValueId inner = em_.dim(inner_k(0)), from = b_.mul(k0, inner), end = b_.mul(k_end, inner);

@@ -1,6 +1,7 @@
 #include "codegen/schedule/dot_product.h"
 
 #include <algorithm>
+#include <cstdint>
 
 #include "codegen/lower/pad.h"
 #include "codegen/schedule/contraction.h"
@@ -23,6 +24,7 @@ struct Shifted {
 };
 
 constexpr int64_t kLeastBytes = 3;  // of a word, that are worth one
+constexpr int64_t kPair = 2;
 
 Expr argument(Expr e, size_t i) { return {e.pool, e.node().args[i]}; }
 
@@ -58,12 +60,12 @@ std::optional<SignedWeights> signed_weights(const Lowering& lowering, const Shif
   return SignedWeights{shift == 0 ? value : value - i32(pool, shift), zero};
 }
 
-/// Four neighbours along `axis` of `value`, whose axis counts words then, as bytes of an i32; zeros beyond `extent`.
-Expr as_word(ExprPool& pool, Expr value, int axis, int64_t extent) {
+/// `count` neighbours along `axis` of `value`, whose axis counts words then, as numbers of `width` bits of an i32; zeros beyond `extent`.
+Expr as_word(ExprPool& pool, Expr value, int axis, int64_t extent, int64_t count = kWordBytes, int64_t width = 8) {
   Expr word;
-  for (int64_t byte = 0; byte < kWordBytes; ++byte) {
-    const Expr at = pool.index(axis) * pool.constant_int(DType::kI64, kWordBytes) + pool.constant_int(DType::kI64, byte);
-    const bool cut_off = extent % kWordBytes != 0;
+  for (int64_t place = 0; place < count; ++place) {
+    const Expr at = pool.index(axis) * pool.constant_int(DType::kI64, count) + pool.constant_int(DType::kI64, place);
+    const bool cut_off = extent % count != 0;
     const Expr inside = at < pool.constant_int(DType::kI64, extent);
     Expr element = pool.copy(value, [&](const ExprNode& n, std::span<const Expr> args) -> Expr {
       if (n.kind == ExprKind::kIndex && n.axis == axis) return at;
@@ -71,10 +73,10 @@ Expr as_word(ExprPool& pool, Expr value, int axis, int64_t extent) {
       return {};
     });
     if (cut_off) element = ir::select(inside, element, i32(pool, 0));
-    const Expr low[] = {element, i32(pool, 255)};
-    const Expr placed[] = {pool.op(ScalarOp::kAnd, low), i32(pool, 8 * byte)};
+    const Expr low[] = {element, i32(pool, (int64_t{1} << width) - 1)};
+    const Expr placed[] = {pool.op(ScalarOp::kAnd, low), i32(pool, width * place)};
     const Expr both[] = {word.valid() ? word : i32(pool, 0), pool.op(ScalarOp::kShl, placed)};
-    word = byte == 0 ? both[1] : pool.op(ScalarOp::kOr, both);
+    word = place == 0 ? both[1] : pool.op(ScalarOp::kOr, both);
   }
   return word;
 }
@@ -107,7 +109,52 @@ Expr add_sums(Lowering& lowering, int stage, Expr value, int& number) {
   return pool.load(kStageOperand + number, DType::kI32, index);
 }
 
+/// A factor and its bounds, where it has 16 bits.
+struct Difference {
+  Expr value;
+  IntRange range;
+};
+
+std::optional<Difference> difference(const Lowering& lowering, const Shifted& factor) {
+  Expr value = lowering.group.pool->cast(factor.load, DType::kI32);
+  if (factor.zero.valid()) value = value - factor.zero;
+  const std::optional<IntRange> range = range_of(lowering, value);
+  if (!range || range->lo < INT16_MIN || range->hi > INT16_MAX) return std::nullopt;
+  return Difference{value, *range};
+}
+
+/// Words of two of the weights: two bytes where they fit these.
+Expr pair_of_weights(ExprPool& pool, const Difference& w, int axis, int64_t extent) {
+  const auto& [value, range] = w;
+  if (range.lo < INT8_MIN || range.hi > INT8_MAX) return as_word(pool, value, axis, extent, kPair, 16);
+  return pool.cast(pool.cast(as_word(pool, value, axis, extent, kPair, 8), DType::kI16), DType::kI32);
+}
+
+std::optional<DotProduct> rewrite_as_pairs(Lowering& lowering, int stage, const Shifted& x, const Shifted& w) {
+  ExprPool& pool = *lowering.group.pool;
+  const Stage s = lowering.stage(stage);
+  const size_t outer = s.axes.size(), all = outer + s.reduce_axes.size();
+  const std::optional<Difference> weights = difference(lowering, w);
+  if (!weights || !difference(lowering, x) || (x.zero.valid() && uses_any_axis(x.zero, 0, all))) return std::nullopt;
+  for (size_t axis = all; axis-- > outer;) {
+    const Dim extent = s.reduce_axes[axis - outer];
+    if (!extent.is_const() || extent.value() < kPair) continue;
+    const std::optional<Padded> words = materialise_differences(lowering, stage, x.load, x.zero, static_cast<int>(axis));
+    if (!words) continue;
+    Stage& rewritten = lowering.stage(stage);
+    rewritten.value = pool.load(kStageOperand + words->stage, DType::kI32, words->index) *
+                      pair_of_weights(pool, *weights, static_cast<int>(axis), extent.value());
+    rewritten.reduce_axes[axis - outer] = (extent.value() + kPair - 1) / kPair;
+    return DotProduct{.pairs = true, .words = words->stage};
+  }
+  return std::nullopt;
+}
+
 }  // namespace
+
+bool in_pairs(const Target& target) {
+  return target.kind == Target::Kind::kCpu && !target.has_dot4 && !target.has_dot4_signed;
+}
 
 std::optional<DotProduct> rewrite_as_dot_product(Lowering& lowering, int stage) {
   ExprPool& pool = *lowering.group.pool;
@@ -122,6 +169,9 @@ std::optional<DotProduct> rewrite_as_dot_product(Lowering& lowering, int stage) 
   const size_t outer = s.axes.size(), all = outer + s.reduce_axes.size();
   for (const Shifted* f : {&*x, &*w})
     if (f->zero.valid() && uses_any_axis(f->zero, outer, all)) return std::nullopt;
+
+  if (in_pairs(lowering.target))
+    if (std::optional<DotProduct> pairs = rewrite_as_pairs(lowering, stage, *x, *w)) return pairs;
 
   const bool is_signed = lowering.target.has_dot4_signed && (lowering.gpu() || !lowering.target.has_dot4);
   const size_t stages = lowering.group.stages.size();

@@ -376,6 +376,9 @@ TEST(Lower, ProductsOfBytesAreDotProductsOfWords) {
       ir::set_storage_order(*node->output(), {0, 2, 3, 1});
       SCOPED_TRACE(fmt::format("{} by {}, zero point {}", name(k.x), name(k.w), zero));
       EXPECT_NE(c.check(node).find("of bytes"), std::string::npos);
+      codegen::Target words = cpu(256, true);
+      words.has_dot4 = true;
+      EXPECT_NE(check_lowering(*node, words, c.instance).find(" of bytes"), std::string::npos);
       codegen::Target with_dot = gpu();
       with_dot.has_dot4_signed = true;
       EXPECT_NE(check_lowering(*node, with_dot, c.instance).find("of bytes"), std::string::npos);
