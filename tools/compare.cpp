@@ -123,7 +123,7 @@ void print_table(const Options& o, const eval::Comparison& c, std::span<const ev
   for (const auto* row : rows) {
     std::vector<std::string> cells = {row->value, row->op, figure(row->own.max_abs), figure(row->own.max_rel), figure(row->own.share),
                                       row->has_total ? figure(row->total.max_abs) : "-", row->has_total ? figure(row->total.max_rel) : "-",
-                                      !row->ok ? "DIFFERS" : row->own.ok ? "" : "round-off"};
+                                      !row->ok ? "DIFFERS" : row->by_steps ? "steps" : row->own.ok ? "" : "round-off"};
     if (several) cells.insert(cells.begin(), variants[row->variant].name);
     table.add(std::move(cells));
   }
