@@ -213,6 +213,9 @@ DeviceInfo describe(const Loader& vk, VkInstance instance, VkPhysicalDevice devi
   info.target.has_dot4_signed = info.dot_product;
   info.target.subgroup_size = static_cast<int>(info.subgroup_size);
   info.target.max_workgroup = static_cast<int>(p.limits.maxComputeWorkGroupInvocations);
+  // A pipeline that asks for a size of subgroups may have so many of them, which can be fewer invocations.
+  if (info.chooses_subgroup_size && subgroup.maxComputeWorkgroupSubgroups > 0)
+    info.target.max_workgroup = static_cast<int>(std::min<uint64_t>(p.limits.maxComputeWorkGroupInvocations, uint64_t{info.subgroup_size} * subgroup.maxComputeWorkgroupSubgroups));
   info.target.shared_bytes = info.emit.shared_bytes;
   info.target.matrix_reserved_bytes = info.emit.workgroup_matrices.empty() ? 0 : info.emit.matrix_shared_bytes;
   info.compute_units = units.count();

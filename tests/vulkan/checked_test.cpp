@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 
 #include <array>
+#include <bit>
 
 #include "backends/vulkan/session_device.h"
 #include "tests/vulkan/vulkan_test.h"
@@ -105,6 +106,14 @@ TEST_P(Checked, APlantedDefectIsAnErrorThatNamesNodeAndKernel) {
         }
       }
     }
+}
+
+// The validation layer sees whether a device may have them.
+TEST_P(Checked, WorkgroupsAreAsLargeAsTheTargetSays) {
+  const auto device = Device::open();
+  ASSERT_TRUE(device.ok()) << device.status().to_string();
+  const auto loaded = load(shifted_copy(static_cast<int>(std::bit_floor(static_cast<unsigned>((*device)->info().target.max_workgroup)))), true);
+  EXPECT_TRUE(loaded.ok()) << loaded.status().to_string();
 }
 
 TEST_P(Checked, ModelsRunAsTheyDoUnchecked) {
