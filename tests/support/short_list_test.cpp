@@ -32,7 +32,9 @@ TEST(ShortList, HoldsWhatItIsGiven) {
     EXPECT_EQ(near(list), size <= 3);
     EXPECT_EQ(std::vector<int>(list), values);
     EXPECT_TRUE(std::equal(list.begin(), list.end(), values.begin(), values.end()));
-    if (size > 0) EXPECT_EQ(std::pair(list.front(), list.back()), std::pair(values.front(), values.back()));
+    if (size > 0) {
+      EXPECT_EQ(std::pair(list.front(), list.back()), std::pair(values.front(), values.back()));
+    }
   }
   EXPECT_EQ(std::vector<int>(List{4, 5}), (std::vector<int>{4, 5}));
 }
