@@ -90,6 +90,7 @@ struct CompileOptions {
   /// Inputs, by name, whose bytes a run may change, as callers have given them up; outputs that are their memory share it. See
   /// Backend::updates_inputs.
   std::vector<std::string> updated_inputs;
+  std::vector<std::string> overwritten_inputs;  // of these, the ones of which a run may change what it reads: it cannot begin again
   Interrupt interrupt;              // asked between passes, nodes and kernels
   std::shared_ptr<const DiskCache> cache;  // cpu: of machine code, vulkan: of pipelines; null: none
   bool keep_code = false;           // for Backend::save

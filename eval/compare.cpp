@@ -80,6 +80,7 @@ class Elements {
       }
       if (!agrees && bad++ == 0) first = i;
     }
+    out.differing = bad;
     if (bad > 0) {
       const int64_t element = count == e_.size() ? first : first / 2;
       out.ok = false;
@@ -102,6 +103,7 @@ class Elements {
       out.share = std::max(out.share, allowed > 0 ? abs / allowed : kInfinite);
       if (abs > allowed && bad++ == 0) first = i;
     }
+    out.differing = bad;
     if (bad > 0) {
       out.ok = false;
       out.message = fmt::format("{} of {} elements differ, first at {}: {}, expected {}", bad, e_.size(), place(e_.shape(), first),

@@ -19,6 +19,7 @@ struct Tolerance {
 struct Difference {
   bool ok = true;
   std::string message;  // the first element that differs, or how type, shape or length differ
+  int64_t differing = 0;  // elements, where dtype and shape are the same
   double max_abs = 0;   // over finite elements
   double max_rel = 0;   // |a - e| / |e| over elements where |e| > 1e-6 S
   double share = 0;     // the largest |a - e| of what the tolerance allows there: above 1 exactly when not ok; may be infinite

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <unordered_set>
 
 #include "eval/longest_ways.h"
 #include "ir/compute.h"
@@ -12,6 +13,7 @@ namespace tenon::eval {
 namespace {
 
 constexpr int kMostBits = 16;  // of codes: wider integers count or index
+constexpr double kMostOfRange = 0.25;  // whatever there are quantisers: what is further apart shares little
 
 std::optional<ir::Body> body_of(const ir::Node& node) {
   const auto ranked = [](const ir::Value* v) { return v == nullptr || v->type().is_ranked_tensor(); };
@@ -24,10 +26,12 @@ std::optional<ir::Body> body_of(const ir::Node& node) {
 bool rounds(const ir::Expr& root) {
   if (!root.valid()) return false;
   std::vector<int> stack = {root.id};
+  std::unordered_set<int> seen;
   while (!stack.empty()) {
-    const ir::ExprNode& e = root.pool->node(stack.back());
+    const int id = stack.back();
     stack.pop_back();
-    if (e.kind == ir::ExprKind::kLoad) continue;
+    const ir::ExprNode& e = root.pool->node(id);
+    if (e.kind == ir::ExprKind::kLoad || !seen.insert(id).second) continue;
     if (e.kind == ir::ExprKind::kOp && e.op == ir::ScalarOp::kRound) return true;
     stack.insert(stack.end(), e.args.begin(), e.args.end());
   }
@@ -64,24 +68,21 @@ Result<std::unordered_map<std::string, QuantisedSteps>> steps_before(const ir::G
                                                                      const std::function<bool(std::string_view)>& known) {
   const auto copy = graph.clone();
   TENON_RETURN_IF_ERROR(passes::run_pipeline(*copy, {.level = 0, .interrupt = interrupt}));
-  int coarsest = 0;
-  const auto counts = longest_ways(*copy, [&](const ir::Node& node) {
-    const int own = code_bits(node);
-    if (own > 0) coarsest = coarsest == 0 ? own : std::min(coarsest, own);
-    return own > 0 ? 1 : 0;
-  }, known);
+  const auto counts = longest_ways(*copy, [&](const ir::Node& node) { return code_bits(node) > 0 ? 1 : 0; }, known);
   std::unordered_map<std::string, QuantisedSteps> out;
-  if (coarsest == 0) return out;
   for (const auto& node : copy->nodes())
     for (const ir::Value* output : node->outputs()) {
       const int count = counts.at(output->name());
       if (count == 0) continue;
-      const auto step_of = [&](int input) {
-        const auto found = node->input(input) == nullptr ? out.end() : out.find(node->input(input)->name());
-        return found == out.end() ? 0.0 : found->second.step;
+      const auto before = [&](const ir::Value* input) {
+        const auto found = input == nullptr || (known && known(input->name())) ? out.end() : out.find(input->name());
+        return found == out.end() ? QuantisedSteps{0, kMostBits, 0} : found->second;
       };
-      QuantisedSteps steps{count, coarsest, 0};
-      if (code_bits(*node) > 0) steps.step = 1;
+      const auto step_of = [&](int input) { return before(node->input(input)).step; };
+      const int own = code_bits(*node);
+      QuantisedSteps steps{count, own > 0 ? own : kMostBits, 0};
+      for (const ir::Value* input : node->inputs()) steps.bits = std::min(steps.bits, before(input).bits);
+      if (own > 0) steps.step = 1;
       else if (node->is("DequantizeLinear")) steps.step = step_of(0) * largest_scale(*node);
       else if (const auto moved = moved_operand(*node)) steps.step = step_of(*moved);
       out.emplace(output->name(), steps);
@@ -102,7 +103,7 @@ Result<std::vector<QuantisedSteps>> steps_of_outputs(const ir::Graph& graph, con
 Tolerance with_steps(Tolerance exact, const QuantisedSteps& steps) {
   const double count = std::sqrt(steps.quantisers);
   if (steps.step > 0) exact.atol += count * steps.step;
-  else if (steps.quantisers > 0) exact.scaled_atol = std::max(exact.scaled_atol, std::ldexp(count, 1 - steps.bits));
+  else if (steps.quantisers > 0) exact.scaled_atol = std::max(exact.scaled_atol, std::min(kMostOfRange, std::ldexp(count, 1 - steps.bits)));
   return exact;
 }
 

@@ -17,7 +17,7 @@ namespace tenon::eval {
 
 struct QuantisedSteps {
   int quantisers = 0;   // one behind the other on the way to a value
-  int bits = 0;         // of the coarsest codes in the model
+  int bits = 0;         // of the coarsest codes among them
   double step = 0;      // of the value's elements: 1 of codes, their scale where they are dequantised; 0: it is neither
 };
 
@@ -28,7 +28,7 @@ Result<std::unordered_map<std::string, QuantisedSteps>> steps_before(const ir::G
 /// Of the outputs, in the graph's order.
 Result<std::vector<QuantisedSteps>> steps_of_outputs(const ir::Graph& graph, const Interrupt& interrupt);
 
-/// `exact`, widened by √quantisers steps: in atol where the value's step is known, else in scaled_atol, as if the codes covered its range.
+/// `exact`, widened by √quantisers steps: in atol where the value's step is known, else in scaled_atol, as if the codes covered its range, up to a quarter of that.
 Tolerance with_steps(Tolerance exact, const QuantisedSteps& steps);
 
 /// "3 quantisers one behind the other: 1.7 steps of 8 bits"; empty where there are none.

@@ -71,8 +71,6 @@ Result<std::vector<StatePair>> states_of(const ir::Graph& graph, const StateRequ
     const auto taken = [&](const StatePair& given) { return given.input == pair.input || given.output == pair.output; };
     if (std::ranges::none_of(request.pairs, taken)) out.push_back(pair);
   }
-  if (out.empty())
-    return Status(Code::kNotFound, "no output is an input with something behind it or in it", "--state auto", "name pairs with --state INPUT=OUTPUT");
   return out;
 }
 
@@ -86,6 +84,8 @@ Result<FoundStates> find_states(const std::filesystem::path& file, const ir::Gra
     TENON_ASSIGN_OR_RETURN(out.growing, load_model(file, out.import));
   }
   TENON_ASSIGN_OR_RETURN(out.pairs, states_of(bound ? *out.growing : graph, request, import.interrupt));
+  if (out.pairs.empty())
+    return Status(Code::kNotFound, "no output is an input with something behind it or in it", "--state auto", "name pairs with --state INPUT=OUTPUT");
   if (!bound) return out;
   out.import = without_state_dims(*out.growing, out.pairs, import);
   const bool all = out.import.dims == import.dims && out.import.shapes == import.shapes;

@@ -23,7 +23,7 @@ struct StateRequest {
 /// "auto" or "INPUT=OUTPUT" each, as --state takes them.
 Result<StateRequest> parse_states(std::span<const std::string> texts);
 
-/// The pairs that a request means for a graph. kNotFound where `auto` finds none and none are given.
+/// The pairs that a request means for a graph; none where `auto` finds none and none are given.
 Result<std::vector<backends::StatePair>> states_of(const ir::Graph& graph, const StateRequest& request, const Interrupt& interrupt);
 
 /// The states of a model, and what is compiled for sessions that keep them.

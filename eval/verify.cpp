@@ -122,11 +122,8 @@ Status run_case(const Case& one, const backends::Backend& backend, const VerifyO
     name_source(one.folder / "model.onnx", import, compile);
     use_tuning(one.folder / "model.onnx", backend, compile);
   }
-  Result<std::vector<backends::StatePair>> states = states_of(*graph, options.states, interrupt);
-  const bool none = states.status().code() == Code::kNotFound;
-  if (none) states = std::vector<backends::StatePair>();
-  if (!states.ok()) return std::move(states).status();
-  TENON_ASSIGN_OR_RETURN(const auto executable, backends::compile_stateful(backend, graph->clone(), compile, *states));
+  TENON_ASSIGN_OR_RETURN(const std::vector<backends::StatePair> states, states_of(*graph, options.states, interrupt));
+  TENON_ASSIGN_OR_RETURN(const auto executable, backends::compile_stateful(backend, graph->clone(), compile, states));
   result.compile_ms = ms_since(compile_start);
   count_nodes(executable->placement(), result);
   backends::SessionOptions session_options = options.session;
@@ -169,7 +166,7 @@ Status run_case(const Case& one, const backends::Backend& backend, const VerifyO
       result.message = fmt::format("{} of {} outputs are compared: {} has no file for the others", expected.size(), graph->outputs().size(), set);
     ++result.data_sets;
   }
-  if (none) result.message = fmt::format("it has no states{}{}", result.message.empty() ? "" : "; ", result.message);
+  if (options.states.automatic && states.empty()) result.message = fmt::format("it has no states{}{}", result.message.empty() ? "" : "; ", result.message);
   if (const std::string_view other = backends::taken_over_by(backend, *executable, *session); !other.empty())
     result.message = fmt::format("{} failed and {} took over{}{}", backend.name(), other, result.message.empty() ? "" : "; ", result.message);
   return {};

@@ -150,11 +150,22 @@ bool FuseGroups::dequantised(const Value* v) const {
   return blocks;
 }
 
-/// Whether all that needs a value are products.
-bool FuseGroups::for_products_alone(const Value& value) const {
+/// Whether a factor of the node is constant codes, or made of them.
+bool FuseGroups::multiplies_codes(const Node& node) const {
+  const auto codes = [&](const Value* v) {
+    const Tensor* constant = v == nullptr ? nullptr : ir::constant_of(v);
+    return constant != nullptr && is_int(constant->dtype()) && bits(constant->dtype()) <= 8;
+  };
+  return std::ranges::any_of(node.inputs(), [&](const Value* factor) {
+    return codes(factor) || std::ranges::any_of(made_of_constants(factor), [&](size_t def) { return std::ranges::any_of(nodes_[def]->inputs(), codes); });
+  });
+}
+
+/// Whether all that needs a value are products with codes: they multiply those, and read fewer bytes.
+bool FuseGroups::for_products_of_codes(const Value& value) const {
   return value.num_output_uses() == 0 && std::ranges::all_of(value.uses(), [&](const ir::Use& use) {
     const auto user = index_.find(use.node);
-    return user != index_.end() && info_[user->second].contraction;
+    return user != index_.end() && info_[user->second].contraction && multiplies_codes(*use.node);
   });
 }
 
@@ -169,7 +180,7 @@ void FuseGroups::take_permuted_operands(size_t anchor, std::vector<size_t>& memb
       continue;
     }
     const auto codes = [&](const Value* read) { return info_[anchor].contraction && dequantised(read); };
-    if (v != nullptr && v->def() != nullptr && v->def()->graph() == &graph_ && !v->has_one_use() && codes(v) && for_products_alone(*v))
+    if (v != nullptr && v->def() != nullptr && v->def()->graph() == &graph_ && !v->has_one_use() && codes(v) && for_products_of_codes(*v))
       shared_inputs_.push_back({nodes_[anchor], i, false});
     while (v != nullptr && v->def() != nullptr && v->def()->graph() == &graph_ && v->has_one_use()) {
       const size_t def = index_.at(v->def());

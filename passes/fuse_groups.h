@@ -60,7 +60,8 @@ class FuseGroups {
   std::optional<size_t> product_of(const Group& group) const;
   bool dequantised(const ir::Value* value) const;
   std::vector<size_t> made_of_constants(const ir::Value* value) const;
-  bool for_products_alone(const ir::Value& value) const;
+  bool multiplies_codes(const ir::Node& node) const;
+  bool for_products_of_codes(const ir::Value& value) const;
   void take_permuted_operands(size_t anchor, std::vector<size_t>& members);
   bool joins_epilogue(size_t node, const std::vector<size_t>& members, const std::vector<ir::Dim>& shape) const;
   void grow_from_inputs(size_t node);

@@ -64,6 +64,7 @@ Status Frame::own_updated(size_t index, size_t first_in, size_t first_out, size_
     else own = *operand.value;
     auto* tensor = std::get_if<Tensor>(&own);
     if (tensor != nullptr && tensor->defined() && !tensor->unique()) {
+      TENON_RETURN_IF_ERROR(context_.hold(st.held[3], st.held[3] + tensor->bytes()));
       TENON_ASSIGN_OR_RETURN(*tensor, tensor->clone());
     }
     operand = {&own, false};
@@ -76,9 +77,11 @@ Status Frame::iterate(size_t index, size_t first_in, size_t first_out, size_t ca
   std::vector<HostValue>& results = st.results[st.turn];
   results.resize(plan_->sub_plans[index][0]->plan->outputs.size());
   TENON_RETURN_IF_ERROR(context_.hold(st.held[st.turn], 0));  // the body writes over them
-  TENON_RETURN_IF_ERROR(own_updated(index, first_in, first_out, carried));
-  TENON_RETURN_IF_ERROR(body(index, 0).run(st.operands, symbols_, results));
+  Status ran = own_updated(index, first_in, first_out, carried);
+  if (ran.ok()) ran = body(index, 0).run(st.operands, symbols_, results);
   for (HostValue& own : st.own) own = HostValue();
+  TENON_RETURN_IF_ERROR(context_.hold(st.held[3], 0));
+  TENON_RETURN_IF_ERROR(ran);
   TENON_RETURN_IF_ERROR(hold_results(index, static_cast<size_t>(st.turn)));
   for (size_t i = 0; i < carried; ++i) st.operands[first_in + i] = {&results[first_out + i], false};
   size_t stacked_bytes = 0;

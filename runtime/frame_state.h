@@ -18,7 +18,7 @@ struct Frame::StepState {
   HostValue iteration, condition;
   std::vector<HostValue> own;             // of the carried values, those that the body writes to; empty between iterations
   std::vector<Stack> stacks;              // outputs of a body beyond the carried ones
-  size_t held[3] = {};                    // accounts of results[0], results[1] and the stacks
+  size_t held[4] = {};                    // accounts of results[0], results[1], the stacks and copies in own
 };
 
 }  // namespace tenon::runtime

@@ -80,7 +80,9 @@ class PlannedExecutable::PlannedSession final : public Session {
     last_ = nullptr;
     Result<std::vector<HostValue>> outputs = session_->run(inputs, interrupt);
     if (outputs.ok() || !session_->failed_at_unit_dim()) return outputs;
-    if (session_->began() && !owner_->options_.updated_inputs.empty()) return outputs;  // they may be others now
+    if (const auto& overwritten = owner_->options_.overwritten_inputs; session_->began() && !overwritten.empty())
+      return Status(Code::kUnsupported, fmt::format("a dim is 1 where this code is for others, and {} may be written to already, so the run cannot begin again: {}", overwritten.front(), outputs.status().message()), {},
+                    "bind the dims that are 1 where the model is compiled (--dim), or leave out the state");
     const Symbols units = owner_->units(inputs);
     if (units.empty()) return outputs;
     auto other = variant(units, interrupt);

@@ -29,6 +29,6 @@ class StatefulExecutable final : public Executable {
 };
 
 /// What the inner executable is compiled with: `memories` are given up, and variants of it are compiled from what it is compiled from.
-CompileOptions inner_options(const CompileOptions& options, std::span<const StatePair> pairs, const std::vector<std::string>& memories, bool in_place);
+CompileOptions inner_options(const CompileOptions& options, std::span<const StatePair> pairs, const SharedGraph& shared, bool in_place);
 
 }  // namespace tenon::backends

@@ -1,5 +1,6 @@
 #include "backends/stateful/memory.h"
 
+#include <cmath>
 #include <cstring>
 
 #include "support/large_pages.h"
@@ -25,6 +26,13 @@ Result<Tensor> resized(const Tensor& tensor, int axis, int64_t kept, int64_t ext
   const size_t run = static_cast<size_t>(kept) * inner, from = static_cast<size_t>(tensor.dim(axis)) * inner, to = static_cast<size_t>(extent) * inner;
   for (size_t o = 0; run > 0 && o < outer; ++o) std::memcpy(out.mutable_data() + o * to, tensor.data() + o * from, run);
   return out;
+}
+
+bool all_finite(const Tensor& tensor) {
+  if (!is_float(tensor.dtype())) return true;
+  int64_t i = 0;
+  while (i < tensor.size() && std::isfinite(tensor.at_double(i))) ++i;
+  return i == tensor.size();
 }
 
 void clear_places(Tensor& tensor, int axis, int64_t from, int64_t count) {

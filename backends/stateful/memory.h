@@ -13,6 +13,9 @@ Result<Tensor> resized(const Tensor& tensor, int axis, int64_t kept, int64_t ext
 /// Zeros at `count` places along `axis` from one on, which are there.
 void clear_places(Tensor& tensor, int axis, int64_t from, int64_t count);
 
+/// False where a float is an infinity or a NaN.
+bool all_finite(const Tensor& tensor);
+
 /// Bytes of a shape; kResourceExhausted where they cannot be counted.
 Result<size_t> bytes_of(DType dtype, const Shape& shape);
 

@@ -39,6 +39,7 @@ void write(const SharedState& state, const StateInfo& info, ByteWriter& out) {
   out.put(state.group);
   out.put(state.cleared);
   out.put(state.updated);
+  out.put(state.masked);
 }
 
 SharedState read_state(ByteReader& in) {
@@ -51,6 +52,7 @@ SharedState read_state(ByteReader& in) {
   out.group = in.get<int>();
   out.cleared = in.get<bool>();
   out.updated = in.get<bool>();
+  out.masked = in.get<bool>();
   return out;
 }
 
@@ -75,6 +77,7 @@ bool fits(const SharedGraph& shared) {
   const auto tensor = [](const ir::Type& type, int axis) { return type.is_ranked_tensor() && axis >= -1 && axis < type.tensor().rank(); };
   for (const SharedState& state : shared.states) {
     if (!tensor(state.type, state.info.axis) || !tensor(state.after, state.longer) || state.type.tensor().rank() != state.after.tensor().rank()) return false;
+    if (state.info.axis >= 0 && state.info.axis != state.longer) return false;
     if ((state.info.axis >= 0) != (state.group >= 0) || state.group >= std::ssize(shared.groups)) return false;
   }
   for (size_t g = 0; g < shared.groups.size(); ++g)
@@ -148,7 +151,7 @@ Result<std::shared_ptr<const Executable>> restore_stateful(const Backend& backen
   if (!fits(shared)) return damaged();
   model.dims = types->shared_dims();
   model.num_symbols = model.dims->num_symbols();
-  TENON_ASSIGN_OR_RETURN(model.inner, backend.restore(inner, weights, interface, inner_options(options, pairs, shared.memories, backend.updates_inputs())));
+  TENON_ASSIGN_OR_RETURN(model.inner, backend.restore(inner, weights, interface, inner_options(options, pairs, shared, backend.updates_inputs())));
   return std::shared_ptr<const Executable>(std::make_shared<StatefulExecutable>(std::move(model)));
 }
 

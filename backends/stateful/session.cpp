@@ -15,10 +15,6 @@ using ir::Dim;
 
 namespace {
 
-constexpr int64_t kLeastRoom = 16;
-
-std::string name_of(const SharedState& state) { return fmt::format("state {}", state.info.pair.input); }
-
 Status wrong_length(const SharedState& state, int64_t length, Dim wanted) {
   return error(Code::kInvalidArgument, "its length along axis {} is {}, the model takes {} alone", state.longer, length, wanted.value())
       .at(name_of(state))
@@ -53,21 +49,6 @@ Result<std::vector<HostValue>> StatefulSession::run_inner(std::span<const HostVa
   given_.clear();
   if (!outputs.ok()) spoil();
   return outputs;
-}
-
-/// Room beyond what the run in progress appends to; false where there is none, or where it must not be run again.
-Result<bool> StatefulSession::give_back_room() {
-  bool less = false;
-  if (std::ranges::any_of(memories_, &Memory::spoilt)) return less;
-  for (size_t s = 0; s < memories_.size(); ++s) {
-    if (!grows(s)) continue;
-    const auto group = static_cast<size_t>(state(s).group);
-    const int64_t needed = memories_[s].length + growth_[group];
-    less |= room_[group] > needed || memories_[s].tensor.dim(state(s).info.axis) > needed;
-    TENON_RETURN_IF_ERROR(give_room(s, needed));
-    room_[group] = needed;
-  }
-  return less;
 }
 
 Result<std::vector<double>> StatefulSession::time(std::span<const HostValue> inputs, const Repeat& repeat, const Interrupt& interrupt) {
@@ -204,99 +185,6 @@ Result<Tensor> StatefulSession::present(size_t s) const {
   return Tensor::zeros(state(s).type.dtype(), std::move(shape));
 }
 
-/// Room for what the run appends: twice what there was, or as much as is needed where that is beyond the memory limit.
-Status StatefulSession::make_room(size_t group) {
-  size_t first = 0;
-  while (state(first).group != static_cast<int>(group)) ++first;
-  const Result<int64_t> growth = evaluate(model_->shared.groups[group].growth, symbols_);
-  if (!growth.ok()) return Status(growth.status()).at(name_of(state(first)));
-  const auto needed = checked_add(memories_[first].length, *growth);
-  if (!needed || *growth < 0) return error(Code::kOutOfRange, "it would grow by {} from {}", *growth, memories_[first].length).at(name_of(state(first)));
-  growth_[group] = *growth;
-  if (has_room(group, *needed)) return {};
-  int64_t room = room_[group];
-  if (*needed > room) room = std::max({*needed, kLeastRoom, room <= INT64_MAX / 2 ? 2 * room : room});
-  const size_t free = free_bytes();
-  for (const bool last : {false, true}) {
-    const Result<size_t> bytes = bytes_with_room(group, room);
-    if (bytes.ok() && *bytes <= free) break;
-    if (!bytes.ok() && bytes.status().code() != Code::kResourceExhausted) return bytes.status();
-    if (last)
-      return Status(Code::kResourceExhausted, fmt::format("states of length {} are more than the {} bytes that the limit of {} leaves them", *needed, free, max_bytes_),
-                    name_of(state(first)), "reset the states, or raise the memory limit");
-    room = *needed;
-  }
-  for (size_t s = 0; s < memories_.size(); ++s)
-    if (state(s).group == static_cast<int>(group)) TENON_RETURN_IF_ERROR(give_room(s, room));
-  room_[group] = room;
-  return {};
-}
-
-/// Whether nothing has to move. The other dims of what is empty may be others now.
-bool StatefulSession::has_room(size_t group, int64_t needed) const {
-  if (needed > room_[group]) return false;
-  for (size_t s = 0; s < memories_.size(); ++s)
-    if (state(s).group == static_cast<int>(group) && (memories_[s].length == 0 || memories_[s].tensor.dim(state(s).info.axis) != room_[group])) return false;
-  return true;
-}
-
-/// Of memory; what is empty takes its other dims from the inputs, where these say them.
-Result<Shape> StatefulSession::shape_with_room(size_t s, int64_t room) const {
-  const Memory& memory = memories_[s];
-  Shape shape;
-  if (memory.tensor.defined()) shape = memory.tensor.shape();
-  if (memory.length == 0) {
-    Result<Shape> wanted = beginning(s);
-    if (!wanted.ok() && shape.empty()) return wanted;
-    if (wanted.ok()) shape = std::move(*wanted);
-  }
-  shape[static_cast<size_t>(state(s).info.axis)] = room;
-  return shape;
-}
-
-Status StatefulSession::give_room(size_t s, int64_t room) {
-  Memory& memory = memories_[s];
-  TENON_ASSIGN_OR_RETURN(Shape shape, shape_with_room(s, room));
-  if (memory.tensor.defined() && memory.tensor.shape() == shape) return {};
-  if (memory.length == 0) {
-    shape[static_cast<size_t>(state(s).info.axis)] = 0;
-    TENON_ASSIGN_OR_RETURN(memory.tensor, Tensor::empty(state(s).type.dtype(), std::move(shape)));
-  }
-  TENON_ASSIGN_OR_RETURN(memory.tensor, resized(memory.tensor, state(s).info.axis, memory.length, room));
-  return {};
-}
-
-/// Of all states that grow, with this room for one group.
-Result<size_t> StatefulSession::bytes_with_room(size_t group, int64_t room) const {
-  size_t sum = 0;
-  for (size_t s = 0; s < memories_.size(); ++s) {
-    if (!grows(s)) continue;
-    const bool own = state(s).group == static_cast<int>(group);
-    TENON_ASSIGN_OR_RETURN(const Shape shape, shape_with_room(s, own ? room : room_[static_cast<size_t>(state(s).group)]));
-    TENON_ASSIGN_OR_RETURN(const size_t bytes, bytes_of(state(s).type.dtype(), shape));
-    const auto more = checked_add(sum, bytes);
-    if (!more) return error(Code::kResourceExhausted, "states of more than 2^64 bytes are wanted");
-    sum = *more;
-  }
-  return sum;
-}
-
-/// What the limit leaves to states that grow beside the others and the memory of runs.
-size_t StatefulSession::free_bytes() const {
-  size_t taken = session_->arena_bytes();
-  for (size_t s = 0; s < memories_.size(); ++s) taken += grows(s) ? 0 : memories_[s].bytes();
-  return max_bytes_ - std::min(max_bytes_, taken);
-}
-
-/// Zeros at the places that a run may make longer and not write to.
-void StatefulSession::clear_growth() {
-  for (size_t s = 0; s < memories_.size(); ++s) {
-    if (!state(s).cleared) continue;
-    Memory& memory = memories_[s];
-    clear_places(memory.tensor, state(s).info.axis, memory.length, growth_[static_cast<size_t>(state(s).group)]);
-  }
-}
-
 Status StatefulSession::give(std::span<const HostValue> inputs) {
   given_.clear();
   size_t held = 0;
@@ -329,11 +217,18 @@ Status StatefulSession::take(std::vector<HostValue>& outputs) {
     if (grows(s)) memory.length += growth_[static_cast<size_t>(state(s).group)];
     taken[o] = true;
   }
-  // What callers get must not change with the next run.
+  // What callers get, and other states, must not change when the next run writes to a state.
   for (size_t s = 0; s < memories_.size(); ++s) {
-    for (size_t o = 0; updated(s) && o < outputs.size(); ++o) {
+    if (!overwritten(s)) continue;
+    const Tensor& written = memories_[s].tensor;
+    for (size_t o = 0; o < outputs.size(); ++o) {
       if (taken[o]) continue;
-      TENON_ASSIGN_OR_RETURN(outputs[o], runtime::copy_overlapping(outputs[o], memories_[s].tensor.data(), memories_[s].tensor.bytes()));
+      TENON_ASSIGN_OR_RETURN(outputs[o], runtime::copy_overlapping(outputs[o], written.data(), written.bytes()));
+    }
+    for (size_t other = 0; other < memories_.size(); ++other) {
+      if (other == s) continue;
+      TENON_ASSIGN_OR_RETURN(const HostValue own, runtime::copy_overlapping(memories_[other].tensor, written.data(), written.bytes()));
+      memories_[other].tensor = std::get<Tensor>(own);
     }
   }
   size_t kept = 0;
@@ -366,6 +261,8 @@ Status StatefulSession::set(size_t s, const Tensor& value) {
     fits = !shared.type.tensor().dim(axis).is_const() || shared.type.tensor().dim(axis).value() == value.dim(axis);
   if (!fits)
     return error(Code::kInvalidArgument, "{}[{}] is given, {} is wanted", name(value.dtype()), fmt::join(value.shape(), ", "), ir::to_string(shared.type)).at(name_of(shared));
+  if (shared.masked && !all_finite(value))
+    return error(Code::kInvalidArgument, "it holds infinities or NaNs, which reach results from behind the rows that a run counts").at(name_of(shared)).with_hint("give zeros there");
   Memory& memory = memories_[s];
   if (!grows(s)) {
     TENON_ASSIGN_OR_RETURN(memory.tensor, value.clone());

@@ -18,6 +18,9 @@ struct StatefulModel {
   std::vector<StateInfo> infos;  // of shared.states
 };
 
+/// As errors call it.
+inline std::string name_of(const SharedState& state) { return fmt::format("state {}", state.info.pair.input); }
+
 /// Runs an inner session over states that it owns.
 class StatefulSession final : public Session, public States {
  public:

@@ -81,6 +81,7 @@ class Sharing {
       return nullptr;
     }
     const bool rows = change.kind == StateChange::Kind::kRows;
+    state.masked = rows && change.node->attr_int("keep", 0) == 0;
     const int axis = state.longer;
     const Dim length = input->tensor().dim(axis), whole = change.node->output()->tensor().dim(axis), growth = whole - length;
     if (rows && ir::known_eq(length, whole)) return rewrite_fixed(state, input, *change.node);
@@ -224,6 +225,13 @@ std::vector<Value*> add_lengths(Graph& graph, const std::vector<StateGroup>& gro
 }
 
 }  // namespace
+
+std::vector<std::string> SharedGraph::overwritten() const {
+  std::vector<std::string> out;
+  for (const SharedState& state : states)
+    if (state.updated || state.cleared) out.push_back(state.info.pair.input);
+  return out;
+}
 
 Result<SharedGraph> share_states(std::unique_ptr<Graph> graph, std::span<const StatePair> pairs, bool in_place, const Interrupt& interrupt) {
   SharedGraph out;

@@ -25,6 +25,7 @@ struct SharedState {
   int group = -1;       // axis >= 0
   bool cleared = false; // rows are put in from a row on that is data: those that a run makes it longer by and leaves are zeros
   bool updated = false; // of fixed shape, and runs may write to its memory
+  bool masked = false;  // what lies behind the rows that a run counts is multiplied by zeros, where the model has zeros: it must be finite
 };
 
 /// Inputs of a graph with shared memory: the model's other inputs by number, memories of states, and lengths of groups, which bind a symbol
@@ -42,6 +43,7 @@ struct SharedGraph {
   std::vector<InputSource> inputs;         // of the graph
   std::vector<ir::Type> user_types;        // of the inputs that callers give
   std::vector<std::string> memories;       // names of the inputs that are memory with room
+  std::vector<std::string> overwritten() const;  // of these, the ones whose elements a run may change, not only those behind them
 };
 
 /// Rewrites a model for sessions that keep states. Where `in_place`, an output that is a concatenation of its input and something becomes

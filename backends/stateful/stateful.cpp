@@ -29,9 +29,10 @@ void note_updates(StatefulModel& model) {
 
 }  // namespace
 
-CompileOptions inner_options(const CompileOptions& options, std::span<const StatePair> pairs, const std::vector<std::string>& memories, bool in_place) {
+CompileOptions inner_options(const CompileOptions& options, std::span<const StatePair> pairs, const SharedGraph& shared, bool in_place) {
   CompileOptions inner = options;
-  inner.updated_inputs = memories;
+  inner.updated_inputs = shared.memories;
+  inner.overwritten_inputs = shared.overwritten();
   if (!in_place || !options.reload) return inner;
   inner.reload = [again = options.reload, copies = std::vector<StatePair>(pairs.begin(), pairs.end())]() -> Result<std::unique_ptr<ir::Graph>> {
     TENON_ASSIGN_OR_RETURN(auto whole, again());
@@ -51,7 +52,7 @@ Result<std::shared_ptr<const Executable>> compile_stateful(const Backend& backen
   model.num_symbols = model.dims->num_symbols();
   for (const ir::Value* input : model.shared.graph->inputs()) model.inner_inputs.emplace_back(input->name(), input->type());
   for (const SharedState& state : model.shared.states) model.infos.push_back(state.info);
-  const CompileOptions inner = inner_options(options, pairs, model.shared.memories, in_place);
+  const CompileOptions inner = inner_options(options, pairs, model.shared, in_place);
   TENON_ASSIGN_OR_RETURN(model.inner, backend.compile_owned(std::exchange(model.shared.graph, nullptr), inner));
   note_updates(model);
   return std::shared_ptr<const Executable>(std::make_shared<StatefulExecutable>(std::move(model)));

@@ -126,7 +126,7 @@ Status schedule_contraction(Lowering& lowering, int stage) {
     lowering.stage(stage) = whole;
     return std::move(prepared).status();
   }
-  return emit_prepared(lowering, *prepared, stage, *dot);
+  return emit_prepared(lowering, *prepared, stage, dot.value_or(DotProduct{}));
 }
 
 Status schedule_beside(Lowering& lowering, int stage, std::span<const Beside> beside) {

@@ -8,7 +8,7 @@
 namespace tenon::codegen {
 
 /// The taps of a window over a padded image that are worth leaving out where they meet zeros alone, as most of a dilated convolution do
-/// whose image is small.
+/// whose image is small. An infinity or NaN among the weights, times such a zero, is left out as well.
 struct PaddedTaps {
   std::vector<Contraction::Taps> taps;            // over the stage's axes
   std::vector<std::optional<int64_t>> row_step;   // by axis of the image, if it has taps: how far apart neighbouring rows of M are along it

@@ -17,8 +17,8 @@ namespace tenon::codegen {
 /// multiplication", its documentation).
 ///
 /// A CPU without products of bytes has those of words of two numbers of 16 bits (`in_pairs`). These hold x - zx and w - zw themselves, so
-/// nothing is left to correct; no product of two reaches 2^16, and no sum of two products 2^31. w - zw stays a byte in memory where it fits
-/// one. zx is the same for all x then.
+/// nothing is left to correct; sums are modulo 2^32 as well, in the instructions as in the definition. w - zw stays a byte in memory where it
+/// fits one. zx is the same for all x then.
 struct DotProduct {
   bool pairs = false;      // words have two differences; those of weights are an i16 of two bytes, widened, where these hold them
   ir::Expr row_factor;     // zw' over the stage's axes; the sums of x' are multiplied by it. Invalid: 0
@@ -30,8 +30,9 @@ struct DotProduct {
 
 /// Whether the target multiplies bytes as differences of 16 bits.
 bool in_pairs(const Target& target);
-/// Rewrites `stage` to kDot4 (or kDot4Signed; in_pairs: kMul, which stands for two) of words along its last reduce axis that allows it, with the corrections in `post` (but
-/// for the sums of x'), and appends the stages that it reads. nullopt, and nothing changed, when it is no such product.
+/// Rewrites `stage` to kDot4 (or kDot4Signed; in_pairs: kMul, which stands for two) of words along its last reduce axis that allows it, with
+/// the corrections in `post` (but for the sums of x'), and appends the stages that it reads. nullopt, and nothing changed, when it is no
+/// such product.
 std::optional<DotProduct> rewrite_as_dot_product(Lowering& lowering, int stage);
 /// Makes the words of w' a stage of their own, for schedules that read them many times.
 void store_weights(Lowering& lowering, int stage, DotProduct& dot);

@@ -225,8 +225,8 @@ class Group {
     Allowed out;
     const auto graph = load_model(subjects_[0].model, import);
     if (!graph.ok()) return out;
-    if (const auto rounding = rounding_of_outputs(**graph, {}, precision, {}); rounding.ok()) out.rounded = rounding->tolerance;
-    if (auto steps = steps_of_outputs(**graph, {}); steps.ok()) out.steps = std::move(*steps);
+    if (const auto rounding = rounding_of_outputs(**graph, {}, precision, options_.compile.interrupt); rounding.ok()) out.rounded = rounding->tolerance;
+    if (auto steps = steps_of_outputs(**graph, options_.compile.interrupt); steps.ok()) out.steps = std::move(*steps);
     return out;
   }
 

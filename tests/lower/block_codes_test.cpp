@@ -102,6 +102,19 @@ TEST(BlockCodes, BytesAreReadByAllProductsOfThem) {
   }
 }
 
+TEST(BlockCodes, ProductsOfFloatsShareWhatIsDequantised) {
+  Graph graph;
+  ir::Builder b(graph);
+  const auto input = [&](DType type, std::vector<Dim> dims) { return graph.add_input(graph.unique_name("x"), TensorType(type, std::move(dims))); };
+  Value* x = b.make("DequantizeLinear", {input(DType::kI8, {40, 96}), input(DType::kF32, {40})}, {{"axis", int64_t{0}}});
+  for (const int64_t n : {48, 33}) graph.add_output(b.make("MatMul", {x, input(DType::kF32, {96, n})}));
+  ASSERT_TRUE(b.status().ok()) << b.status().to_string();
+  ASSERT_TRUE(passes::run_pipeline(graph, {}).ok());
+  int kernels = 0;
+  for (const auto& node : graph.nodes()) kernels += !node->is("Constant");
+  EXPECT_EQ(kernels, 3) << "one dequantises for both";
+}
+
 TEST(BlockCodes, OfDequantisedWeights) {
   for (const DType dtype : {DType::kI4, DType::kU4, DType::kI8}) {
     Graph graph;
