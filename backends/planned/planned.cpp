@@ -81,8 +81,9 @@ class PlannedExecutable::PlannedSession final : public Session {
     Result<std::vector<HostValue>> outputs = session_->run(inputs, interrupt);
     if (outputs.ok() || !session_->failed_at_unit_dim()) return outputs;
     if (const auto& overwritten = owner_->options_.overwritten_inputs; session_->began() && !overwritten.empty())
-      return Status(Code::kUnsupported, fmt::format("a dim is 1 where this code is for others, and {} may be written to already, so the run cannot begin again: {}", overwritten.front(), outputs.status().message()), {},
-                    "bind the dims that are 1 where the model is compiled (--dim), or leave out the state");
+      return error(Code::kUnsupported, "{} may be written to already, so the run cannot begin again with code for dims that are 1; before that, {}", overwritten.front(),
+                   outputs.status().to_string())
+          .with_hint("bind the dims that are 1 when the model is compiled, or leave out the state");
     const Symbols units = owner_->units(inputs);
     if (units.empty()) return outputs;
     auto other = variant(units, interrupt);

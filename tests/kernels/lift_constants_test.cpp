@@ -18,7 +18,8 @@ Kernel rows_of_pairs(int64_t rows) {
   const int x = b.add_binding("x", DType::kF32, false), y = b.add_binding("y", DType::kF32, true);
   for (int64_t i = 0; i < rows; ++i) (void)b.i64(i);
   const ValueId first = b.mul(b.grid_index(), b.i64(rows));
-  b.loop(LoopKind::kSerial, b.i64(0), b.i64(rows), 1, [&](ValueId r) {
+  const ValueId zero = b.i64(0), count = b.i64(rows);
+  b.loop(LoopKind::kSerial, zero, count, 1, [&](ValueId r) {
     const ValueId base = b.mul(b.add(first, r), b.i64(kLanes * kStride));
     b.loop(LoopKind::kVector, b.i64(0), b.i64(kLanes), 1, [&](ValueId lane) {
       const ValueId at = b.add(base, b.mul(lane, b.i64(kStride)));
@@ -77,7 +78,8 @@ TEST(LiftConstants, WhatEmittersNeedStays) {
   KernelBuilder b(k);
   const int y = b.add_binding("y", DType::kF32, true);
   const ValueId value = b.constant(DType::kF32, 1);
-  b.loop(LoopKind::kSerial, b.i64(0), b.i64(9), 1, [&](ValueId i) { b.store(y, b.op(ScalarOp::kDiv, {i, b.i64(6)}), value); });
+  const ValueId zero = b.i64(0), nine = b.i64(9);
+  b.loop(LoopKind::kSerial, zero, nine, 1, [&](ValueId i) { b.store(y, b.op(ScalarOp::kDiv, {i, b.i64(6)}), value); });
   b.loop(LoopKind::kVector, b.i64(0), b.i64(19), 1, [&](ValueId i) { b.store(y, b.add(b.op(ScalarOp::kDiv, {i, b.i64(6)}), b.i64(3)), value); });
   EXPECT_EQ(lift_all(k).values, (std::vector<int64_t>{0, 9, 6, 3}));
 }
