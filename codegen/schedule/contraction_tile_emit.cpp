@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "codegen/schedule/contraction.h"
+#include "codegen/schedule/streams.h"
 
 namespace tenon::codegen {
 
@@ -262,8 +263,10 @@ std::optional<ContractionEmitter::Ahead> ContractionEmitter::ahead(const Tile& t
   const int64_t line = kLineBytes * 8 / element_bits, lines = (c_.panel_lanes() + line - 1) / line;
   const int64_t tiles = c_.m.is_const() ? std::max<int64_t>(1, std::min(c_.m.value(), c_.m_block) / c_.tile_rows) : lines;
   if (c_.codes && tiles > 1) return std::nullopt;
+  const int64_t ahead = c_.codes ? kStreamAheadBytes : stream_ahead_bytes(c_.lanes * bits(c_.acc_dtype));
+  if (tiles == 1 && ahead == 0) return std::nullopt;
   if (tiles == 1)
-    return Ahead{b_.add(panel_base_, b_.i64(kStreamAheadBytes * 8 / element_bits)), b_.i64(c_.panel_lanes()),
+    return Ahead{b_.add(panel_base_, b_.i64(ahead * 8 / element_bits)), b_.i64(c_.panel_lanes()),
                  line, lines};
   const int64_t step = (c_.panel_lanes() + tiles - 1) / tiles;
   const ValueId inner = em_.dim(inner_k(0)), from = b_.mul(k0, inner), end = b_.mul(k_end, inner);

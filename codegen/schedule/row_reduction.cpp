@@ -74,7 +74,9 @@ Dim emit_rows(RowEmitter& emitter, const Rows& rows, Emitter& em) {
   kir::KernelBuilder& b = em.builder();
   const std::vector<Dim> outer = rows.outer_axes();
   const Dim count = ir::product(outer), length = rows.length();
-  const int64_t block = length.is_const() ? std::max<int64_t>(1, kRowBlock / std::max<int64_t>(1, length.value())) : 1;
+  const int64_t together = emitter.rows_together();
+  int64_t block = length.is_const() ? std::max<int64_t>(1, kRowBlock / std::max<int64_t>(1, length.value())) : 1;
+  block = (block + together - 1) / together * together;
   const auto one = [&](ValueId flat) {
     const std::vector<ValueId> index = em.unflatten(flat, outer);
     for (size_t a = 0; a < outer.size(); ++a) em.bind(static_cast<int>(a), index[a]);
@@ -86,7 +88,17 @@ Dim emit_rows(RowEmitter& emitter, const Rows& rows, Emitter& em) {
   }
   const ValueId first = b.mul(b.grid_index(), b.i64(block));
   const ValueId last = b.op(ScalarOp::kMin, {b.add(first, b.i64(block)), em.dim(count)});
-  em.loop(LoopKind::kSerial, first, last, 1, one);
+  ValueId rest = first;
+  if (together > 1) {
+    const ValueId step = b.i64(together);
+    rest = b.add(first, b.mul(b.op(ScalarOp::kDiv, {b.sub(last, first), step}), step));
+    em.loop(LoopKind::kSerial, first, rest, together, [&](ValueId flat) {
+      std::vector<RowEmitter::Values> indices;
+      for (int64_t i = 0; i < together; ++i) indices.push_back(em.unflatten(b.add(flat, b.i64(i)), outer));
+      emitter.together(indices);
+    });
+  }
+  em.loop(LoopKind::kSerial, rest, last, 1, one);
   return ir::ceil_div(count, block);
 }
 

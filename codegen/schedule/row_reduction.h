@@ -64,13 +64,18 @@ class RowEmitter {
  public:
   RowEmitter(Lowering& lowering, const Rows& rows, KernelWriter& writer)
       : lowering_(lowering), rows_(rows), writer_(writer), em_(writer.emitter()), b_(writer.builder()) {}
+  using Values = std::vector<kir::ValueId>;
   /// `index`: of the row's own axes, which are bound.
   void row(std::span<const kir::ValueId> index);
+  /// How many rows `together` takes: several where each streams from memory and the processor's own prefetchers bring them.
+  int64_t rows_together() const;
+  /// Rows whose one reduction shares the loop along them, by their indices.
+  void together(std::span<const Values> indices);
 
  private:
-  using Values = std::vector<kir::ValueId>;
   void store_scalar(int stage, kir::ValueId value, std::span<const kir::ValueId> index);
   void store_maps();
+  void bind_row(std::span<const kir::ValueId> index);
   void keep(const RowPass& p);
   Values along(size_t axis, std::span<const kir::ValueId> carried, const std::vector<ir::Combiner>& combiners,
                const std::function<Values(std::span<const kir::ValueId>)>& body);
@@ -78,6 +83,9 @@ class RowEmitter {
                     const std::function<Values(std::span<const kir::ValueId>)>& body);
   /// Loads of `value` that stream through memory: of constants larger than a cache, another part for each row.
   std::vector<ir::Expr> streams(ir::Expr value) const;
+  void ask_ahead(std::span<const ir::Expr> streamed);
+  /// `sum` and one more value.
+  kir::ValueId accumulate(ir::Combiner combiner, DType dtype, ir::Expr value, kir::ValueId sum);
   kir::ValueId reduce(const RowPass& p, ir::Combiner combiner, DType dtype, ir::Expr value);
   kir::ValueId arg_reduce(const RowPass& p, const Stage& s);
   /// Where row buffer `number` has the element at hand.

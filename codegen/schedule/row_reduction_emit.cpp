@@ -2,6 +2,7 @@
 #include <limits>
 
 #include "codegen/schedule/row_reduction.h"
+#include "codegen/schedule/streams.h"
 
 namespace tenon::codegen {
 
@@ -17,6 +18,7 @@ using kir::ValueId;
 namespace {
 
 constexpr int64_t kUnrolledRow = 8;
+constexpr int64_t kStreams = 3;  // of memory at once: prefetchers follow each by itself, and ask for more together
 
 bool is_store(Expr e) {
   const ExprNode& n = e.node();
@@ -45,6 +47,41 @@ void RowEmitter::row(std::span<const ValueId> index) {
   }
   const bool any = std::any_of(rows_.maps.begin(), rows_.maps.end(), [](const RowMap& m) { return !m.stored; });
   if (any) store_maps();
+}
+
+void RowEmitter::bind_row(std::span<const ValueId> index) {
+  for (size_t a = 0; a < rows_.outer; ++a) em_.bind(static_cast<int>(a), index[a]);
+}
+
+int64_t RowEmitter::rows_together() const {
+  if (lowering_.gpu() || stream_ahead_bytes(lowering_.target.vector_bits) > 0 || rows_.passes.size() != 1 || !rows_.maps.empty()) return 1;
+  const RowPass& p = rows_.passes[0];
+  const Stage& s = lowering_.stage(p.stage);
+  return s.reduces() && !s.is_arg() && p.keep.empty() && !streams(p.value).empty() ? kStreams : 1;
+}
+
+void RowEmitter::together(std::span<const Values> indices) {
+  const RowPass& p = rows_.passes[0];
+  const Stage& s = lowering_.stage(p.stage);
+  const ValueId init = constant(b_, s.acc_dtype, ir::identity(s.combiner, s.acc_dtype));
+  const Values sums = along(rows_.outer, Values(indices.size(), init), std::vector<Combiner>(indices.size(), s.combiner), [&](std::span<const ValueId> carried) {
+    for (int factor : p.value.node().args)
+      if (const Expr shared{p.value.pool, factor}; !uses_any_axis(shared, 0, rows_.outer)) em_.emit(shared);
+    Values next;
+    for (size_t i = 0; i < indices.size(); ++i)
+      em_.scoped([&] {
+        bind_row(indices[i]);
+        next.push_back(accumulate(s.combiner, s.acc_dtype, p.value, carried[i]));
+      });
+    return next;
+  });
+  for (size_t i = 0; i < indices.size(); ++i)
+    em_.scoped([&] {
+      bind_row(indices[i]);
+      em_.bind_acc(sums[i]);
+      const ValueId result = em_.emit(p.post);
+      if (writer_.output(p.stage) >= 0) store_scalar(p.stage, result, indices[i]);
+    });
 }
 
 void RowEmitter::store_scalar(int stage, ValueId value, std::span<const ValueId> index) {
@@ -105,23 +142,30 @@ std::vector<Expr> RowEmitter::streams(Expr value) const {
   return found;
 }
 
-ValueId RowEmitter::reduce(const RowPass& p, Combiner combiner, DType dtype, Expr value) {
-  const ValueId init = constant(b_, dtype, ir::identity(combiner, dtype));
+void RowEmitter::ask_ahead(std::span<const Expr> streamed) {
+  const int64_t ahead = stream_ahead_bytes(lowering_.target.vector_bits);
+  if (ahead == 0) return;
+  for (Expr load : streamed)
+    b_.prefetch(em_.buffer(load.node().operand), b_.add(em_.emit(offset_of(load)), b_.i64(ahead * 8 / bits(load.dtype()))));
+}
+
+ValueId RowEmitter::accumulate(Combiner combiner, DType dtype, Expr value, ValueId sum) {
   const ExprNode root = value.node();
   const bool fma = lowering_.target.has_fma && combiner == Combiner::kAdd && root.kind == ExprKind::kOp &&
                    root.op == ScalarOp::kMul && (dtype == DType::kF32 || dtype == DType::kF64);
+  if (!fma) return b_.op(combine_op(combiner), {sum, em_.emit(value)});
+  const ValueId x = em_.emit({value.pool, root.args[0]}), y = em_.emit({value.pool, root.args[1]});
+  return b_.op(ScalarOp::kFma, {x, y, sum});
+}
+
+ValueId RowEmitter::reduce(const RowPass& p, Combiner combiner, DType dtype, Expr value) {
+  const ValueId init = constant(b_, dtype, ir::identity(combiner, dtype));
   const std::vector<Expr> streamed = streams(value);
   return along(rows_.outer, std::span(&init, 1), {combiner}, [&](std::span<const ValueId> carried) {
-    for (Expr load : streamed)
-      b_.prefetch(em_.buffer(load.node().operand), b_.add(em_.emit(offset_of(load)), b_.i64(kStreamAheadBytes * 8 / bits(load.dtype()))));
-    if (fma) {
-      const ValueId x = em_.emit({value.pool, root.args[0]}), y = em_.emit({value.pool, root.args[1]});
-      keep(p);
-      return Values{b_.op(ScalarOp::kFma, {x, y, carried[0]})};
-    }
-    const ValueId v = em_.emit(value);
+    ask_ahead(streamed);
+    const ValueId sum = accumulate(combiner, dtype, value, carried[0]);
     keep(p);
-    return Values{b_.op(combine_op(combiner), {carried[0], v})};
+    return Values{sum};
   })[0];
 }
 
