@@ -169,8 +169,8 @@ bool FuseGroups::for_products_of_codes(const Value& value) const {
   });
 }
 
-/// The anchor, operands that only it reads and that move elements (a transposition, of a prefix), which it can read in place, and what makes an operand of constants (the
-/// dequantisation of weights), which it can compute while it packs them.
+/// The anchor, operands that only it reads and that move elements (a transposition, of a prefix), which it can read in place, and what makes
+/// an operand of constants (the dequantisation of weights), which it can compute while it packs them.
 void FuseGroups::take_permuted_operands(size_t anchor, std::vector<size_t>& members) {
   members = {anchor};
   for (int i = 0; i < nodes_[anchor]->num_inputs(); ++i) {
@@ -180,8 +180,7 @@ void FuseGroups::take_permuted_operands(size_t anchor, std::vector<size_t>& memb
       continue;
     }
     const auto codes = [&](const Value* read) { return info_[anchor].contraction && dequantised(read); };
-    if (v != nullptr && v->def() != nullptr && v->def()->graph() == &graph_ && !v->has_one_use() && codes(v) && for_products_of_codes(*v))
-      shared_inputs_.push_back({nodes_[anchor], i, false});
+    if (codes(v) && !v->has_one_use() && for_products_of_codes(*v)) shared_inputs_.push_back({nodes_[anchor], i, false});
     while (v != nullptr && v->def() != nullptr && v->def()->graph() == &graph_ && v->has_one_use()) {
       const size_t def = index_.at(v->def());
       if (group_[def] >= 0 || !(info_[def].permutes || codes(v))) break;

@@ -6,7 +6,6 @@
 #include "support/float_types.h"
 
 namespace tenon::runtime {
-namespace {
 
 bool overlaps(const Tensor& tensor, const std::byte* begin, size_t size) {
   if (tensor.bytes() == 0 || size == 0) return false;
@@ -14,11 +13,11 @@ bool overlaps(const Tensor& tensor, const std::byte* begin, size_t size) {
   return before(tensor.data(), begin + size) && before(begin, tensor.data() + tensor.bytes());
 }
 
-bool any_overlaps(const HostValue& value, const std::byte* begin, size_t size) {
+bool overlaps(const HostValue& value, const std::byte* begin, size_t size) {
   if (const auto* tensor = std::get_if<Tensor>(&value)) return overlaps(*tensor, begin, size);
   if (const auto* sequence = std::get_if<std::shared_ptr<Sequence>>(&value); sequence != nullptr && *sequence)
     return std::any_of((*sequence)->items.begin(), (*sequence)->items.end(),
-                       [&](const HostValue& item) { return any_overlaps(item, begin, size); });
+                       [&](const HostValue& item) { return overlaps(item, begin, size); });
   if (const auto* map = std::get_if<std::shared_ptr<MapValue>>(&value); map != nullptr && *map)
     return std::visit(
         [&](const auto& entries) {
@@ -28,8 +27,6 @@ bool any_overlaps(const HostValue& value, const std::byte* begin, size_t size) {
         (*map)->entries);
   return false;
 }
-
-}  // namespace
 
 std::string describe(const HostValue& value) {
   if (const auto* tensor = std::get_if<Tensor>(&value))
@@ -57,7 +54,7 @@ void clear(HostValue& value) {
 }
 
 Result<HostValue> copy_overlapping(const HostValue& value, const std::byte* begin, size_t size) {
-  if (!any_overlaps(value, begin, size)) return value;
+  if (!overlaps(value, begin, size)) return value;
   if (const auto* tensor = std::get_if<Tensor>(&value)) {
     TENON_ASSIGN_OR_RETURN(Tensor copy, tensor->clone());
     return HostValue(std::move(copy));

@@ -16,6 +16,10 @@ size_t own_bytes(const HostValue& value);
 /// Empties a value but keeps what its tensor has allocated for its shape.
 void clear(HostValue& value);
 
+/// Whether bytes of the tensor, or of one in `value`, lie in [begin, begin + size).
+bool overlaps(const Tensor& tensor, const std::byte* begin, size_t size);
+bool overlaps(const HostValue& value, const std::byte* begin, size_t size);
+
 /// A deep copy of every tensor in `value` whose bytes lie in [begin, begin + size); the rest is shared.
 Result<HostValue> copy_overlapping(const HostValue& value, const std::byte* begin, size_t size);
 

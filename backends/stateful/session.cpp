@@ -222,13 +222,13 @@ Status StatefulSession::take(std::vector<HostValue>& outputs) {
     if (!overwritten(s)) continue;
     const Tensor& written = memories_[s].tensor;
     for (size_t o = 0; o < outputs.size(); ++o) {
-      if (taken[o]) continue;
+      if (taken[o] || !runtime::overlaps(outputs[o], written.data(), written.bytes())) continue;
       TENON_ASSIGN_OR_RETURN(outputs[o], runtime::copy_overlapping(outputs[o], written.data(), written.bytes()));
     }
     for (size_t other = 0; other < memories_.size(); ++other) {
-      if (other == s) continue;
-      TENON_ASSIGN_OR_RETURN(const HostValue own, runtime::copy_overlapping(memories_[other].tensor, written.data(), written.bytes()));
-      memories_[other].tensor = std::get<Tensor>(own);
+      Tensor& tensor = memories_[other].tensor;
+      if (other == s || !runtime::overlaps(tensor, written.data(), written.bytes())) continue;
+      TENON_ASSIGN_OR_RETURN(tensor, tensor.clone());
     }
   }
   size_t kept = 0;

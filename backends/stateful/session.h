@@ -53,8 +53,7 @@ class StatefulSession final : public Session, public States {
   const SharedState& state(size_t s) const { return model_->shared.states[s]; }
   bool grows(size_t s) const { return state(s).info.axis >= 0; }
   bool updated(size_t s) const { return state(s).updated; }
-  /// Runs may write to elements that the state has, not behind them alone.
-  bool overwritten(size_t s) const { return state(s).updated || state(s).cleared; }
+  bool overwritten(size_t s) const { return state(s).overwritten(); }
   bool lengthens(size_t s) const;
   int64_t length_of(size_t s) const;
   Status bind(std::span<const HostValue> inputs);

@@ -229,7 +229,7 @@ std::vector<Value*> add_lengths(Graph& graph, const std::vector<StateGroup>& gro
 std::vector<std::string> SharedGraph::overwritten() const {
   std::vector<std::string> out;
   for (const SharedState& state : states)
-    if (state.updated || state.cleared) out.push_back(state.info.pair.input);
+    if (state.overwritten()) out.push_back(state.info.pair.input);
   return out;
 }
 

@@ -25,6 +25,7 @@ struct SharedState {
   int group = -1;       // axis >= 0
   bool cleared = false; // rows are put in from a row on that is data: those that a run makes it longer by and leaves are zeros
   bool updated = false; // of fixed shape, and runs may write to its memory
+  bool overwritten() const { return updated || cleared; }  // runs may change elements that it has, not only put some behind them
   bool masked = false;  // what lies behind the rows that a run counts is multiplied by zeros, where the model has zeros: it must be finite
 };
 

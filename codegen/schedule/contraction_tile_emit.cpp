@@ -196,6 +196,7 @@ std::vector<ContractionEmitter::Meeting> ContractionEmitter::taps_that_meet(cons
       const ir::ExprNode& atom = em_.pool().node(t.atom);
       return atom.kind == ir::ExprKind::kIndex && c_.is_k(atom.axis);
     });
+    TENON_CHECK(tap != first.terms.end());  // taps_in_padding() found one, and merged axes keep what roots use
     const int axis = em_.pool().node(tap->atom).axis;
     const ValueId step = em_.dim(tap->coefficient), none = b_.i64(0);
     first.terms.erase(tap);
@@ -207,7 +208,7 @@ std::vector<ContractionEmitter::Meeting> ContractionEmitter::taps_that_meet(cons
       });
       return index;
     };
-    /// The taps that it takes to come so far.
+    // The taps that it takes to come so far.
     const auto taps_for = [&](ValueId distance) {
       const ValueId positive = b_.op(ScalarOp::kMax, {distance, none});
       return b_.op(ScalarOp::kDiv, {b_.add(positive, b_.sub(step, b_.i64(1))), step});

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <random>
 
 #include "tests/backends/state_pair.h"
@@ -176,6 +177,16 @@ TEST(StateFixed, GroupedQueriesPutRowsIntoMemory) {
   pair.begin({buffer, buffer}, true);  // one buffer for past and present
   attend_grouped(pair, 0, lengths);
   EXPECT_EQ(pair.session->states()->get(0)->dim(2), 40);
+}
+
+TEST(StateFixed, WhatIsBehindCountedRowsMustBeFinite) {
+  Pair pair(parse(kGrouped), {{"past_k", "keys"}, {"past_v", "values"}});
+  Tensor buffer = *Tensor::zeros(DType::kF32, {1, 2, 40, 8});
+  EXPECT_TRUE(pair.session->states()->set(1, buffer).ok());
+  for (const double value : {std::numeric_limits<double>::quiet_NaN(), -std::numeric_limits<double>::infinity()}) {
+    buffer.set_double(buffer.size() - 1, value);
+    EXPECT_THAT(pair.session->states()->set(1, buffer).to_string(), HasSubstr("give zeros there"));
+  }
 }
 
 TEST(StateFixed, ABufferOfTheModelsSizeIsTheState) {
