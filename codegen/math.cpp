@@ -79,7 +79,7 @@ V int_pow(V x, V y) {
   return select(y < zero, reciprocal, result);
 }
 
-V expand(ScalarOp op, V x, V y) {
+V expand(ScalarOp op, V x, V y, bool not_above_0) {
   constexpr double kInfinity = std::numeric_limits<double>::infinity();
   const DType dtype = x.dtype();
   if (!is_float(dtype)) return int_pow(x, y);
@@ -87,12 +87,12 @@ V expand(ScalarOp op, V x, V y) {
   if (op == ScalarOp::kIsInf) return abs(x) == kInfinity;
   if (is_small_float(dtype)) {
     const V wide = x.to(DType::kF32);
-    return expand(op, wide, y.id == x.id ? wide : y.to(DType::kF32)).to(dtype);
+    return expand(op, wide, y.id == x.id ? wide : y.to(DType::kF32), not_above_0).to(dtype);
   }
   if (op == ScalarOp::kSign) return select(x > 0, 1.0, select(x < 0, -1.0, select(x == 0.0, 0.0, x)));
   if (op == ScalarOp::kRecip) return 1 / x;
   if (op == ScalarOp::kRsqrt) return 1 / sqrt(x);
-  return dtype == DType::kF64 ? math::expand64(op, x, y) : math::expand32(op, x, y);
+  return dtype == DType::kF64 ? math::expand64(op, x, y) : math::expand32(op, x, y, not_above_0);
 }
 
 /// x to a power that a few operations give, or nothing. sqrt alone would keep -0 and lose -inf.
@@ -122,18 +122,25 @@ class Expander final : public KernelCopier {
 
 }  // namespace
 
+std::optional<double> MathExpander::constant(ValueId v) const {
+  const auto it = std::ranges::find(constants_, v, &std::pair<ValueId, double>::first);
+  return it == constants_.end() ? std::nullopt : std::optional(it->second);
+}
+
 std::optional<ValueId> MathExpander::rewrite(const Inst& i, std::span<const ValueId> o) {
   if (i.kind == InstKind::kConst && is_float(i.dtype)) constants_.emplace_back(i.results[0], i.constant.f);
   if (i.kind != InstKind::kOp) return std::nullopt;
   const DType dtype = from_.dtype(i.operands[i.op == ScalarOp::kSelect ? 1 : 0]);
   if (i.op == ScalarOp::kPow && is_float(dtype)) {
     const DType wide = is_small_float(dtype) ? DType::kF32 : dtype;
-    const auto exponent = std::ranges::find(constants_, i.operands[1], &std::pair<ValueId, double>::first);
-    const auto power = exponent == constants_.end() ? std::nullopt : small_power(V{&b_, o[0]}.to(wide), exponent->second);
+    const std::optional<double> exponent = constant(i.operands[1]);
+    const auto power = exponent ? small_power(V{&b_, o[0]}.to(wide), *exponent) : std::nullopt;
     if (power) return power->to(dtype).id;
   }
+  if (i.op == ScalarOp::kMin && std::ranges::any_of(i.operands, [&](ValueId v) { return constant(v).value_or(1) <= 0; }))
+    not_above_0_.push_back(i.results[0]);
   if (!must_expand(i.op, dtype)) return std::nullopt;
-  return expand(i.op, {&b_, o[0]}, {&b_, o.back()}).id;
+  return expand(i.op, {&b_, o[0]}, {&b_, o.back()}, std::ranges::find(not_above_0_, i.operands[0]) != not_above_0_.end()).id;
 }
 
 std::span<const MathAccuracy> math_accuracy() { return kAccuracy; }

@@ -19,7 +19,7 @@
 ///   exponents 1, 2, 3, -1 and 1/2 become multiplications, a division or a square root);
 /// - sin, cos, tan: x - k pi/2 in three steps of fused multiply-add up to 2^30, beyond it the bits of 2/pi that matter
 ///   (Payne and Hanek, "Radian reduction for trigonometric functions", 1983), under a branch;
-/// - atan, asin, acos, erf: polynomials fitted by Remez exchange, on reduced arguments.
+/// - atan, asin, acos, erf: minimax polynomials, on reduced arguments.
 namespace tenon::kir {
 
 struct MathAccuracy {
@@ -41,9 +41,12 @@ class MathExpander {
   std::optional<ValueId> rewrite(const Inst& inst, std::span<const ValueId> operands);
 
  private:
+  std::optional<double> constant(ValueId v) const;
+
   const Kernel& from_;
   KernelBuilder& b_;
   std::vector<std::pair<ValueId, double>> constants_;  // of floats so far
+  std::vector<ValueId> not_above_0_;                   // minima with such a constant so far
 };
 
 }  // namespace tenon::kir

@@ -95,7 +95,7 @@ struct Reduced {
 };
 Reduced reduce_by_half_pi(V x);
 
-/// f32 functions; sin and cos reduce in f64.
-V expand32(ScalarOp op, V x, V y);
+/// f32 functions; sin and cos reduce in f64. `not_above_0`: x is known to be at most 0, or NaN.
+V expand32(ScalarOp op, V x, V y, bool not_above_0);
 
 }  // namespace tenon::kir::math

@@ -2,46 +2,52 @@
 
 #include "codegen/math_builder.h"
 
-// The hot functions, in f32 throughout (sin and cos but for their reduction). Polynomials by Remez exchange.
+// The hot functions, in f32 throughout (sin and cos but for their reduction). Polynomials are minimax.
 namespace tenon::kir::math {
 namespace {
 
 constexpr double kInf = std::numeric_limits<double>::infinity();
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 constexpr double kMagic = 0x1.8p23;  // adding it leaves the rounded integer in the low bits
+constexpr int kExponentBias = 127;
 // 15 bits in the high part: its product with any exponent is exact, so devices whose fma rounds twice (Vulkan allows
 // it) reduce as well as others (Cody and Waite 1980).
 constexpr double kLn2Hi = 0x1.62e4p-1, kLn2Lo = 0x1.7f7d1cf79abcap-20;
 
-V power_of_two(V n) { return shl(n + n.lit_int(127), 23).bits_as(DType::kF32); }
-
 struct ExpParts {
-  V n, p;  // e^x = 2^n (1 + p)
+  V p, scale;  // e^x = scale (1 + p) 2^-shift
 };
-ExpParts exp_parts(V x) {
-  const V shifted = fma(x, 1.44269504088896341, x.lit(kMagic));
-  const V n = shifted.bits_as(DType::kI32) - shifted.lit(kMagic).bits_as(DType::kI32);
-  const V minus_k = kMagic - shifted;
+/// `magic`: kMagic + kExponentBias + shift, so that the low bits of its sum with x / ln 2 are the biased exponent of `scale`, which must
+/// be that of a normal number.
+ExpParts exp_parts(V x, V magic) {
+  const V shifted = fma(x, 1.44269504088896341, magic);
+  const V minus_k = magic - shifted;
   const V r = fma(minus_k, kLn2Lo, fma(minus_k, kLn2Hi, x));
   const V tail = poly(r, {0x1.0000005339282p-1, 0x1.55548d67db911p-3, 0x1.55545b1b08008p-5, 0x1.123c78d24ca84p-7,
                           0x1.6db6678850302p-10});
-  return {n, fma(r * r, tail, r)};
+  return {fma(r * r, tail, r), shl(shifted.bits_as(DType::kI32), 23).bits_as(DType::kF32)};
 }
+ExpParts exp_parts(V x, int shift) { return exp_parts(x, x.lit(kMagic + kExponentBias + shift)); }
+V joined(const ExpParts& e) { return fma(e.p, e.scale, e.scale); }
 
-// Where e^x is below half of the least subnormal, as where masks hide scores, 0 is chosen rather than computed: a product
-// that underflows traps into microcode on many processors.
+// Where results are subnormal or overflow they do so in a multiplication by 2^-shift. Where e^x is below half of the least subnormal, as
+// where masks hide scores, 0 is chosen rather than computed: a product that underflows traps into microcode on many processors.
+constexpr int kShift = 24;
+constexpr double kVanishes = -103.98;
+
 V exp32(V x) {
-  const V vanishes = x < -103.98;
-  const ExpParts e = exp_parts(min(select(vanishes, 0.0, x), 89));
-  const V half = shr(e.n, 1);
-  return select(vanishes, 0.0, (e.p + 1) * power_of_two(half) * power_of_two(e.n - half));
+  const V vanishes = x < kVanishes;
+  const V y = min(select(vanishes, 0.0, x), 89);
+  const V below = y < 0;
+  const V down = x.lit(0x1p-24), up = x.lit(0x1p24);
+  const ExpParts e = exp_parts(y, select(below, x.lit(kMagic + kExponentBias + kShift), x.lit(kMagic + kExponentBias - kShift)));
+  return select(vanishes, 0.0, joined(e) * select(below, down, up));
 }
 
-// e^x for x <= 0, where results below 2^-126 may become 0: one scaling is enough.
-V exp32_negative(V x) {
-  const ExpParts e = exp_parts(max(x, -87.3));
-  const V scale = power_of_two(e.n);
-  return fma(e.p, scale, scale);
+/// e^x for x <= 0, the same numbers.
+V exp32_not_above_0(V x) {
+  const V vanishes = x < kVanishes;
+  return select(vanishes, 0.0, joined(exp_parts(select(vanishes, 0.0, x), kShift)) * 0x1p-24);
 }
 
 V log32(V x) {
@@ -63,26 +69,24 @@ V log32(V x) {
 // tanh x = t / (t + 2), t = e^2x - 1 = 2^n p + (2^n - 1); from 9.02 on it rounds to 1.
 V tanh32(V x) {
   const V a = min(abs(x), 9.1);
-  const ExpParts e = exp_parts(a + a);
-  const V scale = power_of_two(e.n);
-  const V t = fma(e.p, scale, scale - 1);
+  const ExpParts e = exp_parts(a + a, 0);
+  const V t = fma(e.p, e.scale, e.scale - 1);
   return with_sign(t / (t + 2), x);
 }
 
 V sigmoid32(V x) {
-  const V e = exp32(-abs(x)), d = 1 / (e + 1);
+  const V e = exp32_not_above_0(-abs(x)), d = 1 / (e + 1);
   return select(x >= 0, d, e * d);
 }
 
-// Up to 1: x P(x^2). Beyond: 1 - e^-Q(x); from 4 on it rounds to 1.
+// 1 - e^-q, q = x P(x) = -ln(1 - erf x), as -(e^-q - 1), which keeps the digits of small ones; from 4 on it rounds to 1. The leading term
+// joins last, so that x and its square carry the rounding of what is smaller.
 V erf32(V x) {
   const V a = min(abs(x), 4);
-  const V small =
-      x * poly(x * x, {0x1.20dd74ff16844p+0, -0x1.81273eca8cac5p-2, 0x1.ce2d1f9134b58p-4, -0x1.b7fbb3f00ed46p-6,
-                       0x1.5419f15c2cf38p-8, -0x1.a485d0ccb0897p-11, 0x1.4ae4849db3156p-14});
-  const V q = poly(a, {0x1.662d821afc983p-12, 0x1.2088e6933d51ep+0, 0x1.46baf96d514a6p-1, 0x1.a652e2eedc621p-4,
-                       -0x1.65cabe7725a00p-6, 0x1.82598407fc74ap-9, -0x1.86db1c6ed1fadp-13});
-  return select(a < 1, small, with_sign(1 - exp32_negative(-q), x));
+  const V tail = poly(a, {-0x1.45f2fb6600f17p-1, -0x1.a4f9db9571686p-4, 0x1.39c65f402c7dap-6, 0x1.56f5727858289p-13,
+                          -0x1.b5ca76284d360p-10, 0x1.4c9e4ac05ac78p-11, -0x1.ef362ce9bccc0p-14, 0x1.38210bdb82ed4p-17});
+  const ExpParts e = exp_parts(fma(a, -0x1.20dd7517ea5c9p+0, a * a * tail), 0);
+  return with_sign(fma(-e.p, e.scale, 1 - e.scale), x);
 }
 
 V trigonometric(ScalarOp op, V x) {
@@ -99,10 +103,10 @@ V trigonometric(ScalarOp op, V x) {
 
 }  // namespace
 
-V expand32(ScalarOp op, V x, V y) {
+V expand32(ScalarOp op, V x, V y, bool not_above_0) {
   switch (op) {
     case ScalarOp::kExp:
-      return exp32(x);
+      return not_above_0 ? exp32_not_above_0(x) : exp32(x);
     case ScalarOp::kLog:
       return log32(x);
     case ScalarOp::kTanh:

@@ -22,7 +22,9 @@ void AttentionEmitter::block(ValueId k0, ValueId count) {
   } else {
     em_.loop(LoopKind::kSerial, b_.i64(0), k_count_, 1, [&](ValueId key) { score_key(key); });
   }
-  em_.loop(LoopKind::kSerial, b_.i64(0), m_count_, 1, [&](ValueId row) { softmax_row(row); });
+  // Exponentials wait for the maximum of their row: all rows' come first, so that processors have other rows to go on with.
+  em_.loop(LoopKind::kSerial, b_.i64(0), m_count_, 1, [&](ValueId row) { maximum_of_row(row); });
+  em_.loop(LoopKind::kSerial, b_.i64(0), m_count_, 1, [&](ValueId row) { weights_of_row(row); });
   value_tiles();
 }
 
@@ -135,8 +137,8 @@ void AttentionEmitter::score_key(ValueId key) {
   for (size_t i = 0; i < sums.size(); ++i) b_.store(l_.scores, b_.add(b_.i64(static_cast<int64_t>(i) * c_->key_pitch), key), sums[i]);
 }
 
-/// Scores of a row become exponentials, less the row's maximum so far; what was summed before is scaled to that.
-void AttentionEmitter::softmax_row(ValueId row) {
+/// Scores of a row become X, whose maximum so far becomes the row's; what was summed before is scaled to that.
+void AttentionEmitter::maximum_of_row(ValueId row) {
   bind_row(b_.add(m0_, row));
   em_.hoist(a_.score);
   em_.hoist(a_.x);
@@ -152,13 +154,31 @@ void AttentionEmitter::softmax_row(ValueId row) {
     if (!plain) b_.store(l_.scores, at, x);
     return std::vector<ValueId>{b_.op(ScalarOp::kMax, {carried[0], x})};
   }, {Combiner::kMax})[0];
-  // A row without any key so far: exp(-inf - 0) is 0, where exp(-inf - -inf) is NaN.
-  const ValueId none = b_.op(ScalarOp::kEq, {largest, number(-kInfinity)});
-  const ValueId less = b_.op(ScalarOp::kSelect, {none, number(0), largest});
+  b_.store(l_.maxima, row, largest);
+  if (c_->one_block) return;
+  const ValueId scale = b_.op(ScalarOp::kExp, {minimum(number(0), b_.sub(before, finite_maximum(largest)))});
+  b_.store(l_.sums, row, b_.mul(b_.load(l_.sums, row), scale));
+  const ValueId out = b_.mul(row, b_.i64(c_->n_pitch));
+  em_.loop(LoopKind::kVector, b_.i64(0), b_.i64(c_->n_pitch), 1, [&](ValueId n) {
+    const ValueId at = b_.add(out, n);
+    b_.store(l_.out, at, b_.mul(b_.load(l_.out, at), scale));
+  });
+}
+
+/// A row without any key so far: exp(-inf - 0) is 0, where exp(-inf - -inf) is NaN.
+ValueId AttentionEmitter::finite_maximum(ValueId largest) {
+  return b_.op(ScalarOp::kSelect, {b_.op(ScalarOp::kEq, {largest, number(-kInfinity)}), number(0), largest});
+}
+
+/// X of a row become exponentials, less the row's maximum, and those of keys that a mask hides 0.
+void AttentionEmitter::weights_of_row(ValueId row) {
+  if (a_.keep.valid()) bind_row(b_.add(m0_, row));
+  const ValueId base = b_.mul(row, b_.i64(c_->key_pitch)), seen = seen_keys(row);
+  const ValueId less = finite_maximum(b_.load(l_.maxima, row));
   const ValueId zero = number(0);
   const ValueId sum = em_.loop(LoopKind::kVector, b_.i64(0), seen, 1, std::span(&zero, 1), [&](ValueId key, std::span<const ValueId> carried) {
     const ValueId at = b_.add(base, key);
-    const ValueId e = b_.op(ScalarOp::kExp, {b_.sub(b_.load(l_.scores, at), less)});
+    const ValueId e = b_.op(ScalarOp::kExp, {minimum(number(0), b_.sub(b_.load(l_.scores, at), less))});
     ValueId weight = e;
     if (a_.keep.valid()) {
       em_.bind(a_.key_axis, b_.add(k0_, key));
@@ -166,19 +186,8 @@ void AttentionEmitter::softmax_row(ValueId row) {
     }
     b_.store(l_.scores, at, weight);
     return std::vector<ValueId>{b_.add(carried[0], e)};
-  }, {Combiner::kAdd})[0];
-  b_.store(l_.maxima, row, largest);
-  if (c_->one_block) {
-    b_.store(l_.sums, row, sum);
-    return;
-  }
-  const ValueId scale = b_.op(ScalarOp::kExp, {b_.sub(before, less)});
-  b_.store(l_.sums, row, multiply_add(b_.load(l_.sums, row), scale, sum));
-  const ValueId out = b_.mul(row, b_.i64(c_->n_pitch));
-  em_.loop(LoopKind::kVector, b_.i64(0), b_.i64(c_->n_pitch), 1, [&](ValueId n) {
-    const ValueId at = b_.add(out, n);
-    b_.store(l_.out, at, b_.mul(b_.load(l_.out, at), scale));
-  });
+  }, {Combiner::kAdd}, static_cast<int>(c_->lanes * 4))[0];
+  b_.store(l_.sums, row, c_->one_block ? sum : b_.add(b_.load(l_.sums, row), sum));
 }
 
 void AttentionEmitter::value_tiles() {

@@ -47,7 +47,9 @@ class AttentionEmitter {
   void score_tiles();
   void score_tile(ValueId row, ValueId first, int64_t width);
   void score_key(ValueId key);
-  void softmax_row(ValueId row);
+  void maximum_of_row(ValueId row);
+  ValueId finite_maximum(ValueId largest);
+  void weights_of_row(ValueId row);
   void value_tiles();
   void value_tile(ValueId row, ValueId first, int64_t count, int64_t width);
   void finish_row(ValueId row);

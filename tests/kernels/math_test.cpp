@@ -202,6 +202,29 @@ TEST(Math, ConstantPowers) {
   }
 }
 
+// Of what is known not to be above 0, as scores less their maximum.
+TEST(Math, ExponentialsOfNegatives) {
+  const std::vector<float> x = arguments<float>(60000);
+  std::vector<float> y(x.size());
+  Kernel k;
+  KernelBuilder b(k);
+  const int in = b.add_binding("x", DType::kF32, false), out = b.add_binding("y", DType::kF32, true);
+  b.loop(LoopKind::kVector, b.i64(0), b.dim(0), 1, [&](ValueId i) {
+    b.store(out, i, b.op(ScalarOp::kExp, {b.op(ScalarOp::kMin, {b.constant(DType::kF32, 0), b.load(in, i)})}));
+  });
+  for (const std::string& target : runnable_targets()) {
+    const auto fn = compile(k, target);
+    ASSERT_TRUE(fn);
+    const Binding bindings[] = {bound(x), bound(y)};
+    const int64_t n = static_cast<int64_t>(x.size());
+    ASSERT_EQ(fn(bindings, &n, 0, 1), 0);
+    for (size_t i = 0; i < x.size(); ++i) {
+      const Exact want = std::isnan(x[i]) ? Exact{NAN} : std::exp(std::min(static_cast<Exact>(x[i]), Exact{0}));
+      ASSERT_LE(ulps<float>(y[i], want), 2) << target << ": " << x[i];
+    }
+  }
+}
+
 template <class T>
 void check_remainders(DType dtype) {
   const std::vector<T> x = arguments<T>(3000);
