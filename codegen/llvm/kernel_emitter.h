@@ -77,7 +77,8 @@ class KernelEmitter {
   void masked_branch(const kir::Inst& i);
   Values masked_region(const kir::Region& r, llvm::Value* mask, const kir::Inst& i);
   void vector_loop(const kir::Inst& i);
-  void vector_loop(const kir::Inst& i, const LaneShapes& shapes, int width, llvm::Value* lo, const Values& inits);
+  void vector_loop(const kir::Inst& i, const LaneShapes& shapes, int width, int together, llvm::Value* lo, const Values& inits);
+  llvm::Value* narrowed(kir::Combiner combiner, DType dtype, llvm::Value* v, int width);
   void check(const kir::Inst& i);
 
   // Memory.

@@ -141,9 +141,19 @@ struct WidthScan {
   int widest = 8;
   int varying_ops = 0;
   bool has_loop = false;
+  bool simple = true;  // no loops, memory is accessed as it lies, and no instruction is for one vector alone
 
   bool varies(ValueId v) const { return shapes[static_cast<size_t>(v)].kind == Kind::kVarying; }
   void count(ValueId v) { widest = std::max(widest, k.dtype(v) == DType::kBool ? 8 : bits(compute_dtype(k.dtype(v)))); }
+  static bool accesses_memory(const Inst& i) { return i.kind == InstKind::kLoad || i.kind == InstKind::kStore; }
+  bool contiguous(ValueId offset) const {
+    const LaneShape s = shapes[static_cast<size_t>(offset)];
+    return s.kind == Kind::kUniform || (s.kind == Kind::kAffine && s.stride == 1);
+  }
+  bool dot_or_integer(const Inst& i) const {
+    if (i.kind == InstKind::kOp) return i.op == ScalarOp::kDot4 || i.op == ScalarOp::kDot4Signed;
+    return i.kind == InstKind::kCast && k.dtype(i.operands[0]) == DType::kF32 && !is_float(k.dtype(i.results[0]));
+  }
   static DType compute_dtype(DType d) { return d == DType::kF16 || d == DType::kBF16 ? DType::kF32 : d; }
 
   void scan(const Region& r) {
@@ -156,6 +166,7 @@ struct WidthScan {
         if (bits(k.dtype(v)) <= 32 && k.dtype(v) != DType::kBool) count(v);
       }
       has_loop |= i->kind == InstKind::kFor;
+      simple &= i->kind != InstKind::kFor && !dot_or_integer(*i) && (!accesses_memory(*i) || contiguous(i->operands[0]));
       for (const Region& inner : i->regions) scan(inner);
     }
   }
@@ -163,6 +174,7 @@ struct WidthScan {
 
 constexpr int kShortReduction = 16;     // varying values
 constexpr int kReductionRegisters = 4;  // shared by the carried values
+constexpr int kLongChains = 256;        // varying values of a body that several vectors may go through side by side
 
 }  // namespace
 
@@ -199,6 +211,15 @@ bool accesses_words(const kir::Kernel& kernel, const Region& r, const LaneShapes
 }
 
 }  // namespace
+
+int vectors_together(const kir::Kernel& kernel, const kir::Inst& vector_loop, const LaneShapes& shapes, const Target& target) {
+  if (vector_loop.width > 0) return 1;
+  WidthScan scan{kernel, shapes};
+  scan.scan(vector_loop.regions[0]);
+  const bool long_chain = scan.varying_ops > kShortReduction && scan.varying_ops <= kLongChains;
+  if (!long_chain || !scan.simple || vector_loop.operands.size() > 4) return 1;
+  return target.vector_registers >= 32 ? 4 : 2;
+}
 
 bool masks_are_cheap(const kir::Kernel& kernel, const kir::Inst& vector_loop, const LaneShapes& shapes,
                      const Target& target) {

@@ -25,6 +25,10 @@ LaneShapes analyze_lanes(const kir::Kernel& kernel, const kir::Inst& vector_loop
 int choose_width(const kir::Kernel& kernel, const kir::Inst& vector_loop, const LaneShapes& shapes,
                  const Target& target);
 
+/// How many vectors a pass through the loop takes. Where each waits for a long chain of operations, as of a math function, more of
+/// them keep the units busy than a processor finds by itself: its scheduler fills with one chain.
+int vectors_together(const kir::Kernel& kernel, const kir::Inst& vector_loop, const LaneShapes& shapes, const Target& target);
+
 /// Whether the target masks every access of the loop in hardware: AVX-512 any, AVX2 those of 32 and 64 bits.
 bool masks_are_cheap(const kir::Kernel& kernel, const kir::Inst& vector_loop, const LaneShapes& shapes,
                      const Target& target);

@@ -23,6 +23,12 @@ Value* f32_to_i32_x86(llvm::IRBuilder<>& b, const Target& target, Value* value) 
     return nullptr;
   const unsigned width = vector->getNumElements() * 32;
   if (width == 128) return b.CreateIntrinsic(llvm::Intrinsic::x86_sse2_cvttps2dq, {}, {value});
+  if (width == 512 && target.vector_bits == 512) {
+    constexpr uint32_t kCurrentRounding = 4;
+    llvm::Value* nothing = llvm::Constant::getNullValue(llvm::FixedVectorType::get(b.getInt32Ty(), 16));
+    return b.CreateIntrinsic(llvm::Intrinsic::x86_avx512_mask_cvttps2dq_512, {},
+                             {value, nothing, b.getInt16(0xffff), b.getInt32(kCurrentRounding)});
+  }
   if (width != 256 || target.vector_bits < 256) return nullptr;
   return b.CreateIntrinsic(llvm::Intrinsic::x86_avx_cvtt_ps2dq_256, {}, {value});
 }
