@@ -13,9 +13,11 @@ Expr number(Expr like, double value) { return like.pool->constant(like.dtype(), 
 Expr softplus(Expr x) { return max(x, number(x, 0)) + log1p(exp(-abs(x))); }
 
 Expr gelu(const Node& node, Expr x) {
-  if (node.attr_string("approximate", "none") == "tanh")
-    return 0.5 * x * (1.0 + tanh(std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * (x * x * x))));
-  return 0.5 * x * (1.0 + erf(x * std::numbers::sqrt2 * 0.5));
+  if (node.attr_string("approximate", "none") == "tanh") {
+    const double c = std::sqrt(2 / std::numbers::pi);
+    return 0.5 * x * (1.0 + tanh(x * (x * x * (0.044715 * c) + c)));
+  }
+  return 0.5 * x * (1.0 + erf(x * (std::numbers::sqrt2 / 2)));
 }
 
 // Integers compare and shift as f32.
