@@ -1,6 +1,7 @@
 #include "codegen/schedule/attention_emitter.h"
 
 #include <algorithm>
+#include <bit>
 
 namespace tenon::codegen {
 
@@ -192,32 +193,49 @@ void AttentionEmitter::weights_of_row(ValueId row) {
 
 void AttentionEmitter::value_tiles() {
   if (!c_->panels) return row_tiles([&](ValueId row) { value_tile(row, b_.i64(0), c_->n, c_->tile_lanes); });
-  tiles(b_.i64(c_->n_pitch), [&](ValueId first, int64_t width) { row_tiles([&](ValueId row) { value_tile(row, first, width, width); }); });
+  // Tiles of about the same width, so that none has too few sums to keep the units busy.
+  const int64_t vectors = c_->n_pitch / c_->lanes, widest = c_->tile_lanes / c_->lanes, count = (vectors + widest - 1) / widest;
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t first = i * vectors / count * c_->lanes, width = (i + 1) * vectors / count * c_->lanes - first;
+    row_tiles([&](ValueId row) { value_tile(row, b_.i64(first), width, width); });
+  }
 }
 
-/// out[row + i][first + n] += sum over keys of scores[row + i][key] * values[key][first + n], n < count.
+/// out[row + i][first + n] += sum over keys of scores[row + i][key] * values[key][first + n], n < count. `width` lanes, or a multiple.
 void AttentionEmitter::value_tile(ValueId row, ValueId first, int64_t count, int64_t width) {
   std::vector<ValueId> s_base, o_base;
   const ValueId seen = seen_keys(row);
+  const bool whole = count > width || std::has_single_bit(static_cast<uint64_t>(width));  // in vectors as wide; else in several
+  const int64_t columns = whole ? 1 : width / c_->lanes;
   for (int64_t i = 0; i < c_->tile_rows; ++i) {
     const ValueId at = b_.add(row, b_.i64(i));
     s_base.push_back(b_.mul(at, b_.i64(c_->key_pitch)));
-    o_base.push_back(b_.add(b_.mul(at, b_.i64(c_->n_pitch)), first));
+    for (int64_t j = 0; j < columns; ++j)
+      o_base.push_back(b_.add(b_.add(b_.mul(at, b_.i64(c_->n_pitch)), first), b_.i64(j * c_->lanes)));
   }
-  em_.loop(LoopKind::kVector, b_.i64(0), b_.i64(count), 1, [&](ValueId lane) {
-    em_.bind(a_.n_axis, b_.add(first, lane));
-    if (l_.v < 0) em_.hoist(a_.v);
+  em_.loop(LoopKind::kVector, b_.i64(0), b_.i64(count / columns), 1, [&](ValueId lane) {
     std::vector<ValueId> inits;
     for (ValueId base : o_base) inits.push_back(c_->one_block ? number(0) : b_.load(l_.out, b_.add(base, lane)));
+    if (l_.v < 0 && columns == 1) {
+      em_.bind(a_.n_axis, b_.add(first, lane));
+      em_.hoist(a_.v);
+    }
     const auto sums = em_.loop(LoopKind::kSerial, b_.i64(0), seen, 1, inits, [&](ValueId key, std::span<const ValueId> carried) {
+      std::vector<ValueId> values, next;
       em_.bind(a_.key_axis, b_.add(k0_, key));
-      const ValueId value = l_.v < 0 ? em_.emit(a_.v) : b_.load(l_.v, b_.add(b_.add(b_.mul(key, b_.i64(c_->n_pitch)), first), lane));
-      std::vector<ValueId> next;
-      for (size_t i = 0; i < carried.size(); ++i) next.push_back(multiply_add(b_.load(l_.scores, b_.add(s_base[i], key)), value, carried[i]));
+      for (int64_t j = 0; j < columns; ++j) {
+        const ValueId n = b_.add(b_.add(first, b_.i64(j * c_->lanes)), lane);
+        if (columns > 1) em_.bind(a_.n_axis, n);
+        values.push_back(l_.v < 0 ? em_.emit(a_.v) : b_.load(l_.v, b_.add(b_.mul(key, b_.i64(c_->n_pitch)), n)));
+      }
+      for (size_t i = 0; i < s_base.size(); ++i) {
+        const ValueId weight = b_.load(l_.scores, b_.add(s_base[i], key));
+        for (ValueId value : values) next.push_back(multiply_add(weight, value, carried[next.size()]));
+      }
       return next;
     });
     for (size_t i = 0; i < sums.size(); ++i) b_.store(l_.out, b_.add(o_base[i], lane), sums[i]);
-  }, static_cast<int>(width));
+  }, static_cast<int>(width / columns));
 }
 
 }  // namespace tenon::codegen

@@ -19,6 +19,7 @@ constexpr int64_t kPresumedExtent = 32;      // of symbolic rows and columns
 constexpr int64_t kMaxPost = 40;             // operations of an epilogue, which is repeated for each pixel of a tile
 constexpr double kWeightBytesPerCycle = 10;  // from beyond the caches of a core
 constexpr double kMoveCycles = 3.5;          // of a vector that a transform reads or writes, between caches
+constexpr double kReorderMoves = 4;          // per vector of the image whose channels are brought innermost
 constexpr double kGain = 0.9;                // what an estimate must be below, of the direct convolution's
 
 /// The output axis + tap axis + constant that an index is.
@@ -50,19 +51,26 @@ std::optional<WinogradConvolution> match(const Lowering& lowering, const Stage& 
   WinogradConvolution c{.operand = load.operand, .image = lowering.group.shape_of(load.operand), .axes = s.all_axes()};
   const size_t rank = c.image.size();
   if (rank < 3) return std::nullopt;
-  const auto index = [&](size_t j) { return algebra.affine({&pool, load.args[j]}); };
-  const Affine channel = index(rank - 1);
-  const std::optional<Walk> row = walk_of(s, index(rank - 3)), column = walk_of(s, index(rank - 2));
+  std::optional<Walk> row, column;
+  Affine channel;
+  for (size_t j = 0; j < 3; ++j) {
+    const Affine index = algebra.affine({&pool, load.args[rank - 3 + j]});
+    const std::optional<Walk> walk = walk_of(s, index);
+    if (walk && walk->axis == outer - 3) row = walk, c.stored[0] = j;
+    else if (walk && walk->axis == outer - 2) column = walk, c.stored[1] = j;
+    else channel = index, c.stored[2] = j;
+  }
   if (!row || !column || channel.terms.size() != 1 || !channel.constant.is_const(0) ||
       !channel.terms[0].coefficient.is_const(1))
     return std::nullopt;
+  for (size_t j = 0; j < 3; ++j) c.image[rank - 3 + j] = lowering.group.shape_of(load.operand)[rank - 3 + c.stored[j]];
   const ExprNode& k = pool.node(channel.terms[0].atom);
   c.row_axis = row->axis, c.column_axis = column->axis, c.channel_axis = outer - 1;
   c.tap_row_axis = row->tap, c.tap_column_axis = column->tap, c.k_axis = k.kind == ExprKind::kIndex ? k.axis : -1;
   c.top = row->shift, c.left = column->shift;
   const bool taps = c.k_axis >= outer && c.k_axis != c.tap_row_axis && c.k_axis != c.tap_column_axis &&
                     c.tap_row_axis != c.tap_column_axis;
-  if (!taps || c.row_axis != outer - 3 || c.column_axis != outer - 2) return std::nullopt;
+  if (!taps) return std::nullopt;
   if (uses_axis(image, c.channel_axis) || !uses_axis(weight, c.channel_axis) || uses_any_axis(weight, 0, s.axes.size() - 1))
     return std::nullopt;
   for (int a = 0; a < c.row_axis; ++a) c.batch_axes.push_back(a);
@@ -72,7 +80,8 @@ std::optional<WinogradConvolution> match(const Lowering& lowering, const Stage& 
   }
   const bool zeros =
       !load.guarded || (pool.node(load.args.back()).kind == ExprKind::kConst &&
-                        pool.node(load.args.back()).scalar.f == 0 && guards_bounds(algebra, pool, load, c.image));
+                        pool.node(load.args.back()).scalar.f == 0 &&
+                        guards_bounds(algebra, pool, load, lowering.group.shape_of(load.operand)));
   const Dim channels = c.extent(c.channel_axis), terms = c.extent(c.k_axis);
   if (!zeros || !channels.is_const() || !terms.is_const() ||
       !terms.is_const(c.image.back().is_const() ? c.image.back().value() : -1))
@@ -104,7 +113,8 @@ double cycles(const WinogradConvolution& c, const Target& target, const Winograd
   double tiles = std::ceil(presumed(c.extent(c.row_axis)) / m) * std::ceil(presumed(c.extent(c.column_axis)) / m);
   for (int a : c.batch_axes) tiles *= c.extent(a).is_const() ? presumed(c.extent(a)) : 1;
   const double products = tiles * points * k * n / (2 * lanes), weights = points * k * n * 4 / kWeightBytesPerCycle;
-  const double vectors = tiles * ((2 * points * k) + (points + m * m) * n) / lanes;
+  const double moved = c.innermost() ? 0 : kReorderMoves * m * m * k;
+  const double vectors = tiles * ((2 * points * k) + moved + (points + m * m) * n) / lanes;
   return products + weights + (form == nullptr ? 0 : vectors * kMoveCycles);
 }
 
@@ -139,7 +149,19 @@ Stage temporary(std::vector<Dim> shape) {
   return s;
 }
 
-Status emit(Lowering& lowering, const WinogradConvolution& c, const WinogradForm& form, int stage) {
+/// A stage that is the image with its channels innermost.
+int reordered(Lowering& lowering, const WinogradConvolution& c) {
+  ExprPool& pool = *lowering.group.pool;
+  Stage s = temporary(c.image);
+  const size_t rank = c.image.size();
+  std::vector<Expr> index(rank);
+  for (size_t j = 0; j < rank; ++j) index[j + 3 < rank ? j : rank - 3 + c.stored[j + 3 - rank]] = pool.index(static_cast<int>(j));
+  s.value = pool.load(c.operand, DType::kF32, index);
+  lowering.group.stages.push_back(std::move(s));
+  return static_cast<int>(lowering.group.stages.size()) - 1;
+}
+
+Status emit(Lowering& lowering, WinogradConvolution c, const WinogradForm& form, int stage) {
   ExprPool& pool = *lowering.group.pool;
   std::vector<Stage>& stages = lowering.group.stages;
   const WinogradEmitter emitter(c, form, lowering.target.has_fma);
@@ -165,6 +187,11 @@ Status emit(Lowering& lowering, const WinogradConvolution& c, const WinogradForm
     stages.push_back(temporary({points, (c.channels + tile_lanes - 1) / tile_lanes, c.k, tile_lanes}));
     KernelWriter weights = writer(c.weight, panels);
     emitter.transform_weights(weights, panels, tile_lanes);
+    if (!c.innermost()) {
+      const int image_stage = reordered(lowering, c);
+      TENON_RETURN_IF_ERROR(schedule_map(lowering, std::span<const int>(&image_stage, 1)));
+      c.operand = kStageOperand + image_stage;
+    }
     KernelWriter images = writer(pool.load(c.operand, DType::kF32, std::span<const Expr>(&zero, 1)), image);
     emitter.transform_image(images, image);
     return panels;
@@ -208,7 +235,7 @@ std::span<const WinogradForm> winograd_forms() {
 Status schedule_winograd(Lowering& lowering, int stage) {
   if (!lowering.target.winograd) return error(Code::kUnsupported, "not wanted");
   const std::optional<WinogradConvolution> c = match(lowering, lowering.stage(stage));
-  if (!c) return error(Code::kUnsupported, "not a convolution of 3x3 taps by constants with channels innermost");
+  if (!c) return error(Code::kUnsupported, "not a convolution of 3x3 taps by constants whose result has its channels innermost");
   if (c->k < lowering.target.lanes(32) || c->channels < lowering.target.lanes(32))
     return error(Code::kUnsupported, "fewer channels than lanes");
   if (evaluation_cost(c->post) > kMaxPost) return error(Code::kUnsupported, "its epilogue is too long to repeat");

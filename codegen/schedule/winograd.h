@@ -29,12 +29,13 @@ struct WinogradForm {
 /// F(2, 3) and F(4, 3).
 std::span<const WinogradForm> winograd_forms();
 
-/// A convolution of 3×3 taps, strides and dilations of 1, constant weights, and channels innermost: out[…, y, x, c] =
+/// A convolution of 3×3 taps, strides and dilations of 1, constant weights, and the result's channels innermost: out[…, y, x, c] =
 /// post(sum over k, ky, kx of image[…, y + ky + top, x + kx + left, k] * weight(c, k, ky, kx)), with zeros around the
 /// image.
 struct WinogradConvolution {
   int operand = -1;             // the image
   std::vector<ir::Dim> image;   // its shape: …, rows, columns, channels
+  std::array<size_t, 3> stored = {0, 1, 2};  // where these three lie among the operand's last axes; elsewhere: it is brought into that order first
   std::vector<ir::Expr> outer;  // its indices before those, over the output's axes
   int64_t top = 0, left = 0;
   ir::Expr weight, post;                                   // flat loads, over the stage's axes
@@ -44,6 +45,7 @@ struct WinogradConvolution {
   std::vector<ir::Dim> axes;  // of the stage
   int64_t k = 0, channels = 0;
 
+  bool innermost() const { return stored == std::array<size_t, 3>{0, 1, 2}; }
   ir::Dim extent(int axis) const { return axes[static_cast<size_t>(axis)]; }
 };
 
