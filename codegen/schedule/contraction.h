@@ -57,6 +57,7 @@ struct Contraction {
   int64_t m_block = 0;
   bool one_k_block = false;
   bool post_in_registers = false;   // the sums never reach memory: `post` is cheap enough to be in every tile's code
+  bool rows_in_lanes = false;       // stored: M lies innermost, so the epilogue takes the sums of a block of rows by columns
   bool n_outer = false;             // tiles of N vary slowest in the grid
   bool a_direct = false;            // A's scalars are read in place; else packed, rows of k_block
   bool b_contiguous = false;        // kHere: B's rows can be read in place
@@ -190,6 +191,7 @@ class ContractionEmitter {
   };
   std::vector<Meeting> taps_that_meet(const Tile& tile);
   void epilogue_from_sums();
+  void epilogue_by_columns();
   void finish_row(kir::ValueId row, kir::ValueId lane, std::span<const kir::ValueId> sums, kir::ValueId inside);
   kir::ValueId result_of(std::span<const kir::ValueId> sums);
   void hoist_posts();

@@ -278,8 +278,28 @@ ValueId ContractionEmitter::row_base(ValueId row) {
   return b_.add(row_major_offset(em_, axes, index, axes.size() - 1), n0_);
 }
 
+/// post of all sums of the block, rows in lanes: of as many columns at a time, whose sums lie side by side and are transposed in registers.
+void ContractionEmitter::epilogue_by_columns() {
+  em_.loop(LoopKind::kVector, b_.i64(0), m_count_, 1, [&](ValueId row) {
+    bind_row(row);
+    hoist_posts();
+    const ValueId base = b_.mul(row, b_.i64(c_.panel_lanes()));
+    const auto column = [&](ValueId lane) {
+      em_.bind(c_.n_axis, b_.add(n0_, lane));
+      const ValueId sum = b_.load(sums_, b_.add(base, lane));
+      b_.store(output_, result_at(base, lane), result_of(std::span(&sum, 1)));
+    };
+    const ValueId lanes = b_.i64(c_.lanes), whole = b_.mul(b_.op(ScalarOp::kDiv, {n_count_, lanes}), lanes);
+    em_.loop(LoopKind::kSerial, b_.i64(0), whole, c_.lanes, [&](ValueId first) {
+      em_.loop(LoopKind::kUnroll, b_.i64(0), lanes, 1, [&](ValueId i) { column(b_.add(first, i)); });
+    });
+    em_.loop(LoopKind::kSerial, whole, n_count_, 1, column);
+  }, static_cast<int>(c_.lanes));
+}
+
 /// post of all sums of the block.
 void ContractionEmitter::epilogue_from_sums() {
+  if (c_.rows_in_lanes) return epilogue_by_columns();
   hoist_posts();
   em_.loop(LoopKind::kSerial, b_.i64(0), m_count_, 1, [&](ValueId row) {
     bind_row(row);

@@ -83,6 +83,19 @@ Status set_b_batch(Contraction& c) {
   return {};
 }
 
+/// Whether results of rows that follow each other lie side by side.
+bool lies_along_rows(const Contraction& c) {
+  ExprPool& pool = *c.stored.pool;
+  IndexAlgebra algebra(pool, c.extents);
+  bool along = false;
+  for (const Affine::Term& t : algebra.affine({&pool, c.stored.node().args[0]}).terms) {
+    const ExprNode& atom = pool.node(t.atom);
+    if (atom.kind == ExprKind::kIndex && atom.axis == c.m_axis) along = t.coefficient.is_const(1);
+    else if (uses_axis({&pool, t.atom}, c.m_axis)) return false;
+  }
+  return along;
+}
+
 /// What the kernel needs of A beside its elements, and what these are.
 struct OfRows {
   Expr factor = {};  // Contraction::row_factor
@@ -143,6 +156,7 @@ Result<Contraction> prepare(Lowering& lowering, int stage, Expr stage_value, int
   c.fma = lowering.target.has_fma && (c.acc_dtype == DType::kF32 || c.acc_dtype == DType::kF64);
   if (c.group_sum.valid()) c.k_unit = kWordBytes;
   c.a_direct = c.in_place() || (as_it_is && direct_load(c, c.a, c.k_axes, -1));
+  c.rows_in_lanes = c.stored.valid() && (!c.m.is_const() || c.m.value() >= c.lanes) && lies_along_rows(c);
   choose_tile(c, lowering.target);
   if (form != nullptr && c.k_axes.size() == 1) c.codes = form->codes;
   choose_blocks(c, lowering.target);

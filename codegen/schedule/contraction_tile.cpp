@@ -190,7 +190,7 @@ void choose_blocks(Contraction& c, const Target& target) {
   }
   const Dim a_bytes = c.m * c.k * bytes;
   c.n_outer = c.packed() && (!a_bytes.is_const() || a_bytes.value() <= target.l2_bytes / 2);
-  c.post_in_registers = c.one_k_block && !c.wide() && cheap_post(c);
+  c.post_in_registers = c.one_k_block && !c.wide() && !c.rows_in_lanes && cheap_post(c);
 }
 
 }  // namespace tenon::codegen
