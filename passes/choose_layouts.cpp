@@ -23,9 +23,13 @@ namespace {
 constexpr int64_t kPresumedDim = 32;        // of a symbolic dim; the first axis, a batch most often, counts as 1
 constexpr int64_t kConversionCycles = 2000; // of one more kernel, and of the lines that it evicts
 constexpr int64_t kBytesPerCycle = 4;       // that a conversion reads and writes
+constexpr int64_t kAcross = 4;              // cost of storing across the order of reading by that of a conversion
 constexpr double kPixelLanes = 1.35;        // cost of a convolution with pixels in lanes by that of one with whole vectors of channels
 constexpr double kPixelLanesDepthwise = 4;
 constexpr double kPixelLanesBytes = 4;      // whose products are of four at once along the channels
+constexpr double kFarChannels = 0.3;        // of a convolution's cycles, what it loses where an image's channels lie far apart
+constexpr double kFarPlane = 2048;          // bytes of a channel from which on
+constexpr int64_t kManyPlanes = 32;         // … so many do not stay in the cache
 constexpr int64_t kMaxStepsPerNode = 2000;  // of the cut
 
 int64_t presumed(const Dim& dim, size_t axis) { return dim.is_const() ? std::max<int64_t>(dim.value(), 1) : axis == 0 ? 1 : kPresumedDim; }
@@ -50,9 +54,12 @@ class LayoutChoice {
       TENON_RETURN_IF_ERROR(context_.step());
       if (!node->is("Constant")) flows_.emplace(node.get(), layout_flow(*node));
     }
-    for (const auto& node : graph_.nodes())
-      if (const LayoutFlow* flow = flow_of(*node); flow != nullptr && flow->anchor && gain(*node, *flow->anchor) > 0)
-        propose(node->output(static_cast<int>(flow->anchor->output)), flow->anchor->order);
+    for (const auto& node : graph_.nodes()) {
+      const LayoutFlow* flow = flow_of(*node);
+      if (flow == nullptr || !flow->anchor || gain(*node, *flow->anchor) <= 0) continue;
+      propose(node->output(static_cast<int>(flow->anchor->output)), flow->anchor->order);
+      if (Value* image = image_of(*node); image != nullptr && loss(*node) > 0) propose(image, flow->anchor->image_order);
+    }
     if (orders_.empty()) return false;
     TENON_RETURN_IF_ERROR(flood());
     TENON_RETURN_IF_ERROR(cut());
@@ -83,6 +90,28 @@ class LayoutChoice {
     const double plain = bytes ? kPixelLanesBytes : kPixelLanes;
     const double pixel_lanes = anchor.interleaved > 1 ? std::max(plain, lanes / static_cast<double>(anchor.interleaved)) : plain;
     return whole(vectors * ((anchor.shared ? pixel_lanes : kPixelLanesDepthwise) - padded / channels));
+  }
+
+  /// The value of this graph that a convolution's image is, if its order matters.
+  Value* image_of(const Node& node) const {
+    const LayoutFlow* flow = flow_of(node);
+    if (flow == nullptr || !flow->anchor || flow->anchor->image < 0) return nullptr;
+    Value* v = node.input(flow->anchor->image);
+    return v->graph() == &graph_ && ir::constant_of(v) == nullptr ? v : nullptr;
+  }
+
+  /// Cycles that a convolution with its own channels in lanes loses where those of its image are outermost: neighbours along the sums lie
+  /// a plane apart, and planes share sets of the caches.
+  int64_t loss(const Node& node) const {
+    const LayoutAnchor& anchor = *flow_of(node)->anchor;
+    const Value *out = node.output(static_cast<int>(anchor.output)), *image = node.input(anchor.image);
+    const std::vector<Dim>& dims = *image->tensor().dims;
+    double plane = 1;
+    for (size_t j = dims.size(); j-- > 0 && static_cast<int>(j) != anchor.image_order.back();) plane *= static_cast<double>(presumed(dims[j], j));
+    if (plane * bits(image->dtype()) / 8 < kFarPlane || presumed(dims[static_cast<size_t>(anchor.image_order.back())], 1) < kManyPlanes) return 0;
+    const double lanes = std::max(1.0, context_.target.vector_bytes * 8.0 / std::max(bits(out->dtype()), 32));
+    const double terms = static_cast<double>(presumed(anchor.terms, 1)) / static_cast<double>(anchor.skipped);
+    return whole(presumed_count(dims_of(out)) * terms / (2 * lanes) * kFarChannels);
   }
 
   static int64_t conversion(const Value* v) {
@@ -164,7 +193,7 @@ class LayoutChoice {
       if (!has_choice(*node)) continue;
       const int n = number[node.get()] = cut.add_node();
       const LayoutFlow& flow = flows_.at(node.get());
-      const int64_t cycles = flow.anchor ? gain(*node, *flow.anchor) : 0;
+      const int64_t cycles = flow.anchor ? gain(*node, *flow.anchor) : -across(*node, flow);
       cut.add_arc(MinCut::kSource, n, cycles);
       cut.add_arc(n, MinCut::kSink, -cycles);
     }
@@ -178,7 +207,26 @@ class LayoutChoice {
     TENON_RETURN_IF_ERROR(context_.interrupt.check());
     for (const auto& node : graph_.nodes())
       if (sides && number.contains(node.get()) && (*sides)[static_cast<size_t>(number.at(node.get()))]) in_other_.insert(node.get());
+    std::erase_if(other_form_, [&](const auto& of) { return !sides || !(*sides)[static_cast<size_t>(of.second)]; });
     return {};
+  }
+
+  /// Cycles that a node loses which reads a whole tensor in row-major order, as rows that it reduces, and stores its result in another.
+  static int64_t across(const Node& node, const LayoutFlow& flow) {
+    const Value* out = node.output(0);
+    const double count = presumed_count(dims_of(out));
+    for (size_t i = 0; i < flow.inputs.size(); ++i) {
+      const bool whole_tensor = flow.inputs[i].kind == LayoutAccess::Kind::kRowMajor && 2 * presumed_count(dims_of(node.input(static_cast<int>(i)))) > count;
+      if (whole_tensor) return kAcross * conversion(out);
+    }
+    return 0;
+  }
+
+  /// Whether a convolution reads the value as its image, which it may in any order but is faster in this one.
+  bool prefers(const ir::Use& use, const Value* v) const {
+    return use.node->graph() == &graph_ && image_of(*use.node) == v && use.index == flow_of(*use.node)->anchor->image && loss(*use.node) > 0 &&
+           flow_of(*use.node)->inputs[static_cast<size_t>(use.index)].kind == LayoutAccess::Kind::kFactor &&
+           orders_.at(v) == flow_of(*use.node)->anchor->image_order;
   }
 
   /// A value is converted once for all that read it in the order that it is not in.
@@ -186,12 +234,12 @@ class LayoutChoice {
   void add_conversions(MinCut& cut, const Value* v, int def, const NumberOf& number_of) {
     const int64_t cycles = conversion(v);
     int any_other = -1, all_other = -1;
-    const auto other_reader = [&](int reader) {
+    const auto other_reader = [&](int reader, int64_t otherwise = MinCut::kNever) {
       if (any_other < 0) {
-        any_other = cut.add_node();
+        any_other = other_form_[v] = cut.add_node();
         cut.add_arc(any_other, def, cycles);
       }
-      cut.add_arc(reader, any_other, MinCut::kNever);
+      cut.add_arc(reader, any_other, otherwise);
     };
     const auto plain_reader = [&](int reader) {
       if (all_other < 0) {
@@ -201,6 +249,10 @@ class LayoutChoice {
       cut.add_arc(all_other, reader, MinCut::kNever);
     };
     for (const ir::Use& use : v->uses()) {
+      if (prefers(use, v)) {
+        other_reader(number_of(use.node), loss(*use.node));
+        continue;
+      }
       const Need what = use.node->graph() == &graph_ ? need(*use.node, static_cast<size_t>(use.index)) : Need::kRowMajor;
       if (what == Need::kSame || what == Need::kOther) other_reader(what == Need::kSame ? number_of(use.node) : MinCut::kSource);
       if (what == Need::kSame || what == Need::kRowMajor) plain_reader(what == Need::kSame ? number_of(use.node) : MinCut::kSink);
@@ -251,6 +303,10 @@ class LayoutChoice {
     for (const ir::Use& use : uses) {
       bool wanted = false;
       if (use.node->graph() == &graph_) {
+        if (prefers(use, v)) {
+          if (!other && in_other_.contains(use.node) && other_form_.contains(v)) use.node->set_input(use.index, conversion_of());
+          continue;
+        }
         const Need what = need(*use.node, static_cast<size_t>(use.index));
         const LayoutFlow* flow = flow_of(*use.node);
         const bool moves = flow != nullptr && flow->moves && !use.node->op().compute.view;
@@ -304,6 +360,7 @@ class LayoutChoice {
   std::vector<const Value*> proposed_;              // those, in the order in which they got it
   std::deque<Value*> queue_;
   std::unordered_set<const Node*> in_other_;
+  std::unordered_map<const Value*, int> other_form_;  // values that are there in their other order, if only by conversion; while cutting, their numbers
 };
 
 }  // namespace

@@ -179,6 +179,23 @@ class BodyFlow {
     }
   }
 
+  void find_image(int root, LayoutAnchor& found) const {
+    const std::vector<char> seen = reachable(body_, {ir::Expr{body_.pool.get(), root}});
+    const ExprNode* load = nullptr;
+    for (size_t id = 0; id < seen.size(); ++id) {
+      const ExprNode& n = body_.pool->node(static_cast<int>(id));
+      if (!seen[id] || n.kind != ExprKind::kLoad) continue;
+      if (load != nullptr) return;
+      load = &n;
+    }
+    if (load == nullptr) return;
+    const AxisMap map = map_of(body_, *load, load->args.size() - (load->guarded ? 2 : 0));
+    for (const bool summed : {false, true})
+      for (size_t j = 0; j < map.size(); ++j)
+        if ((map[j].empty() && body_.pool->node(load->args[j]).kind == ExprKind::kIndex) == summed) found.image_order.push_back(static_cast<int>(j));
+    found.image = load->operand;
+  }
+
   void mark_factor(int root, Way::Kind kind) {
     const std::vector<char> seen = reachable(body_, {ir::Expr{body_.pool.get(), root}});
     for (size_t id = 0; id < seen.size(); ++id) {
@@ -222,6 +239,7 @@ class BodyFlow {
       found.terms = ir::product(body_.reduce_axes);
       find_strides(factors[1 - w], last, found);
       find_weights(factors[w], channels, found);
+      if (found.shared) find_image(factors[1 - w], found);
       for (Way& way : ways) way = {};
       if (found.shared) mark_factor(factors[1 - w], Way::Kind::kFactor);
       else add_loads({ir::Expr{body_.pool.get(), factors[1 - w]}});
@@ -308,17 +326,20 @@ class FlowBuilder {
       ways_[out] = std::move(made);
       if (!flow.anchor || anchor_) continue;
       anchor_ = flow.anchor;
-      if (anchor_->weights >= 0) {
-        const Value* in = node.input(anchor_->weights);
-        const auto outside = outer_.find(in);
-        const auto inputs = node_.inputs();
-        const auto at = std::ranges::find(inputs, outside == outer_.end() ? in : outside->second);
-        anchor_->weights = at == inputs.end() ? -1 : static_cast<int>(at - inputs.begin());
-      }
+      for (int* input : {&anchor_->weights, &anchor_->image})
+        if (*input >= 0) *input = input_of(node.input(*input));
       anchor_dims_ = body.axes;
       start_anchor(out);
     }
     return true;
+  }
+
+  /// The node's own input that a value inside it is, or -1.
+  int input_of(const Value* in) const {
+    const auto outside = outer_.find(in);
+    const auto inputs = node_.inputs();
+    const auto at = std::ranges::find(inputs, outside == outer_.end() ? in : outside->second);
+    return at == inputs.end() ? -1 : static_cast<int>(at - inputs.begin());
   }
 
   void start_anchor(const Value* out) {

@@ -32,6 +32,8 @@ struct LayoutAnchor {
   int64_t interleaved = 1; // … and so many pixels along the innermost axis have different taps
   int weights = -1;        // the input that they are, where they are one constant, and the order with the channels innermost
   Order weights_order;
+  int image = -1;          // the input whose elements are multiplied by them, where it is one, shared, and read by one load; and
+  Order image_order;       // the order with what the sums run over, but for windows, innermost
 };
 
 /// What a layout pass needs to know of a node, all from bodies.
