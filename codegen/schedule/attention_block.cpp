@@ -225,8 +225,10 @@ void AttentionEmitter::value_tile(ValueId row, ValueId first, int64_t count, int
       em_.bind(a_.key_axis, b_.add(k0_, key));
       for (int64_t j = 0; j < columns; ++j) {
         const ValueId n = b_.add(b_.add(first, b_.i64(j * c_->lanes)), lane);
-        if (columns > 1) em_.bind(a_.n_axis, n);
-        values.push_back(l_.v < 0 ? em_.emit(a_.v) : b_.load(l_.v, b_.add(b_.mul(key, b_.i64(c_->n_pitch)), n)));
+        em_.scoped([&] {
+          if (columns > 1) em_.bind(a_.n_axis, n);
+          values.push_back(l_.v < 0 ? em_.emit(a_.v) : b_.load(l_.v, b_.add(b_.mul(key, b_.i64(c_->n_pitch)), n)));
+        });
       }
       for (size_t i = 0; i < s_base.size(); ++i) {
         const ValueId weight = b_.load(l_.scores, b_.add(s_base[i], key));

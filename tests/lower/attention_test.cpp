@@ -105,6 +105,13 @@ TEST(LowerAttention, OddSizes) {
   check(attention("1, 2, 7, 33", "1, 2, 3, 33", "1, 2, 3, 19"), {});
 }
 
+// Of all counts of vectors that a tile may be wide.
+TEST(LowerAttention, HeadsOfSeveralVectors) {
+  for (const int components : {16, 24, 32, 40, 48, 64, 72, 80, 96, 112})
+    check(attention("1, 2, 13, 8", "1, 2, 21, 8", fmt::format("1, 2, 21, {}", components)), {});
+  check(attention("1, 2, 13, 48", "1, 2, 600, 48", "1, 2, 600, 48"), {});
+}
+
 TEST(LowerAttention, FewRowsInPlace) {
   check(attention("2, 2, 1, 16", "2, 2, 29, 16", "2, 2, 29, 16"), {});
   check(attention("1, 2, 3, 20", "1, 2, 29, 20", "1, 2, 29, 12"), {});

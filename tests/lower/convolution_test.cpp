@@ -158,6 +158,20 @@ TEST(LowerConvolution, GroupsOverRowsOfChannelsArePacked) {
   }
 }
 
+// Rows of sums are results far apart: whole vectors of rows, some of them, and fewer than lanes.
+TEST(LowerConvolution, ResultsThatLieAcrossTheirSums) {
+  for (const int64_t length : {3, 16, 33, 140}) {
+    for (const bool symbolic : {false, true}) {
+      Convolution c;
+      const Dim along = symbolic ? c.symbol("T", length) : Dim(length);
+      ASSERT_NO_FATAL_FAILURE(c.make("Conv", {c.image({2, 24, along}), c.weights({37, 24, 1}, true), c.weights({37}, true)}, {}));
+      c.channels_last(false);
+      const std::string how = c.check();
+      EXPECT_NE(how.find("packed, stored transposed"), std::string::npos) << how;
+    }
+  }
+}
+
 struct Dilated {
   Ints x, taps, dilations, strides, pads;
   int64_t group = 1;

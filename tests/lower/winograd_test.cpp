@@ -22,6 +22,7 @@ using Ints = std::vector<int64_t>;
 struct Shape {
   int64_t batch, k, rows, columns, channels;
   Ints pads = {1, 1, 1, 1};
+  bool row_major = false;  // the image; the result has its channels innermost
 
   int64_t out_rows() const { return rows + pads[0] + pads[2] - 2; }
   int64_t out_columns() const { return columns + pads[1] + pads[3] - 2; }
@@ -40,7 +41,8 @@ struct Convolution {
       instance.symbols[name] = size;
       return symbolic ? graph.dims().symbol(name) : Dim(size);
     };
-    Value* x = channels_last(input({dim("N", s.batch), s.k, dim("H", s.rows), dim("W", s.columns)}));
+    Value* x = input({dim("N", s.batch), s.k, dim("H", s.rows), dim("W", s.columns)});
+    if (!s.row_major) x = channels_last(x);
     const int64_t groups = attrs.empty() || attrs[0].first != "group" ? 1 : std::get<int64_t>(attrs[0].second);
     Value* w = input({s.channels, s.k / groups, taps, taps});
     weights = random_tensor(*w, instance, 7);
@@ -180,6 +182,8 @@ TEST(LowerWinograd, ErrorsStayWithinTheBound) {
       {{2, 36, 12, 15, 24}, 4},
       {{1, 24, 18, 13, 20, {0, 0, 0, 0}}, 4},
       {{1, 20, 20, 11, 24, {2, 0, 1, 2}}, 4},
+      {{2, 36, 12, 15, 24, {1, 1, 1, 1}, true}, 4},
+      {{1, 36, 18, 13, 28, {0, 1, 2, 0}, true}, 4},
   };
   for (const auto& [shape, outputs] : cases) {
     SCOPED_TRACE(fmt::format("{}x{} pixels, {} to {} channels", shape.rows, shape.columns, shape.k, shape.channels));
@@ -195,7 +199,8 @@ TEST(LowerWinograd, ErrorsStayWithinTheBoundOnNarrowerCpus) {
 
 TEST(LowerWinograd, SymbolicImagesAreOfAnySize) {
   for (const auto& [rows, columns] : {std::pair<int64_t, int64_t>{1, 1}, {3, 6}, {9, 4}})
-    EXPECT_NE(expect_within_bound({2, 24, rows, columns, 20}, true, cpu(512, true)), 0);
+    for (const bool row_major : {false, true})
+      EXPECT_NE(expect_within_bound({2, 24, rows, columns, 20, {1, 1, 1, 1}, row_major}, true, cpu(512, true)), 0);
 }
 
 TEST(LowerWinograd, IsForbiddenByTheTarget) {
