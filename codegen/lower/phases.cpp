@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "codegen/lower/guards.h"
+#include "codegen/schedule/contraction.h"
 
 namespace tenon::codegen {
 
@@ -74,7 +75,15 @@ void drop_axis(Stage& s, int axis) {
     });
 }
 
-void split(Stage& s, const Phase& phase) {
+/// Whether one of the factors is made of constants and walks the reduce axis.
+bool has_weights(const Lowering& lowering, const Stage& s, const Phase& phase) {
+  return std::ranges::any_of(s.value.node().args, [&](int factor) {
+    const Expr e{s.value.pool, factor};
+    return uses_axis(e, phase.reduce) && reads_constants(lowering, e);
+  });
+}
+
+void split(const Lowering& lowering, Stage& s, const Phase& phase) {
   ExprPool& pool = *s.value.pool;
   Dim& taps = s.reduce_axes[static_cast<size_t>(phase.reduce) - s.axes.size()];
   const Dim all_taps = taps;
@@ -90,6 +99,7 @@ void split(Stage& s, const Phase& phase) {
   const Expr k =
       pool.index(phase.reduce + 1) * stride + ir::mod(p + pool.constant_int(DType::kI64, phase.offset), stride);
   const Expr inside = k < pool.dim(all_taps);
+  const bool weights_alone = lowering.target.winograd && has_weights(lowering, s, phase);
   for (Expr* e : {&s.value, &s.post})
     *e = pool.copy(*e, [&](const ExprNode& n, std::span<const Expr> args) -> Expr {
       if (n.kind == ExprKind::kIndex)
@@ -98,6 +108,7 @@ void split(Stage& s, const Phase& phase) {
                                         : pool.index(n.axis < phase.outer ? n.axis : n.axis + 1);
       const auto walks = [&](int arg) { return uses_axis({&pool, arg}, phase.reduce); };
       if (!beyond || n.kind != ExprKind::kLoad || std::none_of(n.args.begin(), n.args.end(), walks)) return {};
+      if (weights_alone && !reads_constants(lowering, pool.load(n.operand, n.dtype, {}))) return {};
       if (!n.guarded) return pool.load_guarded(n.operand, n.dtype, args, inside, constant_expr(pool, n.dtype));
       return pool.load_guarded(n.operand, n.dtype, args.first(args.size() - 2), inside && args[args.size() - 2],
                                args.back());
@@ -110,7 +121,7 @@ void split(Stage& s, const Phase& phase) {
 }  // namespace
 
 void split_phases(Lowering& lowering, int stage) {
-  while (const std::optional<Phase> phase = find_phase(lowering.stage(stage))) split(lowering.stage(stage), *phase);
+  while (const std::optional<Phase> phase = find_phase(lowering.stage(stage))) split(lowering, lowering.stage(stage), *phase);
 }
 
 }  // namespace tenon::codegen

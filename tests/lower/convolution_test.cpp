@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include "harness.h"
 #include "ir/op.h"
 #include "ir/storage_order.h"
@@ -102,6 +104,24 @@ TEST(LowerConvolution, TransposedWithEveryAlignmentOfPhases) {
         c.check();
       }
   }
+}
+
+// Zeros that round windows up to whole strides meet no pixels where convolutions must be computed as they are defined.
+TEST(LowerConvolution, TransposedKeepsInfinitiesInTheirWindows) {
+  Convolution c;
+  ASSERT_NO_FATAL_FAILURE(c.make("ConvTranspose", {c.image({1, 20, 6, 7}), c.weights({20, 24, 3, 3}, true)},
+                                 {{"strides", Ints{2, 2}}, {"pads", Ints{1, 1, 1, 1}}, {"output_padding", Ints{1, 1}}}));
+  Tensor x = random_tensor(*c.node->input(0), c.instance, 1);
+  x.set_double(17, std::numeric_limits<double>::infinity());
+  c.instance.tensors[c.node->input(0)] = x;
+  codegen::Target target = cpu(512, true);
+  target.winograd = false;
+  const auto lowered = codegen::lower(*c.node, target);
+  ASSERT_TRUE(lowered.ok());
+  const auto got = run_lowered(*lowered, *c.node, c.instance, target);
+  ASSERT_TRUE(got.ok()) << got.status().to_string();
+  ASSERT_TRUE(evaluate_node(*c.node, c.instance).ok());
+  expect_close((*got)[0], c.instance.tensors.at(c.node->output()), 1e-5, "");
 }
 
 TEST(LowerConvolution, TransposedOfSymbolicImages) {
