@@ -208,6 +208,7 @@ class LayoutChoice {
     for (const auto& node : graph_.nodes())
       if (sides && number.contains(node.get()) && (*sides)[static_cast<size_t>(number.at(node.get()))]) in_other_.insert(node.get());
     std::erase_if(other_form_, [&](const auto& of) { return !sides || !(*sides)[static_cast<size_t>(of.second)]; });
+    std::erase_if(row_form_, [&](const auto& of) { return !sides || (*sides)[static_cast<size_t>(of.second)]; });
     return {};
   }
 
@@ -222,12 +223,14 @@ class LayoutChoice {
     return 0;
   }
 
-  /// Whether a convolution reads the value as its image, which it may in any order but is faster in this one.
-  bool prefers(const ir::Use& use, const Value* v) const {
-    return use.node->graph() == &graph_ && image_of(*use.node) == v && use.index == flow_of(*use.node)->anchor->image && loss(*use.node) > 0 &&
-           flow_of(*use.node)->inputs[static_cast<size_t>(use.index)].kind == LayoutAccess::Kind::kFactor &&
-           orders_.at(v) == flow_of(*use.node)->anchor->image_order;
+  /// Whether a convolution reads the value as its image: it may in any order, but is faster in that of its own result.
+  bool reads_image(const ir::Use& use, const Value* v) const {
+    return use.node->graph() == &graph_ && image_of(*use.node) == v && use.index == flow_of(*use.node)->anchor->image &&
+           flow_of(*use.node)->inputs[static_cast<size_t>(use.index)].kind == LayoutAccess::Kind::kFactor;
   }
+
+  bool prefers_other(const Node& conv, const Value* image) const { return loss(conv) > 0 && orders_.at(image) == flow_of(conv)->anchor->image_order; }
+  bool prefers_rows(const Node& conv) const { return gain(conv, *flow_of(conv)->anchor) < 0; }  // few channels: pixels in lanes
 
   /// A value is converted once for all that read it in the order that it is not in.
   template <class NumberOf>
@@ -241,16 +244,17 @@ class LayoutChoice {
       }
       cut.add_arc(reader, any_other, otherwise);
     };
-    const auto plain_reader = [&](int reader) {
+    const auto plain_reader = [&](int reader, int64_t otherwise = MinCut::kNever) {
       if (all_other < 0) {
-        all_other = cut.add_node();
+        all_other = row_form_[v] = cut.add_node();
         cut.add_arc(def, all_other, cycles);
       }
-      cut.add_arc(all_other, reader, MinCut::kNever);
+      cut.add_arc(all_other, reader, otherwise);
     };
     for (const ir::Use& use : v->uses()) {
-      if (prefers(use, v)) {
-        other_reader(number_of(use.node), loss(*use.node));
+      if (reads_image(use, v)) {
+        if (prefers_other(*use.node, v)) other_reader(number_of(use.node), loss(*use.node));
+        if (prefers_rows(*use.node)) plain_reader(number_of(use.node), -gain(*use.node, *flow_of(*use.node)->anchor));
         continue;
       }
       const Need what = use.node->graph() == &graph_ ? need(*use.node, static_cast<size_t>(use.index)) : Need::kRowMajor;
@@ -303,8 +307,10 @@ class LayoutChoice {
     for (const ir::Use& use : uses) {
       bool wanted = false;
       if (use.node->graph() == &graph_) {
-        if (prefers(use, v)) {
-          if (!other && in_other_.contains(use.node) && other_form_.contains(v)) use.node->set_input(use.index, conversion_of());
+        if (reads_image(use, v)) {
+          const bool runs_other = in_other_.contains(use.node);
+          const bool better = runs_other ? other_form_.contains(v) && prefers_other(*use.node, v) : row_form_.contains(v) && prefers_rows(*use.node);
+          if (runs_other != other && better) use.node->set_input(use.index, conversion_of());
           continue;
         }
         const Need what = need(*use.node, static_cast<size_t>(use.index));
@@ -360,7 +366,7 @@ class LayoutChoice {
   std::vector<const Value*> proposed_;              // those, in the order in which they got it
   std::deque<Value*> queue_;
   std::unordered_set<const Node*> in_other_;
-  std::unordered_map<const Value*, int> other_form_;  // values that are there in their other order, if only by conversion; while cutting, their numbers
+  std::unordered_map<const Value*, int> other_form_, row_form_;  // values that are there in their other order or row-major, if only by conversion; while cutting, their numbers
 };
 
 }  // namespace

@@ -204,8 +204,10 @@ void split_axis(Stage& s, int axis, int64_t inner) {
   }
 }
 
-bool lies_along_k(const Lowering& lowering, const Stage& s, Expr factor) {
-  const int axis = static_cast<int>(s.all_axes().size()) - 1;
+namespace {
+
+/// Whether the axis walks a factor's memory element by element.
+bool lies_along(const Lowering& lowering, const Stage& s, Expr factor, int axis) {
   const Expr flat = flatten_loads(factor, s.all_axes(), shapes(lowering));
   const ExprNode& load = flat.node();
   if (load.kind != ExprKind::kLoad) return false;
@@ -217,8 +219,6 @@ bool lies_along_k(const Lowering& lowering, const Stage& s, Expr factor) {
   return false;
 }
 
-namespace {
-
 /// The load of a factor that is converted, less a zero point.
 Expr loaded(Expr factor) {
   const auto first = [&] { return Expr{factor.pool, factor.node().args[0]}; };
@@ -228,6 +228,10 @@ Expr loaded(Expr factor) {
 
 }  // namespace
 
+bool lies_along_k(const Lowering& lowering, const Stage& s, Expr factor) {
+  return lies_along(lowering, s, factor, static_cast<int>(s.all_axes().size()) - 1);
+}
+
 void put_constant_innermost(Lowering& lowering, int stage) {
   Stage& s = lowering.stage(stage);
   Contraction c;
@@ -236,6 +240,11 @@ void put_constant_innermost(Lowering& lowering, int stage) {
   if (uses_axis(c.a, rank - 1) == uses_axis(c.b, rank - 1)) return;
   if (uses_axis(c.b, rank - 1)) std::swap(c.a, c.b);
   if (!reads_constants(lowering, c.b) || reads_constants(lowering, c.a) || !lies_along_k(lowering, s, loaded(c.a))) return;
+  Dim columns = 1;
+  for (int axis = 0; axis < rank; ++axis)
+    if (uses_axis(c.b, axis) && !uses_axis(c.a, axis)) columns = columns * s.axes[static_cast<size_t>(axis)];
+  const bool few = columns.is_const() && columns.value() < lowering.target.lanes(bits(s.acc_dtype));
+  if (few && lies_along(lowering, s, loaded(c.a), rank - 1)) return;
   std::vector<int> order;  // axes of the result, by their new places
   for (int axis = 0; axis < rank; ++axis)
     if (uses_axis(c.a, axis) || !uses_axis(c.b, axis)) order.push_back(axis);

@@ -34,7 +34,8 @@ void split_axis(Stage& s, int axis, int64_t inner);
 bool lies_along_k(const Lowering& lowering, const Stage& s, ir::Expr factor);
 /// A product with a constant matrix that is stored transposed: the axes that only the matrix has become the innermost ones, so that it
 /// can be packed and its columns run in lanes, and `stored` says where results lie. Where the other factor's rows lie along the
-/// innermost axis of the result (images), lanes along that are better, and nothing changes.
+/// innermost axis of the result (images), lanes along that are better, and nothing changes; so too where a window walks both and the columns are
+/// fewer than lanes.
 void put_constant_innermost(Lowering& lowering, int stage);
 
 }  // namespace tenon::codegen
