@@ -129,6 +129,12 @@ Id Module::local_variable(Id pointer_type) {
   return id;
 }
 
+Id Module::first_value(spv::Op op, Id type, std::initializer_list<uint32_t> operands) {
+  const Id id = new_id();
+  put(first_, op, {type, id}, operands);
+  return id;
+}
+
 void Module::op(spv::Op op, std::span<const uint32_t> operands) { put(body_, op, operands); }
 
 Id Module::value(spv::Op op, Id type, std::span<const uint32_t> operands) {
@@ -156,7 +162,7 @@ std::vector<uint32_t> Module::finish(uint32_t version, std::span<const Id> inter
   entry_point_.insert(entry_point_.end(), interface.begin(), interface.end());
   put(out, spv::OpEntryPoint, entry_point_);
   for (const Words* section :
-       {&modes_, &decorations_, &globals_, &functions_, &function_header_, &locals_, &body_})
+       {&modes_, &decorations_, &globals_, &functions_, &function_header_, &locals_, &first_, &body_})
     out.insert(out.end(), section->begin(), section->end());
   return out;
 }
