@@ -5,12 +5,9 @@
 namespace tenon::codegen::spirv {
 
 void Module::put(Words& to, spv::Op op, std::initializer_list<uint32_t> head, std::span<const uint32_t> tail) {
-  const size_t begin = to.size(), count = head.size() + tail.size() + 1;
-  to.resize(begin + count);
-  uint32_t* word = to.data() + begin;
-  *word++ = static_cast<uint32_t>(count << spv::WordCountShift) | static_cast<uint32_t>(op);
-  for (uint32_t h : head) *word++ = h;
-  for (uint32_t t : tail) *word++ = t;
+  to.push_back(static_cast<uint32_t>((head.size() + tail.size() + 1) << spv::WordCountShift) | static_cast<uint32_t>(op));
+  for (uint32_t word : head) to.push_back(word);
+  for (uint32_t word : tail) to.push_back(word);
 }
 
 // Literal strings: UTF-8, four bytes a word, low byte first, always ended by a zero byte.
