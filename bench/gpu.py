@@ -5,6 +5,7 @@ Kernels are measured by the device's own timestamps (tenon profile): inputs and 
 long says so and the table goes on. GB/s and TFLOP/s come from the sizes alone: bytes that must move, and multiply-adds counted as two.
 """
 import argparse
+import contextlib
 import json
 import os
 import pathlib
@@ -37,13 +38,15 @@ def chain(length):
 
 
 def kernel_rows(small):
-    """(work, model, amount, unit, first goal, target): `amount` of bytes or of operations a run."""
+    """(work, model, amount, unit, first goal, target, peer): `amount` of bytes or of operations a run; `peer`: a function of gpu_peers.py and
+    the inputs that it takes, as dtype, shape and, of integers, a limit."""
     s = 1024 if small else 1
     elements, rows, columns = 2**26 // s, max(2**14 // s, 64), 4096 // (8 if small else 1)
     tokens, words = max(8192 // s, 64), max(32768 // s, 64)
     k = 16384 // (64 if small else 1)
     bandwidth = elements * 4 * 2
     matrix = rows * columns * 4
+    x = ("f32", [rows, columns])
     gather = graph("gather", [f"x: f32[{words}, {columns}]", f"i: i64[{tokens}]"], [f"%y: f32[{tokens}, {columns}] = Gather(%x, %i) {{axis = 0}}"], "y")
     norm = graph("norm", [f"x: f32[{rows}, {columns}]", f"s: f32[{columns}]", f"b: f32[{columns}]"],
                  [f"%y: f32[{rows}, {columns}] = LayerNormalization(%x, %s, %b) {{axis = -1}}"], "y")
@@ -52,28 +55,33 @@ def kernel_rows(small):
     quantised = graph("int4", [f"x: f16[1, {k}]", f"w: u8[{k}, {k // 32}, 16]", f"s: f16[{k}, {k // 32}]"],
                       [f"%y: f16[1, {k}] = com.microsoft.MatMulNBits(%x, %w, %s) {{K = {k}, N = {k}, bits = 4, block_size = 32}}"], "y")
     out = [
-        (f"elementwise, {4 * elements / 2**20:g} MiB", unary("neg", "Neg", [elements], [elements]), bandwidth, "GB/s", "80 % of 4300", "92 %"),
+        (f"elementwise, {4 * elements / 2**20:g} MiB", unary("neg", "Neg", [elements], [elements]), bandwidth, "GB/s", "80 % of 4300", "92 %",
+         ("neg", ("f32", [elements]))),
         (f"add of two, {4 * elements / 2**20:g} MiB each",
-         graph("add", [f"a: f32[{elements}]", f"b: f32[{elements}]"], [f"%y: f32[{elements}] = Add(%a, %b)"], "y"), elements * 12, "GB/s", "80 % of 4300", "92 %"),
-        (f"softmax {rows} x {columns}", unary("softmax", "Softmax", [rows, columns], [rows, columns], "{axis = -1}"), 2 * matrix, "GB/s", "70 %", "85 %"),
-        (f"layer norm {rows} x {columns}", norm, 2 * matrix, "GB/s", "70 %", "85 %"),
-        (f"sum of rows {rows} x {columns}", row_sums, matrix, "GB/s", "70 %", "85 %"),
-        (f"transpose {rows} x {columns}", unary("transpose", "Transpose", [rows, columns], [columns, rows], "{perm = [1, 0]}"), 2 * matrix, "GB/s", "55 %", "75 %"),
-        (f"gather of {tokens} rows of {columns}", gather, 2 * tokens * columns * 4, "GB/s", "55 %", "75 %"),
-        (f"matrix-vector f16 {k}", matmul("matvec", "f16", 1, k, k), 2 * k * k, "GB/s", "80 %", "92 %"),
-        (f"matrix-vector int4 {k}", quantised, k * k // 2 + k * k // 16, "GB/s", "65 %", "80 %"),
+         graph("add", [f"a: f32[{elements}]", f"b: f32[{elements}]"], [f"%y: f32[{elements}] = Add(%a, %b)"], "y"), elements * 12, "GB/s", "80 % of 4300", "92 %",
+         ("add", ("f32", [elements]), ("f32", [elements]))),
+        (f"softmax {rows} x {columns}", unary("softmax", "Softmax", [rows, columns], [rows, columns], "{axis = -1}"), 2 * matrix, "GB/s", "70 %", "85 %", ("softmax", x)),
+        (f"layer norm {rows} x {columns}", norm, 2 * matrix, "GB/s", "70 %", "85 %", ("layer_norm", x, ("f32", [columns]), ("f32", [columns]))),
+        (f"sum of rows {rows} x {columns}", row_sums, matrix, "GB/s", "70 %", "85 %", ("sum", x)),
+        (f"transpose {rows} x {columns}", unary("transpose", "Transpose", [rows, columns], [columns, rows], "{perm = [1, 0]}"), 2 * matrix, "GB/s", "55 %", "75 %", ("transpose", x)),
+        (f"gather of {tokens} rows of {columns}", gather, 2 * tokens * columns * 4, "GB/s", "55 %", "75 %",
+         ("gather", ("f32", [words, columns]), ("i64", [tokens], words))),
+        (f"matrix-vector f16 {k}", matmul("matvec", "f16", 1, k, k), 2 * k * k, "GB/s", "80 %", "92 %", ("matmul", ("f16", [1, k]), ("f16", [k, k]))),
+        (f"matrix-vector int4 {k}", quantised, k * k // 2 + k * k // 16, "GB/s", "65 %", "80 %", None),
     ]
     for dtype, size, first, target in (("f32", 4096, "33.5", "46"), ("f32", 8192, "33.5", "46"), ("f16", 4096, "", ""), ("f16", 8192, "250", "450")):
         n = size // (64 if small else 1)
-        out.append((f"GEMM {dtype} {n}", matmul("gemm", dtype, n, n, n), 2 * n**3, "TFLOP/s", first, target))
+        out.append((f"GEMM {dtype} {n}", matmul("gemm", dtype, n, n, n), 2 * n**3, "TFLOP/s", first, target, ("matmul", (dtype, [n, n]), (dtype, [n, n]))))
     batch, channels = (1, 8) if small else (32, 256)
     conv = graph("conv", [f"x: f16[{batch}, {channels}, 56, 56]", f"w: f16[{channels}, {channels}, 3, 3]"],
                  [f"%y: f16[{batch}, {channels}, 56, 56] = Conv(%x, %w) {{pads = [1, 1, 1, 1], kernel_shape = [3, 3]}}"], "y")
-    out.append((f"convolution f16 3x3, {channels} channels", conv, 2 * batch * 56 * 56 * channels**2 * 9, "TFLOP/s", "50 % of GEMM", "75 %"))
+    out.append((f"convolution f16 3x3, {channels} channels", conv, 2 * batch * 56 * 56 * channels**2 * 9, "TFLOP/s", "50 % of GEMM", "75 %",
+                ("conv", ("f16", [batch, channels, 56, 56]), ("f16", [channels, channels, 3, 3]))))
     length, heads, size = (64, 2, 64) if small else (4096, 16, 128)
     shape = f"f16[1, {heads}, {length}, {size}]"
     attention = graph("attention", [f"{x}: {shape}" for x in "qkv"], [f"%y: {shape} = Attention(%q, %k, %v)"], "y")
-    out.append((f"attention f16, {heads} heads, {length} x {size}", attention, 4 * heads * length**2 * size, "TFLOP/s", "120", "250"))
+    out.append((f"attention f16, {heads} heads, {length} x {size}", attention, 4 * heads * length**2 * size, "TFLOP/s", "120", "250",
+                ("attention", *[("f16", [1, heads, length, size])] * 3)))
     return out
 
 
@@ -144,15 +152,37 @@ class Bench:
         bench = self.json_of("bench", model, "--backend", "vulkan", "--rounds", 10, "--launches", 2, *options)
         return bench["results"][0]["latency_ms"]["p50"]
 
+    def peers(self, table):
+        """Lines of gpu_peers.py, as many as it gets done in the time; who they are is said."""
+        seconds = min(self.o.timeout * 4, self.end - time.monotonic())
+        if seconds <= 0:
+            return []
+        command = [sys.executable, pathlib.Path(__file__).parent / "gpu_peers.py", table] + (["--small"] if self.o.small else [])
+        try:
+            output = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=seconds).stdout
+        except subprocess.TimeoutExpired as late:
+            output = late.stdout or b""
+        lines = []
+        for line in output.decode(errors="replace").splitlines():
+            with contextlib.suppress(ValueError):
+                lines.append(json.loads(line))
+        names = [line["name"] for line in lines if "name" in line]
+        self.say("\nBeside it: " + ("; ".join(names) if names else "neither PyTorch nor ONNX Runtime for this device is installed") + ".")
+        return [line for line in lines if "row" in line]
+
     def kernels(self):
-        self.head("work", "measured", "unit", "ms", "first goal", "target")
-        for work, text, amount, unit, first, target in kernel_rows(self.o.small):
+        peers = {line["row"]: line for line in self.peers("kernels")}
+        self.head("work", "measured", "unit", "ms", "PyTorch", "first goal", "target")
+        for work, text, amount, unit, first, target, _ in kernel_rows(self.o.small):
+            def rate(ms):
+                return f"{amount / (ms * (1e6 if unit == 'GB/s' else 1e9)):.4g}" if ms > 0 else "no time"
+            peer = peers.get(work, {})
+            beside = rate(peer["ms"]) if "ms" in peer else peer.get("error", "")
             try:
                 ms, hosted = self.kernel_ms(self.model(text))
-                figure = "on the host" if hosted else f"{amount / (ms * (1e6 if unit == 'GB/s' else 1e9)):.4g}" if ms > 0 else "no time"
-                self.row(work, figure, unit, f"{ms:.4g}", first, target)
+                self.row(work, "on the host" if hosted else rate(ms), unit, f"{ms:.4g}", beside, first, target)
             except (Failure, ValueError, KeyError, TypeError) as error:
-                self.row(work, f"failed: {error.args[0] if error.args else error}", unit, "", first, target)
+                self.row(work, f"failed: {error.args[0] if error.args else error}", unit, "", beside, first, target)
 
     def submissions(self):
         self.head("work", "measured", "unit", "first goal", "target")
@@ -176,7 +206,8 @@ class Bench:
         return out
 
     def networks(self):
-        self.head("network", "precision", "kernels ms", "run ms", "steps on the host")
+        peers = {(line["row"], line["precision"], line["peer"]): line for line in self.peers("networks")}
+        self.head("network", "precision", "kernels ms", "run ms", "steps on the host", "PyTorch eager, run ms", "ONNX Runtime, run ms")
         for name, make in gpu_models.NETWORKS.items():
             path = self.folder / f"{name}.onnx"
             make(self.o.small).write(path)
@@ -188,7 +219,9 @@ class Bench:
                     except (Failure, ValueError, KeyError, IndexError) as error:
                         cells.append(f"failed: {error.args[0] if error.args else error}")
                 kernels, hosted = cells[0] if isinstance(cells[0], tuple) else (cells[0], "")
-                self.row(name, precision, *(f"{c:.4g}" if isinstance(c, float) else c for c in (kernels, cells[1])), hosted)
+                self.row(name, precision, *(f"{c:.4g}" if isinstance(c, float) else c for c in (kernels, cells[1])), hosted,
+                         *(f"{p['ms']:.4g}" if "ms" in p else p.get("error", "")
+                           for p in (peers.get((name, precision, peer), {}) for peer in ("PyTorch", "ONNX Runtime"))))
             path.unlink()
 
     def refuse_software(self):

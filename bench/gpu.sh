@@ -13,4 +13,13 @@ if [ -z "${TENON:-}" ]; then
   cmake --build --preset release --target tenon
   export TENON=$PWD/build/release/bin/tenon
 fi
+# NVIDIA's driver inside a container: its library is there, but not always the file that tells the loader so.
+if [ -z "${VK_ADD_DRIVER_FILES:-}${VK_DRIVER_FILES:-}${VK_ICD_FILENAMES:-}" ] && ! ls /etc/vulkan/icd.d/nvidia* /usr/share/vulkan/icd.d/nvidia* > /dev/null 2>&1; then
+  library=$(ldconfig -p | grep -o -m 1 '/.*lib\(GLX\|EGL\)_nvidia\.so\.0' || true)
+  if [ -n "$library" ]; then
+    VK_ADD_DRIVER_FILES=$(mktemp --suffix=.json)
+    export VK_ADD_DRIVER_FILES
+    printf '{"file_format_version": "1.0.0", "ICD": {"library_path": "%s", "api_version": "1.3.0"}}\n' "$library" > "$VK_ADD_DRIVER_FILES"
+  fi
+fi
 exec python3 bench/gpu.py "$@"

@@ -131,10 +131,10 @@ class Model:
         return self.linear(self.op("Gelu", self.linear(x, width, 4 * width)), 4 * width, width)
 
 
-def bert(small):
+def bert(small, model=Model):
     """BERT-base's encoder: 12 layers of width 768, 12 heads, 128 tokens."""
     layers, width, heads, length, words = (1, 64, 2, 16, 500) if small else (12, 768, 12, 128, 30522)
-    m = Model("bert")
+    m = model("bert")
     ids = m.input("input_ids", INT64, [1, length])
     x = m.norm(m.op("Add", m.op("Gather", m.weight(words, width), ids), m.weight(1, length, width)), width)
     size = width // heads
@@ -146,10 +146,10 @@ def bert(small):
     return m
 
 
-def gpt2_decode(small):
+def gpt2_decode(small, model=Model):
     """GPT-2 (124 M) on one token behind a cache of 1023."""
     layers, width, heads, past, words = (1, 64, 2, 31, 500) if small else (12, 768, 12, 1023, 50257)
-    m = Model("gpt2_decode")
+    m = model("gpt2_decode")
     size, total = width // heads, past + 1
     table = m.weight(words, width)
     x = m.op("Add", m.op("Gather", table, m.input("input_ids", INT64, [1, 1])), m.weight(1, 1, width))
@@ -166,10 +166,10 @@ def gpt2_decode(small):
     return m
 
 
-def resnet50(small):
+def resnet50(small, model=Model):
     """ResNet-50 with its batch normalisations folded into the convolutions."""
     side, widths, blocks = (32, (4, 8, 8, 16), (1, 1, 1, 1)) if small else (224, (64, 128, 256, 512), (3, 4, 6, 3))
-    m = Model("resnet50")
+    m = model("resnet50")
 
     def conv(x, channels_in, channels_out, size, stride=1):
         scale = (2 / (channels_in * size * size)) ** 0.5

@@ -31,28 +31,28 @@ class Checker {
   }
 
  private:
-  using Insts = std::vector<std::unique_ptr<Inst>>;
+  using Insts = std::vector<InstPtr>;
 
-  ValueId append(std::unique_ptr<Inst> inst, DType result) {
+  ValueId append(InstPtr inst, DType result) {
     out_.kernel.values.push_back({result});
     inst->results = {static_cast<ValueId>(out_.kernel.values.size()) - 1};
     insts_->push_back(std::move(inst));
     return insts_->back()->results[0];
   }
   ValueId constant(DType dtype, int64_t value = 0) {
-    auto inst = std::make_unique<Inst>();
+    InstPtr inst = out_.kernel.pool.make();
     inst->dtype = dtype;
     inst->constant.i = value;
     return append(std::move(inst), dtype);
   }
   ValueId dim(int index) {
-    auto inst = std::make_unique<Inst>();
+    InstPtr inst = out_.kernel.pool.make();
     inst->kind = InstKind::kDim;
     inst->index = index;
     return append(std::move(inst), DType::kI64);
   }
   ValueId test(ScalarOp op, std::vector<ValueId> operands) {
-    auto inst = std::make_unique<Inst>();
+    InstPtr inst = out_.kernel.pool.make();
     inst->kind = InstKind::kOp;
     inst->op = op;
     inst->operands = std::move(operands);
@@ -83,10 +83,10 @@ class Checker {
   /// Several elements at once, one by one.
   void split(const Inst& inst, Region& region) {
     for (int e = 0; e < inst.width; ++e) {
-      auto one = std::make_unique<Inst>();
+      InstPtr one = out_.kernel.pool.make();
       one->kind = inst.kind;
       one->index = inst.index;
-      auto at = std::make_unique<Inst>();
+      InstPtr at = out_.kernel.pool.make();
       at->kind = InstKind::kOp;
       at->op = ScalarOp::kAdd;
       at->operands = {inst.operands[0], constant(DType::kI64, e)};
@@ -109,7 +109,7 @@ class Checker {
       inside = test(ScalarOp::kAnd, {inst.operands[mask_at], inside});
       outside = test(ScalarOp::kAnd, {inst.operands[mask_at], outside});
     }
-    auto record = std::make_unique<Inst>();
+    InstPtr record = out_.kernel.pool.make();
     record->kind = InstKind::kStore;
     record->index = out_.log;
     record->operands = {constant(DType::kI64, std::ssize(out_.sites)), index, outside};

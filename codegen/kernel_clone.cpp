@@ -3,11 +3,11 @@
 namespace tenon::kir {
 namespace {
 
-Region clone(const Region& region) {
+Region clone(const Region& region, InstPool& pool) {
   Region copy{region.args, {}, region.yields};
   copy.insts.reserve(region.insts.size());
   for (const auto& inst : region.insts) {
-    auto made = std::make_unique<Inst>();
+    InstPtr made = pool.make();
     made->kind = inst->kind;
     made->op = inst->op;
     made->dtype = inst->dtype;
@@ -21,7 +21,7 @@ Region clone(const Region& region) {
     made->depth = inst->depth;
     made->operands = inst->operands;
     made->results = inst->results;
-    for (const Region& nested : inst->regions) made->regions.push_back(clone(nested));
+    for (const Region& nested : inst->regions) made->regions.push_back(clone(nested, pool));
     copy.insts.push_back(std::move(made));
   }
   return copy;
@@ -37,7 +37,7 @@ Kernel clone(const Kernel& kernel) {
   copy.lanes = kernel.lanes;
   copy.round = kernel.round;
   copy.values = kernel.values;
-  copy.body = clone(kernel.body);
+  copy.body = clone(kernel.body, copy.pool);
   return copy;
 }
 

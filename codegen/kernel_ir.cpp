@@ -1,8 +1,30 @@
 #include "codegen/kernel_ir.h"
 
 #include <algorithm>
+#include <memory>
 
 namespace tenon::kir {
+
+namespace {
+
+/// How many instructions the pool's block `number` has: few in the first, and never so many that the system is asked for pages.
+size_t block_size(size_t number) { return size_t{32} << std::min<size_t>(number, 3); }
+
+}  // namespace
+
+void InstEnd::operator()(Inst* inst) const { std::destroy_at(inst); }
+
+InstPool::~InstPool() {
+  for (size_t i = 0; i < blocks_.size(); ++i) std::allocator<Inst>().deallocate(blocks_[i], block_size(i));
+}
+
+InstPtr InstPool::make() {
+  if (left_ == 0) {
+    left_ = block_size(blocks_.size());
+    blocks_.push_back(std::allocator<Inst>().allocate(left_));
+  }
+  return InstPtr(std::construct_at(blocks_.back() + --left_));
+}
 
 int Kernel::num_bindings() const {
   return static_cast<int>(std::count_if(buffers.begin(), buffers.end(),
@@ -23,12 +45,12 @@ KernelBuilder::KernelBuilder(Kernel& kernel) : kernel_(kernel), block_(&kernel.b
 
 ValueId KernelBuilder::new_value(DType dtype) {
   kernel_.values.push_back({dtype});
-  def_.resize(kernel_.values.size(), nullptr);
+  def_.push_back(nullptr);
   return static_cast<ValueId>(kernel_.values.size()) - 1;
 }
 
 Inst& KernelBuilder::append(InstKind kind) {
-  block_->insts.push_back(std::make_unique<Inst>());
+  block_->insts.push_back(kernel_.pool.make());
   block_->insts.back()->kind = kind;
   return *block_->insts.back();
 }

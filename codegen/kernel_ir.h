@@ -70,10 +70,16 @@ struct TileAccess {
 };
 
 struct Inst;
+/// Ends an instruction; its memory is the pool's.
+struct InstEnd {
+  void operator()(Inst* inst) const;
+};
+using InstPtr = std::unique_ptr<Inst, InstEnd>;
+
 /// A straight list of instructions with block arguments and yielded values.
 struct Region {
   std::vector<ValueId> args;
-  std::vector<std::unique_ptr<Inst>> insts;
+  std::vector<InstPtr> insts;
   std::vector<ValueId> yields;
 };
 
@@ -92,6 +98,25 @@ struct Inst {
   ShortList<ValueId, 4> operands;    // few of most, and an expansion has thousands of instructions
   ShortList<ValueId, 2> results;
   std::vector<Region> regions;
+};
+
+/// The memory of a kernel's instructions, of which there are thousands, in few blocks that go together.
+class InstPool {
+ public:
+  InstPool() = default;
+  InstPool(InstPool&& other) noexcept { *this = std::move(other); }
+  /// Exchanges, so that instructions may go after what replaces their pool has come.
+  InstPool& operator=(InstPool&& other) noexcept {
+    blocks_.swap(other.blocks_);
+    std::swap(left_, other.left_);
+    return *this;
+  }
+  ~InstPool();
+  InstPtr make();
+
+ private:
+  std::vector<Inst*> blocks_;
+  size_t left_ = 0;  // of the last
 };
 
 /// Where a buffer lies. A GPU has kLocal in the memory that a workgroup shares where that executes a grid index.
@@ -128,6 +153,7 @@ struct Kernel {
   /// the loops in lanes) and execute all else alike, and each sees what all wrote before a loop in lanes began. A power of two.
   int lanes = 1;
   std::vector<ValueInfo> values;
+  InstPool pool;                     // of the body's instructions
   Region body;
 
   DType dtype(ValueId v) const { return values[static_cast<size_t>(v)].dtype; }

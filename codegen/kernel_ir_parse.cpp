@@ -116,7 +116,7 @@ class Parser : KernelTokens {
       names.push_back(std::move(name));
     }
     if (!names.empty()) TENON_RETURN_IF_ERROR(expect("="));
-    auto made = std::make_unique<Inst>();
+    InstPtr made = k_.pool.make();
     Inst& i = *made;
     std::vector<DType> types;
     const std::string keyword(next());

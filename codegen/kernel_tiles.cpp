@@ -55,12 +55,17 @@ class TileExpander final : public KernelCopier {
       body(b_.mul(b_.op(ScalarOp::kDiv, {lane, across}), b_.i64(t.block.rows)), b_.op(ScalarOp::kRem, {lane, across}));
     });
   }
-  ValueId column(const Tile& t, ValueId first, int64_t j) { return b_.add(first, b_.i64(j * (t.columns / t.block.columns))); }
+  /// From column j of a lane's block to its first.
+  static int64_t columns(const Tile& t, int64_t j) { return j * (t.columns / t.block.columns); }
   static int64_t sums(const Tile& t) { return t.block.rows * t.block.columns; }
 
   ValueId place(const TileAccess& access, ValueId offset, ValueId r, ValueId c) {
     const ValueId far = access.transposed ? c : r, near = access.transposed ? r : c;
     return b_.add(b_.add(offset, b_.mul(far, b_.i64(access.stride))), near);
+  }
+  /// The place so many rows and columns further.
+  ValueId further(const TileAccess& access, ValueId place, int64_t rows, int64_t columns) {
+    return b_.add(place, b_.i64(access.transposed ? columns * access.stride + rows : rows * access.stride + columns));
   }
 
   void fill(const Tile& t, ValueId value) {
@@ -74,12 +79,12 @@ class TileExpander final : public KernelCopier {
       std::vector<ValueId> all;
       for (int64_t i = 0; i < sums(t); ++i) all.push_back(b_.load(t.buffer, b_.i64(i)));
       all = b_.loop(LoopKind::kSerial, b_.i64(0), b_.i64(inst.depth), 1, all, [&](ValueId k, std::span<const ValueId> carried) {
-        const auto factor = [&](size_t which, ValueId r, ValueId c) {
-          return b_.cast(b_.load(inst.tiles[which].buffer, place(inst.tiles[which], o[which], r, c)), t.dtype);
-        };
+        const TileAccess &left = inst.tiles[0], &right = inst.tiles[1];
+        const ValueId from = place(left, o[0], row, k), to = place(right, o[1], k, first);
+        const auto load = [&](const TileAccess& access, ValueId at) { return b_.cast(b_.load(access.buffer, at), t.dtype); };
         std::vector<ValueId> a, b, next;
-        for (int64_t i = 0; i < t.block.rows; ++i) a.push_back(factor(0, b_.add(row, b_.i64(i)), k));
-        for (int64_t j = 0; j < t.block.columns; ++j) b.push_back(factor(1, k, column(t, first, j)));
+        for (int64_t i = 0; i < t.block.rows; ++i) a.push_back(load(left, further(left, from, i, 0)));
+        for (int64_t j = 0; j < t.block.columns; ++j) b.push_back(load(right, further(right, to, 0, columns(t, j))));
         for (ValueId x : a)
           for (ValueId y : b) next.push_back(multiply_add(inst.op, x, y, carried[next.size()]));
         return next;
@@ -95,6 +100,7 @@ class TileExpander final : public KernelCopier {
   void store(const Inst& inst, const Tile& t, std::span<const ValueId> o) {
     const TileAccess& to = inst.tiles[0];
     for_lanes(t, [&](ValueId first_row, ValueId first) {
+      const ValueId begin = place(to, o[0], b_.sub(first_row, o[1]), first);
       for (int64_t i = 0; i < t.block.rows; ++i) {
         const ValueId row = b_.sub(b_.add(first_row, b_.i64(i)), o[1]);
         const ValueId inside =
@@ -102,7 +108,7 @@ class TileExpander final : public KernelCopier {
                 ? b_.constant_int(DType::kBool, 1)
                 : b_.op(ScalarOp::kAnd, {b_.op(ScalarOp::kLe, {b_.i64(0), row}), b_.op(ScalarOp::kLt, {row, b_.i64(inst.depth)})});
         for (int64_t j = 0; j < t.block.columns; ++j)
-          b_.store_masked(to.buffer, place(to, o[0], row, column(t, first, j)), b_.load(t.buffer, b_.i64(i * t.block.columns + j)), inside);
+          b_.store_masked(to.buffer, further(to, begin, i, columns(t, j)), b_.load(t.buffer, b_.i64(i * t.block.columns + j)), inside);
       }
     });
   }

@@ -7,7 +7,8 @@ namespace tenon::backends::vulkan {
 namespace {
 
 constexpr size_t kPartBytes = size_t{4} << 20;
-constexpr uint64_t kPatienceNs = 120'000'000'000;  // of a submission of about 100 ms, on the slowest of devices
+constexpr uint64_t kPatienceNs = 120'000'000'000;  // with a submission of about 100 ms, on the slowest of devices
+constexpr uint64_t kPatienceWithSoftwareNs = 10 * kPatienceNs;  // which may compile all its kernels when they first run, on busy processors
 
 }  // namespace
 
@@ -69,7 +70,7 @@ Status Stream::wait_for(uint64_t value) {
   const VkSemaphoreWaitInfo info{VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO, nullptr, 0, 1, &timeline_, &value};
   Status status = device_->status();
   if (status.ok()) {
-    const VkResult result = device_->vk().vkWaitSemaphores(device_->handle(), &info, kPatienceNs);
+    const VkResult result = device_->vk().vkWaitSemaphores(device_->handle(), &info, device_->info().is_cpu ? kPatienceWithSoftwareNs : kPatienceNs);
     if (result == VK_TIMEOUT) return device_->abandon("the device does not answer (vkWaitSemaphores timed out)");
     status = device_->check(result, "vkWaitSemaphores");
   }

@@ -85,11 +85,13 @@ const Emitter::Needs& Emitter::needs(int id) {
     Needs all;
     if (node.kind == ExprKind::kIndex) all.axes |= uint64_t{1} << node.axis;
     if (node.kind == ExprKind::kAcc) all.acc = true;
+    all.memory = node.kind == ExprKind::kLoad || node.kind == ExprKind::kCheckedIndex;
     if (node.kind == ExprKind::kLoad && node.operand >= kStageOperand) all.stages.push_back(node.operand);
     for (int a : node.args) {
       const Needs& arg = needs_.at(a);
       all.axes |= arg.axes;
       all.acc |= arg.acc;
+      all.memory |= arg.memory;
       for (int s : arg.stages) {
         if (std::find(all.stages.begin(), all.stages.end(), s) == all.stages.end()) all.stages.push_back(s);
       }
@@ -131,7 +133,12 @@ ValueId Emitter::lookup(int id) {
 }
 
 void Emitter::hoist(Expr e) {
-  if (mask_ >= 0) return;
+  if (mask_ < 0) hoist(e, true);
+}
+
+void Emitter::hoist_indices(Expr e) { hoist(e, false); }
+
+void Emitter::hoist(Expr e, bool memory) {
   std::unordered_set<int> seen;  // shared parts once: walking every path to them takes time exponential in their depth
   std::vector<int> stack = {e.id};
   while (!stack.empty()) {
@@ -140,7 +147,7 @@ void Emitter::hoist(Expr e) {
     if (!seen.insert(id).second || lookup(id) >= 0) continue;
     const ExprNode node = pool_.node(id);
     if (node.kind == ExprKind::kConst || node.kind == ExprKind::kIndex || node.kind == ExprKind::kDim) continue;
-    if (available(id)) {
+    if (available(id) && (memory || !needs(id).memory)) {
       emit({&pool_, id});
       continue;
     }

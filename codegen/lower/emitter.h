@@ -42,6 +42,8 @@ class Emitter {
   kir::ValueId emit(ir::Expr e);
   /// Emits here the parts of `e` whose axes are bound, so that loops opened later find them.
   void hoist(ir::Expr e);
+  /// Of those parts the ones that neither read memory nor check indices, so that they may be emitted where a mask is not yet known.
+  void hoist_indices(ir::Expr e);
 
   /// A loop with a scope of its own.
   void loop(kir::LoopKind kind, kir::ValueId lo, kir::ValueId hi, int64_t step,
@@ -70,9 +72,11 @@ class Emitter {
   struct Needs {
     uint64_t axes = 0;
     bool acc = false;
+    bool memory = false;  // reads some, or checks an index
     std::vector<int> stages;
   };
   const Needs& needs(int id);
+  void hoist(ir::Expr e, bool memory);
   int level_needed(const Needs& n) const;  // the innermost scope that binds something; -1 unknown: not bound
   bool available(int id);
   kir::ValueId lookup(int id);

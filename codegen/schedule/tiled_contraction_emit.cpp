@@ -25,6 +25,7 @@ struct Shared {
   bool along_k = false;  // a row of the buffer is along K
 
   int64_t groups(int64_t tile_k) const { return side * tile_k / width; }
+  int64_t line(int64_t tile_k) const { return (memory_along_k ? tile_k : side) / width; }  // groups side by side in memory
 };
 
 class TileEmitter {
@@ -103,50 +104,68 @@ class TileEmitter {
     return less(x, extent);
   }
 
-  /// Where the elements of group i are along K and across.
-  std::pair<ValueId, ValueId> group_at(const Shared& tile, ValueId i) {
-    const int64_t line = (tile.memory_along_k ? t_.tile_k : tile.side) / tile.width;
-    const ValueId near = b_.mul(rest(i, line), b_.i64(tile.width)), far = quotient(i, line);
-    return tile.memory_along_k ? std::pair(near, far) : std::pair(far, near);
+  /// Binds a place in a tile, along memory (`near`) or across it, to the axis that it is on. Whether that is within its extent.
+  ValueId bind(const Shared& tile, bool near, ValueId k0, ValueId place) {
+    const bool along_k = near == tile.memory_along_k;
+    const ValueId index = b_.add(along_k ? k0 : tile.first, place);
+    em_.bind(along_k ? c_.k_axis : tile.axis, index);
+    return along_k ? inside(index, c_.k, t_.tile_k) : inside(index, tile.extent, tile.side);
   }
 
-  /// Group i of the tile's elements from k0 on, zeros beyond the edges.
-  std::vector<ValueId> fetch(const Shared& tile, ValueId k0, ValueId i) {
-    const auto [k, x] = group_at(tile, i);
-    const ValueId place = b_.add(tile.first, x), depth = b_.add(k0, k);
-    const ValueId counts = b_.op(ScalarOp::kAnd, {inside(place, tile.extent, tile.side), inside(depth, c_.k, t_.tile_k)});
-    em_.bind(tile.axis, place);
-    em_.bind(c_.k_axis, depth);
+  /// The elements at the bound place, zeros where they do not count.
+  std::vector<ValueId> fetch(const Shared& tile, ValueId counts) {
     return tile.width == 1 ? std::vector{masked(tile.factor, counts)} : several(tile.factor, tile.width, counts);
   }
 
-  void keep(const Shared& tile, ValueId i, std::span<const ValueId> values) {
-    const auto [k, x] = group_at(tile, i);
-    const ValueId at = tile.along_k ? b_.add(b_.mul(x, b_.i64(tile.pitch)), k) : b_.add(b_.mul(k, b_.i64(tile.pitch)), x);
+  /// Where they are in shared memory.
+  ValueId place_of(const Shared& tile, ValueId near, ValueId far) {
+    return tile.along_k == tile.memory_along_k ? b_.add(b_.mul(far, b_.i64(tile.pitch)), near) : b_.add(b_.mul(near, b_.i64(tile.pitch)), far);
+  }
+
+  void keep(const Shared& tile, ValueId at, std::span<const ValueId> values) {
     if (tile.along_k == tile.memory_along_k) return b_.store_wide(tile.buffer, at, values);
     for (size_t e = 0; e < values.size(); ++e) b_.store(tile.buffer, b_.add(at, b_.i64(static_cast<int64_t>(e) * tile.pitch)), values[e]);
   }
 
   void bring(const Shared& tile, ValueId k0) {
-    em_.loop(LoopKind::kVector, b_.i64(0), b_.i64(tile.groups(t_.tile_k)), 1, [&](ValueId i) { keep(tile, i, fetch(tile, k0, i)); });
+    const int64_t line = tile.line(t_.tile_k);
+    em_.loop(LoopKind::kVector, b_.i64(0), b_.i64(tile.groups(t_.tile_k)), 1, [&](ValueId i) {
+      const ValueId near = b_.mul(rest(i, line), b_.i64(tile.width)), far = quotient(i, line);
+      const ValueId near_inside = bind(tile, true, k0, near);
+      keep(tile, place_of(tile, near, far), fetch(tile, b_.op(ScalarOp::kAnd, {near_inside, bind(tile, false, k0, far)})));
+    });
   }
 
-  /// body(group, its first element among those that the lane holds), for all groups of a lane.
-  void for_groups(const Shared& tile, const std::function<void(ValueId, int64_t)>& body) {
+  /// All groups of a lane: shared(near, far) once for those at one place along memory, then group(far, step, first) for each, which is
+  /// `step` further than that across it; `first`: its first element among those that the lane holds.
+  void for_groups(const Shared& tile, const std::function<void(ValueId, ValueId)>& shared, const std::function<void(ValueId, int64_t, int64_t)>& group) {
+    const int64_t line = tile.line(t_.tile_k), together = line < t_.lanes ? 1 : line / t_.lanes, step = line < t_.lanes ? t_.lanes / line : 1;
     em_.loop(LoopKind::kVector, b_.i64(0), b_.i64(t_.lanes), 1, [&](ValueId lane) {
-      for (int64_t g = 0; g < tile.groups(t_.tile_k) / t_.lanes; ++g)
-        em_.scoped([&] { body(b_.add(lane, b_.i64(g * t_.lanes)), g * tile.width); });
+      const ValueId column = line < t_.lanes ? rest(lane, line) : lane, far = line < t_.lanes ? quotient(lane, line) : b_.i64(0);
+      for (int64_t part = 0; part < together; ++part)
+        em_.scoped([&] {
+          shared(b_.mul(b_.add(column, b_.i64(part * t_.lanes)), b_.i64(tile.width)), far);
+          for (int64_t row = 0; row < tile.groups(t_.tile_k) / t_.lanes / together; ++row)
+            em_.scoped([&] { group(far, row * step, (row * together + part) * tile.width); });
+        });
     });
   }
 
   /// Both factors from k0 on, into registers, if there are any.
   void ask(const Shared& a, const Shared& b, ValueId k0) {
     const auto both = [&] {
-      for (const Shared* tile : {&a, &b})
-        for_groups(*tile, [&](ValueId i, int64_t first) {
-          const std::vector<ValueId> values = fetch(*tile, k0, i);
+      for (const Shared* tile : {&a, &b}) {
+        ValueId near_inside = -1;
+        const auto shared = [&](ValueId near, ValueId) {
+          near_inside = bind(*tile, true, k0, near);
+          em_.hoist_indices(tile->factor);
+        };
+        for_groups(*tile, shared, [&](ValueId far, int64_t step, int64_t first) {
+          const ValueId far_inside = bind(*tile, false, k0, b_.add(far, b_.i64(step)));
+          const std::vector<ValueId> values = fetch(*tile, b_.op(ScalarOp::kAnd, {near_inside, far_inside}));
           for (size_t e = 0; e < values.size(); ++e) b_.store(tile->ahead, b_.i64(first + static_cast<int64_t>(e)), values[e]);
         });
+      }
       return std::vector<ValueId>{};
     };
     em_.scoped([&] { b_.if_else(less(k0, c_.k), both, [] { return std::vector<ValueId>{}; }); });
@@ -154,10 +173,12 @@ class TileEmitter {
 
   /// From registers into shared memory.
   void put(const Shared& tile) {
-    for_groups(tile, [&](ValueId i, int64_t first) {
+    const int64_t pitch = tile.along_k == tile.memory_along_k ? tile.pitch : 1;
+    ValueId base = -1;
+    for_groups(tile, [&](ValueId near, ValueId far) { base = place_of(tile, near, far); }, [&](ValueId, int64_t step, int64_t first) {
       std::vector<ValueId> values;
       for (int64_t e = 0; e < tile.width; ++e) values.push_back(b_.load(tile.ahead, b_.i64(first + e)));
-      keep(tile, i, values);
+      keep(tile, b_.add(base, b_.i64(step * pitch)), values);
     });
   }
 
@@ -165,7 +186,9 @@ class TileEmitter {
     em_.set_mask(counts);
     const ValueId value = em_.emit(factor);
     em_.set_mask(-1);
-    return b_.op(ScalarOp::kSelect, {counts, value, zero(factor.dtype())});
+    while (factor.node().kind == ExprKind::kCast) factor = {factor.pool, factor.node().args[0]};
+    if (factor.node().kind == ExprKind::kLoad && !factor.node().guarded) return value;  // zero where the mask does not hold
+    return b_.op(ScalarOp::kSelect, {counts, value, zero(b_.kernel().dtype(value))});
   }
 
   /// Neighbouring elements of a factor that is a load, with conversions; zeros where they do not count.

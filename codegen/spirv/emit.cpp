@@ -22,6 +22,8 @@ Result<std::vector<uint32_t>> Emitter::run() {
   m_.capability(spv::CapabilityPhysicalStorageBufferAddresses);
   m_.capability(spv::CapabilityInt64);
   ids_.assign(kernel_.values.size(), 0);
+  constants_.assign(kernel_.values.size(), nullptr);
+  elements_.resize(kernel_.buffers.size());
   narrow_ = options_.narrow_indices ? narrow_values(kernel_, options_.log) : std::vector<char>(kernel_.values.size(), 0);
   pending_ = Accesses(kernel_.buffers.size());
   vectors_.assign(kernel_.buffers.size(), 1);
@@ -134,7 +136,7 @@ Status Emitter::emit_region(const Region& region) {
 Status Emitter::emit_inst(const Inst& inst) {
   switch (inst.kind) {
     case InstKind::kConst:
-      define(inst, narrow(inst.results[0]) ? o_.int_const(32, inst.constant.i) : o_.constant(inst.dtype, inst.constant));
+      constants_[static_cast<size_t>(inst.results[0])] = &inst;
       return Status();
     case InstKind::kDim: {
       const Id dim = dims_[static_cast<size_t>(inst.index)];

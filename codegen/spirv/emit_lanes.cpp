@@ -97,7 +97,7 @@ Status Emitter::emit_lane_loop(const Inst& inst) {
   const Id offset = inst.step == 1 ? lane : m_.value(spv::OpIMul, t, {lane, o_.int_const(width, inst.step)});
   const Id first = m_.value(spv::OpIAdd, t, {bound(inst, 0), offset});
   in_lanes_ = true;
-  const Status done = emit_loop(inst, first, inst.step * kernel_.lanes, inits, results, nullptr);
+  const Status done = one_trip(inst) ? emit_trip(inst, first, inits, results) : emit_loop(inst, first, inst.step * kernel_.lanes, inits, results, nullptr);
   in_lanes_ = false;
   TENON_RETURN_IF_ERROR(done);
   pending_.add(all);
@@ -108,6 +108,21 @@ Status Emitter::emit_lane_loop(const Inst& inst) {
     if (result == 0) return error(Code::kUnsupported, "lanes cannot combine {} (kernel {})", name(d), kernel_.name);
     ids_[static_cast<size_t>(inst.results[c])] = result;
   }
+  return Status();
+}
+
+/// Whether each lane has exactly one iteration.
+bool Emitter::one_trip(const Inst& loop) const {
+  const Inst *lo = constant(loop.operands[0]), *hi = constant(loop.operands[1]);
+  return lo != nullptr && hi != nullptr && hi->constant.i - lo->constant.i == loop.step * kernel_.lanes;
+}
+
+Status Emitter::emit_trip(const Inst& loop, Id index, std::span<const Id> inits, std::vector<Id>& results) {
+  const Region& body = loop.regions[0];
+  ids_[static_cast<size_t>(body.args[0])] = index;
+  for (size_t i = 0; i < inits.size(); ++i) ids_[static_cast<size_t>(body.args[i + 1])] = inits[i];
+  TENON_RETURN_IF_ERROR(emit_region(body));
+  results = wide(body.yields);
   return Status();
 }
 

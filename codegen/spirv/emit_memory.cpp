@@ -63,11 +63,26 @@ Id Emitter::shared_element(int buffer, Id offset, int offset_bits, int width) {
   return m_.value(spv::OpAccessChain, pointer, at);
 }
 
+/// At a constant offset of what an invocation has alone: made once, before all else.
+Id Emitter::private_element(int buffer, int64_t offset) {
+  const kir::BufferInfo& info = kernel_.buffers[static_cast<size_t>(buffer)];
+  std::vector<Id>& made = elements_[static_cast<size_t>(buffer)];
+  made.resize(static_cast<size_t>(std::max<int64_t>(info.count, 1)));
+  Id& id = made[static_cast<size_t>(offset)];
+  if (id == 0)
+    id = m_.first_value(spv::OpAccessChain, o_.pointer(spv::StorageClassFunction, info.dtype == DType::kBool ? o_.int_type(8) : o_.type(info.dtype)),
+                        {buffers_[static_cast<size_t>(buffer)], o_.int_const(32, offset)});
+  return id;
+}
+
 Id Emitter::element(int buffer, ValueId offset, int width) {
   const kir::BufferInfo& info = kernel_.buffers[static_cast<size_t>(buffer)];
+  const bool alone = info.space == BufferSpace::kLane || (info.space == BufferSpace::kLocal && !cooperative());
+  if (const Inst* at = constant(offset); alone && at != nullptr && vectors_[static_cast<size_t>(buffer)] == 1 && at->constant.i >= 0 && at->constant.i < info.count)
+    return private_element(buffer, at->constant.i);
   if (info.space != BufferSpace::kBinding) return shared_element(buffer, id(offset), narrow(offset) ? 32 : 64, width);
   // Offsets are not negative where memory is accessed.
-  const Id position = narrow(offset) ? m_.value(spv::OpUConvert, o_.int_type(64), {id(offset)}) : id(offset);
+  const Id position = narrow(offset) && constant(offset) == nullptr ? m_.value(spv::OpUConvert, o_.int_type(64), {id(offset)}) : wide(offset);
   const Id bytes = m_.value(spv::OpIMul, o_.int_type(64), {position, o_.int_const(64, bits(info.dtype) / 8)});
   const Id address = m_.value(spv::OpIAdd, o_.int_type(64), {buffers_[static_cast<size_t>(buffer)], bytes});
   return m_.value(spv::OpConvertUToPtr, o_.pointer(spv::StorageClassPhysicalStorageBuffer, vector_type(o_.memory_type(info.dtype), width)),

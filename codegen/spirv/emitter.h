@@ -43,6 +43,7 @@ class Emitter {
   Id load_address(Id address, Id value_type, int bytes);
   /// The pointer to an element, or to `width` side by side.
   Id element(int buffer, kir::ValueId offset, int width = 1);
+  Id private_element(int buffer, int64_t offset);
   Id shared_element(int buffer, Id offset, int offset_bits, int width);
   Operands with_alignment(int buffer, Operands operands, int width = 1) const;
   Id vector_type(Id element, int width) { return width == 1 ? element : m_.type(spv::OpTypeVector, {element, static_cast<uint32_t>(width)}); }
@@ -53,11 +54,22 @@ class Emitter {
   void store(int buffer, kir::ValueId offset, Id value);
 
   // Instructions
-  Id id(kir::ValueId v) const { return ids_[static_cast<size_t>(v)]; }
+  /// Constants are made when they are asked for: what folding left over is never.
+  Id id(kir::ValueId v) {
+    Id& made = ids_[static_cast<size_t>(v)];
+    if (const kir::Inst* c = constant(v); made == 0 && c != nullptr) made = narrow(v) ? o_.int_const(32, c->constant.i) : o_.constant(c->dtype, c->constant);
+    return made;
+  }
+  /// The instruction of a constant, else null.
+  const kir::Inst* constant(kir::ValueId v) const { return constants_[static_cast<size_t>(v)]; }
   bool narrow(kir::ValueId v) const { return narrow_[static_cast<size_t>(v)] != 0; }
   /// An operand at the width of its dtype.
   Id operand(const kir::Inst& inst, size_t i) { return wide(inst.operands[i]); }
-  Id wide(kir::ValueId v) { return narrow(v) ? o_.sign_extend(id(v), 32) : id(v); }
+  Id wide(kir::ValueId v) {
+    if (!narrow(v)) return id(v);
+    const kir::Inst* c = constant(v);
+    return c != nullptr ? o_.int_const(64, c->constant.i) : o_.sign_extend(id(v), 32);
+  }
   /// A loop's bound, at the width of its counter.
   Id bound(const kir::Inst& loop, size_t i) { return narrow(loop.regions[0].args[0]) ? id(loop.operands[i]) : operand(loop, i); }
   std::vector<Id> wide(std::span<const kir::ValueId> values) {
@@ -96,6 +108,8 @@ class Emitter {
   bool uniform() const { return cooperative() && !in_lanes_; }
   bool is_lane_loop(const kir::Inst& inst) const { return uniform() && inst.kind == kir::InstKind::kFor && inst.loop == kir::LoopKind::kVector; }
   Status emit_lane_loop(const kir::Inst& inst);
+  bool one_trip(const kir::Inst& loop) const;
+  Status emit_trip(const kir::Inst& loop, Id index, std::span<const Id> inits, std::vector<Id>& results);
   /// All invocations' values as one.
   Id reduce(kir::Combiner combiner, DType d, Id value);
   Id reduce_in_memory(ir::ScalarOp op, DType d, Id value);
@@ -148,6 +162,8 @@ class Emitter {
   std::vector<std::pair<Id, Id>> scratch_;  // element type, array
   Id subgroup_ = 0, subgroup_lane_ = 0;     // built-in variables
   std::vector<Id> ids_, buffers_, dims_;
+  std::vector<const kir::Inst*> constants_;         // by value
+  std::vector<std::vector<Id>> elements_;           // by buffer of an invocation's own, by constant offset: pointers; 0: not yet made
   std::vector<int> vectors_;        // by buffer: 2 or 4 where an array in shared memory is of vectors, for accesses of so many elements
 };
 

@@ -5,12 +5,9 @@
 namespace tenon::codegen::spirv {
 
 void Module::put(Words& to, spv::Op op, std::initializer_list<uint32_t> head, std::span<const uint32_t> tail) {
-  const size_t begin = to.size(), count = head.size() + tail.size() + 1;
-  to.resize(begin + count);
-  uint32_t* word = to.data() + begin;
-  *word++ = static_cast<uint32_t>(count << spv::WordCountShift) | static_cast<uint32_t>(op);
-  for (uint32_t h : head) *word++ = h;
-  for (uint32_t t : tail) *word++ = t;
+  to.push_back(static_cast<uint32_t>((head.size() + tail.size() + 1) << spv::WordCountShift) | static_cast<uint32_t>(op));
+  for (uint32_t word : head) to.push_back(word);
+  for (uint32_t word : tail) to.push_back(word);
 }
 
 // Literal strings: UTF-8, four bytes a word, low byte first, always ended by a zero byte.
@@ -129,6 +126,12 @@ Id Module::local_variable(Id pointer_type) {
   return id;
 }
 
+Id Module::first_value(spv::Op op, Id type, std::initializer_list<uint32_t> operands) {
+  const Id id = new_id();
+  put(first_, op, {type, id}, operands);
+  return id;
+}
+
 void Module::op(spv::Op op, std::span<const uint32_t> operands) { put(body_, op, operands); }
 
 Id Module::value(spv::Op op, Id type, std::span<const uint32_t> operands) {
@@ -156,7 +159,7 @@ std::vector<uint32_t> Module::finish(uint32_t version, std::span<const Id> inter
   entry_point_.insert(entry_point_.end(), interface.begin(), interface.end());
   put(out, spv::OpEntryPoint, entry_point_);
   for (const Words* section :
-       {&modes_, &decorations_, &globals_, &functions_, &function_header_, &locals_, &body_})
+       {&modes_, &decorations_, &globals_, &functions_, &function_header_, &locals_, &first_, &body_})
     out.insert(out.end(), section->begin(), section->end());
   return out;
 }

@@ -67,6 +67,8 @@ class Module {
   /// Function body: instructions in order; function-storage variables go to the first block.
   void begin_function(Id result_type, Id function, Id function_type);
   Id local_variable(Id pointer_type);
+  /// An instruction of the first block, before all others but variables.
+  Id first_value(spv::Op op, Id type, std::initializer_list<uint32_t> operands);
   void op(spv::Op op, std::span<const uint32_t> operands);
   void op(spv::Op op, std::initializer_list<uint32_t> operands) {
     this->op(op, std::span<const uint32_t>(operands.begin(), operands.size()));
@@ -97,7 +99,7 @@ class Module {
   std::set<std::string, std::less<>> extensions_;
   Words imports_, entry_point_, modes_, decorations_, globals_;
   Words functions_;                 // beside the entry point's
-  Words function_header_, locals_, body_;
+  Words function_header_, locals_, first_, body_;
   IdTable shared_;                  // types and constants
 };
 

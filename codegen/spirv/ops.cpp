@@ -52,7 +52,11 @@ Id Ops::pointer(spv::StorageClass storage, Id pointee) {
 Id Ops::int_const(int width, int64_t value) {
   const uint64_t bits = static_cast<uint64_t>(value), kept = width == 64 ? bits : bits & ((uint64_t{1} << width) - 1);
   const uint32_t words[] = {static_cast<uint32_t>(kept), static_cast<uint32_t>(kept >> 32)};
-  return m_.constant(int_type(width), std::span(words).first(width == 64 ? 2 : 1));
+  const Id id = m_.constant(int_type(width), std::span(words).first(width == 64 ? 2 : 1));
+  if (facts_.size() <= id) facts_.resize(id + 1);
+  const bool minus_one = (kept & (kept + 1)) == 0 && std::popcount(kept) == width;
+  facts_[id] = static_cast<uint8_t>((kept != 0 && !minus_one ? kDivisor : 0) | (kept < static_cast<uint64_t>(width) ? kShift : 0));
+  return id;
 }
 Id Ops::constant(DType d, const ir::Scalar& value) {
   switch (d) {
@@ -242,6 +246,7 @@ Id Ops::int_op(ScalarOp op, DType d, std::span<const Id> a) {
       const Id negative = m_.value(spv::OpSLessThan, b, {a[0], int_const(width, 0)});
       return m_.value(spv::OpSelect, t, {negative, m_.value(spv::OpSNegate, t, a), a[0]});
     }
+    case ScalarOp::kSign: return sign(d, a[0]);
     case ScalarOp::kPopcount: return width == 32 ? m_.value(spv::OpBitCount, t, a) : 0;
     case ScalarOp::kAdd: return m_.value(spv::OpIAdd, t, a);
     case ScalarOp::kSub: return m_.value(spv::OpISub, t, a);
@@ -275,6 +280,13 @@ Id Ops::int_op(ScalarOp op, DType d, std::span<const Id> a) {
   }
 }
 
+Id Ops::sign(DType d, Id x) {
+  const Id t = type(d), b = bool_type(), zero = int_const(bits(d), 0), one = int_const(bits(d), 1);
+  const Id magnitude = m_.value(spv::OpSelect, t, {m_.value(spv::OpINotEqual, b, {x, zero}), one, zero});
+  if (!is_signed_int(d)) return magnitude;
+  return m_.value(spv::OpSelect, t, {m_.value(spv::OpSLessThan, b, {x, zero}), int_const(bits(d), -1), magnitude});
+}
+
 /// Products of words of bytes, the second one's signed, and a sum.
 Id Ops::dot4(ScalarOp op, Id t, std::span<const Id> a) {
   const bool is_signed = op == ScalarOp::kDot4Signed;
@@ -300,24 +312,26 @@ Id Ops::dot4(ScalarOp op, Id t, std::span<const Id> a) {
 Id Ops::divide(DType d, std::span<const Id> a, bool remainder) {
   const Id t = type(d), b = bool_type();
   const int width = bits(d);
+  const spv::Op unsigned_op = remainder ? spv::OpUMod : spv::OpUDiv, signed_op = remainder ? spv::OpSRem : spv::OpSDiv;
+  if (is(kDivisor, a[1])) return m_.value(is_signed_int(d) ? signed_op : unsigned_op, t, a);
   const Id zero = int_const(width, 0), one = int_const(width, 1);
   const Id by_zero = m_.value(spv::OpIEqual, b, {a[1], zero});
   Id divisor = m_.value(spv::OpSelect, t, {by_zero, one, a[1]});
   if (!is_signed_int(d)) {
-    const Id q = m_.value(remainder ? spv::OpUMod : spv::OpUDiv, t, {a[0], divisor});
+    const Id q = m_.value(unsigned_op, t, {a[0], divisor});
     return m_.value(spv::OpSelect, t, {by_zero, zero, q});
   }
   const Id minus = m_.value(spv::OpIEqual, b, {divisor, int_const(width, -1)});
   const Id safe = m_.value(spv::OpSelect, t, {minus, one, divisor});
-  const Id q = m_.value(remainder ? spv::OpSRem : spv::OpSDiv, t, {a[0], safe});
+  const Id q = m_.value(signed_op, t, {a[0], safe});
   const Id negated = remainder ? zero : m_.value(spv::OpSNegate, t, {a[0]});
   return m_.value(spv::OpSelect, t, {by_zero, zero, m_.value(spv::OpSelect, t, {minus, negated, q})});
 }
 
 Id Ops::floor_divide(DType d, std::span<const Id> a, bool remainder) {
-  const Id quotient = divide(d, a, false), rest = divide(d, a, true);
-  if (!is_signed_int(d)) return remainder ? rest : quotient;
-  const Id t = type(d), b = bool_type();
+  if (!is_signed_int(d)) return divide(d, a, remainder);
+  const Id t = type(d), b = bool_type(), quotient = divide(d, a, false);
+  const Id rest = is(kDivisor, a[1]) ? m_.value(spv::OpISub, t, {a[0], m_.value(spv::OpIMul, t, {quotient, a[1]})}) : divide(d, a, true);
   const int width = bits(d);
   const Id zero = int_const(width, 0);
   const Id inexact = m_.value(spv::OpINotEqual, b, {rest, zero});
@@ -330,6 +344,7 @@ Id Ops::floor_divide(DType d, std::span<const Id> a, bool remainder) {
 
 Id Ops::shift(spv::Op op, DType d, std::span<const Id> a, Id beyond) {
   const Id t = type(d);
+  if (is(kShift, a[1])) return m_.value(op, t, a);
   const int width = bits(d);
   const Id inside = m_.value(spv::OpULessThan, bool_type(), {a[1], int_const(width, width)});
   const Id amount = m_.value(spv::OpSelect, t, {inside, a[1], int_const(width, 0)});

@@ -45,16 +45,20 @@ class Ops {
   Id float_op(ir::ScalarOp op, DType d, std::span<const Id> a);
   Id nan_aware(spv::Op wins, Id t, std::span<const Id> a);
   Id int_op(ir::ScalarOp op, DType d, std::span<const Id> a);
+  Id sign(DType d, Id x);
   Id divide(DType d, std::span<const Id> a, bool remainder);
   Id floor_divide(DType d, std::span<const Id> a, bool remainder);
   Id dot4(ir::ScalarOp op, Id t, std::span<const Id> a);
   Id shift(spv::Op op, DType d, std::span<const Id> a, Id beyond);
+  bool is(uint8_t fact, Id id) const { return id < facts_.size() && (facts_[id] & fact) != 0; }
 
   Module& m_;
   bool dot_product_;
   Id glsl_ = 0;
   std::array<Id, 4> int_types_{}, float_types_{};  // of 8, 16, 32 and 64 bits; 0: not yet made
   Id bool_ = 0;
+  static constexpr uint8_t kDivisor = 1, kShift = 2;  // neither 0 nor -1; less than the width
+  std::vector<uint8_t> facts_;                        // of integer constants, by id
 };
 
 }  // namespace tenon::codegen::spirv

@@ -54,7 +54,7 @@ void add_operations(std::vector<SampleKernel>& out) {
     for (ScalarOp op : kCompare) binary(op, d, DType::kBool);
   }
   for (DType d : kInts) {
-    unary(ScalarOp::kNot, d);
+    for (ScalarOp op : {ScalarOp::kNot, ScalarOp::kNeg, ScalarOp::kAbs, ScalarOp::kSign}) unary(op, d);
     for (ScalarOp op : kBinaryInt) binary(op, d, d);
     for (ScalarOp op : kCompare) binary(op, d, DType::kBool);
   }
@@ -62,6 +62,25 @@ void add_operations(std::vector<SampleKernel>& out) {
   for (ScalarOp op : {ScalarOp::kExp, ScalarOp::kLog, ScalarOp::kTanh, ScalarOp::kErf, ScalarOp::kSigmoid, ScalarOp::kSin,
                       ScalarOp::kCos, ScalarOp::kSqrt})
     unary(op, DType::kF32);
+}
+
+/// Divisors and distances that are known, those among them that SPIR-V leaves undefined as well.
+void add_constants(std::vector<SampleKernel>& out) {
+  const auto by = [&](ScalarOp op, DType d, int64_t constant) {
+    const std::string sign = constant < 0 ? "minus_" : "";
+    out.push_back(make(fmt::format("{}_{}_by_{}{}", ir::info(op).name, name(d), sign, std::abs(constant)), d, d, [&](KernelBuilder& b) {
+      return b.op(op, {b.load(0, b.grid_index()), b.constant_int(d, constant)});
+    }));
+  };
+  for (DType d : {DType::kI8, DType::kI32, DType::kU32, DType::kI64, DType::kU64}) {
+    for (ScalarOp op : {ScalarOp::kDiv, ScalarOp::kRem, ScalarOp::kFloorDiv, ScalarOp::kMod}) {
+      for (int64_t divisor : {0, 2, 7}) by(op, d, divisor);
+      if (is_signed_int(d))
+        for (int64_t divisor : {-1, -3}) by(op, d, divisor);
+    }
+    for (ScalarOp op : {ScalarOp::kShl, ScalarOp::kShr})
+      for (int64_t distance : {0, 3, bits(d) - 1, bits(d)}) by(op, d, distance);
+  }
 }
 
 void add_casts(std::vector<SampleKernel>& out) {
@@ -182,6 +201,13 @@ void add_lanes(std::vector<SampleKernel>& out) {
       return b.op(ScalarOp::kAnd, {all, b.op(ScalarOp::kLe, {b.load(0, i), b.load(1, b.grid_index())})});
     });
   });
+  // As many iterations as lanes, 2 apart.
+  lanes("lanes_one_trip", DType::kI32, DType::kI32, [](KernelBuilder& b) {
+    const ValueId inits[] = {b.load(1, b.grid_index())};
+    return b.loop(LoopKind::kVector, b.i64(0), b.i64(128), 2, inits, [&](ValueId i, std::span<const ValueId> carried) {
+      return std::vector<ValueId>{b.op(ScalarOp::kAdd, {carried[0], b.op(ScalarOp::kMul, {b.load(0, i), b.cast(i, DType::kI32)})})};
+    }, {ir::Combiner::kAdd})[0];
+  });
   // Blocks of a row go through shared memory, each lane keeps sums of its own between them.
   lanes("lanes_keep_sums", DType::kI32, DType::kI32, [](KernelBuilder& b) {
     const int block = b.add_local("block", DType::kI32, 64), own = b.add_local("own", DType::kI32, 2, kir::BufferSpace::kLane);
@@ -244,6 +270,7 @@ void add_lanes(std::vector<SampleKernel>& out) {
 std::vector<SampleKernel> sample_kernels() {
   std::vector<SampleKernel> out;
   add_operations(out);
+  add_constants(out);
   add_casts(out);
   add_control_flow(out);
   add_lanes(out);
