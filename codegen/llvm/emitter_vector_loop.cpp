@@ -88,7 +88,8 @@ void KernelEmitter::vector_loop(const Inst& i, const LaneShapes& shapes, int wid
       phi->addIncoming(v, before);
       phis.push_back(phi);
     }
-    const Values yields = body(t, nullptr, phis);
+    Values yields;
+    body_of_loop({before, head, t, i64(0), width}, [&] { yields = body(t, nullptr, phis); });
     Value* next = b_.CreateAdd(t, i64(width));
     BasicBlock* latch = b_.GetInsertBlock();
     t->addIncoming(next, latch);

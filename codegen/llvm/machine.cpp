@@ -1,10 +1,13 @@
 #include "codegen/llvm/machine.h"
 
+#include <algorithm>
 #include <mutex>
+#include <string_view>
 
 #include <llvm/IR/LegacyPassManager.h>
 #include <llvm/IR/Verifier.h>
 #include <llvm/MC/TargetRegistry.h>
+#include <llvm/PassInfo.h>
 #include <llvm/Passes/PassBuilder.h>
 #include <llvm/Support/TargetSelect.h>
 #include <llvm/Support/raw_ostream.h>
@@ -39,6 +42,31 @@ std::string host_features() {
   }
   return out;
 }
+
+/// Passes of LLVM's code generators that kernels do not need: addresses are emitted in the form that loop strength
+/// reduction would find (loop_addresses.h), x86 processors reorder what is not scheduled again after registers are
+/// allocated, and masks are made where they are used.
+constexpr std::string_view kLeftOut[] = {"loop-reduce", "canon-freeze"};
+constexpr std::string_view kLeftOutForX86[] = {"post-RA-sched", "x86-domain-reassignment"};
+
+class CodePasses final : public llvm::legacy::PassManager {
+ public:
+  explicit CodePasses(const llvm::TargetMachine& machine) : x86_(machine.getTargetTriple().isX86()) {}
+
+  void add(llvm::Pass* pass) override {
+    const llvm::PassInfo* info = llvm::Pass::lookupPassInfo(pass->getPassID());
+    const auto is = [&](std::string_view name) {
+      return info != nullptr && name == std::string_view(info->getPassArgument());
+    };
+    if (std::ranges::any_of(kLeftOut, is) || (x86_ && std::ranges::any_of(kLeftOutForX86, is)))
+      delete pass;
+    else
+      PassManager::add(pass);
+  }
+
+ private:
+  const bool x86_;
+};
 
 }  // namespace
 
@@ -93,7 +121,7 @@ Status optimize(llvm::Module& module, llvm::TargetMachine& machine) {
 Result<llvm::SmallVector<char, 0>> generate(llvm::Module& module, llvm::TargetMachine& machine, EmitKind kind) {
   llvm::SmallVector<char, 0> bytes;
   llvm::raw_svector_ostream stream(bytes);
-  llvm::legacy::PassManager passes;
+  CodePasses passes(machine);
   const auto type = kind == EmitKind::kObject ? llvm::CodeGenFileType::ObjectFile : llvm::CodeGenFileType::AssemblyFile;
   if (machine.addPassesToEmitFile(passes, stream, nullptr, type))
     return error(Code::kUnsupported, "LLVM cannot write this file for {}", machine.getTargetTriple().str());
