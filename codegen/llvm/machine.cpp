@@ -118,6 +118,30 @@ Status optimize(llvm::Module& module, llvm::TargetMachine& machine) {
   return {};
 }
 
+struct ObjectWriter::Passes {
+  explicit Passes(const llvm::TargetMachine& machine) : stream(bytes), manager(machine) {}
+  llvm::SmallVector<char, 0> bytes;
+  llvm::raw_svector_ostream stream;
+  CodePasses manager;
+};
+
+ObjectWriter::ObjectWriter(llvm::TargetMachine& machine)
+    : machine_(machine),
+      passes_(std::make_unique<Passes>(machine)),
+      unsupported_(
+          machine.addPassesToEmitFile(passes_->manager, passes_->stream, nullptr, llvm::CodeGenFileType::ObjectFile)) {}
+
+ObjectWriter::~ObjectWriter() = default;
+
+Result<std::vector<std::byte>> ObjectWriter::write(llvm::Module& module) {
+  if (unsupported_)
+    return error(Code::kUnsupported, "LLVM cannot write objects for {}", machine_.getTargetTriple().str());
+  passes_->bytes.clear();
+  passes_->manager.run(module);
+  const auto bytes = std::as_bytes(std::span(passes_->bytes.data(), passes_->bytes.size()));
+  return std::vector<std::byte>(bytes.begin(), bytes.end());
+}
+
 Result<llvm::SmallVector<char, 0>> generate(llvm::Module& module, llvm::TargetMachine& machine, EmitKind kind) {
   llvm::SmallVector<char, 0> bytes;
   llvm::raw_svector_ostream stream(bytes);
