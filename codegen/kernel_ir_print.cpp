@@ -1,6 +1,6 @@
 #include <algorithm>
 #include <cmath>
-#include <map>
+#include <vector>
 
 #include "codegen/kernel_ir.h"
 #include "codegen/kernel_ir_names.h"
@@ -18,7 +18,7 @@ std::string_view combiner_name(Combiner c) {
 /// Prints with values renumbered in order of appearance, so that equal kernels print equally.
 class Printer {
  public:
-  explicit Printer(const Kernel& kernel) : k_(kernel) {}
+  explicit Printer(const Kernel& kernel) : k_(kernel), numbers_(kernel.values.size(), -1) {}
 
   std::string run(bool with_names) {
     if (with_names) out_ += fmt::format("kernel \"{}\" ", escaped(k_.name));
@@ -50,14 +50,15 @@ class Printer {
   }
 
   std::string defined(ValueId v) {
-    const int number = static_cast<int>(numbers_.size());
-    numbers_.emplace(v, number);
-    return fmt::format("%{}", number);
+    const int number = count_++;
+    if (static_cast<size_t>(v) < numbers_.size()) numbers_[static_cast<size_t>(v)] = number;
+    return numbered(number);
   }
   std::string use(ValueId v) const {
-    const auto it = numbers_.find(v);
-    return it == numbers_.end() ? "%?" : fmt::format("%{}", it->second);
+    const int number = static_cast<size_t>(v) < numbers_.size() ? numbers_[static_cast<size_t>(v)] : -1;
+    return number < 0 ? "%?" : numbered(number);
   }
+  static std::string numbered(int number) { return '%' + fmt::format_int(number).str(); }
   std::string uses(std::span<const ValueId> values) const {
     std::string out;
     for (ValueId v : values) out += (out.empty() ? "" : ", ") + use(v);
@@ -186,7 +187,8 @@ class Printer {
 
   const Kernel& k_;
   std::string out_;
-  std::map<ValueId, int> numbers_;
+  std::vector<int> numbers_;  // by value; -1: not defined yet
+  int count_ = 0;
 };
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include <llvm/IR/MDBuilder.h>
+#include <llvm/TargetParser/Triple.h>
 
 #include "codegen/llvm/emitter_runs.h"
 
@@ -21,17 +22,6 @@ using llvm::Value;
 using Kind = LaneShape::Kind;
 
 constexpr int64_t kMaxUnrolledInsts = 20000;
-
-/// Whether a loop in lanes is inside (or any loop). What outer loops count is then frozen: LLVM's loop strength reduction takes
-/// most of the compile time when it sees through their indices to all addresses of the inner loops, and gains nothing there.
-bool has_loop(const Region& r, bool any) {
-  for (const auto& i : r.insts) {
-    if (i->kind == InstKind::kFor && (any || i->loop == LoopKind::kVector)) return true;
-    for (const Region& inner : i->regions)
-      if (has_loop(inner, any)) return true;
-  }
-  return false;
-}
 
 }  // namespace
 
@@ -97,8 +87,8 @@ Status KernelEmitter::run(const std::string& name) {
   b_.SetInsertPoint(head);
   PHINode* g = b_.CreatePHI(i64t, 2, "g");
   g->addIncoming(begin, before);
-  at(k_.body.args[0]) = k_.round != 0 ? turned(g, begin, end) : has_loop(k_.body, true) ? b_.CreateFreeze(g) : g;
-  region(k_.body);
+  at(k_.body.args[0]) = k_.round != 0 ? turned(g, begin, end) : g;
+  body_of_loop({before, head, g, begin, 1}, [&] { region(k_.body); });
   Value* next = b_.CreateAdd(g, i64(1));
   g->addIncoming(next, b_.GetInsertBlock());
   b_.CreateCondBr(b_.CreateICmpSLT(next, end), head, exit);
@@ -186,6 +176,15 @@ void KernelEmitter::check(const Inst& i) {
 
 // Loops
 
+void KernelEmitter::body_of_loop(LoopAddresses::Loop loop, llvm::function_ref<void()> body) {
+  const bool scales_indices = llvm::Triple(module_.getTargetTriple()).isX86();
+  LoopAddresses addresses(b_, block_numbers_, loop, scales_indices);
+  LoopAddresses* const outer = std::exchange(addresses_, &addresses);
+  body();
+  addresses.close();
+  addresses_ = outer;
+}
+
 void KernelEmitter::loop(const Inst& i) {
   if (i.loop == LoopKind::kUnroll && unroll(i)) return;
   if (i.loop == LoopKind::kVector && lanes_.width == 1) return vector_loop(i);
@@ -257,11 +256,12 @@ KernelEmitter::Values KernelEmitter::serial_loop(const Inst& i, Value* lo, Value
     carried[c]->addIncoming(inits[c], before);
     at(r.args[c + 1]) = carried[c];
   }
-  if (has_loop(r, false)) at(r.args[0]) = b_.CreateFreeze(iv);
-  region(r);
   Values yields;
-  for (size_t c = 0; c < inits.size(); ++c)
-    yields.push_back(held(at(r.yields[c]), shape(r.yields[c]), shape(i.results[c])));
+  body_of_loop({before, body, iv, lo, i.step}, [&] {
+    region(r);
+    for (size_t c = 0; c < inits.size(); ++c)
+      yields.push_back(held(at(r.yields[c]), shape(r.yields[c]), shape(i.results[c])));
+  });
   Value* next = b_.CreateAdd(iv, i64(i.step));
   BasicBlock* latch = b_.GetInsertBlock();
   iv->addIncoming(next, latch);

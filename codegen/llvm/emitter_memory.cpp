@@ -10,7 +10,9 @@ using Kind = LaneShape::Kind;
 
 Value* KernelEmitter::element(int buffer, Value* offset) {
   const size_t i = static_cast<size_t>(buffer);
-  return b_.CreateGEP(ops_.storage_type(k_.buffers[i].dtype, 1), buffers_[i], offset);
+  llvm::Type* type = ops_.storage_type(k_.buffers[i].dtype, 1);
+  Value* moving = addresses_ == nullptr ? nullptr : addresses_->element(type, buffers_[i], offset);
+  return moving != nullptr ? moving : b_.CreateGEP(type, buffers_[i], offset);
 }
 
 void KernelEmitter::load(const Inst& i) {

@@ -1,5 +1,6 @@
 #include "codegen/llvm/emitter_runs.h"
 
+#include <algorithm>
 #include <optional>
 
 namespace tenon::codegen {
@@ -47,15 +48,17 @@ class TripStrides {
   std::unordered_map<ValueId, std::optional<int64_t>> strides_;
 };
 
-/// Rows and columns of a square of vectors exchanged, by blocks of half the size each time (Eklundh, "A Fast Computer Method for
-/// Matrix Transposing", 1972).
-void transpose(llvm::IRBuilder<>& b, llvm::SmallVectorImpl<Value*>& rows) {
+constexpr int kBlockBits = 128;  // within which x86 shuffles elements cheaply
+
+/// Rows and columns of the squares that lie side by side in vectors of `width` elements exchanged, by blocks of half the size each time
+/// (Eklundh, "A Fast Computer Method for Matrix Transposing", 1972).
+void transpose(llvm::IRBuilder<>& b, llvm::MutableArrayRef<Value*> rows, int width) {
   const int n = static_cast<int>(rows.size());
   for (int d = n / 2; d >= 1; d /= 2) {
     llvm::SmallVector<int, 64> low, high;
-    for (int e = 0; e < n; ++e) {
-      low.push_back((e & d) ? n + e - d : e);
-      high.push_back((e & d) ? n + e : e + d);
+    for (int e = 0; e < width; ++e) {
+      low.push_back((e & d) ? width + e - d : e);
+      high.push_back((e & d) ? width + e : e + d);
     }
     for (int i = 0; i < n; ++i) {
       if (i & d) continue;
@@ -64,6 +67,18 @@ void transpose(llvm::IRBuilder<>& b, llvm::SmallVectorImpl<Value*>& rows) {
       rows[static_cast<size_t>(i + d)] = b.CreateShuffleVector(x, y, high);
     }
   }
+}
+
+/// Vectors one behind the other, of which there are a power of two.
+Value* joined(llvm::IRBuilder<>& b, llvm::SmallVector<Value*, 16> parts) {
+  while (parts.size() > 1) {
+    const auto width = static_cast<int>(llvm::cast<llvm::FixedVectorType>(parts[0]->getType())->getNumElements());
+    llvm::SmallVector<int, 64> all;
+    for (int e = 0; e < 2 * width; ++e) all.push_back(e);
+    for (size_t i = 0; i < parts.size() / 2; ++i) parts[i] = b.CreateShuffleVector(parts[2 * i], parts[2 * i + 1], all);
+    parts.resize(parts.size() / 2);
+  }
+  return parts[0];
 }
 
 }  // namespace
@@ -87,6 +102,8 @@ bool KernelEmitter::reads_runs(const Inst& i) const {
   return offset.kind == Kind::kVarying || (offset.kind == Kind::kAffine && (offset.stride > 2 || offset.stride < -1));
 }
 
+/// Squares of 128 bits a side: where row r of each lies is known, so vectors of their rows are loaded part by part, and what remains is to
+/// transpose within the parts.
 Value* KernelEmitter::run_load(const Inst& i) {
   auto& made = runs_->loads[&i];
   if (made.empty()) {
@@ -94,11 +111,21 @@ Value* KernelEmitter::run_load(const Inst& i) {
     const llvm::Align align(static_cast<uint64_t>(bits(dtype) < 8 ? 1 : bits(dtype) / 8));
     Value* base = at(i.operands[0]);
     const LaneShape offset = shape(i.operands[0]);
-    for (int l = 0; l < lanes_.width; ++l) {
-      Value* first = offset.kind == Kind::kVarying ? b_.CreateExtractElement(base, static_cast<uint64_t>(l)) : b_.CreateAdd(base, i64(l * offset.stride));
-      made.push_back(tag(b_.CreateAlignedLoad(ops_.storage_type(dtype, lanes_.width), element(i.index, first), align), i.index));
+    const int width = lanes_.width, side = std::min(width, kBlockBits / std::max(8, bits(dtype)));
+    llvm::SmallVector<Value*, 64> first;
+    for (int l = 0; l < width; ++l)
+      first.push_back(offset.kind == Kind::kVarying ? b_.CreateExtractElement(base, static_cast<uint64_t>(l)) : b_.CreateAdd(base, i64(l * offset.stride)));
+    for (int column = 0; column < width; column += side) {
+      for (int row = 0; row < side; ++row) {
+        llvm::SmallVector<Value*, 16> parts;
+        for (int l = row; l < width; l += side) {
+          Value* pointer = element(i.index, b_.CreateAdd(first[static_cast<size_t>(l)], i64(column)));
+          parts.push_back(tag(b_.CreateAlignedLoad(ops_.storage_type(dtype, side), pointer, align), i.index));
+        }
+        made.push_back(joined(b_, std::move(parts)));
+      }
+      transpose(b_, llvm::MutableArrayRef<Value*>(made).take_back(static_cast<size_t>(side)), width);
     }
-    transpose(b_, made);
   }
   return made[static_cast<size_t>(runs_->trip)];
 }

@@ -101,7 +101,8 @@ void KernelEmitter::vector_loop(const Inst& i, const LaneShapes& shapes, int wid
         phi->addIncoming(v, before);
         phis.push_back(phi);
       }
-      const Values yields = body(lanes, t, nullptr, phis);
+      Values yields;
+      body_of_loop({before, head, t, from, lanes}, [&] { yields = body(lanes, t, nullptr, phis); });
       Value* next = b_.CreateAdd(t, i64(lanes));
       BasicBlock* latch = b_.GetInsertBlock();
       t->addIncoming(next, latch);

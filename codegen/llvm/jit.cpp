@@ -4,6 +4,7 @@
 #include <atomic>
 #include <functional>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <unordered_set>
 
@@ -73,9 +74,12 @@ class Jit final : public CpuJit {
     const auto work = [&] {
       auto machine = target_machine(target_);
       Status status = machine.ok() ? Status() : std::move(machine).status();
+      llvm::LLVMContext context;
+      std::optional<ObjectWriter> writer;
+      if (status.ok()) writer.emplace(**machine);
       for (size_t i; status.ok() && (i = next.fetch_add(1)) < missing.size();) {
         status = interrupt.check().at("compiling kernels");
-        if (status.ok()) status = make_object(*missing[i], **machine);
+        if (status.ok()) status = make_object(*missing[i], **machine, context, *writer);
       }
       if (status.ok()) return;
       const std::lock_guard lock(mutex);
@@ -98,17 +102,14 @@ class Jit final : public CpuJit {
     return true;
   }
 
-  Status make_object(Job& job, llvm::TargetMachine& machine) const {
-    llvm::LLVMContext context;
+  Status make_object(Job& job, llvm::TargetMachine& machine, llvm::LLVMContext& context, ObjectWriter& writer) const {
     llvm::Module module(job.symbol, context);
     prepare(module, machine);
     kir::Kernel expanded = kir::clone(*job.kernel);
     kir::expand_math(expanded);
     TENON_RETURN_IF_ERROR(emit_kernel(expanded, target_, job.symbol, module));
     TENON_RETURN_IF_ERROR(optimize(module, machine));
-    TENON_ASSIGN_OR_RETURN(const auto object, generate(module, machine, EmitKind::kObject));
-    const auto bytes = std::as_bytes(std::span(object.data(), object.size()));
-    job.object.assign(bytes.begin(), bytes.end());
+    TENON_ASSIGN_OR_RETURN(job.object, writer.write(module));
     if (cache_ != nullptr) (void)cache_->store(job.key, job.object);  // who cannot keep it makes it again
     return {};
   }

@@ -6,6 +6,7 @@
 #include <llvm/IR/Module.h>
 
 #include "codegen/llvm/lanes.h"
+#include "codegen/llvm/loop_addresses.h"
 #include "codegen/llvm/ops.h"
 
 namespace tenon::codegen {
@@ -60,7 +61,11 @@ class KernelEmitter {
   llvm::Value* i64(int64_t v) { return b_.getInt64(static_cast<uint64_t>(v)); }
   std::optional<int64_t> constant(llvm::Value* v) const;
 
-  llvm::BasicBlock* block(const char* name) { return llvm::BasicBlock::Create(context_, name, fn_); }
+  llvm::BasicBlock* block(const char* name) {
+    auto* made = llvm::BasicBlock::Create(context_, name, fn_);
+    block_numbers_.emplace(made, block_numbers_.size());
+    return made;
+  }
   llvm::Value* entry_alloca(llvm::Type* type, int64_t count, const char* name);
 
   // Structure.
@@ -68,6 +73,7 @@ class KernelEmitter {
   void region(const kir::Region& r);
   void inst(const kir::Inst& i);
   void op(const kir::Inst& i);
+  void body_of_loop(LoopAddresses::Loop loop, llvm::function_ref<void()> body);
   void loop(const kir::Inst& i);
   void serial_loop(const kir::Inst& i);
   Values serial_loop(const kir::Inst& i, llvm::Value* lo, llvm::Value* hi, const Values& inits);
@@ -114,6 +120,8 @@ class KernelEmitter {
   llvm::Value* status_ = nullptr;
   Lanes lanes_;
   UnrolledRuns* runs_ = nullptr;  // of the innermost unrolled loop
+  BlockNumbers block_numbers_;
+  LoopAddresses* addresses_ = nullptr;  // of the innermost loop
   Status error_;
 
   friend struct LaneScope;

@@ -1,10 +1,13 @@
 #include "codegen/llvm/machine.h"
 
+#include <algorithm>
 #include <mutex>
+#include <string_view>
 
 #include <llvm/IR/LegacyPassManager.h>
 #include <llvm/IR/Verifier.h>
 #include <llvm/MC/TargetRegistry.h>
+#include <llvm/PassInfo.h>
 #include <llvm/Passes/PassBuilder.h>
 #include <llvm/Support/TargetSelect.h>
 #include <llvm/Support/raw_ostream.h>
@@ -39,6 +42,31 @@ std::string host_features() {
   }
   return out;
 }
+
+/// Passes of LLVM's code generators that kernels do not need: addresses are emitted in the form that loop strength
+/// reduction would find (loop_addresses.h), x86 processors reorder what is not scheduled again after registers are
+/// allocated, and masks are made where they are used.
+constexpr std::string_view kLeftOut[] = {"loop-reduce", "canon-freeze"};
+constexpr std::string_view kLeftOutForX86[] = {"post-RA-sched", "x86-domain-reassignment"};
+
+class CodePasses final : public llvm::legacy::PassManager {
+ public:
+  explicit CodePasses(const llvm::TargetMachine& machine) : x86_(machine.getTargetTriple().isX86()) {}
+
+  void add(llvm::Pass* pass) override {
+    const llvm::PassInfo* info = llvm::Pass::lookupPassInfo(pass->getPassID());
+    const auto is = [&](std::string_view name) {
+      return info != nullptr && name == std::string_view(info->getPassArgument());
+    };
+    if (std::ranges::any_of(kLeftOut, is) || (x86_ && std::ranges::any_of(kLeftOutForX86, is)))
+      delete pass;
+    else
+      PassManager::add(pass);
+  }
+
+ private:
+  const bool x86_;
+};
 
 }  // namespace
 
@@ -90,10 +118,34 @@ Status optimize(llvm::Module& module, llvm::TargetMachine& machine) {
   return {};
 }
 
+struct ObjectWriter::Passes {
+  explicit Passes(const llvm::TargetMachine& machine) : stream(bytes), manager(machine) {}
+  llvm::SmallVector<char, 0> bytes;
+  llvm::raw_svector_ostream stream;
+  CodePasses manager;
+};
+
+ObjectWriter::ObjectWriter(llvm::TargetMachine& machine)
+    : machine_(machine),
+      passes_(std::make_unique<Passes>(machine)),
+      unsupported_(
+          machine.addPassesToEmitFile(passes_->manager, passes_->stream, nullptr, llvm::CodeGenFileType::ObjectFile)) {}
+
+ObjectWriter::~ObjectWriter() = default;
+
+Result<std::vector<std::byte>> ObjectWriter::write(llvm::Module& module) {
+  if (unsupported_)
+    return error(Code::kUnsupported, "LLVM cannot write objects for {}", machine_.getTargetTriple().str());
+  passes_->bytes.clear();
+  passes_->manager.run(module);
+  const auto bytes = std::as_bytes(std::span(passes_->bytes.data(), passes_->bytes.size()));
+  return std::vector<std::byte>(bytes.begin(), bytes.end());
+}
+
 Result<llvm::SmallVector<char, 0>> generate(llvm::Module& module, llvm::TargetMachine& machine, EmitKind kind) {
   llvm::SmallVector<char, 0> bytes;
   llvm::raw_svector_ostream stream(bytes);
-  llvm::legacy::PassManager passes;
+  CodePasses passes(machine);
   const auto type = kind == EmitKind::kObject ? llvm::CodeGenFileType::ObjectFile : llvm::CodeGenFileType::AssemblyFile;
   if (machine.addPassesToEmitFile(passes, stream, nullptr, type))
     return error(Code::kUnsupported, "LLVM cannot write this file for {}", machine.getTargetTriple().str());

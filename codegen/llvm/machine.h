@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstddef>
 #include <memory>
+#include <vector>
 
 #include <llvm/IR/Module.h>
 #include <llvm/Target/TargetMachine.h>
@@ -19,6 +21,21 @@ void prepare(llvm::Module& module, llvm::TargetMachine& machine);
 
 /// Checks the emitted module (kInternal) and runs the few passes that pay for their time.
 Status optimize(llvm::Module& module, llvm::TargetMachine& machine);
+
+/// Makes object files of modules of one context, one after the other, by passes that are set up once: for a small
+/// kernel that took as long as many of the passes.
+class ObjectWriter {
+ public:
+  explicit ObjectWriter(llvm::TargetMachine& machine);
+  ~ObjectWriter();
+  Result<std::vector<std::byte>> write(llvm::Module& module);
+
+ private:
+  struct Passes;
+  llvm::TargetMachine& machine_;
+  std::unique_ptr<Passes> passes_;
+  bool unsupported_;
+};
 
 /// Assembly or object code of `module`.
 Result<llvm::SmallVector<char, 0>> generate(llvm::Module& module, llvm::TargetMachine& machine, EmitKind kind);

@@ -61,26 +61,17 @@ class KernelFacts {
   bool changed_ = false;
 };
 
-bool same(const kir::Kernel& a, kir::Kernel& b) {
-  std::string name = a.name;
-  std::swap(name, b.name);
-  const bool equal = kir::print(a) == kir::print(b);
-  std::swap(name, b.name);
-  return equal;
-}
-
 }  // namespace
 
 int32_t Module::kernel(kir::Kernel kernel) {
-  const uint64_t hash = kir::structural_hash(kernel);
-  const auto [begin, end] = by_hash.equal_range(hash);
-  for (auto it = begin; it != end; ++it)
-    if (same(built.kernels[static_cast<size_t>(it->second)], kernel)) return it->second;
+  std::string name = std::exchange(kernel.name, {});
   const auto index = static_cast<int32_t>(built.kernels.size());
+  const auto [found, added] = by_text.emplace(kir::print(kernel), index);
+  kernel.name = std::move(name);
+  if (!added) return found->second;
   KernelFacts facts(kernel);
   built.table->push_back({kernel.name, nullptr, kernel.num_bindings(), kernel.num_dims, std::move(facts.access), facts.moves, kernel.round});
   built.kernels.push_back(std::move(kernel));
-  by_hash.emplace(hash, index);
   return index;
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <map>
+#include <string>
 #include <unordered_map>
 #include <vector>
 
@@ -12,7 +13,7 @@ namespace tenon::codegen {
 struct Module {
   const PlanOptions& options;
   BuiltPlan built;
-  std::unordered_multimap<uint64_t, int32_t> by_hash;
+  std::unordered_map<std::string, int32_t> by_text;  // kernels, but for their names
   std::vector<std::shared_ptr<runtime::Plan>> plans;
   /// Constants that setup steps make, by kernel, plan, what is read and dims.
   std::map<std::vector<uint64_t>, std::vector<runtime::ValueIdx>> made_once;
