@@ -13,6 +13,7 @@
 #include <gtest/gtest.h>
 
 #include "eval/verify.h"
+#include "support/disk_cache.h"
 #include "tests/aarch64/emulator/backend.h"
 #include "tests/aarch64/emulator/emulator.h"
 
@@ -107,6 +108,14 @@ std::vector<Case> chosen(const std::vector<Case>& cases, const Suite& suite) {
   return out;
 }
 
+/// Suites have kernels in common, above all those of one model before and after its round trip: each is compiled once,
+/// by this very program (its build ID is in their keys).
+std::shared_ptr<const DiskCache> kernels() {
+  const auto cache = DiskCache::open(fs::path(TENON_BINARY_DIR) / "conformance-kernels");
+  EXPECT_TRUE(cache.ok()) << cache.status().to_string();
+  return cache.ok() ? *cache : nullptr;
+}
+
 class Conformance : public ::testing::TestWithParam<Suite> {};
 
 TEST_P(Conformance, OnlyListedCasesFail) {
@@ -128,6 +137,7 @@ TEST_P(Conformance, OnlyListedCasesFail) {
   if (suite.round_trip >= 0) options.round_trip = RoundTrip{.level = suite.round_trip, .opset = suite.opset};
   options.timeout_s = suite.target.empty() ? 120 : 1200;
   options.compile.target = suite.target;
+  if (suite.target.empty() && std::string_view(suite.backend) == "cpu") options.compile.cache = kernels();
   // As ONNX's own runner compares (onnx/backend/test/runner); real models by the scale of their outputs.
   if (std::string(suite.name) == "libonnx" || std::string(suite.name) == "newest") options.tolerance = {.rtol = 1e-3, .atol = 1e-7, .scaled_atol = 0};
   const std::vector<CaseResult> results = verify_cases(cases, *backend, options, [](const CaseResult&) {});

@@ -344,13 +344,14 @@ void expect_close(const Tensor& got, const Tensor& want, double tolerance, const
   }
 }
 
-std::string check_lowering(const ir::Node& node, const codegen::Target& target, const Instance& given, double tolerance) {
-  Instance expected = given;
-  const Status evaluated = evaluate_node(node, expected);
-  EXPECT_TRUE(evaluated.ok()) << evaluated.to_string();
+namespace {
+
+/// Every output of the node, lowered for the target, beside what evaluate_node() made of it.
+std::string compare(const ir::Node& node, const codegen::Target& target, const Instance& given,
+                    const Instance& expected, double tolerance) {
   const Result<codegen::LoweredOp> lowered = codegen::lower(node, target);
   EXPECT_TRUE(lowered.ok()) << lowered.status().to_string();
-  if (!lowered.ok() || !evaluated.ok()) return "";
+  if (!lowered.ok()) return "";
   const Result<std::vector<Tensor>> outputs = run_lowered(*lowered, node, given, target);
   EXPECT_TRUE(outputs.ok()) << outputs.status().to_string();
   if (!outputs.ok()) return lowered->implementation;
@@ -364,13 +365,30 @@ std::string check_lowering(const ir::Node& node, const codegen::Target& target, 
   return lowered->implementation;
 }
 
-std::string check_everywhere(const ir::Node& node, const Instance& instance, double tolerance) {
-  std::string widest;
-  for (const codegen::Target& target : every_target()) {
-    const std::string implementation = check_lowering(node, target, instance, tolerance);
-    if (widest.empty()) widest = implementation;
+/// On each of the targets; of the first, the implementation.
+std::string compare_on(std::span<const codegen::Target> targets, const ir::Node& node, const Instance& given,
+                       double tolerance) {
+  Instance expected = given;
+  const Status evaluated = evaluate_node(node, expected);
+  EXPECT_TRUE(evaluated.ok()) << evaluated.to_string();
+  if (!evaluated.ok()) return "";
+  std::string first;
+  for (const codegen::Target& target : targets) {
+    const std::string implementation = compare(node, target, given, expected, tolerance);
+    if (first.empty()) first = implementation;
   }
-  return widest;
+  return first;
+}
+
+}  // namespace
+
+std::string check_lowering(const ir::Node& node, const codegen::Target& target, const Instance& instance,
+                           double tolerance) {
+  return compare_on({&target, 1}, node, instance, tolerance);
+}
+
+std::string check_everywhere(const ir::Node& node, const Instance& instance, double tolerance) {
+  return compare_on(every_target(), node, instance, tolerance);
 }
 
 }  // namespace tenon::lower_test
