@@ -13,7 +13,7 @@ using BlockNumbers = std::unordered_map<const llvm::BasicBlock*, size_t>;
 
 /// Addresses in a loop that are affine in what it counts. Each is a pointer that is ready before the loop, or moves on
 /// with it, and a constant displacement; addresses that differ otherwise are a distance apart that is computed before
-/// the loop. LLVM's loop strength reduction finds much the same, at the cost of a third of code generation. What lies
+/// the loop. LLVM's loop strength reduction finds much the same, at the cost of a quarter of code generation. What lies
 /// outside of the loop are values of blocks made before its own.
 class LoopAddresses {
  public:
