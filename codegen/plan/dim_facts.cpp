@@ -34,18 +34,25 @@ std::optional<size_t> axis_of(const ir::ExprPool& pool, int id, bool& broadcast)
   return static_cast<size_t>(index.axis);
 }
 
-/// The axes that an expression depends on.
-void collect_axes(const ir::ExprPool& pool, int root, std::unordered_set<int>& axes) {
+/// Visits each part of an expression once, however many others share it.
+template <class Visit>
+void for_each_part(const ir::ExprPool& pool, int root, Visit visit) {
   std::vector<int> stack = {root};
   std::unordered_set<int> seen;
   while (!stack.empty()) {
     const int id = stack.back();
     stack.pop_back();
     if (!seen.insert(id).second) continue;
-    const ir::ExprNode& node = pool.node(id);
-    if (node.kind == ExprKind::kIndex) axes.insert(node.axis);
-    stack.insert(stack.end(), node.args.begin(), node.args.end());
+    visit(pool.node(id));
+    stack.insert(stack.end(), pool.node(id).args.begin(), pool.node(id).args.end());
   }
+}
+
+/// The axes that an expression depends on.
+void collect_axes(const ir::ExprPool& pool, int root, std::unordered_set<int>& axes) {
+  for_each_part(pool, root, [&](const ir::ExprNode& node) {
+    if (node.kind == ExprKind::kIndex) axes.insert(node.axis);
+  });
 }
 
 Dim extent_of(const Body& body, size_t axis) {
@@ -73,13 +80,9 @@ std::optional<Dim> largest(const Body& body, int id) {
 /// Whether an index has a quotient, whose divisor may be the 0 of a tensor without elements.
 bool divides(const ir::ExprPool& pool, int root) {
   bool found = false;
-  std::vector<int> stack = {root};
-  while (!stack.empty() && !found) {
-    const ir::ExprNode& node = pool.node(stack.back());
-    stack.pop_back();
-    found = node.kind == ExprKind::kOp && node.op == ir::ScalarOp::kFloorDiv;
-    stack.insert(stack.end(), node.args.begin(), node.args.end());
-  }
+  for_each_part(pool, root, [&](const ir::ExprNode& node) {
+    found |= node.kind == ExprKind::kOp && node.op == ir::ScalarOp::kFloorDiv;
+  });
   return found;
 }
 

@@ -45,12 +45,42 @@ Result<Value*> feature_rows(Builder& b, Value* x) {
   return x->tensor().rank() == 1 ? b.make("Unsqueeze", {wide, b.ints({0})}) : wide;
 }
 
-Result<Value*> both_scores(Builder& b, Value* score, PostTransform post, bool margin) {
-  if (post == PostTransform::kProbit) return error(Code::kUnsupported, "this post-transform");
-  const bool squashed = post == PostTransform::kLogistic;
-  Value* first = margin || squashed ? b.make("Neg", {score}) : b.make("Sub", {b.scalar(DType::kF64, 1), score});
+namespace {
+
+Value* probit(Builder& b, Value* p) {
+  const auto number = [&](double v) { return b.scalar(DType::kF64, v); };
+  Value* x = b.make("Sub", {b.make("Mul", {number(2), p}), number(1)});
+  Value* tails = b.make("Mul", {b.make("Sub", {number(1), x}), b.make("Add", {number(1), x})});
+  Value* log = b.make("Log", {tails});
+  Value* u = b.make("Add", {number(2 / (3.14159 * 0.147)), b.make("Mul", {number(0.5), log})});
+  Value* v = b.make("Div", {log, number(0.147)});
+  Value* root = b.make("Sqrt", {b.make("Sub", {b.make("Mul", {u, u}), v})});
+  Value* size = b.make("Sqrt", {b.make("Sub", {root, u})});
+  Value* sign = b.make("Where", {b.make("Less", {x, number(0)}), number(-1.41421356), number(1.41421356)});
+  return b.make("Mul", {sign, size});
+}
+
+/// Softmax of the scores that are not 0.
+Value* softmax_of_others(Builder& b, Value* scores) {
+  const auto over_targets = [&](std::string_view op, Value* x) {
+    return b.make(op, {x, b.ints({1})}, {{"keepdims", int64_t{1}}});
+  };
+  Value* zero = b.make("LessOrEqual", {b.make("Abs", {scores}), b.scalar(DType::kF64, 1e-7)});
+  Value* power = b.make("Exp", {b.make("Sub", {scores, over_targets("ReduceMax", scores)})});
+  power = b.make("Where", {zero, b.scalar(DType::kF64, 0), power});
+  Value* total = over_targets("ReduceSum", power);
+  Value* none = b.make("Equal", {total, b.scalar(DType::kF64, 0)});
+  return b.make("Where", {none, power, b.make("Div", {power, total})});
+}
+
+}  // namespace
+
+Value* both_scores(Builder& b, Value* score, PostTransform post, bool margin) {
+  if (post == PostTransform::kProbit) score = probit(b, score);
+  const bool opposite = margin || post == PostTransform::kLogistic || post == PostTransform::kProbit;
+  Value* first = opposite ? b.make("Neg", {score}) : b.make("Sub", {b.scalar(DType::kF64, 1), score});
   Value* both = b.make("Concat", {first, score}, {{"axis", int64_t{1}}});
-  return squashed ? b.make("Sigmoid", {both}) : both;
+  return post == PostTransform::kLogistic ? b.make("Sigmoid", {both}) : both;
 }
 
 Result<Value*> post_transformed(Builder& b, Value* scores, PostTransform post) {
@@ -60,14 +90,17 @@ Result<Value*> post_transformed(Builder& b, Value* scores, PostTransform post) {
   if (scores->tensor().dims->back().is_const(1) && post != PostTransform::kProbit) return scores;
   switch (post) {
     case PostTransform::kNone:
-      return scores;
+      break;
     case PostTransform::kLogistic:
       return b.make("Sigmoid", {scores});
     case PostTransform::kSoftmax:
       return b.make("Softmax", {scores}, {{"axis", int64_t{1}}});
-    default:
-      return error(Code::kUnsupported, "this post-transform");
+    case PostTransform::kSoftmaxZero:
+      return softmax_of_others(b, scores);
+    case PostTransform::kProbit:
+      return probit(b, scores);
   }
+  return scores;
 }
 
 Result<Value*> labels_at(Builder& b, const Labels& labels, Value* which) {

@@ -14,10 +14,10 @@ Result<std::vector<Value*>> decompose_imputer(Node& node, Builder& b);
 Result<Value*> feature_rows(Builder& b, Value* x);
 /// A constant of rank 1.
 Result<Value*> doubles(Builder& b, DType dtype, std::span<const double> values);
-/// The post-transform of scores [rows, targets], which leaves a single one alone; kUnsupported for PROBIT and SOFTMAX_ZERO.
+/// The post-transform of scores [rows, targets], which leaves a single one alone unless it is PROBIT.
 Result<Value*> post_transformed(Builder& b, Value* scores, PostTransform post);
 /// binary_scores of ml_common.h: [rows, 2] from [rows, 1].
-Result<Value*> both_scores(Builder& b, Value* score, PostTransform post, bool margin);
+Value* both_scores(Builder& b, Value* score, PostTransform post, bool margin);
 /// The labels at these positions.
 Result<Value*> labels_at(Builder& b, const Labels& labels, Value* which);
 Value* cast_to(Builder& b, Value* value, DType dtype);

@@ -123,7 +123,7 @@ Result<std::vector<Value*>> decompose_linear_classifier(Node& node, Builder& b) 
   if (from_one) {
     which = cast_to(b, b.make("Squeeze", {b.make("Greater", {scores, b.scalar(DType::kF64, 0)}), b.ints({1})}),
                     DType::kI64);
-    TENON_ASSIGN_OR_RETURN(scores, both_scores(b, scores, post, false));
+    scores = both_scores(b, scores, post, false);
   } else {
     which = b.make("ArgMax", {scores}, {{"axis", int64_t{1}}, {"keepdims", int64_t{0}}});
     TENON_ASSIGN_OR_RETURN(scores, post_transformed(b, scores, post));
@@ -446,7 +446,7 @@ Result<std::vector<Value*>> decompose_svm_classifier(Node& node, Builder& b) {
   Value* which = b.make("ArgMax", {ranked}, {{"axis", int64_t{1}}, {"keepdims", int64_t{0}}});
   TENON_ASSIGN_OR_RETURN(Value * label, labels_at(b, s.labels, which));
   if (!s.linear() && s.classes == 2) {
-    TENON_ASSIGN_OR_RETURN(scores, both_scores(b, scores, post, post == PostTransform::kNone));
+    scores = both_scores(b, scores, post, post == PostTransform::kNone);
   } else {
     TENON_ASSIGN_OR_RETURN(scores, post_transformed(b, scores, post));
   }

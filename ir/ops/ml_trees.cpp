@@ -27,11 +27,24 @@ bool passes(const Forest& f, const TreeNode& n, double x) {
   return false;
 }
 
-/// Sums (or takes extremes of) the leaves that a row reaches. `seen` says which targets got any weight.
-struct Scores {
-  std::vector<double> value;
-  std::vector<bool> seen;
-};
+Result<Test> test_from_name(const std::string& mode) {
+  constexpr std::pair<std::string_view, Test> kTests[] = {
+      {"BRANCH_LEQ", Test::kLeq}, {"BRANCH_LT", Test::kLt}, {"BRANCH_GTE", Test::kGte}, {"BRANCH_GT", Test::kGt},
+      {"BRANCH_EQ", Test::kEq},   {"BRANCH_NEQ", Test::kNeq}, {"LEAF", Test::kLeaf}};
+  for (const auto& [name, test] : kTests)
+    if (name == mode) return test;
+  return error(Code::kInvalidModel, "attribute nodes_modes holds \"{}\"", mode);
+}
+
+Result<Aggregate> aggregate_from_name(const std::string& name) {
+  if (name == "SUM") return Aggregate::kSum;
+  if (name == "AVERAGE") return Aggregate::kAverage;
+  if (name == "MIN") return Aggregate::kMin;
+  if (name == "MAX") return Aggregate::kMax;
+  return error(Code::kInvalidModel, "attribute aggregate_function is \"{}\"", name);
+}
+
+}  // namespace
 
 Status run_forest(const EvalContext& c, const Forest& f, Aggregate how, const double* row, Scores& out, StepCounter& steps) {
   std::fill(out.value.begin(), out.value.end(), 0.0);
@@ -65,17 +78,6 @@ std::vector<double> floats_attr(const Node& node, const std::string& name) {
   if (const Tensor* t = node.attr_tensor(name + "_as_tensor")) return doubles_of(*t);
   return node.attr_floats(name);
 }
-
-Result<Test> test_from_name(const std::string& mode) {
-  constexpr std::pair<std::string_view, Test> kTests[] = {
-      {"BRANCH_LEQ", Test::kLeq}, {"BRANCH_LT", Test::kLt}, {"BRANCH_GTE", Test::kGte}, {"BRANCH_GT", Test::kGt},
-      {"BRANCH_EQ", Test::kEq},   {"BRANCH_NEQ", Test::kNeq}, {"LEAF", Test::kLeaf}};
-  for (const auto& [name, test] : kTests)
-    if (name == mode) return test;
-  return error(Code::kInvalidModel, "attribute nodes_modes holds \"{}\"", mode);
-}
-
-using NodeKey = std::pair<int64_t, int64_t>;  // tree, node
 
 Result<Forest> read_nodes(const Node& node, std::map<NodeKey, size_t>& index) {
   Forest f;
@@ -115,7 +117,6 @@ Result<Forest> read_nodes(const Node& node, std::map<NodeKey, size_t>& index) {
   return f;
 }
 
-/// Adds the leaves' weights from <prefix>_treeids, _nodeids, _ids and _weights.
 Status read_weights(const Node& node, const std::string& prefix, size_t targets, const std::map<NodeKey, size_t>& index, Forest& f) {
   std::vector<int64_t> trees = node.attr_ints(prefix + "_treeids"), ids = node.attr_ints(prefix + "_nodeids"),
                        target = node.attr_ints(prefix + "_ids");
@@ -141,18 +142,24 @@ Status read_weights(const Node& node, const std::string& prefix, size_t targets,
   return {};
 }
 
-Result<Aggregate> aggregate_from_name(const std::string& name) {
-  if (name == "SUM") return Aggregate::kSum;
-  if (name == "AVERAGE") return Aggregate::kAverage;
-  if (name == "MIN") return Aggregate::kMin;
-  if (name == "MAX") return Aggregate::kMax;
-  return error(Code::kInvalidModel, "attribute aggregate_function is \"{}\"", name);
+std::vector<AttrDef> tree_attrs(std::vector<AttrDef> more) {
+  std::vector<AttrDef> attrs = {
+      {"base_values", AttrKind::kFloats}, {"base_values_as_tensor", AttrKind::kTensor},
+      {"nodes_falsenodeids", AttrKind::kInts}, {"nodes_featureids", AttrKind::kInts}, {"nodes_hitrates", AttrKind::kFloats},
+      {"nodes_hitrates_as_tensor", AttrKind::kTensor}, {"nodes_missing_value_tracks_true", AttrKind::kInts},
+      {"nodes_modes", AttrKind::kStrings}, {"nodes_nodeids", AttrKind::kInts}, {"nodes_treeids", AttrKind::kInts},
+      {"nodes_truenodeids", AttrKind::kInts}, {"nodes_values", AttrKind::kFloats}, {"nodes_values_as_tensor", AttrKind::kTensor},
+      {"post_transform", AttrKind::kString, false, "NONE"}};
+  attrs.insert(attrs.end(), more.begin(), more.end());
+  return attrs;
 }
 
 Status check_columns(const EvalContext& c, const Forest& f, const Matrix& x) {
   if (f.features_needed <= x.columns) return {};
   return eval_error(c, Code::kInvalidArgument, "the trees look at feature {}; the input has {}", f.features_needed - 1, x.columns);
 }
+
+namespace {
 
 // ---- TreeEnsembleRegressor
 
@@ -191,128 +198,6 @@ Result<Regressor> read_regressor(const Node& node) {
   TENON_ASSIGN_OR_RETURN(r.how, aggregate_from_name(node.attr_string("aggregate_function", "SUM")));
   TENON_ASSIGN_OR_RETURN(r.post, post_transform_of(node));
   return r;
-}
-
-// ---- TreeEnsembleClassifier
-
-Labels tree_labels(const Node& node) { return {node.attr_ints("classlabels_int64s"), node.attr_strings("classlabels_strings")}; }
-
-Status infer_tree_classifier(InferContext& c) {
-  Labels labels = tree_labels(c.node());
-  if (labels.size() == 0) return c.fail("there are no class labels");
-  TENON_RETURN_IF_ERROR(infer_classifier(c, labels.dtype(), std::max<int64_t>(2, static_cast<int64_t>(labels.size()))));
-  if (labels.size() == 1 && c.node().num_outputs() > 1) c.set(1, tensor_of(DType::kF32, {rows_of(c), 1}));
-  return {};
-}
-
-struct Decision {
-  std::vector<double> scores;
-  size_t label;
-};
-
-/// Weights that are all positive make probabilities, others margins.
-size_t second_class(double score, bool all_positive) { return score > (all_positive ? 0.5 : 0.0) ? 1 : 0; }
-
-/// Two classes, weights for one of them: the other's score follows (ONNX Runtime, tree_ensemble_aggregator.h).
-Decision decide_binary(double score, bool all_positive, PostTransform post) {
-  Decision d;
-  d.label = second_class(score, all_positive);
-  d.scores = binary_scores(post, score, !all_positive);
-  return d;
-}
-
-/// The largest score among the classes that got any weight.
-size_t best_seen(const Scores& scores) {
-  size_t best = scores.value.size();
-  for (size_t i = 0; i < scores.value.size(); ++i)
-    if (scores.seen[i] && (best == scores.value.size() || scores.value[i] > scores.value[best])) best = i;
-  return best == scores.value.size() ? 0 : best;
-}
-
-struct Classifier {
-  Labels labels;
-  Forest forest;
-  PostTransform post;
-  std::vector<double> base;
-  bool one_sided = false;  // of two classes, only one has weights
-  bool binary = false;     // that is class 0: its weights are the score of the second class, from which the first's follows
-  bool all_positive = true, none_zero = true;
-
-  double bias() const { return base.size() == 1 ? base[0] : base.size() == 2 ? base[1] : 0; }  // of a binary one
-};
-
-Result<Classifier> read_classifier(const Node& node) {
-  Classifier r{.labels = tree_labels(node), .base = floats_attr(node, "base_values")};
-  std::map<NodeKey, size_t> index;
-  TENON_ASSIGN_OR_RETURN(r.forest, read_nodes(node, index));
-  TENON_RETURN_IF_ERROR(read_weights(node, "class", std::max<size_t>(r.labels.size(), 1), index, r.forest));
-  TENON_ASSIGN_OR_RETURN(r.post, post_transform_of(node));
-  std::set<size_t> weighted;
-  for (const Weight& w : r.forest.weights) {
-    weighted.insert(w.target);
-    r.all_positive &= w.value >= 0;
-    r.none_zero &= w.value != 0;
-  }
-  r.one_sided = r.labels.size() == 2 && weighted.size() == 1;
-  r.binary = r.one_sided && weighted.contains(0);
-  return r;
-}
-
-Status eval_tree_classifier(EvalContext& c) {
-  TENON_ASSIGN_OR_RETURN(const Classifier model, read_classifier(c.node));
-  const size_t classes = model.labels.size();
-  TENON_ASSIGN_OR_RETURN(Matrix x, matrix_of(c, 0));
-  TENON_RETURN_IF_ERROR(check_columns(c, model.forest, x));
-  TENON_ASSIGN_OR_RETURN(Tensor * out, c.allocate(0, model.labels.dtype(), {x.rows}));
-  Tensor* z = nullptr;
-  if (c.node.num_outputs() > 1) {
-    TENON_ASSIGN_OR_RETURN(z, c.allocate(1, DType::kF32, {x.rows, static_cast<int64_t>(classes)}));
-  }
-  Scores scores{std::vector<double>(classes), std::vector<bool>(classes)};
-  StepCounter steps(c.interrupt);
-  for (int64_t r = 0; r < x.rows; ++r) {
-    TENON_RETURN_IF_ERROR(steps.add(static_cast<int64_t>(classes)));
-    TENON_RETURN_IF_ERROR(run_forest(c, model.forest, Aggregate::kSum, x.row(r), scores, steps));
-    Decision d;
-    if (model.binary) {
-      d = decide_binary(scores.value[0] + model.bias(), model.all_positive, model.post);
-    } else {
-      for (size_t i = 0; i < model.base.size() && i < classes; ++i) {
-        scores.value[i] += model.base[i];
-        scores.seen[i] = true;
-      }
-      d.label = model.one_sided ? second_class(scores.value[1], model.all_positive) : best_seen(scores);
-      d.scores = scores.value;
-      apply_post_transform(model.post, d.scores);
-    }
-    store_label(*out, r, model.labels, d.label);
-    for (size_t i = 0; z != nullptr && i < classes; ++i) z->set_double(r * static_cast<int64_t>(classes) + static_cast<int64_t>(i), d.scores[i]);
-  }
-  return {};
-}
-
-Result<std::vector<Value*>> decompose_classifier(Node& node, Builder& b) {
-  TENON_ASSIGN_OR_RETURN(const Classifier model, read_classifier(node));
-  const size_t classes = model.labels.size();
-  if (classes == 0) return error(Code::kUnsupported, "there are no class labels");
-  Value *which, *scores;
-  if (model.binary) {
-    TENON_ASSIGN_OR_RETURN(Value * score, forest_scores(b, node.input(0), model.forest, Aggregate::kSum, 1, {model.bias()}));
-    Value* above = b.make("Greater", {score, b.scalar(DType::kF64, model.all_positive ? 0.5 : 0.0)});
-    which = cast_to(b, b.make("Squeeze", {above, b.ints({1})}), DType::kI64);
-    TENON_ASSIGN_OR_RETURN(scores, both_scores(b, score, model.post, !model.all_positive));
-  } else {
-    // A class without weights in the leaves that a row reaches is no candidate; a sum of 0 only loses to positive ones.
-    if (model.one_sided || (model.base.size() < classes && !(model.all_positive && model.none_zero)))
-      return error(Code::kUnsupported, "a row may leave classes without weights");
-    TENON_ASSIGN_OR_RETURN(scores, forest_scores(b, node.input(0), model.forest, Aggregate::kSum, classes, model.base));
-    which = b.make("ArgMax", {scores}, {{"axis", int64_t{1}}, {"keepdims", int64_t{0}}});
-    TENON_ASSIGN_OR_RETURN(scores, post_transformed(b, scores, model.post));
-  }
-  TENON_ASSIGN_OR_RETURN(Value * label, labels_at(b, model.labels, which));
-  std::vector<Value*> out{label};
-  if (node.num_outputs() > 1) out.push_back(cast_to(b, scores, DType::kF32));
-  return out;
 }
 
 // ---- TreeEnsemble (ai.onnx.ml 5)
@@ -412,18 +297,6 @@ Result<std::vector<Value*>> decompose_regressor(Node& node, Builder& b) {
   return std::vector<Value*>{cast_to(b, scores, node.output()->dtype())};
 }
 
-std::vector<AttrDef> legacy_attrs(std::vector<AttrDef> more) {
-  std::vector<AttrDef> attrs = {
-      {"base_values", AttrKind::kFloats}, {"base_values_as_tensor", AttrKind::kTensor},
-      {"nodes_falsenodeids", AttrKind::kInts}, {"nodes_featureids", AttrKind::kInts}, {"nodes_hitrates", AttrKind::kFloats},
-      {"nodes_hitrates_as_tensor", AttrKind::kTensor}, {"nodes_missing_value_tracks_true", AttrKind::kInts},
-      {"nodes_modes", AttrKind::kStrings}, {"nodes_nodeids", AttrKind::kInts}, {"nodes_treeids", AttrKind::kInts},
-      {"nodes_truenodeids", AttrKind::kInts}, {"nodes_values", AttrKind::kFloats}, {"nodes_values_as_tensor", AttrKind::kTensor},
-      {"post_transform", AttrKind::kString, false, "NONE"}};
-  attrs.insert(attrs.end(), more.begin(), more.end());
-  return attrs;
-}
-
 }  // namespace
 
 std::vector<OpDef> ml_tree_ops() {
@@ -432,7 +305,7 @@ std::vector<OpDef> ml_tree_ops() {
        .name = "TreeEnsembleRegressor",
        .inputs = {{"X", "T", kMlInputs}},
        .outputs = {{"Y", "F", kMlFloat}},
-       .attrs = legacy_attrs({{"aggregate_function", AttrKind::kString, false, "SUM"},
+       .attrs = tree_attrs({{"aggregate_function", AttrKind::kString, false, "SUM"},
                               {"n_targets", AttrKind::kInt},
                               {"target_ids", AttrKind::kInts},
                               {"target_nodeids", AttrKind::kInts},
@@ -442,20 +315,7 @@ std::vector<OpDef> ml_tree_ops() {
        .infer = infer_tree_regressor,
        .compute = {.decompose = decompose_regressor, .eval = eval_regressor},
        .doc = "Regression by decision trees (ai.onnx.ml TreeEnsembleRegressor)."},
-      {.domain = "ai.onnx.ml",
-       .name = "TreeEnsembleClassifier",
-       .inputs = {{"X", "T", kMlInputs}},
-       .outputs = {{"Y", "L", kMlLabels}, {"Z", "F", kMlFloat, true}},
-       .attrs = legacy_attrs({{"class_ids", AttrKind::kInts},
-                              {"class_nodeids", AttrKind::kInts},
-                              {"class_treeids", AttrKind::kInts},
-                              {"class_weights", AttrKind::kFloats},
-                              {"class_weights_as_tensor", AttrKind::kTensor},
-                              {"classlabels_int64s", AttrKind::kInts},
-                              {"classlabels_strings", AttrKind::kStrings}}),
-       .infer = infer_tree_classifier,
-       .compute = {.decompose = decompose_classifier, .eval = eval_tree_classifier},
-       .doc = "Classification by decision trees (ai.onnx.ml TreeEnsembleClassifier)."},
+      tree_classifier_op(),
       {.domain = "ai.onnx.ml",
        .name = "TreeEnsemble",
        .inputs = {{"X", "T", kFloat16To64}},

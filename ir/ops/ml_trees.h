@@ -1,5 +1,8 @@
 #pragma once
 
+#include <map>
+
+#include "ir/ops/budget.h"
 #include "ir/ops/ml_decompose.h"
 
 /// Decision trees of ai.onnx.ml, as all three of its ops describe them.
@@ -32,6 +35,25 @@ struct Forest {
   int64_t features_needed = 0;
 };
 
+/// What a row gets of the leaves that it reaches. `seen` says which targets got any weight.
+struct Scores {
+  std::vector<double> value;
+  std::vector<bool> seen;
+};
+
+Status check_columns(const EvalContext& c, const Forest& f, const Matrix& x);
+Status run_forest(const EvalContext& c, const Forest& f, Aggregate how, const double* row, Scores& out,
+                  StepCounter& steps);
+
+/// The attributes that TreeEnsembleClassifier and -Regressor share, and `more`.
+std::vector<AttrDef> tree_attrs(std::vector<AttrDef> more);
+std::vector<double> floats_attr(const Node& node, const std::string& name);  // or <name>_as_tensor
+using NodeKey = std::pair<int64_t, int64_t>;                                 // tree, node
+Result<Forest> read_nodes(const Node& node, std::map<NodeKey, size_t>& index);
+/// Adds the leaves' weights from <prefix>_treeids, _nodeids, _ids and _weights.
+Status read_weights(const Node& node, const std::string& prefix, size_t targets, const std::map<NodeKey, size_t>& index,
+                    Forest& f);
+
 /// Scores [rows, targets] in f64 of the features `x`, `base` added: each tree is walked from its root to a leaf level
 /// by level (tenon.tree_leaves), whose weights are gathered and combined. kUnsupported for what that cannot say: set
 /// membership, cycles, trees of more than 64 levels, extremes of leaves without a weight.
@@ -40,5 +62,6 @@ Result<Value*> forest_scores(Builder& b, Value* x, const Forest& forest, Aggrega
 
 /// tenon.tree_leaves, in which forest_scores() is expressed.
 OpDef tree_leaves_op();
+OpDef tree_classifier_op();
 
 }  // namespace tenon::ir

@@ -1,3 +1,5 @@
+#include <cmath>
+
 #include "recipe.h"
 
 namespace tenon::differential {
@@ -17,7 +19,7 @@ Ints iota(int64_t n) {
   return out;
 }
 
-std::string transform(Random& r) { return r.pick({"NONE", "LOGISTIC", "SOFTMAX", "SOFTMAX_ZERO"}); }
+std::string transform(Random& r) { return r.pick({"NONE", "LOGISTIC", "SOFTMAX", "SOFTMAX_ZERO", "PROBIT"}); }
 
 // Complete binary trees of depth 2: nodes 0, 1, 2 split, 3 to 6 are leaves.
 struct Trees {
@@ -52,6 +54,29 @@ Trees trees(Random& r, int64_t count, int64_t features) {
   return out;
 }
 
+/// Classes of leaves: one a tree (boosting), all (a forest's probabilities), the same one, or any number of any.
+void weigh_classes(Random& r, const Trees& t, int64_t classes, Attrs& attrs) {
+  const int64_t kind = r.between(0, 3), same = r.between(0, classes - 1);
+  Ints tree, node, ids;
+  for (size_t leaf = 0; leaf < t.leaf_nodes.size(); ++leaf) {
+    const int64_t count = kind == 1 ? classes : kind == 3 ? r.between(0, 3) : 1;
+    for (int64_t i = 0; i < count; ++i) {
+      tree.push_back(t.leaf_trees[leaf]);
+      node.push_back(t.leaf_nodes[leaf]);
+      ids.push_back(kind == 0 ? tree.back() % classes : kind == 1 ? i : kind == 2 ? same : r.between(0, classes - 1));
+    }
+  }
+  Floats weights = floats(r, std::ssize(ids));
+  const bool ties = r.chance(0.3), positive = r.chance(0.3);
+  for (double& w : weights) {
+    if (ties) w = std::round(w / 2);
+    if (positive) w = std::abs(w);
+  }
+  attrs.insert(attrs.end(),
+               {{"class_treeids", tree}, {"class_nodeids", node}, {"class_ids", ids}, {"class_weights", weights}});
+  if (r.chance(0.4)) attrs.emplace_back("base_values", floats(r, r.between(1, classes)));
+}
+
 void tree_ensembles(Maker& m) {
   Random& r = m.random;
   const int64_t features = r.between(1, 5), count = r.between(1, 4), rows = r.size(), kind = r.between(0, 2);
@@ -74,11 +99,11 @@ void tree_ensembles(Maker& m) {
     return;
   }
   Trees t = trees(r, count, features);
-  const auto leaves = static_cast<int64_t>(t.leaf_nodes.size());
   Attrs attrs = t.nodes;
-  Ints ids;
-  for (int64_t i = 0; i < leaves; ++i) ids.push_back(r.between(0, 2));
   if (kind == 0) {
+    const std::ptrdiff_t leaves = std::ssize(t.leaf_nodes);
+    Ints ids;
+    for (std::ptrdiff_t i = 0; i < leaves; ++i) ids.push_back(r.between(0, 2));
     attrs.insert(attrs.end(), {{"n_targets", int64_t{3}},
                                {"target_treeids", t.leaf_trees},
                                {"target_nodeids", t.leaf_nodes},
@@ -88,15 +113,15 @@ void tree_ensembles(Maker& m) {
                                {"base_values", floats(r, 3)}});
     m.node("ai.onnx.ml.TreeEnsembleRegressor", {x}, attrs, 1);
   } else {
-    attrs.insert(attrs.end(), {{"class_treeids", t.leaf_trees},
-                               {"class_nodeids", t.leaf_nodes},
-                               {"class_ids", ids},
-                               {"class_weights", floats(r, leaves)},
-                               {"post_transform", transform(r)}});
+    const int64_t classes = r.between(1, 4);
+    weigh_classes(r, t, classes, attrs);
+    attrs.emplace_back("post_transform", transform(r));
+    Strings labels = {"a", "b", "c", "d"};
+    labels.resize(static_cast<size_t>(classes));
     if (r.chance(0.5))
-      attrs.emplace_back("classlabels_int64s", Ints{7, 8, 9});
+      attrs.emplace_back("classlabels_int64s", iota(classes));
     else
-      attrs.emplace_back("classlabels_strings", Strings{"a", "b", "c"});
+      attrs.emplace_back("classlabels_strings", labels);
     m.node("ai.onnx.ml.TreeEnsembleClassifier", {x}, attrs, 2);
   }
 }
@@ -119,9 +144,12 @@ void linear(Maker& m) {
 
 void support_vectors(Maker& m) {
   Random& r = m.random;
-  const int64_t features = r.between(1, 4), vectors = r.between(3, 7), classes = r.between(2, 3), pairs = classes * (classes - 1) / 2;
-  ir::Value* x = m.input(r.pick({DType::kF32, DType::kF64, DType::kI64}), r.chance(0.1) ? Shape{features} : Shape{r.between(1, 6), features});
-  Attrs attrs = {{"kernel_type", std::string(r.pick({"LINEAR", "RBF", "POLY", "SIGMOID"}))}, {"kernel_params", Floats{0.3, 0.1, 2}}};
+  const int64_t features = r.between(1, 4), vectors = r.between(3, 7), classes = r.between(2, 3),
+                pairs = classes * (classes - 1) / 2;
+  ir::Value* x = m.input(r.pick({DType::kF32, DType::kF64, DType::kI64}),
+                         r.chance(0.1) ? Shape{features} : Shape{r.between(1, 6), features});
+  Attrs attrs = {{"kernel_type", std::string(r.pick({"LINEAR", "RBF", "POLY", "SIGMOID"}))},
+                 {"kernel_params", Floats{0.3, 0.1, 2}}};
   const auto add = [&](std::string_view name, Attr value) { attrs.emplace_back(name, std::move(value)); };
   if (r.chance(0.4)) {
     const bool supported = r.chance(0.7);
@@ -145,8 +173,10 @@ void support_vectors(Maker& m) {
     add("coefficients", floats(r, classes * features));
   }
   add("rho", floats(r, pairs));
-  if (r.chance(0.3)) add("classlabels_strings", classes == 2 ? Strings{"a", "b"} : Strings{"a", "b", "c"});
-  else add("classlabels_ints", iota(classes));
+  if (r.chance(0.3))
+    add("classlabels_strings", classes == 2 ? Strings{"a", "b"} : Strings{"a", "b", "c"});
+  else
+    add("classlabels_ints", iota(classes));
   add("post_transform", transform(r));
   m.node("ai.onnx.ml.SVMClassifier", {x}, attrs, 2);
 }
@@ -170,7 +200,8 @@ void features(Maker& m) {
              {x, m.input(Tensor::from<int64_t>({2}, {r.between(0, columns - 1), r.between(0, columns - 1)}))});
       break;
     default:
-      m.node("ai.onnx.ml.FeatureVectorizer", {x, m.input(r.pick({DType::kF32, DType::kF32, DType::kI64}), {r.chance(0.1) ? rows + 1 : rows, 2})},
+      m.node("ai.onnx.ml.FeatureVectorizer",
+             {x, m.input(r.pick({DType::kF32, DType::kF32, DType::kI64}), {r.chance(0.1) ? rows + 1 : rows, 2})},
              {{"inputdimensions", Ints{r.between(0, columns + 2), r.between(1, 3)}}});
       break;
   }
@@ -190,7 +221,8 @@ void categories(Maker& m) {
              {{"keys_int64s", Ints{1, 2, 5}}, {"values_strings", Strings{"one", "two", "five"}}});
       break;
     case 2:
-      m.node("ai.onnx.ml.OneHotEncoder", {r.chance(0.5) ? x : m.f32(r.shape(2))}, {{"cats_int64s", r.chance(0.8) ? Ints{1, -3, 4, 0} : Ints{1, 1, 2}}, {"zeros", i64(r.chance(0.8))}});
+      m.node("ai.onnx.ml.OneHotEncoder", {r.chance(0.5) ? x : m.f32(r.shape(2))},
+             {{"cats_int64s", r.chance(0.8) ? Ints{1, -3, 4, 0} : Ints{1, 1, 2}}, {"zeros", i64(r.chance(0.8))}});
       break;
     default:
       m.node("ai.onnx.ml.CategoryMapper", {x},
@@ -219,7 +251,7 @@ void maps(Maker& m) {
 }  // namespace
 
 std::vector<Recipe> ml_recipes() {
-  return {{"tree ensembles", tree_ensembles, 18},   {"linear models", linear, 8},
+  return {{"tree ensembles", tree_ensembles, 60},   {"linear models", linear, 10},
           {"support vectors", support_vectors, 12}, {"features", features, 20},
           {"categories", categories, 16},           {"maps", maps, 16}};
 }
