@@ -217,8 +217,8 @@ class LayoutChoice {
     const Value* out = node.output(0);
     const double count = presumed_count(dims_of(out));
     for (size_t i = 0; i < flow.inputs.size(); ++i) {
-      const bool whole_tensor = flow.inputs[i].kind == LayoutAccess::Kind::kRowMajor && 2 * presumed_count(dims_of(node.input(static_cast<int>(i)))) > count;
-      if (whole_tensor) return kAcross * conversion(out);
+      const Value* in = node.input(static_cast<int>(i));
+      if (in != nullptr && flow.inputs[i].kind == LayoutAccess::Kind::kRowMajor && 2 * presumed_count(dims_of(in)) > count) return kAcross * conversion(out);
     }
     return 0;
   }

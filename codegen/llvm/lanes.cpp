@@ -152,7 +152,7 @@ struct WidthScan {
   }
   bool dot_or_integer(const Inst& i) const {
     if (i.kind == InstKind::kOp) return i.op == ScalarOp::kDot4 || i.op == ScalarOp::kDot4Signed;
-    return i.kind == InstKind::kCast && k.dtype(i.operands[0]) == DType::kF32 && !is_float(k.dtype(i.results[0]));
+    return i.kind == InstKind::kCast && compute_dtype(k.dtype(i.operands[0])) == DType::kF32 && !is_float(k.dtype(i.results[0]));
   }
   static DType compute_dtype(DType d) { return d == DType::kF16 || d == DType::kBF16 ? DType::kF32 : d; }
 

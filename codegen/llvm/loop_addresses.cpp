@@ -27,10 +27,11 @@ void LoopAddresses::Sum::add(const Sum& other, int64_t times) {
   for (const auto& [value, coefficient] : other.terms) {
     const auto found = std::ranges::find(terms, value, [](const auto& term) { return term.first; });
     const int64_t more = wrapping_mul(coefficient, times);
-    if (found == terms.end())
-      terms.emplace_back(value, more);
-    else if ((found->second = wrapping_add(found->second, more)) == 0)
+    if (found == terms.end()) {
+      if (more != 0) terms.emplace_back(value, more);
+    } else if ((found->second = wrapping_add(found->second, more)) == 0) {
       terms.erase(found);
+    }
   }
 }
 
@@ -132,15 +133,15 @@ Value* LoopAddresses::value(const Sum& sum, bool with_constant) {
 Value* LoopAddresses::fixed(llvm::Type* type, Value* buffer, const Sum& base) {
   if (base.terms.empty()) return buffer;
   for (const Fixed& f : fixed_)
-    if (f.buffer == buffer && f.base.same_terms(base)) return f.pointer;
+    if (f.type == type && f.buffer == buffer && f.base.same_terms(base)) return f.pointer;
   Value* pointer = before_loop([&] { return b_.CreateGEP(type, buffer, value(base, false)); });
-  fixed_.push_back({buffer, pointer, base});
+  fixed_.push_back({type, buffer, pointer, base});
   return pointer;
 }
 
 const LoopAddresses::Moving& LoopAddresses::moving(llvm::Type* type, Value* buffer, const Affine& a) {
   for (const Moving& m : moving_)
-    if (m.buffer == buffer && m.along.constant == a.along.constant && m.along.same_terms(a.along)) return m;
+    if (m.type == type && m.buffer == buffer && m.along.constant == a.along.constant && m.along.same_terms(a.along)) return m;
   Value* first = before_loop([&] {
     Value* start = b_.CreateGEP(type, buffer, value(a.base, false));
     const auto* zero = llvm::dyn_cast<llvm::ConstantInt>(loop_.first);

@@ -54,6 +54,7 @@ class LoopAddresses {
     llvm::PHINode* pointer;
   };
   struct Fixed {
+    llvm::Type* type;
     llvm::Value *buffer, *pointer;
     Sum base;
   };

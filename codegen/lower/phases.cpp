@@ -22,6 +22,7 @@ constexpr int64_t kMaxStride = 64;
 struct Phase {
   int outer, reduce;
   int64_t offset, stride;
+  int image = -1;  // the factor whose guard says so
 };
 
 std::optional<Phase> phase_of(IndexAlgebra& algebra, ExprPool& pool, const Stage& s, int comparison) {
@@ -59,7 +60,10 @@ std::optional<Phase> find_phase(const Stage& s) {
     const std::optional<std::vector<int>> guards = conjuncts(pool, load.args[load.args.size() - 2]);
     if (!guards) continue;
     for (int g : *guards)
-      if (const std::optional<Phase> phase = phase_of(algebra, pool, s, g)) return phase;
+      if (std::optional<Phase> phase = phase_of(algebra, pool, s, g)) {
+        phase->image = factor;
+        return phase;
+      }
   }
   return std::nullopt;
 }
@@ -75,11 +79,14 @@ void drop_axis(Stage& s, int axis) {
     });
 }
 
-/// Whether one of the factors is made of constants and walks the reduce axis.
+/// Whether the factor beside the image is a load of constants, of which zeros beyond the taps make zeros of all products.
 bool has_weights(const Lowering& lowering, const Stage& s, const Phase& phase) {
+  const ExprPool& pool = *s.value.pool;
   return std::ranges::any_of(s.value.node().args, [&](int factor) {
-    const Expr e{s.value.pool, factor};
-    return uses_axis(e, phase.reduce) && reads_constants(lowering, e);
+    if (factor == phase.image || !uses_axis({s.value.pool, factor}, phase.reduce)) return false;
+    ExprNode load = pool.node(factor);
+    while (load.kind == ExprKind::kCast) load = pool.node(load.args[0]);
+    return load.kind == ExprKind::kLoad && (!load.guarded || is_zero(pool.node(load.args.back()))) && reads_constants(lowering, {s.value.pool, factor});
   });
 }
 

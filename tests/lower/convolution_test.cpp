@@ -124,6 +124,28 @@ TEST(LowerConvolution, TransposedKeepsInfinitiesInTheirWindows) {
   expect_close((*got)[0], c.instance.tensors.at(c.node->output()), 1e-5, "");
 }
 
+// Weights that are computed from constants are not zero where these are; and what is constant may be the image.
+TEST(LowerConvolution, TransposedByWeightsThatAreComputed) {
+  for (const bool constant_image : {false, true}) {
+    Convolution c;
+    Value* given = c.image({1, 20, 6, 7});
+    Value* x = constant_image ? ir::Builder(c.graph).constant(random_tensor(*given, c.instance, 3)) : given;
+    Value* w = c.weights({20, 24, 3, 3}, !constant_image);
+    c.node = c.graph.create(*ir::find_op("tenon.fused"), std::vector<Value*>{x, w}, 1);
+    ir::Graph& region = c.node->add_region();
+    Value *image = region.add_input("image", x->type()), *weights = region.add_input("weights", w->type());
+    ir::Builder b(region);
+    if (!constant_image) weights = b.make("Add", {weights, b.scalar(DType::kF32, 1)});
+    Value* y = b.make_n("ConvTranspose", std::vector<Value*>{image, weights}, 1,
+                        {{"strides", Ints{2, 2}}, {"pads", Ints{1, 1, 1, 1}}, {"output_padding", Ints{1, 1}}})[0];
+    ASSERT_TRUE(b.status().ok()) << b.status().to_string();
+    region.add_output(y);
+    c.node->output()->set_type(y->type());
+    c.graph.add_output(c.node->output());
+    c.check();
+  }
+}
+
 TEST(LowerConvolution, TransposedOfSymbolicImages) {
   for (const bool last : {false, true}) {
     Convolution c;
