@@ -11,12 +11,26 @@ namespace tenon::eval {
 namespace fs = std::filesystem;
 namespace {
 
-Result<Tensor> random_tensor(const ir::TensorType& type, std::mt19937_64& random, const ir::DimContext& dims) {
+using Sizes = std::vector<std::optional<int64_t>>;  // by symbol
+
+/// Sizes of the symbols that are dims of inputs that there are; the others kDefaultDim.
+Sizes sizes_of(const ir::Graph& graph, const std::vector<HostValue>& given) {
+  Sizes sizes(static_cast<size_t>(graph.dims().num_symbols()), kDefaultDim);
+  for (size_t i = 0; i < given.size(); ++i) {
+    const auto* tensor = std::get_if<Tensor>(&given[i]);
+    const ir::Type& type = graph.inputs()[i]->type();
+    if (tensor == nullptr || !type.is_ranked_tensor() || type.tensor().rank() != tensor->rank()) continue;
+    for (int axis = 0; axis < tensor->rank(); ++axis)
+      if (const ir::Dim dim = type.tensor().dim(axis); dim.is_symbol()) sizes[static_cast<size_t>(dim.symbol_id())] = tensor->dim(axis);
+  }
+  return sizes;
+}
+
+Result<Tensor> random_tensor(const ir::TensorType& type, std::mt19937_64& random, const Sizes& sizes) {
   if (!type.ranked()) return Status(Code::kInvalidArgument, "has no known rank", {}, "give it with --input or --shape");
-  const std::vector<std::optional<int64_t>> symbols(static_cast<size_t>(dims.num_symbols()), kDefaultDim);
   Shape shape;
   for (const ir::Dim& dim : *type.dims) {
-    TENON_ASSIGN_OR_RETURN(const int64_t size, ir::evaluate(dim, symbols));
+    TENON_ASSIGN_OR_RETURN(const int64_t size, ir::evaluate(dim, sizes));
     shape.push_back(size);
   }
   TENON_ASSIGN_OR_RETURN(Tensor out, Tensor::zeros(type.dtype, std::move(shape)));
@@ -35,9 +49,9 @@ Result<Tensor> random_tensor(const ir::TensorType& type, std::mt19937_64& random
   return out;
 }
 
-Result<HostValue> random_value(const ir::Type& type, std::mt19937_64& random, const ir::DimContext& dims) {
+Result<HostValue> random_value(const ir::Type& type, std::mt19937_64& random, const Sizes& sizes) {
   if (type.is_tensor()) {
-    TENON_ASSIGN_OR_RETURN(Tensor t, random_tensor(type.tensor(), random, dims));
+    TENON_ASSIGN_OR_RETURN(Tensor t, random_tensor(type.tensor(), random, sizes));
     return HostValue(std::move(t));
   }
   if (const ir::SequenceType* sequence = type.as_sequence()) {
@@ -68,15 +82,18 @@ std::optional<fs::path> numbered(const fs::path& folder, const char* stem, size_
 
 }  // namespace
 
-Result<std::vector<HostValue>> random_inputs(const ir::Graph& graph, uint64_t seed) {
+Result<std::vector<HostValue>> random_inputs(const ir::Graph& graph, uint64_t seed, std::vector<HostValue> given) {
   std::mt19937_64 random(seed);
-  std::vector<HostValue> out;
-  for (const ir::Value* input : graph.inputs()) {
-    Result<HostValue> value = random_value(input->type(), random, graph.dims());
-    if (!value.ok()) return std::move(value).status().at(fmt::format("input {}", input->name()));
-    out.push_back(std::move(value).value());
+  given.resize(graph.inputs().size());
+  const Sizes sizes = sizes_of(graph, given);
+  for (size_t i = 0; i < given.size(); ++i) {
+    if (!std::holds_alternative<std::monostate>(given[i])) continue;
+    const ir::Value& input = *graph.inputs()[i];
+    Result<HostValue> value = random_value(input.type(), random, sizes);
+    if (!value.ok()) return std::move(value).status().at(fmt::format("input {}", input.name()));
+    given[i] = std::move(value).value();
   }
-  return out;
+  return given;
 }
 
 Result<std::vector<HostValue>> read_inputs(const ir::Graph& graph, const fs::path& folder) {

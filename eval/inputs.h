@@ -15,8 +15,8 @@ namespace tenon::eval {
 inline constexpr int64_t kDefaultDim = 1;
 
 /// Inputs from a seed: floats uniform in [-1, 1), integers and booleans 0 or 1 (valid as indices, masks and token ids), strings
-/// "a" or "b", sequences empty. Symbolic dims are kDefaultDim.
-Result<std::vector<HostValue>> random_inputs(const ir::Graph& graph, uint64_t seed);
+/// "a" or "b", sequences empty. Inputs that `given` has stay as they are there; symbolic dims are as in those, else kDefaultDim.
+Result<std::vector<HostValue>> random_inputs(const ir::Graph& graph, uint64_t seed, std::vector<HostValue> given = {});
 
 /// `input_K.pb` (or .npy) of a folder for every input of the graph, by position. kNotFound names the first that is missing.
 Result<std::vector<HostValue>> read_inputs(const ir::Graph& graph, const std::filesystem::path& folder);

@@ -29,7 +29,7 @@ std::string_view status_name(CaseStatus status) {
 
 Result<std::vector<Case>> find_cases(const fs::path& root) {
   std::error_code ec;
-  if (!fs::is_directory(root, ec)) return Status(Code::kNotFound, "no such folder", root.string());
+  if (!fs::is_directory(root, ec)) return Status(Code::kNotFound, "no such folder", root.string(), "check the path");
   std::vector<Case> out;
   const auto consider = [&](const fs::path& folder) {
     if (!fs::exists(folder / "model.onnx", ec) || data_sets(folder).empty()) return;

@@ -121,10 +121,18 @@ Result<std::vector<Case>> plan(const Options& o) {
   return out;
 }
 
-/// Names the model where the error does not.
-void report_failure(const eval::Subject& subject, const Status& status) {
-  const bool named = status.to_string().find(subject.model.string()) != std::string::npos;
-  report(named ? status : Status(status).at(fmt::format("{} on {}", subject.model.string(), subject.backend->name())));
+/// Names the model where the error does not, and the backend where the others say something else.
+void report_failures(const std::vector<eval::Subject>& subjects, const std::vector<eval::Measurement>& measured) {
+  const std::string first = measured[0].status.to_string();
+  const bool alike = std::ranges::all_of(measured, [&](const eval::Measurement& m) { return m.status.to_string() == first; });
+  for (size_t i = 0; i < (alike ? 1 : measured.size()); ++i) {
+    const Status& status = measured[i].status;
+    if (status.ok()) continue;
+    const std::string model = subjects[i].model.string(), backend(subjects[i].backend->name());
+    std::string place = status.to_string().find(model) == std::string::npos ? model : "";
+    if ((!alike || (subjects.size() == 1 && !place.empty())) && !status.where().starts_with(backend)) place += fmt::format("{}on {}", place.empty() ? "" : " ", backend);
+    report(place.empty() ? status : Status(status).at(place));
+  }
 }
 
 std::atomic<bool> interrupted{false};
@@ -222,8 +230,8 @@ class Bench {
       if (m.status.ok()) continue;
       failed_ = true;
       misplaced_ |= m.status.what().find(backends::vulkan::kOnHost) != std::string::npos;
-      if (file.ok() || i == 0) report_failure(subjects[i], m.status);
     }
+    report_failures(subjects, measured.subjects);
   }
 
   /// Where the time of the last row goes. In a process of its own, as the threads of a profile must not be there when others are started.

@@ -89,6 +89,21 @@ void print_means(const json& results, const char* line_end) {
   }
 }
 
+/// Whose times before the first run are those of executables that were kept; where some launches compiled, figures are theirs.
+void print_from_cache(const json& results) {
+  std::vector<size_t> rows;
+  size_t measured = 0;
+  for (size_t i = 0; i < results.size(); ++i) {
+    if (results[i].contains("error")) continue;
+    ++measured;
+    const int from_cache = results[i].value("from_cache", 0);
+    if (from_cache > 0 && from_cache == results[i].value("launches", 0)) rows.push_back(i + 1);
+  }
+  if (rows.empty()) return;
+  const std::string of_rows = rows.size() == measured ? "" : fmt::format(" of row{} {}", rows.size() == 1 ? "" : "s", fmt::join(rows, ", "));
+  fmt::print("load, compile and first run{} are of executables from the cache; --no-cache compiles\n", of_rows);
+}
+
 std::string quoted(const std::string& text) {
   if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
   std::string out = "\"";
@@ -121,8 +136,7 @@ void print_bench_table(const json& document) {
   }
   table.print();
   print_means(results, "");
-  const auto from_cache = [](const json& row) { return row.value("from_cache", 0) > 0 && row.value("from_cache", 0) == row.value("launches", 0); };
-  if (std::ranges::any_of(results, from_cache)) fmt::print("load, compile and first run are of executables from the cache; --no-cache compiles\n");
+  print_from_cache(results);
 }
 
 void print_bench_profiles(const json& document) {

@@ -196,6 +196,13 @@ Status bad_option(const char* option, const std::string& text, const char* form)
   return Status(Code::kInvalidArgument, fmt::format("'{}' is not of the form {}", text, form), option);
 }
 
+/// A size within what an option was given.
+Result<int64_t> size_in(const std::string& part, const char* option, const std::string& text, const char* form) {
+  if (const auto value = number<int64_t>(part)) return *value;
+  if (part.empty() || part.find_first_not_of("0123456789") != std::string::npos) return bad_option(option, text, form);
+  return Status(Code::kInvalidArgument, fmt::format("{} is too large for a size", part), fmt::format("{} {}", option, text), "give one below 2^63");
+}
+
 }  // namespace
 
 Result<std::vector<int>> parse_ints(const std::string& text, const char* option, int low, int high) {
@@ -214,9 +221,9 @@ Result<frontend::ImportOptions> import_options(const ModelOptions& options) {
   TENON_ASSIGN_OR_RETURN(out.ops, load_libraries(options.custom_ops));
   for (const std::string& text : options.dims) {
     const size_t eq = text.rfind('=');
-    const auto value = eq == std::string::npos ? std::nullopt : number<int64_t>(std::string_view(text).substr(eq + 1));
-    if (!value) return bad_option("--dim", text, "NAME=N");
-    out.dims.emplace_back(text.substr(0, eq), *value);
+    if (eq == std::string::npos) return bad_option("--dim", text, "NAME=N");
+    TENON_ASSIGN_OR_RETURN(const int64_t size, size_in(text.substr(eq + 1), "--dim", text, "NAME=N"));
+    out.dims.emplace_back(text.substr(0, eq), size);
   }
   for (const std::string& text : options.shapes) {
     const size_t eq = text.rfind('=');
@@ -224,9 +231,8 @@ Result<frontend::ImportOptions> import_options(const ModelOptions& options) {
     std::vector<int64_t> shape;
     if (eq + 1 < text.size())
       for (const std::string& part : split(text.substr(eq + 1), 'x')) {
-        const auto value = number<int64_t>(part);
-        if (!value) return bad_option("--shape", text, "INPUT=DxD…");
-        shape.push_back(*value);
+        TENON_ASSIGN_OR_RETURN(const int64_t size, size_in(part, "--shape", text, "INPUT=DxD…"));
+        shape.push_back(size);
       }
     out.shapes.emplace_back(text.substr(0, eq), std::move(shape));
   }

@@ -211,8 +211,8 @@ Result<int> compare(Options& o) {
   eval::TappedVariants tapped;
   Result<eval::Comparison> compared = eval::compare_values(*graph, variants, inputs, options, &tapped);
   if (!compared.ok()) {
-    const bool random = !o.inputs.test_data && o.inputs.files.empty();
-    return random ? eval::advise_sizes(std::move(compared).status(), *graph, o.model.path) : std::move(compared).status();
+    const bool random = !o.inputs.test_data && o.inputs.files.size() < inputs.size();
+    return random ? eval::advise_sizes(std::move(compared).status(), *graph, o.model.path, given_inputs(o.inputs)) : std::move(compared).status();
   }
   const eval::Comparison result = std::move(*compared);
   progress.clear();

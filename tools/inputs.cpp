@@ -14,8 +14,11 @@ Result<HostValue> read_file(const fs::path& file, const ir::Value& input) {
   std::error_code ec;
   if (fs::is_regular_file(file, ec) && fs::file_size(file, ec) == 0)
     return Status(Code::kInvalidArgument, "the file is empty", file.string(), "give a .npy, .npz or .pb file");
+  if (fs::status(file, ec).type() == fs::file_type::not_found)
+    return Status(Code::kNotFound, fmt::format("no such file '{}'", file.string()), fmt::format("--input {}", input.name()),
+                  fmt::format("check the path; it wants a .npy, .npz or .pb file of {}", ir::to_string(input.type())));
   Result<HostValue> value = frontend::read_value(file, input.type(), input.name());
-  if (value.ok() || value.status().code() == Code::kNotFound) return value;
+  if (value.ok()) return value;
   Status status = std::move(value).status();
   // The hint of a damaged file speaks of models.
   return Status(status.code(), status.what(), status.where(),
@@ -43,6 +46,12 @@ Status read_given(const InputOptions& o, const ir::Graph& graph, std::vector<Hos
 
 }  // namespace
 
+std::vector<std::string> given_inputs(const InputOptions& options) {
+  std::vector<std::string> names;
+  for (const std::string& text : options.files) names.push_back(text.substr(0, text.find('=')));
+  return names;
+}
+
 Result<std::vector<HostValue>> inputs_of(const InputOptions& o, const ir::Graph& graph, const ModelOptions& model) {
   if (o.test_data) {
     TENON_ASSIGN_OR_RETURN(auto values, eval::read_inputs(graph, fs::path(model.path).parent_path() / "test_data_set_0"));
@@ -51,10 +60,8 @@ Result<std::vector<HostValue>> inputs_of(const InputOptions& o, const ir::Graph&
   }
   // Random values only for what is not given: a given input may be of a type that has no random values.
   std::vector<HostValue> values(graph.inputs().size());
-  if (o.files.size() < graph.inputs().size()) {
-    TENON_ASSIGN_OR_RETURN(values, eval::random_inputs(graph, o.seed));
-  }
   TENON_RETURN_IF_ERROR(read_given(o, graph, values));
+  if (o.files.size() < values.size()) return eval::random_inputs(graph, o.seed, std::move(values));
   return values;
 }
 

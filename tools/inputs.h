@@ -17,6 +17,8 @@ struct InputOptions {
 /// --input, --test-data and --seed.
 void add_input_options(CLI::App& app, InputOptions& options);
 /// For every input of a loaded model. What is not given is random.
+/// The inputs that --input names.
+std::vector<std::string> given_inputs(const InputOptions& options);
 Result<std::vector<HostValue>> inputs_of(const InputOptions& options, const ir::Graph& graph, const ModelOptions& model);
 
 }  // namespace tenon::tools

@@ -31,9 +31,12 @@ std::string unknown_argument(const CLI::App& command) {
   const auto option = std::ranges::find_if(rest, [](const std::string& word) { return word.starts_with('-'); });
   if (option == rest.end()) return fmt::format("'{}' is one argument too many", rest.front());
   const std::string wanted = option->substr(0, option->find('='));
-  std::vector<std::string> names;
+  std::vector<std::string> names, others;
   for (const CLI::Option* known : command.get_options())
     for (const std::string& name : known->get_lnames()) names.push_back("--" + name);
+  for (const CLI::App* other : command.get_parent()->get_subcommands([](const CLI::App*) { return true; }))
+    if (wanted.starts_with("--") && other->get_option_no_throw(wanted) != nullptr) others.push_back(other->get_name());
+  if (!others.empty()) return fmt::format("{} has no option '{}', unlike {}", command.get_name(), wanted, fmt::join(others, ", "));
   return fmt::format("there is no option '{}'{}", wanted, meant(wanted, names));
 }
 

@@ -130,6 +130,8 @@ Status check_options(const CLI::App& command) {
     for (const std::string& option : split(std::string(rule.options), ' '))
       if (given(command, option)) TENON_RETURN_IF_ERROR(check(command, rule, option));
   }
+  for (const std::string& target : values_of(command, "--target"))
+    if (const auto known = target_of(target); !known.ok()) return Status(known.status()).at("--target");
   return {};
 }
 

@@ -147,7 +147,8 @@ Status run(Options& o) {
   const auto start = std::chrono::steady_clock::now();
   const bool random = !o.inputs.test_data && o.inputs.files.size() < inputs.size();
   Result<std::vector<HostValue>> ran = session->run(inputs, o.model.interrupt);
-  if (!ran.ok()) return o.inputs.files.empty() && !o.inputs.test_data ? eval::advise_sizes(std::move(ran).status(), model.graph(), o.model.path) : std::move(ran).status();
+  const std::vector<std::string> given = given_inputs(o.inputs);
+  if (!ran.ok()) return random ? eval::advise_sizes(std::move(ran).status(), model.graph(), o.model.path, given) : std::move(ran).status();
   const std::vector<HostValue> outputs = std::move(*ran);
   const double took = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
   if (!o.output_dir.empty()) {
@@ -155,7 +156,7 @@ Status run(Options& o) {
     TENON_RETURN_IF_ERROR(write_outputs(o, model.graph(), all));
   }
   if (o.json != "-") show(model, *session, inputs, outputs);
-  const std::string unbound = random ? printable(eval::unbound_dims(model.graph(), o.model.path)) : std::string();
+  const std::string unbound = random ? printable(eval::unbound_dims(model.graph(), o.model.path, given)) : std::string();
   if (o.json != "-") fmt::print("{} in {:.3f} ms, the first run{}\n", chosen[0]->name(), took, unbound.empty() ? "" : fmt::format("; random inputs, {}", unbound));
   const Status written = o.json.empty() ? Status() : write_json(report_of(o, *chosen[0], model, *session, inputs, outputs, took), o.json);
   std::fflush(stdout);

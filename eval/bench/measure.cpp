@@ -148,14 +148,15 @@ class Group {
       const Result<std::string> gone = children_[i].receive(kGraceSeconds);
       return gone.ok() ? error(Code::kInternal, "the process that runs the model ended early") : gone.status();
     }
-    return answer(i);
+    Result<json> out = answer(i);
+    if (out.ok()) TENON_RETURN_IF_ERROR(failure_of(*out));
+    return out;
   }
 
   Result<json> answer(size_t i) {
     TENON_ASSIGN_OR_RETURN(const std::string line, children_[i].receive(options_.timeout_s + kGraceSeconds));
     json value = json::parse(line, nullptr, false);
     if (value.is_discarded()) return error(Code::kInternal, "cannot read the answer of the process that runs the model");
-    if (value.is_string()) return Status(Code::kInternal, value.get<std::string>());
     return value;
   }
 
@@ -167,7 +168,7 @@ class Group {
     TENON_ASSIGN_OR_RETURN(const json report, answer(i));
     Measurement& m = subject(i);
     m.absent = report.value("absent", std::vector<std::string>());
-    if (const std::string text = report.value("error", ""); !text.empty()) return Status(Code::kInvalidArgument, text);
+    TENON_RETURN_IF_ERROR(failure_of(report));
     const bool from_cache = report.value("from_cache", false);
     m.from_cache += from_cache ? 1 : 0;
     Launched::Start& start = from_cache ? launched_[i].from_cache : launched_[i].compiled;

@@ -25,6 +25,10 @@ using nlohmann::json;
 double ms_since(Clock::time_point start) { return std::chrono::duration<double, std::milli>(Clock::now() - start).count(); }
 std::string text(const json& value) { return value.dump(-1, ' ', false, json::error_handler_t::replace); }
 
+json to_json(const Status& status) {
+  return {{"code", static_cast<int>(status.code())}, {"what", status.what()}, {"where", status.where()}, {"hint", status.hint()}};
+}
+
 Interrupt time_limit(const MeasureOptions& options) {
   return Interrupt::after(std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(options.timeout_s)));
 }
@@ -62,11 +66,11 @@ class Worker {
   void serve(Lines& lines) {
     json report;
     const Status status = prepare(report);
-    report["error"] = status.ok() ? "" : status.to_string();
+    if (!status.ok()) report["error"] = to_json(status);
     if (!lines.write(text(report)) || !status.ok()) return;
     while (const std::optional<std::string> command = lines.read()) {
       const Result<json> answer = *command == "run" ? round() : *command == "throughput" ? throughput() : figures();
-      if (!lines.write(text(answer.ok() ? *answer : json(answer.status().to_string())))) return;
+      if (!lines.write(text(answer.ok() ? *answer : json{{"error", to_json(answer.status())}}))) return;
     }
   }
 
@@ -239,6 +243,12 @@ class Worker {
 };
 
 }  // namespace
+
+Status failure_of(const json& answer) {
+  if (!answer.is_object() || !answer.contains("error")) return {};
+  const json& e = answer["error"];
+  return Status(static_cast<Code>(e["code"].get<int>()), e["what"], e["where"], e["hint"]);
+}
 
 void serve_subject(const Subject& subject, const MeasureOptions& options, int outputs, Lines& lines) {
   Worker(subject, options, outputs).serve(lines);

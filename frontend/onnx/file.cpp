@@ -164,7 +164,7 @@ Result<Bytes> ModelFolder::map(std::string_view location) const {
       return Status(Code::kInvalidModel, "external data leads out of the model's folder by a symbolic link",
                     std::string(location), "copy the file into the model's folder");
     return Status(code == ENOENT ? Code::kNotFound : Code::kIo, "cannot open external data: " + os_error(code),
-                  std::string(location));
+                  std::string(location), code == ENOENT ? "put the file beside the model, which holds only its name" : "check who may read the file");
   }
   struct stat st {};
   if (::fstat(file.fd, &st) != 0 || !S_ISREG(st.st_mode))

@@ -24,14 +24,19 @@ Status Importer::import_node(const onnx::NodeProto& proto, ir::Graph& graph, Sco
     return import_call(proto, *function, graph, scope, frame, hints);
 
   const std::string name = node_name(proto, frame);
-  const auto place = [&] { return fmt::format("{} node {}", proto.op_type(), name); };
+  // Inference names the node by its name alone.
+  const auto placed = [&](Status status) {
+    std::string place = fmt::format("{} node {}", proto.op_type(), name);
+    if (!name.empty() && status.where() == name) return Status(status.code(), status.what(), std::move(place), status.hint());
+    return std::move(status).at(place);
+  };
   std::vector<const onnx::GraphProto*> regions;
   Result<Call> call = read_call(proto, scope, frame, regions);
-  if (!call.ok()) return std::move(call).status().at(place());
+  if (!call.ok()) return placed(std::move(call).status());
   call->name = name;
   if (call->domain.empty() && call->op == "Constant") {
     Result<Tensor> value = read_constant(call->attrs);
-    if (!value.ok()) return std::move(value).status().at(place());
+    if (!value.ok()) return placed(std::move(value).status());
     call->attrs = {};
     call->attrs.set("value", std::move(value).value());
   }
@@ -39,19 +44,19 @@ Status Importer::import_node(const onnx::NodeProto& proto, ir::Graph& graph, Sco
   builder.set_name(name);
   std::optional<std::vector<ir::Value*>> outputs;
   if (Status status = registered_op(*call) ? Status() : normalize(*call, builder, outputs); !status.ok()) {
-    if (status.code() != Code::kUnsupported) return std::move(status).at(place());
+    if (status.code() != Code::kUnsupported) return placed(std::move(status));
     unsupported_.push_back(fmt::format("{} (node {})", status.what(), name));
   }
   if (!outputs) {
     const Form* form = find_form(call->domain, call->op, call->version);
     Values emitted = form != nullptr && unsupported_.empty() ? (this->*form->import)(*call, regions, graph, scope, frame) : emit(*call, regions, graph, scope, frame);
-    if (!emitted.ok()) return std::move(emitted).status().at(place());
+    if (!emitted.ok()) return placed(std::move(emitted).status());
     outputs = std::move(emitted).value();
   }
   const bool reorders = proto.domain() == "com.microsoft.nchwc";
   if (channel_block_ != 0 && (reorders ? proto.op_type() != "ReorderOutput" : call->blocked))
     blocked_.insert(outputs->begin(), outputs->end());
-  return bind_outputs(proto, *outputs, scope, frame, hints).at(place());
+  return placed(bind_outputs(proto, *outputs, scope, frame, hints));
 }
 
 Result<const AttributeProto*> Importer::resolve_attribute(const AttributeProto& a, const Frame& frame) {

@@ -222,7 +222,8 @@ Result<Tensor> TensorReader::external(const onnx::TensorProto& proto, DType dtyp
   }
   const Bytes& file = found->second;
   if (offset > file.span.size() || bytes > file.span.size() - offset)
-    return invalid(fmt::format("needs bytes [{}, {} + {}) of {}, which has {}", offset, offset, bytes, location, file.span.size()));
+    return Status(Code::kInvalidModel, fmt::format("external data is too short: {} bytes from {} on are wanted of {}, which has {}", bytes, offset, location, file.span.size()),
+                  {}, "download or copy the file again, with the model that it belongs to");
   return from_bytes(dtype, std::move(shape), file, file.span.subspan(offset, bytes));
 }
 

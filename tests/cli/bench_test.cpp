@@ -132,6 +132,22 @@ TEST_F(CliBench, AnInterruptionShowsWhatThereIs) {
   EXPECT_THAT(slurp(folder_ / "out"), HasSubstr("interrupted: 1 of 1 cases"));
 }
 
+TEST_F(CliBench, FailuresNameTheirBackendOrAreSaidOnce) {
+  std::ofstream(folder_ / "odd.tir") << R"(graph "g" {
+  input %x: f32[2, 64]
+  input %w: f32[K, 32]
+  %p: f32[2, 32] = MatMul(%x, %w) "product"
+  output %p
+})";
+  ASSERT_EQ(run("optimize odd.tir -O0 -o odd.onnx"), 0) << err_;
+  EXPECT_EQ(bench("odd.onnx --dim K=4 --backend reference,cpu"), 2);
+  EXPECT_EQ(err_, "error: inner dimensions 64 and 4 of a matrix product differ (odd.onnx: MatMul node product)\n");
+  EXPECT_EQ(bench("m.tir --backend cpu,exec:false"), 2);
+  EXPECT_THAT(err_, HasSubstr("(m.tir: exec:false)"));
+  EXPECT_THAT(err_, Not(HasSubstr("on cpu")));
+  EXPECT_THAT(out_, Not(HasSubstr("row")));
+}
+
 TEST_F(CliBench, RefusesWhatIsNoSweep) {
   for (const char* wrong : {"--threads 4-1", "--threads 1-", "--batch 0", "--batch 1-8*1", "--dim N", "--dim N=a", "--round-ms 0", "--duration -1"}) {
     EXPECT_EQ(bench(fmt::format("m.tir {}", wrong)), 2) << wrong;

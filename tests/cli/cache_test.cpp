@@ -61,7 +61,11 @@ TEST_F(CacheTest, AModelThatWasCompiledBeforeIsNotCompiledAgain) {
   ASSERT_EQ(run(bench + " --json -"), 0) << err_;
   EXPECT_EQ(json::parse(out_)["results"][0]["from_cache"], 2);
   ASSERT_EQ(run(bench), 0) << err_;
-  EXPECT_NE(out_.find("from the cache"), std::string::npos) << out_;
+  EXPECT_NE(out_.find("\nload, compile and first run are of executables from the cache"), std::string::npos) << out_;
+  ASSERT_EQ(run(bench + " --backend reference,cpu"), 0) << err_;
+  EXPECT_NE(out_.find("\nload, compile and first run of row 2 are of executables from the cache"), std::string::npos) << out_;
+  ASSERT_EQ(run(bench + " --no-cache"), 0) << err_;
+  EXPECT_EQ(out_.find("from the cache"), std::string::npos) << out_;
   ASSERT_EQ(run(bench + " --no-cache --json -"), 0) << err_;
   EXPECT_EQ(json::parse(out_)["results"][0]["from_cache"], 0);
 }

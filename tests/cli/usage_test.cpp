@@ -35,6 +35,58 @@ TEST_F(Usage, NumbersThatAreNone) {
   EXPECT_EQ(run("run m.tir --seed 18446744073709551615 --timeout 60"), 0) << err_;
 }
 
+TEST_F(Usage, SizesThatAreTooLarge) {
+  EXPECT_EQ(run("run m.tir --dim N=99999999999999999999"), 2);
+  EXPECT_EQ(err_, "error: 99999999999999999999 is too large for a size (--dim N=99999999999999999999): give one below 2^63\n");
+  EXPECT_EQ(run("run m.tir --shape x=99999999999999999999x64"), 2);
+  EXPECT_THAT(err_, HasSubstr("99999999999999999999 is too large for a size"));
+  for (const char* form : {"N", "N=", "N=1e3", "N=two"}) {
+    EXPECT_EQ(run(fmt::format("run m.tir --dim {}", form)), 2);
+    EXPECT_EQ(err_, fmt::format("error: '{}' is not of the form NAME=N (--dim)\n", form));
+  }
+}
+
+TEST_F(Usage, TargetsAreLookedUpBeforeAnyWork) {
+  for (const char* command : {"run m.tir", "bench m.tir", "compile m.tir", "verify .", "compare m.tir"}) {
+    EXPECT_EQ(run(fmt::format("{} --target sparc", command)), 2) << command;
+    EXPECT_THAT(err_, StartsWith("error: no CPU target 'sparc' (--target): use host, ")) << command;
+  }
+}
+
+TEST_F(Usage, PathsThatLeadNowhere) {
+  EXPECT_EQ(run("run m.tir --input x=nowhere.npy"), 2);
+  EXPECT_EQ(err_, "error: no such file 'nowhere.npy' (--input x): check the path; it wants a .npy, .npz or .pb file of f32[N, 64]\n");
+  EXPECT_EQ(run("verify nowhere"), 2);
+  EXPECT_EQ(err_, "error: no such folder (nowhere): check the path\n");
+}
+
+TEST_F(Usage, GivenInputsSizeTheOthers) {
+  std::ofstream(folder_ / "step.tir") << R"(graph "g" {
+  input %x: f32[S, 4]
+  input %bias: f32[S, 4]
+  input %past: f32[P, 4]
+  input %weights: f32[1, T]
+  %sum: f32[S, 4] = Add(%x, %bias)
+  %all: f32[P + S, 4] = Concat(%past, %sum) {axis = 0}
+  %y: f32[1, 4] = MatMul(%weights, %all)
+  output %y
+  output %all
+})";
+  ASSERT_EQ(run("optimize step.tir -O0 -o step.onnx"), 0) << err_;
+  ASSERT_EQ(run("run step.onnx --dim S=2 --dim P=3 --dim T=5 --output-dir out"), 0) << err_;
+  // `all` is f32[5, 4].
+  EXPECT_EQ(run("run step.onnx --input x=out/1_all.npy --dim P=3 --dim T=8"), 0) << err_;
+  EXPECT_THAT(out_, HasSubstr("bias     f32[5, 4]"));
+  EXPECT_THAT(out_, Not(HasSubstr("at 1")));
+  EXPECT_EQ(run("run step.onnx --input x=out/1_all.npy --dim T=8"), 2);
+  EXPECT_THAT(err_, HasSubstr("P has no size and was 1 here: give it one with --dim NAME=N"));
+}
+
+TEST_F(Usage, OptionsOfOtherCommands) {
+  EXPECT_EQ(run("compare m.tir --state auto"), 2);
+  EXPECT_THAT(err_, HasSubstr("compare has no option '--state', unlike inspect, compile, run, verify, bench, "));
+}
+
 TEST_F(Usage, NamesWhatWasMeant) {
   const std::string digits = std::string(TENON_SOURCE_DIR) + "/models/digits";
   EXPECT_EQ(run("insepct " + digits), 2);

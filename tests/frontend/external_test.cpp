@@ -9,6 +9,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using namespace testing;
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using Entries = std::vector<std::pair<std::string, std::string>>;
@@ -125,7 +126,9 @@ TEST(ExternalData, ChecksOffsetLengthAndKeys) {
   TemporaryFolder folder;
   folder.write("inside/w.bin", data(4));
   const std::string where = "w.bin";
-  EXPECT_THAT(load(folder, {{"location", where}, {"offset", "4"}}), HasSubstr("which has 16"));
+  EXPECT_THAT(load(folder, {{"location", where}, {"offset", "4"}}),
+              AllOf(HasSubstr("external data is too short: 16 bytes from 4 on are wanted of w.bin, which has 16"), HasSubstr("w): download or copy the file again")));
+  EXPECT_THAT(load(folder, {{"location", "none.bin"}}), HasSubstr("none.bin): put the file beside the model"));
   EXPECT_THAT(load(folder, {{"location", where}, {"offset", "18446744073709551600"}}), HasSubstr("which has 16"));
   EXPECT_THAT(load(folder, {{"location", where}, {"offset", "-4"}}), HasSubstr("not a non-negative number"));
   EXPECT_THAT(load(folder, {{"location", where}, {"length", "15"}}), HasSubstr("its dims need 16"));
