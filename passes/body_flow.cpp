@@ -159,7 +159,7 @@ class Reader {
       if (load != nullptr) return;
       load = &n;
     }
-    if (load == nullptr) return;
+    if (load == nullptr || load->args.size() == (load->guarded ? 2u : 0u)) return;  // a scalar has no order
     const AxisMap map = map_of(body_, *load, load->args.size() - (load->guarded ? 2 : 0));
     for (const bool summed : {false, true})
       for (size_t j = 0; j < map.size(); ++j)

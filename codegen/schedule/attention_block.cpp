@@ -187,7 +187,7 @@ void AttentionEmitter::weights_of_row(ValueId row) {
     }
     b_.store(l_.scores, at, weight);
     return std::vector<ValueId>{b_.add(carried[0], e)};
-  }, {Combiner::kAdd}, static_cast<int>(c_->lanes * 4))[0];
+  }, {Combiner::kAdd})[0];
   b_.store(l_.sums, row, c_->one_block ? sum : b_.add(b_.load(l_.sums, row), sum));
 }
 
